@@ -1,0 +1,59 @@
+"""Checks of arguments at trace time, with one form of message.
+
+Every message names the function, the argument, what was expected and what came, and every one is
+a ``ValueError``: ``grid_sample: mode must be one of ('bilinear', 'nearest'), got 'cubic'.``
+Only static facts (shapes, dtypes, options) are checked, never the values of traced arrays.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+
+__all__ = ["at_least_rank", "check", "choice", "floating", "positive_shape", "shape_text"]
+
+
+def shape_text(x: Any) -> str:
+    """Gives dtype and shape for a message, such as ``float32(2, 5, 5, 1)``."""
+    return f"{x.dtype}{tuple(x.shape)}"
+
+
+def check(condition: bool, function: str, argument: str, expected: str, got: Any) -> None:
+    """Raises ``ValueError`` with the common form of message unless ``condition`` holds."""
+    if not condition:
+        raise ValueError(f"{function}: {argument} must be {expected}, got {got}.")
+
+
+def choice(function: str, argument: str, value: Any, allowed: Sequence[Any]) -> None:
+    """Refuses a value that is not among the allowed ones."""
+    check(value in allowed, function, argument, f"one of {tuple(allowed)!r}", repr(value))
+
+
+def floating(function: str, argument: str, x: Any) -> None:
+    """Refuses an array whose dtype is not a floating one."""
+    check(jnp.issubdtype(x.dtype, jnp.floating), function, argument, "of a floating dtype", shape_text(x))
+
+
+def at_least_rank(function: str, argument: str, x: Any, axes: str) -> None:
+    """Refuses an array with fewer axes than ``axes`` names, e.g. ``"h w c"``."""
+    check(
+        x.ndim >= len(axes.split()),
+        function,
+        argument,
+        f"of shape (..., {', '.join(axes.split())})",
+        shape_text(x),
+    )
+
+
+def positive_shape(function: str, argument: str, shape: Any, axes: str) -> tuple[int, ...]:
+    """Returns ``shape`` as a tuple of positive integers, one per name in ``axes``, or refuses it."""
+    names = axes.split()
+    expected = f"({', '.join(names)}) of positive integers"
+    try:
+        sizes = tuple(shape)
+        integers = tuple(int(size) for size in sizes)
+    except TypeError:
+        raise ValueError(f"{function}: {argument} must be {expected}, got {shape!r}.") from None
+    valid = len(sizes) == len(names) and all(i == s and i > 0 for i, s in zip(integers, sizes, strict=True))
+    check(valid, function, argument, expected, repr(shape))
+    return integers

@@ -1,0 +1,44 @@
+"""Names for shapes and types that every module shares.
+
+Axis vocabulary of the annotations: ``*batch`` any number of leading axes, ``h w c`` height, width
+and channels, ``_in`` and ``_out`` where a size changes, ``k`` control points, ``xy=2`` coordinates.
+Channels are always last. ``Float`` covers every floating dtype, bfloat16 included.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int, Key, Num, PyTree, UInt8
+
+__all__ = [
+    "Array",
+    "Batch",
+    "Bool",
+    "Dtype",
+    "Float",
+    "Initializer",
+    "Int",
+    "Key",
+    "Num",
+    "PRNGKey",
+    "PyTree",
+    "UInt8",
+    "Variables",
+]
+
+Dtype = DTypeLike
+"""A floating dtype of computation or of parameters."""
+
+PRNGKey = Key[Array, ""]
+"""One typed key, as ``jax.random.key`` makes it."""
+
+Variables = Mapping[str, Any]
+"""Flax variables: collection name -> tree, always with ``"params"`` where a model has parameters."""
+
+Batch = Mapping[str, Any]
+"""A batch of examples: ``{"image": (n, h, w, c), "label": (n,)}`` and what else a task needs."""
+
+Initializer = Callable[[jax.Array, Sequence[int], Any], jax.Array]
+"""``(key, shape, dtype) -> array``, as in ``jax.nn.initializers``."""

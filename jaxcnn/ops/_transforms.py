@@ -1,0 +1,108 @@
+"""Where a transform sends single points: the arithmetic behind grids, warps and frames.
+
+Everything here works on one example. Points are given as two arrays ``x`` and ``y`` of one shape,
+normalised to [-1, 1], and every function returns the two coordinates in the source image. With
+``relative=True`` it returns the displacement from the point instead, computed so that the identity
+transform displaces by exactly zero; warps add that to exact pixel positions.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn._check import check
+
+__all__ = ["OUTSIDE", "affine_points", "axis", "projective_points", "regular_points", "tps_coefficients", "tps_points"]
+
+OUTSIDE = 1e3
+"""Normalised coordinate of a point that has no image in the source: far outside of it, yet finite."""
+
+
+def axis(size: int, align_corners: bool, dtype: Any) -> jax.Array:
+    """Returns the normalised centres of ``size`` pixels; a single pixel lies at 0."""
+    if align_corners:
+        centres = np.linspace(-1.0, 1.0, size) if size > 1 else np.zeros(1)
+    else:
+        centres = (2 * np.arange(size) + 1) / size - 1
+    return jnp.asarray(centres, dtype)
+
+
+def affine_points(theta: Any, x: Any, y: Any, *, relative: bool = False) -> tuple[Any, Any]:
+    """Maps points by a 2x3 matrix."""
+    if relative:
+        theta = theta - jnp.eye(2, 3, dtype=theta.dtype)
+    return (
+        theta[0, 0] * x + theta[0, 1] * y + theta[0, 2],
+        theta[1, 0] * x + theta[1, 1] * y + theta[1, 2],
+    )
+
+
+def projective_points(matrix: Any, x: Any, y: Any, *, relative: bool = False) -> tuple[Any, Any]:
+    """Maps points by a 3x3 matrix; those on or behind the horizon (w <= 0) go to ``OUTSIDE``."""
+    u, v, w = (matrix[i, 0] * x + matrix[i, 1] * y + matrix[i, 2] for i in range(3))
+    if relative:
+        u, v = u - w * x, v - w * y
+    # A w that is zero but for rounding counts as zero; matrices are scale-free, so compare with their size.
+    smallest = jnp.finfo(w.dtype).eps ** 2 * jax.lax.stop_gradient(jnp.max(jnp.abs(matrix)))
+    visible = w > smallest
+    w = jnp.where(visible, w, 1.0)
+    far_x, far_y = (OUTSIDE - x, OUTSIDE - y) if relative else (OUTSIDE, OUTSIDE)
+    return jnp.where(visible, u / w, far_x), jnp.where(visible, v / w, far_y)
+
+
+def regular_points(rows: int, columns: int) -> np.ndarray:
+    """Returns a regular grid of control points over [-1, 1], row by row, as (rows * columns, 2)."""
+    y, x = np.meshgrid(np.linspace(-1, 1, rows), np.linspace(-1, 1, columns), indexing="ij")
+    return np.stack([x.ravel(), y.ravel()], -1)
+
+
+def _radial(squared: Any, xp: Any) -> Any:
+    """The kernel of the thin plate, r^2 log r^2, continued by 0 at r = 0."""
+    positive = squared > 0
+    return xp.where(positive, squared * xp.log(xp.where(positive, squared, 1.0)), 0.0)
+
+
+def tps_coefficients(control: Any, regularization: float, *, name: str, dtype: Any) -> jax.Array:
+    """Returns the (k + 3, k) matrix that turns values at the control points into spline coefficients.
+
+    Control points that are known at trace time are checked and the system is inverted in float64;
+    traced ones are solved in ``dtype`` and give NaN where the system is singular.
+    """
+    try:
+        control, xp = np.asarray(control, np.float64), np
+    except jax.errors.TracerArrayConversionError:
+        control, xp = jnp.asarray(control, dtype), jnp
+    k = control.shape[0]
+    difference = control[:, None, :] - control[None, :, :]
+    squared = xp.sum(difference**2, -1)
+    affine = xp.concatenate([xp.ones((k, 1), control.dtype), control], 1)
+    if xp is np:
+        centred = control - control.mean(0)
+        spread = np.linalg.svd(centred, compute_uv=False)
+        scale = max(spread[0], np.finfo(np.float64).tiny)
+        closest = np.sqrt(np.min(squared + np.diag(np.full(k, np.inf))))
+        check(bool(closest > 1e-6 * scale), name, "control_points", "distinct", "points that coincide")
+        check(bool(spread[1] > 1e-6 * scale), name, "control_points", "not on one line", "collinear points")
+    upper = xp.concatenate([_radial(squared, xp) + regularization * xp.eye(k, dtype=control.dtype), affine], 1)
+    lower = xp.concatenate([affine.T, xp.zeros((3, 3), control.dtype)], 1)
+    inverse = xp.linalg.inv(xp.concatenate([upper, lower], 0))
+    return jnp.asarray(inverse[:, :k], dtype)
+
+
+def tps_points(values: Any, control: Any, coefficients: Any, x: Any, y: Any) -> tuple[Any, Any]:
+    """Evaluates the spline that has ``values`` (k, 2) at the control points."""
+    # Coordinates must not pass through the reduced-precision matrix units of accelerators.
+    weights = jnp.matmul(coefficients, values, precision=jax.lax.Precision.HIGHEST)
+    k = values.shape[0]
+    centres = jnp.asarray(control, values.dtype)
+    ones = (1,) * x.ndim
+    squared = (x[..., None] - centres[:, 0].reshape(*ones, k)) ** 2 + (
+        y[..., None] - centres[:, 1].reshape(*ones, k)
+    ) ** 2
+    bend = jnp.matmul(_radial(squared, jnp), weights[:k], precision=jax.lax.Precision.HIGHEST)
+    return (
+        bend[..., 0] + weights[k, 0] + weights[k + 1, 0] * x + weights[k + 2, 0] * y,
+        bend[..., 1] + weights[k, 1] + weights[k + 1, 1] * x + weights[k + 2, 1] * y,
+    )

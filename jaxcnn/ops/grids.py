@@ -1,0 +1,219 @@
+"""Sampling grids: for every output pixel, the point of the input that it is read from."""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from jaxcnn._check import at_least_rank, check, floating, positive_shape, shape_text
+from jaxcnn._typing import Array, Float
+from jaxcnn.ops._batching import over_batch, working_dtype
+from jaxcnn.ops._transforms import (
+    affine_points,
+    axis,
+    projective_points,
+    regular_points,
+    tps_coefficients,
+    tps_points,
+)
+
+__all__ = ["affine_grid", "check_matrix", "check_points", "flow_grid", "mesh", "projective_grid", "tps_grid"]
+
+
+def affine_grid(
+    theta: Float[Array, "*batch 2 3"], shape: tuple[int, int], *, align_corners: bool = False
+) -> Float[Array, "*batch h w xy=2"]:
+    """Makes the sampling grid of an affine transform.
+
+    Convention:
+        ``theta`` maps points (x, y, 1) of the output to points (x, y) of the input, both in [-1, 1]
+        over their image; see ``grid_sample`` for what -1 and 1 stand for.
+
+    Args:
+        theta: The matrix; float32 is used for narrower ones.
+        shape: Height and width of the output, in pixels.
+        align_corners: What -1 and 1 stand for.
+
+    Returns:
+        The grid, float32 or float64, ready for ``grid_sample``.
+
+    Raises:
+        ValueError: If ``theta`` or ``shape`` has the wrong form or dtype.
+
+    Example:
+        >>> identity = jnp.eye(2, 3)
+        >>> ops.affine_grid(identity, (1, 2))[0, :, 0].tolist()
+        [-0.5, 0.5]
+
+    Parity:
+        Equals ``torch.nn.functional.affine_grid`` to rounding, values and gradient.
+
+    References:
+        Jaderberg et al. 2015, arXiv:1506.02025, equation 1.
+    """
+    check_matrix("affine_grid", "theta", theta, 2, 3)
+    x, y = mesh("affine_grid", shape, align_corners, working_dtype(theta))
+
+    def one(theta: Any) -> Any:
+        return jnp.stack(affine_points(theta.astype(x.dtype), x, y), -1)
+
+    return over_batch(one, (theta,), (2,), name="affine_grid", arguments="theta")
+
+
+def projective_grid(
+    matrix: Float[Array, "*batch 3 3"], shape: tuple[int, int], *, align_corners: bool = False
+) -> Float[Array, "*batch h w xy=2"]:
+    """Makes the sampling grid of a projective transform (homography).
+
+    Convention:
+        ``matrix`` maps points (x, y, 1) of the output to (u, v, w); the input is read at (u/w, v/w),
+        all in [-1, 1] over their image. A positive factor of the matrix changes nothing. Points with
+        w <= 0 lie on or behind the horizon: they are sent to (1000, 1000), far outside, with zero
+        gradient.
+
+    Args:
+        matrix: The matrix; float32 is used for narrower ones.
+        shape: Height and width of the output, in pixels.
+        align_corners: What -1 and 1 stand for.
+
+    Returns:
+        The grid, float32 or float64, ready for ``grid_sample``.
+
+    Raises:
+        ValueError: If ``matrix`` or ``shape`` has the wrong form or dtype.
+
+    Example:
+        >>> twice = jnp.diag(jnp.array([2.0, 2.0, 1.0]))
+        >>> ops.projective_grid(twice, (1, 2))[0, :, 0].tolist()
+        [-1.0, 1.0]
+
+    References:
+        Jaderberg et al. 2015, arXiv:1506.02025, section 3.2.
+    """
+    check_matrix("projective_grid", "matrix", matrix, 3, 3)
+    x, y = mesh("projective_grid", shape, align_corners, working_dtype(matrix))
+
+    def one(matrix: Any) -> Any:
+        return jnp.stack(projective_points(matrix.astype(x.dtype), x, y), -1)
+
+    return over_batch(one, (matrix,), (2,), name="projective_grid", arguments="matrix")
+
+
+def tps_grid(
+    points: Float[Array, "*batch k xy=2"],
+    shape: tuple[int, int],
+    *,
+    control_points: Float[Array, "k xy=2"] | None = None,
+    regularization: float = 0.0,
+    align_corners: bool = False,
+) -> Float[Array, "*batch h w xy=2"]:
+    """Makes the sampling grid of a thin-plate spline.
+
+    The spline sends every control point of the output to its point of the input and bends as little
+    as possible in between; its radial function is r^2 log r^2.
+
+    Convention:
+        Control points and points are (x, y) in [-1, 1] over their image.
+
+    Args:
+        points: Where in the input the control points lie.
+        shape: Height and width of the output, in pixels.
+        control_points: Where they lie in the output, at least 3, distinct and not on one line. None
+            stands for a regular square grid over [-1, 1], row by row.
+        regularization: 0 interpolates the points; more bends less (added to the kernel's diagonal).
+        align_corners: What -1 and 1 stand for.
+
+    Returns:
+        The grid, float32 or float64, ready for ``grid_sample``.
+
+    Raises:
+        ValueError: If a shape or dtype is wrong, if ``control_points`` is None and k is not a square,
+            or if control points known at trace time coincide or lie on one line. Traced ones can't be
+            checked: there a singular system gives NaN.
+
+    Example:
+        >>> regular = jnp.array([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]])
+        >>> grid = ops.tps_grid(regular + jnp.array([[0.5, 0.0]]), (1, 2))
+        >>> np.round(grid[0, :, 0], 3).tolist()
+        [0.0, 1.0]
+
+    References:
+        Bookstein 1989, "Principal warps: thin-plate splines and the decomposition of deformations";
+        Jaderberg et al. 2015, arXiv:1506.02025, section 3.2.
+    """
+    control = check_points("tps_grid", points, control_points, regularization)
+    x, y = mesh("tps_grid", shape, align_corners, working_dtype(points))
+    coefficients = tps_coefficients(control, regularization, name="tps_grid", dtype=x.dtype)
+
+    def one(points: Any) -> Any:
+        offsets = points.astype(x.dtype) - jnp.asarray(control, x.dtype)
+        dx, dy = tps_points(offsets, control, coefficients, x, y)
+        return jnp.stack([x + dx, y + dy], -1)
+
+    return over_batch(one, (points,), (2,), name="tps_grid", arguments="points")
+
+
+def flow_grid(flow: Float[Array, "*batch h w xy=2"], *, align_corners: bool = False) -> Float[Array, "*batch h w xy=2"]:
+    """Makes the sampling grid of a displacement field.
+
+    Convention:
+        ``flow`` is in pixels, (x, y): output pixel (i, j) is read at row i + y, column j + x.
+
+    Args:
+        flow: The displacement of every pixel; float32 is used for narrower ones.
+        align_corners: What -1 and 1 of the grid stand for.
+
+    Returns:
+        The grid, float32 or float64, ready for ``grid_sample``. Along an axis of one pixel
+        ``align_corners`` has no extent, and the displacement is lost.
+
+    Raises:
+        ValueError: If ``flow`` has the wrong form or dtype.
+
+    Example:
+        >>> ops.flow_grid(jnp.ones((1, 4, 2)))[0, :, 0].tolist()
+        [-0.25, 0.25, 0.75, 1.25]
+    """
+    floating("flow_grid", "flow", flow)
+    at_least_rank("flow_grid", "flow", flow, "h w 2")
+    check(flow.shape[-1] == 2, "flow_grid", "flow", "of shape (..., h, w, 2)", shape_text(flow))
+    h, w = flow.shape[-3:-1]
+    x, y = mesh("flow_grid", (h, w), align_corners, working_dtype(flow))
+    per_pixel = [2 / max(n - 1, 1) if align_corners else 2 / n for n in (w, h)]
+
+    def one(flow: Any) -> Any:
+        flow = flow.astype(x.dtype)
+        return jnp.stack([x + per_pixel[0] * flow[..., 0], y + per_pixel[1] * flow[..., 1]], -1)
+
+    return over_batch(one, (flow,), (3,), name="flow_grid", arguments="flow")
+
+
+def mesh(function: str, shape: Any, align_corners: bool, dtype: Any) -> tuple[Any, Any]:
+    """Returns the normalised x and y of every pixel centre, each of shape (h, w)."""
+    h, w = positive_shape(function, "shape", shape, "h w")
+    x = axis(w, align_corners, dtype)
+    y = axis(h, align_corners, dtype)
+    return jnp.broadcast_to(x[None, :], (h, w)), jnp.broadcast_to(y[:, None], (h, w))
+
+
+def check_matrix(function: str, argument: str, matrix: Any, rows: int, columns: int) -> None:
+    """Refuses what is not a floating array of (..., rows, columns)."""
+    floating(function, argument, matrix)
+    expected = f"of shape (..., {rows}, {columns})"
+    check(matrix.shape[-2:] == (rows, columns), function, argument, expected, shape_text(matrix))
+
+
+def check_points(function: str, points: Any, control_points: Any, regularization: float) -> Any:
+    """Refuses points of the wrong form and returns the control points, a NumPy or traced (k, 2)."""
+    floating(function, "points", points)
+    at_least_rank(function, "points", points, "k 2")
+    k = points.shape[-2]
+    valid = points.shape[-1] == 2 and k >= 3
+    check(valid, function, "points", "of shape (..., k, 2) with k >= 3", shape_text(points))
+    check(regularization >= 0, function, "regularization", ">= 0", regularization)
+    if control_points is None:
+        side = round(k**0.5)
+        check(side * side == k, function, "points", "a square number, or control_points given", f"k={k}")
+        return regular_points(side, side)
+    shape = tuple(jnp.shape(control_points))
+    check(shape == (k, 2), function, "control_points", f"of shape ({k}, 2), as points has {k}", shape)
+    return control_points
