@@ -1,0 +1,27 @@
+"""What every test and doctest runs under: eight fake CPU devices, and the names that examples use."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
+os.environ.setdefault("MPLBACKEND", "agg")
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    # One folder per worker: JAX does not write its entries atomically.
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent / ".jax_cache" / worker))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+@pytest.fixture(autouse=True)
+def _names_for_examples(doctest_namespace):
+    import jaxcnn
+
+    doctest_namespace.update(jax=jax, jnp=jnp, np=np, jaxcnn=jaxcnn)
+    doctest_namespace.update({name: value for name, value in vars(jaxcnn).items() if not name.startswith("_")})

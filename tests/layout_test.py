@@ -1,0 +1,167 @@
+"""Imports go down only, files are one noun each, and ``import jaxcnn`` is light."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "jaxcnn"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# A module may import what stands on an earlier line, and its own namespace.
+ORDER = """
+_typing
+_check
+ops
+losses metrics initializers
+layers augment
+models
+zoo data
+train
+transfer
+report
+recipes
+cli
+__main__
+"""
+RANK = {name: rank for rank, line in enumerate(ORDER.split("\n")) for name in line.split()}
+
+HEAVY = ("PIL", "grain", "h5py", "keras", "matplotlib", "orbax", "pooch", "sklearn", "tensorboardX", "tensorflow")
+HEAVY += ("tensorflow_datasets", "torch", "tyro")
+FOREIGN = ("caffe", "keras", "tensorflow", "tf_keras", "torch", "torchvision")
+
+
+def module_name(path: Path) -> str:
+    """Gives the dotted name of a file of the package."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in FILES}
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    """Gives line and dotted name of everything a file imports, also inside functions."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import; write the full name."
+            found += [(node.lineno, f"{node.module}.{alias.name}") for alias in node.names]
+    return found
+
+
+def target(name: str) -> str:
+    """Gives the longest module of the package that a dotted name starts with."""
+    while name not in MODULES and "." in name:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def namespace(module: str) -> str:
+    """Gives the first name below the package: ``jaxcnn.ops.grids`` -> ``ops``."""
+    return module.split(".")[1] if "." in module else ""
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_imports_go_down(path):
+    module = module_name(path)
+    here = namespace(module)
+    assert here == "" or here in RANK, f"{module}: give the namespace a line in ORDER of {__file__}."
+    for line, name in imports(path):
+        if name.split(".")[0] != "jaxcnn" or here == "":
+            continue
+        there = namespace(target(name))
+        if there == "":
+            assert name in ("jaxcnn", "jaxcnn.__version__"), f"{path}:{line}: import the namespace, not the package."
+            continue
+        assert there == here or RANK[there] < RANK[here], f"{path}:{line}: {here} must not import {there}."
+
+
+def test_no_import_cycle():
+    graph = {
+        module: {target(name) for _, name in imports(path) if name.startswith("jaxcnn")} - {module}
+        for module, path in MODULES.items()
+    }
+    graph["jaxcnn"] = set()  # the package imports its namespaces; they ask it for the version only
+    for module in graph:
+        # ``from jaxcnn.ops import grids`` names the namespace only to reach a file in it.
+        graph[module] = {name for name in graph[module] if not module.startswith(name + ".")}
+    done: set[str] = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, f"import cycle: {' -> '.join((*trail, module))}"
+        if module not in done:
+            for other in sorted(graph[module]):
+                visit(other, (*trail, module))
+            done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_file_is_one_noun(path):
+    text = path.read_text()
+    lines = len(text.splitlines())
+    assert lines <= 400, f"{path} has {lines} lines; a file is one noun of at most 400."
+    assert path.name not in ("utils.py", "util.py", "helpers.py", "common.py", "misc.py"), f"{path} names no thing."
+    assert "from __future__ import annotations" not in text, f"{path}: it defeats the run-time shape checks."
+    for node in ast.walk(ast.parse(text)):
+        star = isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names)
+        assert not star, f"{path}:{node.lineno}: star import."
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_no_foreign_framework(path):
+    for line, name in imports(path):
+        assert name.split(".")[0] not in FOREIGN, f"{path}:{line}: the package must not import {name}."
+        assert "_src" not in name.split("."), f"{path}:{line}: {name} is private to its library."
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_no_assert_on_input(path):
+    lines = [node.lineno for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Assert)]
+    assert not lines, f"{path}: lines {lines} assert; raise a ValueError through jaxcnn._check."
+
+
+def test_package_only_imports_namespaces():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    defined = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    assert not defined, "jaxcnn/__init__.py holds the version and the namespaces, nothing else."
+
+
+def test_import_is_light():
+    code = f"import sys, jaxcnn; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]", f"import jaxcnn also imports {done.stdout}"
+
+
+def test_import_starts_no_backend():
+    # The number of devices can only be set while no backend has started.
+    code = "import jax, jaxcnn; jax.config.update('jax_num_cpu_devices', 3); print(jax.device_count())"
+    environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False, env=environment
+    )
+    assert done.stdout.strip() == "3", f"import jaxcnn computes something: {done.stdout} {done.stderr}"
+
+
+def test_no_stray_file_in_root():
+    allowed = {
+        "pyproject.toml",
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "LICENSE",
+        "conftest.py",
+        "CITATION.cff",
+    }
+    found = {path.name for path in ROOT.iterdir() if path.is_file() and not path.name.startswith(".")}
+    assert found <= allowed, f"stray files in the root: {sorted(found - allowed)}"
