@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxcnn._check import at_least_rank, check, floating, positive_shape, shape_text
 from jaxcnn._typing import Array, Float
@@ -50,7 +52,7 @@ def affine_grid(
     References:
         Jaderberg et al. 2015, arXiv:1506.02025, equation 1.
     """
-    check_matrix("affine_grid", "theta", theta, 2, 3)
+    theta = check_matrix("affine_grid", "theta", theta, 2, 3)
     x, y = mesh("affine_grid", shape, align_corners, working_dtype(theta))
 
     def one(theta: Any) -> Any:
@@ -89,7 +91,7 @@ def projective_grid(
     References:
         Jaderberg et al. 2015, arXiv:1506.02025, section 3.2.
     """
-    check_matrix("projective_grid", "matrix", matrix, 3, 3)
+    matrix = check_matrix("projective_grid", "matrix", matrix, 3, 3)
     x, y = mesh("projective_grid", shape, align_corners, working_dtype(matrix))
 
     def one(matrix: Any) -> Any:
@@ -102,7 +104,7 @@ def tps_grid(
     points: Float[Array, "*batch k xy=2"],
     shape: tuple[int, int],
     *,
-    control_points: Float[Array, "k xy=2"] | None = None,
+    control_points: Float[Array | np.ndarray, "k xy=2"] | None = None,
     regularization: float = 0.0,
     align_corners: bool = False,
 ) -> Float[Array, "*batch h w xy=2"]:
@@ -140,7 +142,7 @@ def tps_grid(
         Bookstein 1989, "Principal warps: thin-plate splines and the decomposition of deformations";
         Jaderberg et al. 2015, arXiv:1506.02025, section 3.2.
     """
-    control = check_points("tps_grid", points, control_points, regularization)
+    points, control = check_points("tps_grid", points, control_points, regularization)
     x, y = mesh("tps_grid", shape, align_corners, working_dtype(points))
     coefficients = tps_coefficients(control, regularization, name="tps_grid", dtype=x.dtype)
 
@@ -173,6 +175,7 @@ def flow_grid(flow: Float[Array, "*batch h w xy=2"], *, align_corners: bool = Fa
         >>> ops.flow_grid(jnp.ones((1, 4, 2)))[0, :, 0].tolist()
         [-0.25, 0.25, 0.75, 1.25]
     """
+    flow = jnp.asarray(flow)
     floating("flow_grid", "flow", flow)
     at_least_rank("flow_grid", "flow", flow, "h w 2")
     check(flow.shape[-1] == 2, "flow_grid", "flow", "of shape (..., h, w, 2)", shape_text(flow))
@@ -195,15 +198,18 @@ def mesh(function: str, shape: Any, align_corners: bool, dtype: Any) -> tuple[An
     return jnp.broadcast_to(x[None, :], (h, w)), jnp.broadcast_to(y[:, None], (h, w))
 
 
-def check_matrix(function: str, argument: str, matrix: Any, rows: int, columns: int) -> None:
-    """Refuses what is not a floating array of (..., rows, columns)."""
+def check_matrix(function: str, argument: str, matrix: Any, rows: int, columns: int) -> jax.Array:
+    """Returns a JAX array, or refuses what is not a floating one of (..., rows, columns)."""
+    matrix = jnp.asarray(matrix)
     floating(function, argument, matrix)
     expected = f"of shape (..., {rows}, {columns})"
     check(matrix.shape[-2:] == (rows, columns), function, argument, expected, shape_text(matrix))
+    return matrix
 
 
-def check_points(function: str, points: Any, control_points: Any, regularization: float) -> Any:
-    """Refuses points of the wrong form and returns the control points, a NumPy or traced (k, 2)."""
+def check_points(function: str, points: Any, control_points: Any, regularization: float) -> tuple[jax.Array, Any]:
+    """Returns points and control points (a NumPy or JAX (k, 2)), or refuses those of the wrong form."""
+    points = jnp.asarray(points)
     floating(function, "points", points)
     at_least_rank(function, "points", points, "k 2")
     k = points.shape[-2]
@@ -213,7 +219,7 @@ def check_points(function: str, points: Any, control_points: Any, regularization
     if control_points is None:
         side = round(k**0.5)
         check(side * side == k, function, "points", "a square number, or control_points given", f"k={k}")
-        return regular_points(side, side)
+        return points, regular_points(side, side)
     shape = tuple(jnp.shape(control_points))
     check(shape == (k, 2), function, "control_points", f"of shape ({k}, 2), as points has {k}", shape)
-    return control_points
+    return points, control_points

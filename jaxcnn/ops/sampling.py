@@ -69,7 +69,7 @@ def grid_sample(
     References:
         Jaderberg et al. 2015, arXiv:1506.02025, section 3.3.
     """
-    check_image("grid_sample", image)
+    image, grid = check_image("grid_sample", image), jnp.asarray(grid)
     floating("grid_sample", "grid", grid)
     at_least_rank("grid_sample", "grid", grid, "h_out w_out 2")
     check(grid.shape[-1] == 2, "grid_sample", "grid", "of shape (..., h_out, w_out, 2)", shape_text(grid))
@@ -86,11 +86,13 @@ def grid_sample(
     return over_batch(one, (image, grid), (3, 3), name="grid_sample", arguments="image and grid")
 
 
-def check_image(function: str, image: Any) -> None:
-    """Refuses what is not a floating image of at least one pixel."""
+def check_image(function: str, image: Any) -> jax.Array:
+    """Returns the image as a JAX array, or refuses what is not a floating one of at least one pixel."""
+    image = jnp.asarray(image)
     at_least_rank(function, "image", image, "h w c")
     floating(function, "image", image)
     check(0 not in image.shape[-3:-1], function, "image", "at least 1 x 1 pixels", shape_text(image))
+    return image
 
 
 def check_options(function: str, image: Any, mode: Any, padding_mode: Any, fill_value: Any) -> Any:

@@ -60,7 +60,7 @@ def warp_affine(
     References:
         Jaderberg et al. 2015, arXiv:1506.02025, section 3.2.
     """
-    check_matrix("warp_affine", "theta", theta, 2, 3)
+    theta = check_matrix("warp_affine", "theta", theta, 2, 3)
 
     def displace(theta: Any, x: Any, y: Any) -> Any:
         return affine_points(theta, x, y, relative=True)
@@ -108,7 +108,7 @@ def warp_perspective(
     References:
         Jaderberg et al. 2015, arXiv:1506.02025, section 3.2.
     """
-    check_matrix("warp_perspective", "matrix", matrix, 3, 3)
+    matrix = check_matrix("warp_perspective", "matrix", matrix, 3, 3)
 
     def displace(matrix: Any, x: Any, y: Any) -> Any:
         return projective_points(matrix, x, y, relative=True)
@@ -122,7 +122,7 @@ def warp_tps(
     points: Float[Array, "*batch k xy=2"],
     *,
     shape: tuple[int, int] | None = None,
-    control_points: Float[Array, "k xy=2"] | None = None,
+    control_points: Float[Array | np.ndarray, "k xy=2"] | None = None,
     regularization: float = 0.0,
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
@@ -161,7 +161,8 @@ def warp_tps(
     References:
         Bookstein 1989, "Principal warps: thin-plate splines and the decomposition of deformations".
     """
-    control = check_points("warp_tps", points, control_points, regularization)
+    points, control = check_points("warp_tps", points, control_points, regularization)
+    image = check_image("warp_tps", image)
     dtype = working_dtype(image, points)
     coefficients = tps_coefficients(control, regularization, name="warp_tps", dtype=dtype)
 
@@ -207,7 +208,7 @@ def warp_flow(
         >>> ops.warp_flow(image, one_right, padding_mode="border")[0, :, 0].tolist()
         [1.0, 2.0, 2.0]
     """
-    check_image("warp_flow", image)
+    image, flow = check_image("warp_flow", image), jnp.asarray(flow)
     floating("warp_flow", "flow", flow)
     at_least_rank("warp_flow", "flow", flow, "h w 2")
     expected = (*image.shape[-3:-1], 2)
@@ -236,7 +237,7 @@ def _warp(
     fill_value: Any,
     align_corners: bool,
 ) -> Any:
-    check_image(name, image)
+    image = check_image(name, image)
     fill = check_options(name, image, mode, padding_mode, fill_value)
     dtype = working_dtype(image, transform)
     h, w = image.shape[-3:-1]
