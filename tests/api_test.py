@@ -19,7 +19,9 @@ from tests.public import ROOT, classes, functions, namespaces, public
 SNAPSHOT = Path(__file__).parent / "api_snapshot.json"
 UPDATE = "python -m tests.api_test"
 SECTIONS = ["Convention", "Args", "Attributes", "Returns", "Raises", "Example", "Parity", "References"]
-SECTION = re.compile(r"^(Conventions?|Args|Attributes|Returns|Yields|Raises|Examples?|Parity|References?|Source|Note):$")
+SECTION = re.compile(
+    r"^(Conventions?|Args|Attributes|Returns|Yields|Raises|Examples?|Parity|References?|Source|Note):$"
+)
 SAME = {"Conventions": "Convention", "Examples": "Example", "Yields": "Returns", "Reference": "References"}
 SAME |= {"Source": "References"}
 CHECKS = {"check", "choice", "floating", "at_least_rank", "positive_shape"}

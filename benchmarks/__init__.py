@@ -1,0 +1,1 @@
+"""Benchmarks: one harness, one JSON schema, results committed with device and versions."""

@@ -1,0 +1,136 @@
+"""``grid_sample`` against PyTorch (both memory formats) and ``jax.scipy.ndimage.map_coordinates``.
+
+Command: ``python -m benchmarks.speed.grid_sample``, with ``--quick`` to see that it runs. PyTorch is optional.
+Every case reads ``n`` images of h x w x c at ``n`` grids of the same size (random rotations and scales), bilinear,
+zeros outside, pixel edges at -1 and 1, float32. Gradients are of the output against one fixed cotangent and
+include the forward pass, whose result is kept.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+from benchmarks import _harness
+from jaxcnn import ops
+
+SHAPES = [(256, 40, 40, 1), (64, 60, 60, 1), (16, 224, 224, 3), (16, 56, 56, 64), (16, 14, 14, 256)]
+TASKS = {"forward": (), "gradient to grid": (1,), "gradient to image and grid": (0, 1)}
+TOLERANCE = 1e-3  # norm of the difference over norm; a point that rounds across a pixel changes its slope
+
+
+def inputs(shape: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Makes images, grids and a cotangent, the same in every run."""
+    random = np.random.default_rng(0)
+    n, h, w, _ = shape
+    angle, scale = random.uniform(-0.8, 0.8, n), random.uniform(0.7, 1.2, n)
+    move = random.uniform(-0.2, 0.2, (n, 2))
+    rows = [[np.cos(angle) * scale, -np.sin(angle) * scale, move[:, 0]]]
+    rows += [[np.sin(angle) * scale, np.cos(angle) * scale, move[:, 1]]]
+    theta = np.stack([np.stack(row, -1) for row in rows], -2)
+    x, y = np.meshgrid((2 * np.arange(w) + 1) / w - 1, (2 * np.arange(h) + 1) / h - 1)
+    grid = np.einsum("nij,hwj->nhwi", theta, np.stack([x, y, np.ones_like(x)], -1))
+    image, cotangent = random.random(shape), random.standard_normal(shape)
+    return image.astype(np.float32), grid.astype(np.float32), cotangent.astype(np.float32)
+
+
+def map_coordinates(image: jax.Array, grid: jax.Array) -> jax.Array:
+    """Does the same with what JAX has."""
+    h, w = image.shape[1:3]
+    x, y = ((grid[..., 0] + 1) * w - 1) / 2, ((grid[..., 1] + 1) * h - 1) / 2
+    read = functools.partial(jax.scipy.ndimage.map_coordinates, order=1, mode="constant")
+    over_channels = jax.vmap(lambda channel, points: read(channel, points), in_axes=(-1, None), out_axes=-1)
+    return jax.vmap(over_channels)(image, [y, x])
+
+
+def with_jax(sample: Callable[..., Any], data: Sequence[np.ndarray], wanted: tuple[int, ...]) -> _harness.Run:
+    """Compiles a sampling function, with the gradients asked for, on JAX's default device."""
+    image, grid, cotangent = (jnp.asarray(array) for array in data)
+
+    def work(image: Any, grid: Any, cotangent: Any) -> Any:
+        given = [image, grid]
+
+        def output(*variables: Any) -> Any:
+            arguments = list(given)
+            for position, variable in zip(wanted, variables, strict=True):
+                arguments[position] = variable
+            return sample(*arguments)
+
+        if not wanted:
+            return [output()]
+        value, pullback = jax.vjp(output, *(given[position] for position in wanted))
+        return [value, *pullback(cotangent)]
+
+    compiled = jax.jit(work).lower(image, grid, cotangent).compile()
+    return lambda: jax.block_until_ready(compiled(image, grid, cotangent))
+
+
+def with_torch(data: Sequence[np.ndarray], wanted: tuple[int, ...], *, channels_last: bool) -> _harness.Run:
+    """Prepares PyTorch's function in one of its memory formats, on the same kind of device."""
+    torch = _harness.optional("torch")
+    if torch is None:
+        raise _harness.Skipped("PyTorch is not installed")
+    gpu = jax.default_backend() == "gpu"
+    if gpu and not torch.cuda.is_available():
+        raise _harness.Skipped("this PyTorch sees no GPU")
+    place = "cuda" if gpu else "cpu"
+    memory = torch.channels_last if channels_last else torch.contiguous_format
+    image, grid, cotangent = (torch.from_numpy(array).to(place) for array in data)
+    image, cotangent = (array.permute(0, 3, 1, 2).contiguous(memory_format=memory) for array in (image, cotangent))
+    variables = [(image, grid)[position].requires_grad_() for position in wanted]
+
+    def work() -> Any:
+        value = torch.nn.functional.grid_sample(image, grid, mode="bilinear", align_corners=False)
+        gradients = torch.autograd.grad(value, variables, cotangent) if variables else ()
+        if gpu:
+            torch.cuda.synchronize()
+        return [value, *gradients]
+
+    return work
+
+
+def to_numpy(result: Sequence[Any], wanted: tuple[int, ...]) -> list[np.ndarray]:
+    """Brings PyTorch's results to channels last."""
+    images = [True, *(position == 0 for position in wanted)]
+    arrays = [array.detach().cpu().numpy() for array in result]
+    return [array.transpose(0, 2, 3, 1) if image else array for array, image in zip(arrays, images, strict=True)]
+
+
+def cases(shapes: Sequence[tuple[int, int, int, int]]) -> list[_harness.Case]:
+    """Lists every shape with every task."""
+    found = []
+    for shape in shapes:
+        data = inputs(shape)
+        for task, wanted in TASKS.items():
+            from_torch = functools.partial(to_numpy, wanted=wanted)
+            torch = functools.partial(with_torch, data, wanted)
+            contenders = [
+                _harness.Contender("jaxcnn", functools.partial(with_jax, ops.grid_sample, data, wanted), list),
+                _harness.Contender("torch, channels last", functools.partial(torch, channels_last=True), from_torch),
+                _harness.Contender("torch, channels first", functools.partial(torch, channels_last=False), from_torch),
+                _harness.Contender("map_coordinates", functools.partial(with_jax, map_coordinates, data, wanted), list),
+            ]
+            name = f"{'x'.join(map(str, shape))} {task}"
+            parameters = {
+                "shape": list(shape),
+                "task": task,
+                "dtype": "float32",
+                "mode": "bilinear",
+                "padding": "zeros",
+            }
+            found.append(_harness.Case(name, parameters, contenders, TOLERANCE))
+    return found
+
+
+def main(options: _harness.Options) -> None:
+    """Runs the benchmark."""
+    _harness.limit_threads(options.threads)
+    _harness.run("grid_sample", cases(SHAPES[:1] if options.quick else SHAPES), options)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(_harness.Options, description=__doc__))
