@@ -1,0 +1,187 @@
+"""What a distortion draws and what it does with an image, one example at a time.
+
+``draw`` turns a key into the parameters of one example; ``apply`` turns source images and
+parameters into the distorted image. Lengths are pixels of the canvas, measured from its centre, x
+to the right and y downwards, unless said otherwise.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn import ops
+from jaxcnn._typing import PRNGKey
+
+__all__ = ["DEFAULTS", "Options", "apply", "draw"]
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "R": {"degrees": 90.0},
+    "RTS": {"canvas": 42, "degrees": 45.0, "scale": (0.7, 1.2), "margin": 0.0},
+    "P": {"scale": (0.75, 1.0), "corner_sigma": 5.0},
+    "E": {"scale": (0.75, 1.0), "point_sigma": 1.5, "points": 4},
+    "T": {"canvas": 60},
+    "TC": {"canvas": 60, "distractors": 6, "patch": 6},
+}
+"""The options of every kind and their defaults; a kind without ``canvas`` keeps the image's size."""
+
+_REFERENCE_SIZE = 28.0  # side of an MNIST image, in whose pixels the sigmas are given
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """All that is static about a distortion; hashable. What a kind does not use stays at 0."""
+
+    kind: str
+    canvas: tuple[int, int]
+    degrees: float = 0.0
+    scale: tuple[float, float] = (1.0, 1.0)
+    margin: float = 0.0
+    corner_sigma: float = 0.0
+    point_sigma: float = 0.0
+    points: int = 0
+    distractors: int = 0
+    patch: int = 0
+
+
+def draw(key: PRNGKey, options: Options, source_shape: tuple[int, ...]) -> dict[str, Any]:
+    """Draws the parameters of one example; ``source_shape`` is (m, h, w, c)."""
+    m, h, w, _ = source_shape
+    size, canvas = np.array([w, h], np.float32), np.array(options.canvas[::-1], np.float32)
+    # One key per quantity: an option changes only the quantity that it is about.
+    index, angle, scale, place, noise, clutter = jax.random.split(key, 6)
+    parameters: dict[str, Any] = {"index": jax.random.randint(index, (), 0, m)}
+    if options.kind in ("T", "TC"):
+        room = np.array(options.canvas) - (h, w)
+        parameters["place"] = jax.random.randint(place, (2,), 0, room + 1)
+        if options.kind == "TC":
+            parameters.update(_draw_clutter(clutter, options, source_shape))
+        return parameters
+    if options.kind in ("R", "RTS"):
+        limit = math.radians(options.degrees)
+        parameters["angle"] = jax.random.uniform(angle, (), jnp.float32, -limit, limit)
+    if options.kind != "R":
+        parameters["scale"] = jax.random.uniform(scale, (), jnp.float32, *options.scale)
+    if options.kind == "RTS":
+        # A pixel's bilinear footprint reaches half a pixel beyond its edge, hence the + 1.
+        box = _turned_box(size - 2 * options.margin + 1, parameters["angle"]) * parameters["scale"]
+        room = jnp.maximum(canvas - box, 0) / 2
+        parameters["shift"] = room * jax.random.uniform(place, (2,), jnp.float32, -1.0, 1.0)
+    elif options.kind == "P":
+        corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], np.float32) * size / 2
+        sigma = options.corner_sigma * size / _REFERENCE_SIZE
+        moved = corners * parameters["scale"] + sigma[None] * jax.random.normal(noise, (4, 2), jnp.float32)
+        parameters["corners"] = moved + _least_shift(moved, canvas)[None]
+    elif options.kind == "E":
+        sigma = options.point_sigma * size / _REFERENCE_SIZE
+        parameters["offsets"] = sigma[None] * jax.random.normal(noise, (options.points**2, 2), jnp.float32)
+    return parameters
+
+
+def apply(images: jax.Array, parameters: dict[str, Any], options: Options) -> jax.Array:
+    """Distorts image ``parameters["index"]`` of the sources (m, h, w, c) as drawn."""
+    image = _to_float(jax.lax.dynamic_index_in_dim(images, parameters["index"], keepdims=False))
+    if options.kind in ("T", "TC"):
+        return _place(images, image, parameters, options)
+    size, canvas = np.array(image.shape[1::-1], np.float32), np.array(options.canvas[::-1], np.float32)
+    if options.kind == "P":
+        matrix = _quadrilateral_to_square(parameters["corners"] * (2 / canvas)[None])
+        return ops.warp_perspective(image, matrix, shape=options.canvas)
+    if options.kind == "E":
+        # The spline runs from the canvas to the image, so that it needs no inverse: where the digit,
+        # made smaller, has its control points, there the moved points of the image are read.
+        axis = np.linspace(-1, 1, options.points, dtype=np.float32)
+        # Row by row, as ``warp_tps`` orders its regular grid.
+        control = np.stack([v.ravel() for v in np.meshgrid(axis, axis)], -1)
+        points = jnp.asarray(control * (canvas / size)) / parameters["scale"] + parameters["offsets"] * (2 / size)[None]
+        return ops.warp_tps(image, points, shape=options.canvas)
+    theta = _placement(parameters, size, canvas)
+    return ops.warp_affine(image, theta, shape=options.canvas)
+
+
+def _to_float(image: jax.Array) -> jax.Array:
+    floating = image.astype(jnp.float32)
+    return floating / 255 if image.dtype == jnp.uint8 else floating
+
+
+def _draw_clutter(key: PRNGKey, options: Options, source_shape: tuple[int, ...]) -> dict[str, Any]:
+    m, h, w, _ = source_shape
+    other, cut, put = jax.random.split(key, 3)
+    d, p = options.distractors, options.patch
+    return {
+        # How far on in the sources the patch comes from: never 0, the digit itself.
+        "patch_step": jax.random.randint(other, (d,), 1, max(m, 2)),
+        "patch_from": jax.random.randint(cut, (d, 2), 0, np.array([[h, w]]) - p + 1),
+        "patch_place": jax.random.randint(put, (d, 2), 0, np.array([options.canvas]) - p + 1),
+    }
+
+
+def _place(images: jax.Array, image: jax.Array, parameters: dict[str, Any], options: Options) -> jax.Array:
+    m, _, _, c = images.shape
+    row, column = parameters["place"]
+    canvas = jnp.zeros((*options.canvas, c), jnp.float32)
+    canvas = jax.lax.dynamic_update_slice(canvas, image, (row, column, 0))
+    if options.distractors == 0:
+        return canvas
+    p = options.patch
+
+    def add(i: Any, canvas: jax.Array) -> jax.Array:
+        other = (parameters["index"] + parameters["patch_step"][i]) % m
+        (y, x), (top, left) = parameters["patch_from"][i], parameters["patch_place"][i]
+        patch = _to_float(jax.lax.dynamic_slice(images, (other, y, x, 0), (1, p, p, c))[0])
+        under = jax.lax.dynamic_slice(canvas, (top, left, 0), (p, p, c))
+        return jax.lax.dynamic_update_slice(canvas, jnp.maximum(under, patch), (top, left, 0))
+
+    return jax.lax.fori_loop(0, options.distractors, add, canvas)
+
+
+def _turned_box(size: Any, angle: jax.Array) -> jax.Array:
+    """Width and height of the box around a turned rectangle of the given width and height."""
+    cosine, sine = jnp.abs(jnp.cos(angle)), jnp.abs(jnp.sin(angle))
+    return jnp.stack([cosine * size[0] + sine * size[1], sine * size[0] + cosine * size[1]])
+
+
+def _least_shift(points: Any, canvas: Any) -> jax.Array:
+    """The shortest shift that brings the box of points into the canvas, or centres it if it is too large."""
+    low, high = jnp.min(points, 0), jnp.max(points, 0)
+    inwards = jnp.maximum(-canvas / 2 - low, 0) - jnp.maximum(high - canvas / 2, 0)
+    return jnp.where(high - low <= canvas, inwards, -(low + high) / 2)
+
+
+def _placement(parameters: dict[str, Any], size: Any, canvas: Any) -> jax.Array:
+    """The canvas-to-image matrix of a digit that is turned (counter-clockwise), scaled, then shifted."""
+    scale = parameters.get("scale", jnp.float32(1.0))
+    shift = parameters.get("shift", jnp.zeros(2, jnp.float32))
+    cosine, sine = jnp.cos(parameters["angle"]) / scale, jnp.sin(parameters["angle"]) / scale
+    turn = jnp.stack([jnp.stack([cosine, -sine]), jnp.stack([sine, cosine])])
+    linear = turn * (canvas[None, :] / size[:, None])
+    offset = -jnp.sum(turn * shift[None, :], axis=1) * (2 / size)
+    return jnp.concatenate([linear, offset[:, None]], axis=1)
+
+
+def _quadrilateral_to_square(corners: jax.Array) -> jax.Array:
+    """The homography that takes four corners to (-1, -1), (1, -1), (1, 1), (-1, 1).
+
+    Closed form of the inverse map, unit square to quadrilateral, then the inverse by cofactors; w is
+    positive inside a convex quadrilateral. Three corners on one line (probability 0) give NaN.
+
+    Source: P. Heckbert, "Fundamentals of Texture Mapping and Image Warping", 1989, section 2.2.3.
+    """
+    p0, p1, p2, p3 = corners
+    d1, d2, s = p1 - p2, p3 - p2, p0 - p1 + p2 - p3
+    determinant = _cross(d1, d2)
+    g, h = _cross(s, d2) / determinant, _cross(d1, s) / determinant
+    first, second = p1 - p0 + g * p1, p3 - p0 + h * p3
+    forward = jnp.stack([jnp.append(first, g), jnp.append(second, h), jnp.append(p0, 1.0)])  # rows: columns of the map
+    a, b, c = forward
+    cofactors = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)])
+    inverse = cofactors / jnp.sum(a * cofactors[0])
+    # From the unit square to [-1, 1]: u -> 2 u - w.
+    return jnp.stack([2 * inverse[0] - inverse[2], 2 * inverse[1] - inverse[2], inverse[2]])
+
+
+def _cross(a: jax.Array, b: jax.Array) -> jax.Array:
+    return a[0] * b[1] - a[1] * b[0]

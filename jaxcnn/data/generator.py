@@ -1,0 +1,277 @@
+"""Distorted images drawn on the device from a key."""
+
+import dataclasses
+import functools
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn._check import check, choice, positive_shape, shape_text
+from jaxcnn._typing import Array, Batch, Float, Int, PRNGKey, UInt8
+from jaxcnn.data.distortions import DEFAULTS, Options, apply, draw
+
+__all__ = ["Generator", "Stream", "distorted"]
+
+Kind = Literal["R", "RTS", "P", "E", "T", "TC"]
+
+_CHUNK_VALUES = 2**20  # pixels that ``Generator.fixed`` computes at once: bounds memory, not the result
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["images", "labels"], meta_fields=["options"])
+@dataclasses.dataclass(frozen=True, eq=False)
+class Generator:
+    """Draws distorted images; ``distorted`` makes it.
+
+    Example ``i`` of a batch depends on ``fold_in(key, i)`` alone: a larger batch from the same key
+    begins with the smaller one.
+
+    It is a pytree whose leaves are the source arrays (uint8 ones stay uint8). Called inside a jitted
+    function that merely refers to it, the sources become constants of the compiled program; given to
+    that function as an argument, ``jax.jit(lambda g, key: g(key, 64))(generator, key)``, they do not.
+
+    Attributes:
+        images: The source images (m, h, w, c).
+        labels: Their labels (m,), int32.
+        options: Kind, canvas and ranges.
+
+    Example:
+        >>> images, labels = data.digits(split="test")
+        >>> generator = data.distorted(images, labels, kind="R")
+        >>> few, many = generator(jax.random.key(0), 2), generator(jax.random.key(0), 5)
+        >>> bool(jnp.all(few["image"] == many["image"][:2]))
+        True
+    """
+
+    images: Any
+    labels: Any
+    options: Options
+
+    def __call__(self, key: PRNGKey, n: int) -> Batch:
+        """Draws ``n`` examples: ``{"image": (n, *canvas, c) in [0, 1], "label": (n,)}``."""
+        check(n >= 1, "Generator", "n", "a positive integer", repr(n))
+        return _batch(self, key, n)
+
+    def parameters(self, key: PRNGKey, n: int) -> dict[str, jax.Array]:
+        """Returns what is drawn for the same ``n`` examples, each array with a leading axis of ``n``.
+
+        ``index`` of the source image; ``angle`` in radians, positive counter-clockwise; ``scale``;
+        ``shift`` (x, y) and ``corners`` (4, 2) in canvas pixels from the centre; ``offsets`` of the
+        control points in image pixels; ``place`` (row, column) of the upper left pixel. The patches'
+        ``patch_step`` (source index relative to the digit's), ``patch_from`` and ``patch_place``.
+        """
+        check(n >= 1, "Generator", "n", "a positive integer", repr(n))
+        return _parameters(self, key, n)
+
+    def fixed(self, key: PRNGKey, *, repeats: int = 10) -> Batch:
+        """Draws a test set: every source image ``repeats`` times, as NumPy arrays.
+
+        Example ``r * m + i`` shows source image ``i``, so that a set with fewer repeats is the
+        beginning of one with more. The same key gives the same images.
+        """
+        check(repeats >= 1, "Generator", "repeats", "a positive integer", repr(repeats))
+        m = len(self.labels)
+        total = m * repeats
+        values = int(np.prod(self.options.canvas)) * self.images.shape[-1]
+        chunk = min(total, max(1, _CHUNK_VALUES // values))
+        images = np.empty((total, *self.options.canvas, self.images.shape[-1]), np.float32)
+        for start in range(0, total, chunk):
+            # Every chunk has one size, so that one program serves all; what is past the end is cut off.
+            positions = np.arange(start, start + chunk)
+            computed = np.asarray(_chosen(self, key, positions.astype(np.int32), (positions % m).astype(np.int32)))
+            images[start : start + chunk] = computed[: total - start]
+        return {"image": images, "label": np.tile(np.asarray(self.labels), repeats)}
+
+    def stream(self, batch_size: int) -> "Stream":
+        """Returns a callable from a key to a batch of ``batch_size``, as a training step takes it."""
+        check(batch_size >= 1, "Generator", "batch_size", "a positive integer", repr(batch_size))
+        return Stream(self, batch_size)
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["generator"], meta_fields=["batch_size"])
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stream:
+    """A generator with a batch size: maps a key to a batch. A pytree, like the generator.
+
+    Attributes:
+        generator: What draws.
+        batch_size: How many examples.
+
+    Example:
+        As an argument of a jitted function its source images are no constants of the program.
+
+        >>> stream = data.distorted(*data.digits(), kind="RTS").stream(8)
+        >>> batch = jax.jit(lambda stream, key: stream(key))(stream, jax.random.key(0))
+        >>> batch["image"].shape
+        (8, 42, 42, 1)
+    """
+
+    generator: Generator
+    batch_size: int
+
+    def __call__(self, key: PRNGKey) -> Batch:
+        """Draws one batch."""
+        return self.generator(key, self.batch_size)
+
+
+def distorted(
+    images: Float[Array | np.ndarray, "m h w c"] | UInt8[Array | np.ndarray, "m h w c"],
+    labels: Int[Array | np.ndarray, " m"],
+    *,
+    kind: Kind,
+    canvas: int | tuple[int, int] | None = None,
+    degrees: float | None = None,
+    scale: tuple[float, float] | None = None,
+    margin: float | None = None,
+    corner_sigma: float | None = None,
+    point_sigma: float | None = None,
+    points: int | None = None,
+    distractors: int | None = None,
+    patch: int | None = None,
+) -> Generator:
+    """Makes a generator of distorted images, as used to test spatial transformers.
+
+    ======= ==================================================================== ==============
+    kind    what it does                                                         canvas
+    ======= ==================================================================== ==============
+    ``R``   turns by up to ``degrees`` (90) either way                           the image's
+    ``RTS`` turns (45), scales (0.7 to 1.2), puts at a random place              42 x 42
+    ``P``   scales (0.75 to 1), moves every corner of the image                  the image's
+    ``E``   scales (0.75 to 1), bends by a thin-plate spline                     the image's
+    ``T``   puts at a random place, in whole pixels                              60 x 60
+    ``TC``  as ``T``, plus patches of other images as clutter                    60 x 60
+    ======= ==================================================================== ==============
+
+    All draws are uniform but for the normal deviates of ``P`` and ``E``. The defaults imitate the
+    distorted MNIST sets of the paper. It does not state all of them: the canvas of ``R``, ``P`` and
+    ``E`` and the size of the patches, for example, are choices of this library.
+
+    Convention:
+        - Outside of the image lies 0: white strokes on black.
+        - ``RTS`` places the box around the turned and scaled image uniformly among all places where
+          no part of it is cut off; an axis along which it does not fit is centred.
+        - ``P`` shifts the moved corners by the least amount that keeps their box on the canvas, or
+          centres it if it is larger. Corners that cross (rare) hide part of the image.
+        - ``R`` and ``E`` stay in the centre: what leaves the canvas is cut off. Images without a blank
+          border, as the built-in digits, want a canvas somewhat larger than themselves.
+        - Patches and digit are combined by the maximum.
+
+    Args:
+        images: The sources, in [0, 1] or uint8.
+        labels: Their classes.
+        kind: The distortion, see above.
+        canvas: Side, or height and width, of the result.
+        degrees: ``R``, ``RTS``: the largest angle.
+        scale: ``RTS``, ``P``, ``E``: smallest and largest factor.
+        margin: ``RTS``: width in pixels of the images' blank border, which may leave the canvas: 4
+            for MNIST.
+        corner_sigma: ``P``: standard deviation of a corner's movement in each direction, in 1/28 of
+            the image's side (pixels of an MNIST image); 5.
+        point_sigma: ``E``: the same of a control point; 1.5.
+        points: ``E``: control points per side of their square grid; 4.
+        distractors: ``TC``: number of patches; 6.
+        patch: ``TC``: side of a patch in pixels; 6. Many patches show nothing but background.
+
+    Returns:
+        The generator; call it with a key and a number of examples.
+
+    Raises:
+        ValueError: If a form, dtype, kind or range is wrong, or an option belongs to another kind.
+
+    Example:
+        >>> generator = data.distorted(*data.digits(), kind="RTS")
+        >>> batch = generator(jax.random.key(0), 8)
+        >>> batch["image"].shape, batch["label"].shape
+        ((8, 42, 42, 1), (8,))
+        >>> generator.fixed(jax.random.key(1), repeats=1)["image"].shape
+        (1437, 42, 42, 1)
+
+    References:
+        Jaderberg et al. 2015, arXiv:1506.02025, section 4.1 and appendix A.
+    """
+    choice("distorted", "kind", kind, tuple(DEFAULTS))
+    images, labels = _checked_sources(images, labels)
+    given = {
+        "canvas": canvas,
+        "degrees": degrees,
+        "scale": scale,
+        "margin": margin,
+        "corner_sigma": corner_sigma,
+        "point_sigma": point_sigma,
+        "points": points,
+        "distractors": distractors,
+        "patch": patch,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    for name in given:
+        used = name == "canvas" or name in DEFAULTS[kind]
+        check(used, "distorted", name, f"left alone with kind={kind!r}", repr(given[name]))
+    options = _checked_options(kind, {**DEFAULTS[kind], **given}, images.shape)
+    return Generator(jnp.asarray(images), jnp.asarray(labels), options)
+
+
+def _checked_sources(images: Any, labels: Any) -> tuple[Any, Any]:
+    images, labels = (x if hasattr(x, "dtype") else np.asarray(x) for x in (images, labels))
+    check(
+        images.ndim == 4 and 0 not in images.shape, "distorted", "images", "of shape (m, h, w, c)", shape_text(images)
+    )
+    real = images.dtype == np.uint8 or jnp.issubdtype(images.dtype, jnp.floating)
+    check(real, "distorted", "images", "float in [0, 1] or uint8", shape_text(images))
+    whole = jnp.issubdtype(labels.dtype, jnp.integer) and labels.shape == images.shape[:1]
+    check(whole, "distorted", "labels", f"{images.shape[0]} integers, one per image", shape_text(labels))
+    return images if images.dtype == np.uint8 else images.astype(np.float32), labels.astype(np.int32)
+
+
+def _checked_options(kind: str, given: dict[str, Any], shape: tuple[int, ...]) -> Options:
+    m, h, w, _ = shape
+
+    def require(condition: bool, name: str, expected: str) -> None:
+        check(bool(condition), "distorted", name, expected, repr(given[name]))
+
+    canvas = given.get("canvas", (h, w))
+    canvas = positive_shape("distorted", "canvas", (canvas, canvas) if isinstance(canvas, int) else canvas, "h w")
+    given["canvas"] = (canvas[0], canvas[1])
+    if kind in ("T", "TC"):
+        require(canvas[0] >= h and canvas[1] >= w, "canvas", f"at least the images' size ({h}, {w})")
+    if "scale" in given:
+        given["scale"] = tuple(float(v) for v in given["scale"])
+        low, high = given["scale"] if len(given["scale"]) == 2 else (0, 0)
+        require(0 < low <= high < float("inf"), "scale", "two positive numbers, the smaller first")
+    for name in ("degrees", "margin", "corner_sigma", "point_sigma"):
+        if name in given:
+            require(0 <= given[name] < float("inf"), name, "a number >= 0")
+    if "points" in given:
+        require(given["points"] >= 2, "points", "an integer >= 2")
+    if kind == "TC":
+        require(given["distractors"] >= 0, "distractors", "an integer >= 0")
+        require(1 <= given["patch"] <= min(h, w), "patch", f"an integer in [1, {min(h, w)}], the images' side")
+        require(m > 1 or given["distractors"] == 0, "distractors", "0 where there is only one image")
+    return Options(kind=kind, **given)
+
+
+def _one(generator: Generator, key: PRNGKey, position: Any) -> dict[str, jax.Array]:
+    return draw(jax.random.fold_in(key, position), generator.options, generator.images.shape)
+
+
+@functools.partial(jax.jit, static_argnames="n")
+def _parameters(generator: Generator, key: PRNGKey, n: int) -> dict[str, jax.Array]:
+    return jax.vmap(lambda i: _one(generator, key, i))(jnp.arange(n))
+
+
+@functools.partial(jax.jit, static_argnames="n")
+def _batch(generator: Generator, key: PRNGKey, n: int) -> dict[str, jax.Array]:
+    def example(i: Any) -> dict[str, jax.Array]:
+        parameters = _one(generator, key, i)
+        label = jax.lax.dynamic_index_in_dim(generator.labels, parameters["index"], keepdims=False)
+        return {"image": apply(generator.images, parameters, generator.options), "label": label}
+
+    return jax.vmap(example)(jnp.arange(n))
+
+
+@jax.jit
+def _chosen(generator: Generator, key: PRNGKey, positions: jax.Array, indices: jax.Array) -> jax.Array:
+    def example(i: Any, index: Any) -> jax.Array:
+        return apply(generator.images, {**_one(generator, key, i), "index": index}, generator.options)
+
+    return jax.vmap(example)(positions, indices)

@@ -1,0 +1,142 @@
+"""The idx format of MNIST and its kin."""
+
+import gzip
+import math
+import os
+import zlib
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from jaxcnn._check import check, choice
+from jaxcnn._typing import Int, Num, UInt8
+
+__all__ = ["mnist", "read_idx"]
+
+_DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_DEFLATE_RATIO = 1032  # deflate can make nothing smaller than 1/1032 (zlib's technical notes)
+_CHUNK = 2**20
+
+
+def read_idx(path: str | os.PathLike[str], *, max_bytes: int = 2**33) -> Num[np.ndarray, "..."]:
+    """Reads an array from an idx file, plain or compressed by gzip.
+
+    Whether a file is compressed shows in its content, not in its name. Header and file size are
+    compared before memory is taken.
+
+    Args:
+        path: The file.
+        max_bytes: Largest array that is read.
+
+    Returns:
+        The array in the byte order of the machine; writable.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is no idx file, is truncated, corrupt, longer than its header says, or
+            larger than ``max_bytes``.
+
+    Example:
+        >>> path = os.path.join(tempfile.mkdtemp(), "three.idx")
+        >>> _ = open(path, "wb").write(bytes([0, 0, 8, 1, 0, 0, 0, 3, 10, 20, 30]))
+        >>> data.read_idx(path).tolist()
+        [10, 20, 30]
+
+    References:
+        Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits", file format.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"read_idx: path must be an existing file, got {os.fspath(path)!r}.")
+    try:
+        with open(path, "rb") as plain:
+            size = os.fstat(plain.fileno()).st_size
+            compressed = plain.read(2) == b"\x1f\x8b"
+            plain.seek(0)
+            if not compressed:
+                return _read(plain, path, size, max_bytes)
+            with gzip.GzipFile(fileobj=plain) as file:
+                return _read(file, path, size * _DEFLATE_RATIO, max_bytes)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(_message(path, f"damaged compression: {error}")) from error
+
+
+def mnist(
+    folder: str | os.PathLike[str], *, split: Literal["train", "test"] = "train"
+) -> tuple[UInt8[np.ndarray, "n h w c=1"], Int[np.ndarray, " n"]]:
+    """Reads MNIST, or a data set in its form, from a folder that holds its usual files.
+
+    They are ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte`` and
+    ``t10k-labels-idx1-ubyte``, each with or without ``.gz``. Nothing is downloaded.
+
+    Args:
+        folder: Where the files are.
+        split: ``"train"`` or ``"test"`` (the ``t10k`` files).
+
+    Returns:
+        Images in uint8, white strokes on black, and labels in int32.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is damaged, or the two files do not belong together.
+
+    Example:
+        >>> images, labels = data.mnist("/data/mnist", split="test")  # doctest: +SKIP
+        >>> images.shape  # doctest: +SKIP
+        (10000, 28, 28, 1)
+    """
+    choice("mnist", "split", split, ("train", "test"))
+    prefix = {"train": "train", "test": "t10k"}[split]
+    image_path = _find(folder, f"{prefix}-images-idx3-ubyte")
+    label_path = _find(folder, f"{prefix}-labels-idx1-ubyte")
+    images, labels = read_idx(image_path), read_idx(label_path)
+    name = f"{os.fspath(folder)!r}"
+    pair = images.dtype == np.uint8 and images.ndim == 3 and labels.dtype == np.uint8 and labels.ndim == 1
+    form = f"{images.dtype}{images.shape} and {labels.dtype}{labels.shape} in {name}"
+    check(pair, "mnist", "files", "uint8 images (n, h, w) and uint8 labels (n,)", form)
+    check(len(images) == len(labels), "mnist", "files", "as many images as labels", form)
+    return images[..., None], labels.astype(np.int32)
+
+
+def _find(folder: str | os.PathLike[str], name: str) -> Path:
+    for candidate in (name, name + ".gz"):
+        path = Path(folder) / candidate
+        if path.is_file():
+            return path
+    raise FileNotFoundError(
+        f"mnist: folder must hold {name} or {name}.gz, got {os.fspath(folder)!r}. "
+        "Put the four files of MNIST there; nothing is downloaded."
+    )
+
+
+def _message(path: str | os.PathLike[str], reason: str) -> str:
+    return f"read_idx: path must be an intact idx file, got {os.fspath(path)!r} ({reason})."
+
+
+def _read(file: Any, path: str | os.PathLike[str], bound: int, max_bytes: int) -> np.ndarray:
+    """Reads header and values; ``bound`` is the most that the file can hold."""
+    magic = file.read(4)
+    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _DTYPES:
+        raise ValueError(_message(path, f"begins with {magic.hex(' ') or 'nothing'}"))
+    dtype, rank = np.dtype(_DTYPES[magic[2]]), magic[3]
+    header = file.read(4 * rank)
+    if len(header) < 4 * rank:
+        raise ValueError(_message(path, "ends within its header"))
+    shape = tuple(int(n) for n in np.frombuffer(header, ">u4"))
+    expected = math.prod(shape) * dtype.itemsize
+    stated = f"its header states {shape} of {dtype.name}"
+    # 32 is the largest rank of all NumPy versions; a product of sizes with a 0 may hide sizes that are too large.
+    if rank == 0 or rank > 32 or max(shape) * dtype.itemsize > bound or expected > bound:
+        raise ValueError(_message(path, f"{stated}, more than the file can hold"))
+    if expected > max_bytes:
+        raise ValueError(_message(path, f"{stated}, {expected} bytes, more than max_bytes={max_bytes}"))
+    values = bytearray()
+    # One byte more than stated is asked for, to notice a file that is too long.
+    while len(values) <= expected and (piece := file.read(min(_CHUNK, expected + 1 - len(values)))):
+        values += piece
+    if len(values) < expected:
+        raise ValueError(_message(path, f"{stated}, {expected} bytes, but {len(values)} follow"))
+    if len(values) > expected:
+        raise ValueError(_message(path, f"{stated}, {expected} bytes, but more follow"))
+    array = np.frombuffer(values, dtype).reshape(shape)
+    return array.astype(dtype.newbyteorder("="), copy=False)

@@ -1,0 +1,139 @@
+"""Data sets that TensorFlow Datasets has prepared, read without TensorFlow."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcnn._check import check
+
+__all__ = ["PreparedSource", "tfds_source"]
+
+_NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[^:/]+))?(:(?P<version>\d+\.\d+\.\d+))?")
+
+
+class PreparedSource:
+    """One split of a prepared data set; ``tfds_source`` makes it.
+
+    Item ``i`` is ``{"image": ..., "label": ...}``; an image is uint8 (h, w, c), a label int32.
+
+    Attributes:
+        classes: Names of the classes, or None where the data set has none.
+
+    Example:
+        >>> source = data.tfds_source("mnist", split="test")  # doctest: +SKIP
+        >>> source[0]["image"].shape  # doctest: +SKIP
+        (28, 28, 1)
+    """
+
+    def __init__(self, source: Sequence[Any], *, image: str, label: str, classes: tuple[str, ...] | None) -> None:
+        """Wraps a random-access source of dictionaries."""
+        self.classes = classes
+        self._source = source
+        self._names = (image, label)
+
+    def __len__(self) -> int:
+        """Returns the number of examples."""
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Reads example ``index``."""
+        return self._pick(self._source[index])
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """Reads several examples with one request, as grain asks for them."""
+        many = getattr(self._source, "__getitems__", None)
+        examples = many(list(indices)) if many else [self._source[i] for i in indices]
+        return [self._pick(example) for example in examples]
+
+    def _pick(self, example: Any) -> dict[str, Any]:
+        image, label = self._names
+        value = np.asarray(example[label])
+        return {
+            "image": np.asarray(example[image]),
+            "label": value.astype(np.int32) if np.issubdtype(value.dtype, np.integer) else value,
+        }
+
+
+def tfds_source(
+    name: str,
+    *,
+    split: str,
+    data_dir: str | os.PathLike[str] | None = None,
+    image: str = "image",
+    label: str = "label",
+) -> PreparedSource:
+    """Opens a data set that TensorFlow Datasets has prepared before.
+
+    Reads what ``tfds.data_source`` reads, through array_record and grain's random access, and needs
+    no TensorFlow. Only files are looked at: nothing is downloaded or prepared, no network is tried.
+
+    Args:
+        name: ``"name"``, ``"name/config"``, either with ``":1.2.3"`` for one version; else the newest
+            that is there.
+        split: ``"train"``, ``"test[:100]"`` and the like.
+        data_dir: Folder of the prepared data sets; None stands for the environment's
+            ``TFDS_DATA_DIR``, or ``~/tensorflow_datasets``.
+        image: The feature that becomes ``"image"``.
+        label: The feature that becomes ``"label"``.
+
+    Returns:
+        A source with ``len``, items by number and ``classes``.
+
+    Raises:
+        FileNotFoundError: If the data set has not been prepared in that folder.
+        ValueError: If the split or a feature does not exist, or the files allow no random access.
+
+    Example:
+        >>> source = data.tfds_source("mnist", split="train")  # doctest: +SKIP
+        >>> loader = data.Loader(source, 64, seed=0)  # doctest: +SKIP
+    """
+    parts = _NAME.fullmatch(name)
+    check(parts is not None, "tfds_source", "name", 'of the form "name", "name/config" or "name:1.2.3"', repr(name))
+    assert parts is not None  # for the type checker
+    folder = _find_prepared(parts, name, _root(data_dir))
+    import tensorflow_datasets as tfds
+
+    builder: Any = tfds.builder_from_directory(folder)
+    base = re.match(r"\w*", split)
+    known = tuple(builder.info.splits)
+    check(base is not None and base[0] in known, "tfds_source", "split", f"one of {known!r} or a part", repr(split))
+    features = tuple(builder.info.features or ())
+    for argument, feature in (("image", image), ("label", label)):
+        check(feature in features, "tfds_source", argument, f"one of the features {features!r}", repr(feature))
+    try:
+        source = builder.as_data_source(split=split)
+    except NotImplementedError as error:
+        advice = f"prepared with file_format='array_record', which allows random access, got {str(folder)!r}"
+        raise ValueError(f"tfds_source: name must be {advice}.") from error
+    names = getattr(builder.info.features[label], "names", None)
+    return PreparedSource(source, image=image, label=label, classes=tuple(names) if names else None)
+
+
+def _root(data_dir: str | os.PathLike[str] | None) -> Path:
+    if data_dir is None:
+        data_dir = os.environ.get("TFDS_DATA_DIR") or os.path.join("~", "tensorflow_datasets")
+    return Path(data_dir).expanduser()
+
+
+def _find_prepared(parts: re.Match[str], name: str, root: Path) -> Path:
+    """Returns the folder of the newest version, or of the one asked for."""
+    base = root / parts["name"]
+    folder = base / parts["config"] if parts["config"] else base
+    found = {tuple(map(int, p.parent.name.split("."))): p.parent for p in folder.glob("*.*.*/features.json")}
+    if parts["version"]:
+        wanted = tuple(map(int, parts["version"].split(".")))
+        found = {version: path for version, path in found.items() if version == wanted}
+    if found:
+        return found[max(found)]
+    configs = sorted({p.parent.parent.name for p in base.glob("*/*.*.*/features.json")})
+    if configs and not parts["config"]:
+        check(False, "tfds_source", "name", f"given with one of the configs {tuple(configs)!r}", repr(name))
+    raise FileNotFoundError(
+        f"tfds_source: name must be a data set prepared in {str(root)!r}, got {name!r}. Nothing is downloaded here: "
+        f"prepare it once, where tensorflow is installed, with tfds.builder({name!r}, data_dir={str(root)!r}, "
+        "file_format='array_record').download_and_prepare(), or name another folder by data_dir."
+    )
