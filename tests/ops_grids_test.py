@@ -1,0 +1,134 @@
+"""Sampling grids: where points land, degenerate transforms, gradients, bad input."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from jaxcnn import ops
+
+REGULAR = np.stack(np.meshgrid(np.linspace(-1, 1, 4), np.linspace(-1, 1, 4)), -1).reshape(16, 2).astype(np.float32)
+
+
+def test_affine_grid_moves_points_as_the_matrix_does():
+    theta = np.array([[0.5, -0.25, 0.1], [0.3, 2.0, -0.4]], np.float32)
+    grid = ops.affine_grid(theta, (3, 5), align_corners=True)
+    np.testing.assert_allclose(grid[2, 4], theta @ [1, 1, 1], atol=1e-6)
+    np.testing.assert_allclose(grid[0, 2], theta @ [0, -1, 1], atol=1e-6)
+
+
+def test_projective_grid_divides_by_w_and_ignores_a_positive_factor():
+    matrix = np.array([[1, 0.1, 0.2], [0, 1.2, -0.1], [0.2, -0.3, 1]], np.float32)
+    grid = ops.projective_grid(matrix, (3, 5), align_corners=True)
+    u, v, w = matrix @ [1, 1, 1]
+    np.testing.assert_allclose(grid[2, 4], [u / w, v / w], rtol=1e-6)
+    np.testing.assert_allclose(ops.projective_grid(matrix * 1e-10, (3, 5), align_corners=True), grid, rtol=1e-5)
+
+
+def test_an_affine_matrix_as_projective_one_gives_the_same_grid():
+    theta = np.array([[0.5, -0.25, 0.1], [0.3, 2.0, -0.4]], np.float32)
+    matrix = np.concatenate([theta, [[0, 0, 1]]]).astype(np.float32)
+    np.testing.assert_allclose(ops.projective_grid(matrix, (4, 3)), ops.affine_grid(theta, (4, 3)), atol=1e-6)
+
+
+def test_points_behind_the_horizon_lie_outside_with_a_finite_gradient():
+    matrix = jnp.array([[1.0, 0, 0], [0, 1.0, 0], [-2.0, 0, 0]])  # w = -2x: the right half is behind, x = 0 on it
+    grid = ops.projective_grid(matrix, (1, 3))
+    np.testing.assert_array_equal(grid[0, 1:], np.full((2, 2), 1000.0))
+    assert np.abs(grid[0, 0]).max() < 1
+    image = jnp.ones((2, 3, 1))
+    sample = lambda m: ops.grid_sample(image, ops.projective_grid(m, (1, 3)))
+    np.testing.assert_array_equal(sample(matrix)[0, 1:, 0], [0, 0])
+    assert np.all(np.isfinite(jax.grad(lambda m: sample(m).sum())(matrix)))
+    np.testing.assert_array_equal(sample(jnp.zeros((3, 3))), np.zeros((1, 3, 1)))
+
+
+def test_tps_passes_through_its_points():
+    points = REGULAR + np.random.default_rng(0).normal(scale=0.1, size=(16, 2)).astype(np.float32)
+    grid = ops.tps_grid(points, (4, 4), align_corners=True)
+    np.testing.assert_allclose(grid.reshape(16, 2), points, atol=1e-5)
+
+
+def test_tps_of_an_affine_map_is_that_map():
+    theta = np.array([[0.5, -0.25, 0.1], [0.3, 1.5, -0.4]], np.float32)
+    points = np.concatenate([REGULAR, np.ones((16, 1))], 1).astype(np.float32) @ theta.T
+    np.testing.assert_allclose(ops.tps_grid(points, (7, 5)), ops.affine_grid(theta, (7, 5)), atol=1e-5)
+
+
+def test_tps_with_own_control_points_concrete_or_traced():
+    rng = np.random.default_rng(1)
+    control = rng.uniform(-1, 1, size=(6, 2)).astype(np.float32)
+    points = (control + rng.normal(scale=0.1, size=(6, 2))).astype(np.float32)
+    known = ops.tps_grid(points, (5, 5), control_points=control)
+    traced = jax.jit(lambda p, c: ops.tps_grid(p, (5, 5), control_points=c))(points, control)
+    np.testing.assert_allclose(known, traced, atol=1e-4)
+    assert np.all(np.isfinite(jax.grad(lambda c: ops.tps_grid(points, (3, 3), control_points=c).sum())(control)))
+
+
+def test_regularization_bends_less():
+    points = REGULAR + np.random.default_rng(0).normal(scale=0.2, size=(16, 2)).astype(np.float32)
+    miss = [
+        float(jnp.abs(ops.tps_grid(points, (4, 4), regularization=r, align_corners=True).reshape(16, 2) - points).max())
+        for r in (0.0, 0.1, 10.0)
+    ]
+    assert miss[0] < 1e-5 < miss[1] < miss[2]
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_flow_of_one_pixel_reads_the_neighbour(align_corners):
+    image = jnp.arange(12.0).reshape(3, 4, 1)
+    flow = jnp.broadcast_to(jnp.array([1.0, -1.0]), (3, 4, 2))
+    grid = ops.flow_grid(flow, align_corners=align_corners)
+    result = ops.grid_sample(image, grid, align_corners=align_corners)
+    np.testing.assert_allclose(result[1:, :-1], image[:-1, 1:], atol=1e-4)
+
+
+def test_gradients_of_all_grids():
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(2)
+        matrix = jnp.asarray(np.eye(3) + 0.1 * rng.normal(size=(3, 3)))
+        checks = [
+            (lambda t: ops.affine_grid(t, (3, 2)), matrix[:2]),
+            (lambda m: ops.projective_grid(m, (3, 2)), matrix),
+            (lambda p: ops.tps_grid(p, (3, 2)), jnp.asarray(REGULAR + 0.1 * rng.normal(size=(16, 2)))),
+            (ops.flow_grid, jnp.asarray(rng.normal(size=(3, 2, 2)))),
+        ]
+        for function, argument in checks:
+            check_grads(function, (argument,), order=2, modes=("fwd", "rev"))
+
+
+LINE = np.stack([np.linspace(-1, 1, 4), np.linspace(-1, 1, 4)], -1)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: ops.affine_grid(jnp.ones((3, 3)), (2, 2)),
+            r"theta must be of shape \(..., 2, 3\), got float32\(3, 3\)",
+        ),
+        (lambda: ops.affine_grid(jnp.ones((2, 3), int), (2, 2)), "theta must be of a floating dtype"),
+        (
+            lambda: ops.affine_grid(jnp.ones((2, 3)), (0, 2)),
+            r"shape must be \(h, w\) of positive integers, got \(0, 2\)",
+        ),
+        (lambda: ops.affine_grid(jnp.ones((2, 3)), (2, 2, 2)), "shape must be"),
+        (lambda: ops.affine_grid(jnp.ones((2, 3)), 5), "shape must be"),
+        (lambda: ops.projective_grid(jnp.ones((2, 3)), (2, 2)), r"matrix must be of shape \(..., 3, 3\)"),
+        (lambda: ops.tps_grid(jnp.ones((5, 2)), (2, 2)), "points must be a square number.*got k=5"),
+        (lambda: ops.tps_grid(jnp.ones((2, 2)), (2, 2)), "k >= 3"),
+        (lambda: ops.tps_grid(jnp.ones((4, 2)), (2, 2), control_points=LINE), "must be not on one line"),
+        (lambda: ops.tps_grid(jnp.ones((4, 2)), (2, 2), control_points=LINE[[0, 1, 1, 2]]), "must be distinct"),
+        (
+            lambda: ops.tps_grid(jnp.ones((4, 2)), (2, 2), control_points=LINE[:3]),
+            r"control_points must be of shape \(4",
+        ),
+        (lambda: ops.tps_grid(jnp.ones((4, 2)), (2, 2), regularization=-1.0), "regularization must be >= 0"),
+        (lambda: ops.flow_grid(jnp.ones((4, 4, 3))), r"flow must be of shape \(..., h, w, 2\)"),
+        (lambda: ops.flow_grid(jnp.ones((0, 4, 2))), "positive integers"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,197 @@
+"""grid_sample on its own: identity, padding, slopes, gradients without scatter, leading axes, meshes, bad input."""
+
+import itertools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jax.test_util import check_grads
+
+from jaxcnn import ops
+
+EYE = np.eye(2, 3, dtype=np.float32)
+
+
+def images(*shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def points(*shape, seed=1, reach=1.3):
+    return jnp.asarray(np.random.default_rng(seed).uniform(-reach, reach, size=(*shape, 2)), jnp.float32)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection", "fill"])
+@pytest.mark.parametrize("size", [(4, 5), (1, 7), (60, 61)])
+def test_identity_grid_gives_the_image_back(align_corners, padding_mode, size):
+    image = images(*size, 2)
+    grid = ops.affine_grid(EYE, size, align_corners=align_corners)
+    result = ops.grid_sample(image, grid, padding_mode=padding_mode, align_corners=align_corners)
+    ulp = np.finfo(np.float32).eps
+    bound = 4 * ulp * max(size) * float(jnp.max(image) - jnp.min(image))
+    np.testing.assert_allclose(result, image, atol=bound)
+
+
+def test_padding_modes_on_a_row():
+    image = jnp.array([[[1.0], [2.0], [3.0]]])
+    x = jnp.array([-2.0, -1.0, 3.0, 5.0])  # pixels, the first centre being 0
+    grid = jnp.stack([(x * 2 + 1) / 3 - 1, jnp.zeros(4)], -1)[None]
+    read = lambda **options: np.round(ops.grid_sample(image, grid, **options)[0, :, 0], 4).tolist()
+    assert read() == [0, 0, 0, 0]
+    assert read(padding_mode="border") == [1, 1, 3, 3]
+    assert read(padding_mode="reflection") == [2, 1, 3, 1]
+    assert read(padding_mode="fill", fill_value=7.0) == [7, 7, 7, 7]
+    half = jnp.array([[[-1.0, 0.0]]])  # the outer edge: half pixel, half outside
+    assert ops.grid_sample(image, half).item() == 0.5
+    assert ops.grid_sample(image, half, padding_mode="fill", fill_value=3.0).item() == 2.0
+
+
+def test_fill_per_channel_and_its_gradient():
+    image = images(3, 3, 2)
+    outside = jnp.full((1, 1, 2), 9.0)
+    f = lambda fill: ops.grid_sample(image, outside, padding_mode="fill", fill_value=fill)[0, 0]
+    np.testing.assert_array_equal(f(jnp.array([1.0, -2.0])), [1, -2])
+    np.testing.assert_array_equal(jax.jacobian(f)(jnp.array([1.0, -2.0])), np.eye(2))
+
+
+def test_slope_on_a_pixel_centre_is_the_right_hand_one():
+    row = jnp.array([1.0, 4.0, 9.0, 16.0, 25.0])[None, :, None]  # five pixels: centres are exact coordinates
+    to_grid = lambda x: jnp.stack([x / 2 - 1, jnp.zeros(())])[None, None]
+    f = lambda x: ops.grid_sample(row, to_grid(x), align_corners=True)[0, 0, 0]
+    assert [float(jax.grad(f)(x)) for x in (1.0, 2.0, 3.0)] == [5, 7, 9]
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_slope_near_a_pixel_centre_is_one_of_the_two(align_corners):
+    n = 11
+    row = jnp.asarray(np.arange(n) ** 2, jnp.float32)[None, :, None]
+    f = lambda x: ops.grid_sample(row, jnp.stack([x, jnp.zeros(())])[None, None], align_corners=align_corners)[0, 0, 0]
+    slope = jax.vmap(jax.grad(f))
+    centres = ops.affine_grid(EYE, (1, n), align_corners=align_corners)[0, 1:-1, 0]
+    k, per_pixel = np.arange(1, n - 1), (n - 1) / 2 if align_corners else n / 2
+    for step in (-2, -1, 0, 1, 2):
+        x = np.asarray(centres)
+        for _ in range(abs(step)):
+            x = np.nextafter(x, np.float32(np.sign(step) * 2))
+        found = np.asarray(slope(jnp.asarray(x))) / per_pixel
+        left, right = 2 * k - 1, 2 * k + 1
+        assert np.all(np.isclose(found, left, rtol=1e-4) | np.isclose(found, right, rtol=1e-4)), found
+
+
+def test_nan_and_infinite_coordinates():
+    image = jnp.ones((3, 3, 1))
+    grid = jnp.array([[[jnp.nan, 0.0], [0.0, jnp.nan], [jnp.inf, 0.0], [0.0, -jnp.inf]]])
+    for mode in ("bilinear", "nearest"):
+        read = lambda padding, mode=mode: np.asarray(ops.grid_sample(image, grid, mode=mode, padding_mode=padding))[
+            0, :, 0
+        ]
+        np.testing.assert_array_equal(read("zeros"), [np.nan, np.nan, 0, 0])
+        np.testing.assert_array_equal(read("border"), [np.nan, np.nan, 1, 1])
+        np.testing.assert_array_equal(read("reflection"), [np.nan] * 4)
+
+
+def test_what_is_outside_never_leaks_in():
+    image = jnp.array([[[jnp.inf], [1.0]]])
+    assert ops.grid_sample(image, jnp.array([[[3.0, 0.0]]])).item() == 0
+    assert ops.grid_sample(image, jnp.array([[[-5.0, 0.0]]])).item() == 0
+
+
+def test_huge_coordinates_are_finite():
+    grid = jnp.full((1, 1, 2), 3e38)
+    for padding_mode in ("zeros", "border", "reflection", "fill"):
+        f = lambda g, p=padding_mode: ops.grid_sample(jnp.ones((3, 3, 1)), g, padding_mode=p).sum()
+        assert np.all(np.isfinite(jax.grad(f)(grid * 1e-10)))
+        assert np.isfinite(ops.grid_sample(jnp.ones((3, 3, 1)), grid * 1e-10, padding_mode=padding_mode).item())
+
+
+def gradient_program(argument):
+    loss = lambda image, grid: jnp.sum(ops.grid_sample(image, grid) ** 2)
+    lowered = jax.jit(jax.grad(loss, argument)).lower(images(2, 8, 8, 3), points(2, 5, 5))
+    return lowered.as_text() + lowered.compile().as_text()  # CPU expands scatters into loops when it compiles
+
+
+def test_no_scatter_unless_the_image_is_differentiated():
+    scatter = re.compile(r"stablehlo\.scatter|scatter\(|scatter-add")
+    assert not scatter.search(gradient_program(1))
+    assert scatter.search(gradient_program(0))  # else the line above would prove nothing
+
+
+def test_forward_and_reverse_mode_agree_with_finite_differences():
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(3)
+        image, grid = jnp.asarray(rng.normal(size=(4, 5, 2))), jnp.asarray(rng.uniform(-1.4, 1.4, size=(3, 3, 2)))
+        for padding_mode, align_corners in itertools.product(("zeros", "border", "reflection"), (False, True)):
+            f = lambda i, g, p=padding_mode, a=align_corners: ops.grid_sample(i, g, padding_mode=p, align_corners=a)
+            check_grads(f, (image, grid), order=1, modes=("fwd", "rev"), eps=1e-6)
+
+
+@pytest.mark.parametrize("leading", [(), (2,), (2, 3), (0,)])
+def test_any_leading_axes(leading):
+    image, grid = images(*leading, 4, 5, 2), points(*leading, 3, 6)
+    result = ops.grid_sample(image, grid)
+    assert result.shape == (*leading, 3, 6, 2)
+    for index in np.ndindex(*leading):
+        np.testing.assert_allclose(result[index], ops.grid_sample(image[index], grid[index]), atol=1e-6)
+
+
+def test_leading_axes_broadcast():
+    image, grid = images(2, 1, 4, 5, 2), points(3, 3, 6)
+    result = ops.grid_sample(image, grid)
+    assert result.shape == (2, 3, 3, 6, 2)
+    np.testing.assert_allclose(result[1, 2], ops.grid_sample(image[1, 0], grid[2]), atol=1e-6)
+    np.testing.assert_allclose(ops.grid_sample(image[0, 0], grid)[1], ops.grid_sample(image[0, 0], grid[1]), atol=1e-6)
+
+
+def test_narrow_images_are_read_at_wide_coordinates():
+    image = images(20, 224, 1)
+    grid = ops.affine_grid(EYE, (20, 224))
+    for dtype in (jnp.bfloat16, jnp.float16):
+        narrow = image.astype(dtype)
+        result = ops.grid_sample(narrow, grid)
+        assert result.dtype == dtype
+        np.testing.assert_allclose(result.astype(jnp.float32), narrow.astype(jnp.float32), atol=2e-2)
+        expected = ops.grid_sample(narrow.astype(jnp.float32), points(9, 9)).astype(dtype)
+        np.testing.assert_array_equal(ops.grid_sample(narrow, points(9, 9)), expected)
+    assert ops.affine_grid(EYE.astype(jnp.bfloat16), (2, 2)).dtype == jnp.float32
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_sharded_batches(kind):
+    image, grid = images(8, 4, 5, 2), points(8, 3, 6)
+    loss = lambda i, g: jnp.sum(ops.grid_sample(i, g) ** 2)
+    expected, gradients = ops.grid_sample(image, grid), jax.grad(loss, (0, 1))(image, grid)
+    mesh = jax.make_mesh((4,), ("b",), axis_types=(kind,))
+    with jax.set_mesh(mesh):
+        sharded = [jax.device_put(a, NamedSharding(mesh, P("b"))) for a in (image, grid)]
+        result = jax.jit(ops.grid_sample)(*sharded)
+        np.testing.assert_allclose(result, expected, atol=1e-6)
+        assert result.sharding.spec[0] == "b"
+        for a, b in zip(jax.jit(jax.grad(loss, (0, 1)))(*sharded), gradients, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(mode="cubic"), r"grid_sample: mode must be one of \('bilinear', 'nearest'\), got 'cubic'\."),
+        (dict(padding_mode="wrap"), "padding_mode must be one of"),
+        (dict(fill_value=1.0), "fill_value must be left alone unless"),
+        (dict(padding_mode="fill", fill_value=jnp.ones(3)), r"fill_value must be one value or 2.*float32\(3,\)"),
+        (dict(image=jnp.ones((4, 4))), r"image must be of shape \(..., h, w, c\), got float32\(4, 4\)"),
+        (dict(image=jnp.ones((4, 4, 2), jnp.uint8)), "image must be of a floating dtype, got uint8"),
+        (dict(image=jnp.ones((0, 4, 2))), "image must be at least 1 x 1 pixels"),
+        (dict(grid=jnp.ones((3, 3, 3))), r"grid must be of shape \(..., h_out, w_out, 2\), got float32\(3, 3, 3\)"),
+        (dict(grid=jnp.ones((3, 3, 2), jnp.int32)), "grid must be of a floating dtype"),
+        (dict(grid=jnp.ones((3, 2))), "grid must be of shape"),
+        (dict(grid=jnp.ones((0, 3, 2))), "grid must be at least 1 x 1 points"),
+        (dict(image=jnp.ones((2, 4, 4, 2)), grid=jnp.ones((3, 3, 3, 2))), r"broadcast, got float32\(2, 4, 4, 2\) and"),
+    ],
+)
+def test_errors(arguments, message):
+    image, grid = arguments.pop("image", jnp.ones((4, 4, 2))), arguments.pop("grid", jnp.ones((3, 3, 2)))
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(lambda i, g: ops.grid_sample(i, g, **arguments), image, grid)

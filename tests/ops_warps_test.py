@@ -1,0 +1,110 @@
+"""Warps: the identity is exact, and otherwise they equal sampling at the grid."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcnn import ops
+
+REGULAR = np.stack(np.meshgrid(np.linspace(-1, 1, 4), np.linspace(-1, 1, 4)), -1).reshape(16, 2).astype(np.float32)
+THETA = np.array([[0.813, -0.317, 0.129], [0.257, 0.931, -0.173]], np.float32)
+HOMOGRAPHY = np.array([[0.917, 0.113, 0.129], [0.021, 1.113, -0.137], [0.119, -0.213, 1]], np.float32)
+BENT = REGULAR + np.random.default_rng(0).normal(scale=0.1, size=(16, 2)).astype(np.float32)
+
+
+def image_of(*shape):
+    return jnp.asarray(np.random.default_rng(5).normal(size=shape), jnp.float32)
+
+
+@pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection", "fill"])
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("jit", [False, True])
+def test_identity_is_exact(align_corners, padding_mode, jit):
+    image = image_of(2, 37, 224, 3)
+    warps = {
+        ops.warp_affine: np.eye(2, 3, dtype=np.float32),
+        ops.warp_perspective: 2 * np.eye(3, dtype=np.float32),
+        ops.warp_tps: REGULAR,
+        ops.warp_flow: np.zeros((37, 224, 2), np.float32),
+    }
+    for warp, identity in warps.items():
+        for mode in ("bilinear", "nearest"):
+            f = functools.partial(warp, mode=mode, padding_mode=padding_mode, align_corners=align_corners)
+            np.testing.assert_array_equal((jax.jit(f) if jit else f)(image, identity), image)
+
+
+@pytest.mark.parametrize("shape", [None, (9, 4)])
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_warps_equal_sampling_at_the_grid(align_corners, shape):
+    image = image_of(7, 6, 2)
+    size = shape or (7, 6)
+    pairs = [
+        (ops.warp_affine, ops.affine_grid, THETA),
+        (ops.warp_perspective, ops.projective_grid, HOMOGRAPHY),
+        (ops.warp_tps, ops.tps_grid, BENT),
+    ]
+    for warp, make_grid, transform in pairs:
+        f = lambda i, t, g=make_grid: ops.grid_sample(
+            i, g(t, size, align_corners=align_corners), align_corners=align_corners
+        )
+        w = lambda i, t, w=warp: w(i, t, shape=shape, align_corners=align_corners)
+        np.testing.assert_allclose(w(image, transform), f(image, transform), atol=1e-5)
+        cotangent = image_of(*size, 2)
+        for a, b in zip(
+            jax.vjp(w, image, transform)[1](cotangent), jax.vjp(f, image, transform)[1](cotangent), strict=True
+        ):
+            np.testing.assert_allclose(a, b, atol=2e-4)
+
+
+def test_points_behind_the_horizon_lie_outside():
+    behind = jnp.array([[1.0, 0, 0], [0, 1.0, 0], [-2.0, 0, 0]])
+    result = ops.warp_perspective(jnp.ones((2, 3, 1)), behind)
+    np.testing.assert_array_equal(result[:, 1:], np.zeros((2, 2, 1)))
+    gradient = jax.grad(lambda m: ops.warp_perspective(image_of(2, 3, 1), m).sum())(behind)
+    assert np.all(np.isfinite(gradient))
+
+
+def test_one_transform_serves_a_batch():
+    image = image_of(3, 5, 5, 2)
+    for warp, transform in ((ops.warp_affine, THETA), (ops.warp_perspective, HOMOGRAPHY), (ops.warp_tps, BENT)):
+        batch = warp(image, transform)
+        np.testing.assert_allclose(batch[1], warp(image[1], transform), atol=1e-6)
+        many = warp(image, jnp.broadcast_to(transform, (3, *transform.shape)))
+        np.testing.assert_allclose(batch, many, atol=1e-6)
+
+
+def test_quarter_turn():
+    image = image_of(5, 5, 1)
+    turn = jnp.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
+    np.testing.assert_allclose(ops.warp_affine(image, turn), np.rot90(image, -1), atol=1e-5)
+
+
+def test_flow_in_whole_pixels_shifts_exactly():
+    image = image_of(6, 7, 1)
+    flow = jnp.broadcast_to(jnp.array([2.0, 1.0]), (6, 7, 2))
+    np.testing.assert_array_equal(ops.warp_flow(image, flow)[:-1, :-2], image[1:, 2:])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda i: ops.warp_affine(i, np.eye(3)), r"warp_affine: theta must be of shape \(..., 2, 3\)"),
+        (lambda i: ops.warp_affine(i, np.eye(2, 3), shape=(0, 1)), "warp_affine: shape must be"),
+        (lambda i: ops.warp_affine(i, np.eye(2, 3), mode="cubic"), "warp_affine: mode must be one of"),
+        (lambda i: ops.warp_affine(i[..., 0], np.eye(2, 3)), "warp_affine: image must be of shape"),
+        (
+            lambda i: ops.warp_affine(i[None].repeat(2, 0), np.ones((3, 2, 3))),
+            "image and theta must be of leading axes",
+        ),
+        (lambda i: ops.warp_perspective(i, np.eye(2, 3)), "warp_perspective: matrix must be of shape"),
+        (lambda i: ops.warp_tps(i, REGULAR[:5]), "warp_tps: points must be a square number"),
+        (lambda i: ops.warp_flow(i, np.zeros((3, 3, 2))), r"warp_flow: flow must be of shape \(..., \(4, 4, 2\)\)"),
+        (lambda i: ops.warp_flow(i.astype(jnp.int32), np.zeros((4, 4, 2))), "warp_flow: image must be of a floating"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(jnp.ones((4, 4, 1)))
