@@ -1,0 +1,18 @@
+"""What every model asks of its input."""
+
+from typing import Any
+
+from jaxcnn._check import at_least_rank, check, floating, shape_text
+
+__all__ = ["check_images"]
+
+
+def check_images(model: str, x: Any, *, smallest: int = 1) -> None:
+    """Refuses what is not floating images (*b, h, w, c) of at least ``smallest`` pixels each way.
+
+    A lower rank would otherwise pass silently: an image without its channel axis, say, is
+    convolved along the wrong axes.
+    """
+    at_least_rank(model, "x", x, "h w c")
+    floating(model, "x", x)
+    check(min(x.shape[-3:-1]) >= smallest, model, "x", f"at least {smallest} x {smallest} pixels", shape_text(x))

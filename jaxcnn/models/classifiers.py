@@ -1,0 +1,152 @@
+"""Small classifiers of digits: LeNet-5, and the plain networks of the spatial-transformer experiments."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from jaxcnn import ops
+from jaxcnn._typing import Array, Dtype, Float
+from jaxcnn.models._inputs import check_images
+
+__all__ = ["CNN", "FCN", "LeNet"]
+
+
+class LeNet(nn.Module):
+    """LeNet-5: two convolutions with average pooling, three dense layers.
+
+    Differs from the original in three points that later practice dropped: the second convolution
+    sees all maps, pooling has no weights, and the output is a dense layer of logits.
+
+    Args:
+        num_classes: How many logits; None returns the last hidden layer.
+        activation: Between layers; tanh in the original.
+        dtype: Dtype of the computation; None promotes input and parameters.
+        param_dtype: Dtype of the parameters.
+
+    Example:
+        >>> model = models.create("lenet", num_classes=10)
+        >>> variables = model.init(jax.random.key(0), jnp.ones((1, 28, 28, 1)))
+        >>> model.apply(variables, jnp.ones((1, 28, 28, 1))).shape
+        (1, 10)
+
+    References:
+        LeCun et al. 1998, "Gradient-based learning applied to document recognition", section II.
+    """
+
+    num_classes: int | None = 10
+    activation: Callable[[Any], Any] = nn.tanh
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b classes"]:
+        """Returns logits, or features where ``num_classes`` is None."""
+        del train
+        check_images("lenet", x, smallest=12)
+        kinds: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        x = self.activation(nn.Conv(6, (5, 5), padding="SAME", name="conv1", **kinds)(x))
+        x = ops.avg_pool(x, 2)
+        x = self.activation(nn.Conv(16, (5, 5), padding="VALID", name="conv2", **kinds)(x))
+        x = ops.avg_pool(x, 2)
+        x = x.reshape(*x.shape[:-3], -1)
+        x = self.activation(nn.Dense(120, name="dense1", **kinds)(x))
+        x = self.activation(nn.Dense(84, name="dense2", **kinds)(x))
+        return x if self.num_classes is None else nn.Dense(self.num_classes, name="head", **kinds)(x)
+
+
+class FCN(nn.Module):
+    """Fully connected network of the spatial-transformer experiments: hidden layers, then logits.
+
+    Args:
+        num_classes: How many logits; None returns the last hidden layer.
+        units: Width of each hidden layer.
+        downsample: Average pooling before the first layer, in pixels.
+        dtype: Dtype of the computation; None promotes input and parameters.
+        param_dtype: Dtype of the parameters.
+
+    Example:
+        >>> model = models.create("fcn", num_classes=10, units=(32, 32))
+        >>> variables = model.init(jax.random.key(0), jnp.ones((1, 28, 28, 1)))
+        >>> model.apply(variables, jnp.ones((1, 28, 28, 1))).shape
+        (1, 10)
+
+    References:
+        Jaderberg et al. 2015, arXiv:1506.02025, section 4.1.
+    """
+
+    num_classes: int | None = 10
+    units: Sequence[int] = (256, 256)
+    downsample: int = 1
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b classes"]:
+        """Returns logits, or features where ``num_classes`` is None."""
+        del train
+        check_images("fcn", x, smallest=self.downsample)
+        kinds: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        x = _shrink(x, self.downsample)
+        x = x.reshape(*x.shape[:-3], -1)
+        for i, width in enumerate(self.units, 1):
+            x = nn.relu(nn.Dense(width, kernel_init=_he, name=f"dense{i}", **kinds)(x))
+        return x if self.num_classes is None else nn.Dense(self.num_classes, name="head", **kinds)(x)
+
+
+class CNN(nn.Module):
+    """Convolutional network of the spatial-transformer experiments.
+
+    Each stage is a valid convolution, ReLU and 2x2 max pooling; a dense layer gives the logits.
+
+    Args:
+        num_classes: How many logits; None returns the flattened last maps.
+        features: Filters of each stage.
+        kernel_sizes: Side of each stage's kernels, in pixels.
+        downsample: Average pooling before the first stage, in pixels; the paper's answer to aliasing
+            behind a transformer is 2.
+        dtype: Dtype of the computation; None promotes input and parameters.
+        param_dtype: Dtype of the parameters.
+
+    Example:
+        >>> model = models.create("cnn", num_classes=10, features=(8, 8), kernel_sizes=(5, 5))
+        >>> variables = model.init(jax.random.key(0), jnp.ones((1, 28, 28, 1)))
+        >>> model.apply(variables, jnp.ones((1, 28, 28, 1))).shape
+        (1, 10)
+
+    References:
+        Jaderberg et al. 2015, arXiv:1506.02025, section 4.1.
+    """
+
+    num_classes: int | None = 10
+    features: Sequence[int] = (64, 64)
+    kernel_sizes: Sequence[int] = (9, 7)
+    downsample: int = 1
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b classes"]:
+        """Returns logits, or features where ``num_classes`` is None."""
+        del train
+        smallest = 1
+        for kernel in reversed(self.kernel_sizes):
+            smallest = 2 * smallest + kernel - 1
+        check_images("cnn", x, smallest=smallest * self.downsample)
+        kinds: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        x = _shrink(x, self.downsample)
+        for i, (filters, kernel) in enumerate(zip(self.features, self.kernel_sizes, strict=True), 1):
+            convolution = nn.Conv(
+                filters, (kernel, kernel), padding="VALID", kernel_init=_he, name=f"conv{i}", **kinds
+            )
+            x = ops.max_pool(nn.relu(convolution(x)), 2)
+        x = x.reshape(*x.shape[:-3], -1)
+        return x if self.num_classes is None else nn.Dense(self.num_classes, name="head", **kinds)(x)
+
+
+_he = nn.initializers.he_normal()
+
+
+def _shrink(x: Any, factor: int) -> Any:
+    return ops.avg_pool(x, factor) if factor > 1 else x

@@ -1,0 +1,115 @@
+"""The table of models: name -> builder."""
+
+import difflib
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from jaxcnn._check import check
+from jaxcnn._typing import Dtype
+from jaxcnn.layers.transformer import SpatialTransformer
+from jaxcnn.models.classifiers import CNN, FCN, LeNet
+from jaxcnn.models.transformers import ConvLocalizer, DenseLocalizer, TransformedClassifier
+from jaxcnn.models.weighted_pooling import WeightedPoolingCNN
+
+__all__ = ["create", "names"]
+
+_TRANSFORMER_OPTIONS = tuple(
+    name
+    for name in SpatialTransformer.__dataclass_fields__
+    if name not in ("localizer", "dtype", "param_dtype", "parent", "name", "_")
+)
+
+
+def _st_fcn(*, localizer_units: Sequence[int] = (32, 32), **options: Any) -> nn.Module:
+    kinds = {k: options[k] for k in ("dtype", "param_dtype")}
+    return _transformed(DenseLocalizer(localizer_units, **kinds), FCN, options)
+
+
+def _st_cnn(
+    *,
+    localizer_features: Sequence[int] = (20, 20),
+    localizer_units: int = 20,
+    localizer_downsample: int = 2,
+    localizer_pool_last: bool = False,
+    **options: Any,
+) -> nn.Module:
+    kinds = {k: options[k] for k in ("dtype", "param_dtype")}
+    localizer = ConvLocalizer(localizer_features, localizer_units, localizer_downsample, localizer_pool_last, **kinds)
+    return _transformed(localizer, CNN, options)
+
+
+def _transformed(localizer: nn.Module, classifier: Any, options: dict[str, Any]) -> nn.Module:
+    kinds = {k: options[k] for k in ("dtype", "param_dtype")}
+    of_transformer = {k: options.pop(k) for k in _TRANSFORMER_OPTIONS if k in options}
+    return TransformedClassifier(SpatialTransformer(localizer, **of_transformer, **kinds), classifier(**options))
+
+
+_BUILDERS: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    # name: (builder, classes and functions whose fields and arguments are its options)
+    "cnn": (CNN, (CNN,)),
+    "fcn": (FCN, (FCN,)),
+    "gwap_cnn": (WeightedPoolingCNN, (WeightedPoolingCNN,)),
+    "lenet": (LeNet, (LeNet,)),
+    "st_cnn": (_st_cnn, (_st_cnn, CNN, SpatialTransformer)),
+    "st_fcn": (_st_fcn, (_st_fcn, FCN, SpatialTransformer)),
+}
+
+_NOT_OPTIONS = {"num_classes", "dtype", "param_dtype", "parent", "name", "localizer", "options", "_"}
+
+
+def create(
+    name: str,
+    *,
+    num_classes: int | None = 10,
+    dtype: Dtype | None = None,
+    param_dtype: Dtype = jnp.float32,
+    **options: Any,
+) -> nn.Module:
+    """Builds a model by name.
+
+    Args:
+        name: One of ``names()``.
+        num_classes: How many logits; None gives a model that returns pooled features.
+        dtype: Dtype of the computation; None promotes input and parameters.
+        param_dtype: Dtype of the parameters.
+        **options: Fields of the model, such as ``features=(16, 32)``; models behind a spatial
+            transformer take those of ``layers.SpatialTransformer`` as well.
+
+    Returns:
+        A Linen module: ``model.init(key, x)``, ``model.apply(variables, x, train=False)`` -> logits
+        (*b, num_classes).
+
+    Raises:
+        ValueError: If the name or an option is unknown.
+
+    Example:
+        >>> model = models.create("st_cnn", num_classes=10, transform="similarity", downsample=2)
+        >>> jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, 60, 60, 1)))["params"].keys()
+        dict_keys(['transformer', 'classifier'])
+    """
+    if name not in _BUILDERS:
+        near = difflib.get_close_matches(str(name), _BUILDERS, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise ValueError(f"models.create: name must be one of {names()}, got {name!r}{hint}.")
+    builder, sources = _BUILDERS[name]
+    allowed = {p for source in sources for p in inspect.signature(source).parameters} - _NOT_OPTIONS
+    for option in options:
+        check(option in allowed, "models.create", f"options of {name!r}", f"among {tuple(sorted(allowed))}", option)
+    return builder(num_classes=num_classes, dtype=dtype, param_dtype=param_dtype, **options)
+
+
+def names() -> tuple[str, ...]:
+    """Returns the names that ``create`` knows, sorted.
+
+    Returns:
+        The names.
+
+    Example:
+        >>> "st_cnn" in models.names()
+        True
+    """
+    return tuple(sorted(_BUILDERS))

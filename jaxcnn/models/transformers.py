@@ -1,0 +1,103 @@
+"""Classifiers behind a spatial transformer, and the networks that locate for it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from jaxcnn import ops
+from jaxcnn._typing import Array, Dtype, Float
+from jaxcnn.layers.transformer import SpatialTransformer
+from jaxcnn.models._inputs import check_images
+
+__all__ = ["ConvLocalizer", "DenseLocalizer", "TransformedClassifier"]
+
+
+class DenseLocalizer(nn.Module):
+    """Dense layers with ReLU over the flattened image; the transformer adds the regression.
+
+    References:
+        Jaderberg et al. 2015, arXiv:1506.02025, section 4.1.
+    """
+
+    units: Sequence[int] = (32, 32)
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b h w c"]) -> Float[Array, "*b features"]:
+        """Returns the features that the transform is regressed from."""
+        x = x.reshape(*x.shape[:-3], -1)
+        for i, width in enumerate(self.units, 1):
+            dense = nn.Dense(width, dtype=self.dtype, param_dtype=self.param_dtype, name=f"dense{i}")
+            x = nn.relu(dense(x))
+        return x
+
+
+class ConvLocalizer(nn.Module):
+    """Valid 5x5 convolutions over the halved image, with 2x2 max pooling, then one dense layer.
+
+    Args:
+        features: Filters of each convolution.
+        units: Width of the dense layer.
+        downsample: Average pooling before the first convolution, in pixels.
+        pool_last: Whether max pooling also follows the last convolution.
+        dtype: Dtype of the computation; None promotes input and parameters.
+        param_dtype: Dtype of the parameters.
+
+    References:
+        Jaderberg et al. 2015, arXiv:1506.02025, section 4.1.
+    """
+
+    features: Sequence[int] = (20, 20)
+    units: int = 20
+    downsample: int = 2
+    pool_last: bool = False
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b h w c"]) -> Float[Array, "*b features"]:
+        """Returns the features that the transform is regressed from."""
+        kinds: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        last = len(self.features)
+        smallest = 1
+        for i in range(last, 0, -1):
+            smallest = smallest * (2 if i < last or self.pool_last else 1) + 4
+        check_images("localizer", x, smallest=smallest * self.downsample)
+        if self.downsample > 1:
+            x = ops.avg_pool(x, self.downsample)
+        for i, filters in enumerate(self.features, 1):
+            x = nn.relu(nn.Conv(filters, (5, 5), padding="VALID", name=f"conv{i}", **kinds)(x))
+            if i < last or self.pool_last:
+                x = ops.max_pool(x, 2)
+        x = x.reshape(*x.shape[:-3], -1)
+        return nn.relu(nn.Dense(self.units, name="dense", **kinds)(x))
+
+
+class TransformedClassifier(nn.Module):
+    """A spatial transformer on the input, then a classifier.
+
+    Args:
+        transformer: The transformer; its ``theta``, ``grid`` and ``frame`` are sown below its name.
+        classifier: The network that sees its output.
+
+    Example:
+        >>> model = models.create("st_fcn", transform="affine", units=(16,))
+        >>> variables = model.init(jax.random.key(0), jnp.ones((1, 28, 28, 1)))
+        >>> sorted(variables["params"])
+        ['classifier', 'transformer']
+
+    References:
+        Jaderberg et al. 2015, arXiv:1506.02025, section 4.1.
+    """
+
+    transformer: SpatialTransformer
+    classifier: nn.Module
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b classes"]:
+        """Returns what the classifier says of the transformed image."""
+        check_images("transformed classifier", x)
+        return self.classifier(self.transformer(x, train=train), train=train)
