@@ -1,0 +1,202 @@
+"""The spatial transformer as a layer: identity start, families, what it sows, training on the input and in the middle."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxcnn import layers, ops
+
+FAMILIES = {"attention": 3, "translation": 2, "similarity": 4, "affine": 6, "projective": 8, "tps": 32}
+
+
+class Localizer(nn.Module):
+    width: int = 8
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.relu(nn.Dense(self.width, name="dense")(x.reshape(*x.shape[:-3], -1)))
+
+
+def images(*shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def with_bias(variables, bias):
+    """The same variables with another bias of the regression: the predicted transform, as its weights are zero."""
+    params = variables["params"]
+    return {"params": {**params, "regression": {**params["regression"], "bias": jnp.asarray(bias, jnp.float32)}}}
+
+
+@pytest.mark.parametrize("transform", FAMILIES)
+@pytest.mark.parametrize("leading", [(), (2,), (2, 3)])
+def test_starts_as_the_exact_identity(transform, leading):
+    x = images(*leading, 6, 5, 2)
+    layer = layers.SpatialTransformer(Localizer(), transform)
+    variables = layer.init(jax.random.key(1), x)
+    y, sown = layer.apply(variables, x, mutable="intermediates")
+    np.testing.assert_array_equal(y, x)
+    sown = {name: value[0] for name, value in sown["intermediates"].items()}
+    assert sown["theta"].shape == (*leading, FAMILIES[transform])
+    np.testing.assert_allclose(sown["grid"], jnp.broadcast_to(ops.affine_grid(jnp.eye(2, 3), (6, 5)), sown["grid"].shape))
+    corners = [[-1, -1], [1, -1], [1, 1], [-1, 1]]
+    np.testing.assert_allclose(sown["frame"], np.broadcast_to(corners, (*leading, 4, 2)), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("transform", "parameters", "matrix"),
+    [
+        ("attention", [0.5, 0.1, -0.2], [[0.5, 0, 0.1], [0, 0.5, -0.2]]),
+        ("translation", [0.1, -0.2], [[1, 0, 0.1], [0, 1, -0.2]]),
+        ("similarity", [0.8, 0.3, 0.1, -0.2], [[0.8, -0.3, 0.1], [0.3, 0.8, -0.2]]),
+        ("affine", [0.8, 0.3, 0.1, -0.4, 0.9, -0.2], [[0.8, 0.3, 0.1], [-0.4, 0.9, -0.2]]),
+    ],
+)
+def test_families_of_matrices(transform, parameters, matrix):
+    x, theta = images(2, 7, 6, 1), jnp.array(matrix)
+    layer = layers.SpatialTransformer(Localizer(), transform, output_shape=(4, 5), padding_mode="border")
+    variables = with_bias(layer.init(jax.random.key(0), x), parameters)
+    y, sown = layer.apply(variables, x, mutable="intermediates")
+    np.testing.assert_allclose(y, ops.warp_affine(x, theta, shape=(4, 5), padding_mode="border"), atol=1e-6)
+    np.testing.assert_allclose(sown["intermediates"]["grid"][0][1], ops.affine_grid(theta, (4, 5)), atol=1e-6)
+    np.testing.assert_allclose(sown["intermediates"]["frame"][0][0, 2], theta @ jnp.ones(3), atol=1e-6)
+
+
+def test_projective_and_tps_parameters():
+    x = images(2, 7, 6, 1)
+    matrix = jnp.array([[0.9, 0.1, 0.05], [-0.1, 1.1, 0.0], [0.1, 0.2, 1.0]])
+    layer = layers.SpatialTransformer(Localizer(), "projective")
+    y = layer.apply(with_bias(layer.init(jax.random.key(0), x), matrix.ravel()[:8]), x)
+    np.testing.assert_allclose(y, ops.warp_perspective(x, matrix), atol=1e-6)
+
+    layer = layers.SpatialTransformer(Localizer(), "tps", control_points=(2, 3))
+    variables = layer.init(jax.random.key(0), x)
+    start = np.asarray(variables["params"]["regression"]["bias"]).reshape(6, 2)
+    np.testing.assert_allclose(start, [[-1, -1], [0, -1], [1, -1], [-1, 1], [0, 1], [1, 1]])
+    points = start + np.random.default_rng(0).normal(scale=0.1, size=(6, 2)).astype(np.float32)
+    y, sown = layer.apply(with_bias(variables, points.ravel()), x, mutable="intermediates")
+    np.testing.assert_allclose(y, ops.warp_tps(x, points, control_points=start), atol=1e-5)
+    np.testing.assert_allclose(sown["intermediates"]["frame"][0][0], points[[0, 2, 5, 3]], atol=1e-5)
+
+
+class Middle(nn.Module):
+    """Convolution, transformer on its maps, convolution: the image gradient has to pass the sampler."""
+
+    transform: str = "affine"
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.relu(nn.Conv(4, (3, 3), name="conv1")(x))
+        x = layers.SpatialTransformer(Localizer(), self.transform, name="transformer")(x)
+        x = nn.relu(nn.Conv(4, (3, 3), name="conv2")(x))
+        return nn.Dense(2, name="head")(x.reshape(*x.shape[:-3], -1))
+
+
+class First(nn.Module):
+    """A transformer on the input, then a dense layer."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = layers.SpatialTransformer(Localizer(16), "translation", name="transformer")(x)
+        return nn.Dense(2, name="head")(x.reshape(*x.shape[:-3], -1))
+
+
+def learn(model, steps, rate):
+    """Two classes, a bar across or a bar down, at a random place; returns first and last loss and the parameters."""
+    rng = np.random.default_rng(0)
+    x, y = np.zeros((64, 10, 10, 1), np.float32), rng.integers(0, 2, 64)
+    for image, label, (i, j) in zip(x, y, rng.integers(0, 6, (64, 2)), strict=True):
+        image[i : i + (1 if label else 5), j : j + (5 if label else 1)] = 1
+    x, y = jnp.asarray(x), jnp.asarray(y)
+    start = params = model.init(jax.random.key(0), x)["params"]
+    tx = optax.adam(rate)
+
+    def loss(params):
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(model.apply({"params": params}, x), y))
+
+    @jax.jit
+    def step(params, state):
+        value, gradient = jax.value_and_grad(loss)(params)
+        updates, state = tx.update(gradient, state, params)
+        return optax.apply_updates(params, updates), state, value
+
+    state, values = tx.init(params), []
+    for _ in range(steps):
+        params, state, value = step(params, state)
+        values.append(float(value))
+    return values, start, params
+
+
+@pytest.mark.parametrize("model", [First(), Middle(), Middle("projective")])
+def test_trains_on_the_input_and_in_the_middle_of_a_network(model):
+    values, start, params = learn(model, steps=60, rate=3e-3)
+    assert values[-1] < 0.5 * values[0]
+    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), start, params)
+    assert all(m > 0 for m in jax.tree.leaves(moved))  # the localizer and, in the middle, the layer before it, too
+
+
+def test_gradient_of_the_image_passes_the_transformer():
+    with jax.enable_x64(True):
+        x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 6, 6, 1)))
+        layer = layers.SpatialTransformer(Localizer(), "affine", param_dtype=jnp.float64)
+        variables = layer.init(jax.random.key(0), x)
+        params = jax.tree.map(lambda p: p + 0.05 * jax.random.normal(jax.random.key(1), p.shape), variables["params"])
+        f = lambda x, p: jnp.sum(layer.apply({"params": p}, x) ** 2)
+        direction = jnp.asarray(np.random.default_rng(1).normal(size=x.shape))
+        slope = jnp.vdot(jax.grad(f)(x, params), direction)
+        numeric = (f(x + 1e-6 * direction, params) - f(x - 1e-6 * direction, params)) / 2e-6
+        np.testing.assert_allclose(slope, numeric, rtol=1e-5)
+
+
+def test_half_precision_keeps_coordinates_wide():
+    x = images(2, 6, 6, 1).astype(jnp.bfloat16)
+    layer = layers.SpatialTransformer(Localizer(), "affine", dtype=jnp.bfloat16)
+    y, sown = layer.apply(layer.init(jax.random.key(0), x), x, mutable="intermediates")
+    assert y.dtype == jnp.bfloat16
+    assert {v[0].dtype for v in sown["intermediates"].values()} == {jnp.dtype("float32")}
+    np.testing.assert_array_equal(y, x)
+
+
+def test_localizer_is_told_whether_it_trains():
+    class Dropping(nn.Module):
+        @nn.compact
+        def __call__(self, x, *, train=False):
+            return nn.Dropout(0.5, deterministic=not train)(x.reshape(*x.shape[:-3], -1))
+
+    layer = layers.SpatialTransformer(Dropping())
+    x = images(2, 4, 4, 1)
+    variables = layer.init(jax.random.key(0), x)
+    layer.apply(variables, x)  # needs no dropout key
+    layer.apply(variables, x, train=True, rngs={"dropout": jax.random.key(1)})
+
+
+def test_usable_from_nnx():
+    from flax import nnx
+
+    x = images(2, 6, 5, 1)
+    layer = nnx.bridge.ToNNX(layers.SpatialTransformer(Localizer(), "affine"), rngs=nnx.Rngs(0)).lazy_init(x)
+    np.testing.assert_array_equal(nnx.jit(lambda m, x: m(x))(layer, x), x)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: layers.SpatialTransformer(Localizer(), "rigid"), "SpatialTransformer: transform must be one of"),
+        (lambda: layers.SpatialTransformer(Localizer(), output_shape=(0, 4)), "output_shape must be"),
+        (lambda: layers.SpatialTransformer(Localizer(), "tps", control_points=(1, 4)), "control_points must be at least"),
+        (lambda: layers.SpatialTransformer(Localizer(), mode="cubic"), "mode must be one of"),
+    ],
+)
+def test_errors(make, message):
+    with pytest.raises(ValueError, match=message):
+        make().init(jax.random.key(0), jnp.ones((2, 4, 4, 1)))
+
+
+def test_errors_of_the_input():
+    layer = layers.SpatialTransformer(Localizer())
+    with pytest.raises(ValueError, match=r"SpatialTransformer: x must be of shape \(..., h, w, c\), got float32\(4, 4\)"):
+        layer.init(jax.random.key(0), jnp.ones((4, 4)))
+    with pytest.raises(ValueError, match="x must be of a floating dtype"):
+        layer.init(jax.random.key(0), jnp.ones((4, 4, 1), jnp.uint8))

@@ -1,0 +1,133 @@
+"""Models: the table, architectures by the book, options, input checks, what the spatial ones sow."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcnn import models
+
+
+def count(model, shape):
+    """Number of parameters for input of this shape."""
+    variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape))
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(variables["params"]))
+
+
+def test_names_are_sorted_and_all_can_be_built():
+    assert models.names() == ("cnn", "fcn", "gwap_cnn", "lenet", "st_cnn", "st_fcn")
+    for name in models.names():
+        model = models.create(name, num_classes=7)
+        shape = jax.eval_shape(lambda m=model: m.init_with_output(jax.random.key(0), jnp.zeros((2, 30, 28, 1)))[0])
+        assert shape.shape == (2, 7), name
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "parameters"),
+    [
+        # 64 + 64 filters and 256 + 256 units, counted by hand for MNIST, the 42 px and the 60 px canvas
+        ("cnn", 28, 208_586),
+        ("cnn", 42, 222_026),
+        ("cnn", 60, 270_026),
+        ("fcn", 28, 269_322),
+        ("fcn", 42, 520_202),
+        ("fcn", 60, 990_218),
+        ("lenet", 28, 61_706),
+    ],
+)
+def test_parameter_counts(name, side, parameters):
+    assert count(models.create(name), (1, side, side, 1)) == parameters
+
+
+def test_localizers_of_the_paper():
+    # 42 px halved to 21, conv 5x5 to 17, pooled to 8, conv 5x5 to 4: 320 features to 20 units to 6 parameters
+    plain, behind = models.create("cnn"), models.create("st_cnn")
+    localizer = (25 * 20 + 20) + (25 * 20 * 20 + 20) + (4 * 4 * 20 * 20 + 20) + (20 * 6 + 6)
+    assert count(behind, (1, 42, 42, 1)) - count(plain, (1, 42, 42, 1)) == localizer
+    plain, behind = models.create("fcn"), models.create("st_fcn", transform="tps")
+    localizer = (42 * 42 * 32 + 32) + (32 * 32 + 32) + (32 * 32 + 32)
+    assert count(behind, (1, 42, 42, 1)) - count(plain, (1, 42, 42, 1)) == localizer
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_features_instead_of_logits(name):
+    x = jnp.zeros((2, 30, 28, 1))
+    features = models.create(name, num_classes=None)
+    logits = models.create(name, num_classes=3)
+    f = jax.eval_shape(lambda: features.init_with_output(jax.random.key(0), x)[0])
+    assert f.ndim == 2 and f.shape[0] == 2 and f.shape[1] > 3
+    assert count(logits, x.shape) - count(features, x.shape) == (f.shape[1] + 1) * 3
+
+
+@pytest.mark.parametrize("name", ["st_cnn", "st_fcn"])
+def test_transformed_classifiers_start_as_the_classifier_alone(name):
+    x = jax.random.uniform(jax.random.key(1), (2, 30, 28, 1))
+    model = models.create(name, transform="projective")
+    variables = model.init(jax.random.key(0), x)
+    logits, sown = model.apply(variables, x, mutable="intermediates")
+    alone = models.create(name[3:]).apply({"params": variables["params"]["classifier"]}, x)
+    np.testing.assert_allclose(logits, alone, atol=1e-6)
+    assert sorted(sown["intermediates"]["transformer"]) == ["frame", "grid", "theta"]
+
+
+def test_weighted_pooling_shows_its_weights():
+    x = jax.random.uniform(jax.random.key(1), (2, 16, 12, 3))
+    for specific, maps in ((False, 1), (True, 5)):
+        model = models.create("gwap_cnn", num_classes=5, features=(4, 8), class_specific=specific)
+        variables = model.init(jax.random.key(0), x)
+        logits, sown = model.apply(variables, x, mutable="intermediates")
+        assert logits.shape == (2, 5)
+        assert sown["intermediates"]["pool"]["weights"][0].shape == (2, 8, 6, maps)
+
+
+def test_batch_statistics_move_only_in_training():
+    x = jax.random.uniform(jax.random.key(1), (4, 8, 8, 1))
+    model = models.create("gwap_cnn", features=(4, 4), dropout=0.5)
+    variables = model.init(jax.random.key(0), x)
+    _, still = model.apply(variables, x, mutable="batch_stats")
+    _, moved = model.apply(variables, x, train=True, mutable="batch_stats", rngs={"dropout": jax.random.key(2)})
+    jax.tree.map(np.testing.assert_array_equal, still["batch_stats"], variables["batch_stats"])
+    assert not np.allclose(moved["batch_stats"]["norm1"]["mean"], variables["batch_stats"]["norm1"]["mean"])
+
+
+def test_dtypes_are_passed_through():
+    x = jnp.zeros((1, 28, 28, 1), jnp.bfloat16)
+    for name in models.names():
+        model = models.create(name, dtype=jnp.bfloat16)
+        out, variables = jax.eval_shape(lambda m=model: m.init_with_output(jax.random.key(0), x))
+        assert out.dtype == jnp.bfloat16, name
+        assert {leaf.dtype for leaf in jax.tree.leaves(variables["params"])} == {jnp.dtype("float32")}, name
+        model = models.create(name, param_dtype=jnp.bfloat16)
+        variables = jax.eval_shape(model.init, jax.random.key(0), x)
+        assert {leaf.dtype for leaf in jax.tree.leaves(variables["params"])} == {jnp.dtype("bfloat16")}, name
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_errors_of_the_input(name):
+    model = models.create(name)
+    for x, message in (
+        (jnp.ones((28, 28)), r"x must be of shape \(..., h, w, c\), got float32\(28, 28\)"),
+        (jnp.ones((1, 28, 28, 1), jnp.uint8), "x must be of a floating dtype, got uint8"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            jax.eval_shape(model.init, jax.random.key(0), x)
+
+
+def test_errors_of_too_small_images():
+    for name, side in (("cnn", 22), ("lenet", 12), ("gwap_cnn", 4)):
+        model = models.create(name)
+        jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, side, side, 1)))
+        with pytest.raises(ValueError, match=f"{name}: x must be at least {side} x {side} pixels"):
+            jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, side + 5, side - 1, 1)))
+    with pytest.raises(ValueError, match="localizer: x must be at least 26 x 26 pixels"):
+        jax.eval_shape(models.create("st_cnn").init, jax.random.key(0), jnp.ones((1, 25, 30, 1)))
+
+
+def test_errors_of_names_and_options():
+    with pytest.raises(ValueError, match=r"models.create: name must be one of .*got 'st_cn' \(did you mean 'st_cnn'\?\)"):
+        models.create("st_cn")
+    with pytest.raises(ValueError, match="options of 'cnn' must be among .*'features'.*got transform"):
+        models.create("cnn", transform="affine")
+    with pytest.raises(ValueError, match="gwap_cnn: num_classes must be given if class_specific"):
+        model = models.create("gwap_cnn", num_classes=None, class_specific=True)
+        model.init(jax.random.key(0), jnp.ones((1, 8, 8, 1)))
