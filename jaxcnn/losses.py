@@ -1,0 +1,78 @@
+"""Losses: one value per example."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxcnn._check import at_least_rank, check, floating, shape_text
+from jaxcnn._typing import Array, Float, Int
+
+__all__ = ["cross_entropy"]
+
+
+def cross_entropy(
+    logits: Float[Array, "*n classes"],
+    labels: Int[Array, "*n"] | Float[Array, "*n classes"],
+    *,
+    label_smoothing: float = 0.0,
+) -> Float[Array, "*n"]:
+    """Measures how little probability the logits give to the labels.
+
+    Convention:
+        Labels are class numbers from 0 on, or probabilities of all classes (soft labels, as mixup
+        makes them). A class number out of range gives NaN. A class of probability 0 adds 0, even
+        where its logit is -inf.
+
+    Args:
+        logits: Unnormalised logarithms of probabilities; computed in float32 or wider.
+        labels: One class number, or one probability per class, for each example.
+        label_smoothing: Share of the labels' mass that is spread evenly over all classes, in [0, 1].
+
+    Returns:
+        One loss per example, in nats, float32 or wider.
+
+    Raises:
+        ValueError: If logits are not floating or have no classes, labels have another shape than these
+            or are neither integer nor floating, or the smoothing lies outside of [0, 1].
+
+    Example:
+        >>> loss = losses.cross_entropy(jnp.array([[0.0, 0.0], [2.0, 0.0]]), jnp.array([0, 1]))
+        >>> loss.round(3).tolist()  # log 2 and log(1 + e ** 2)
+        [0.6930000185966492, 2.127000093460083]
+
+    Parity:
+        Equals ``torch.nn.functional.cross_entropy(..., reduction="none")``.
+
+    References:
+        Label smoothing: Szegedy et al. 2016, arXiv:1512.00567, section 7.
+    """
+    name = "cross_entropy"
+    logits, labels = jnp.asarray(logits), jnp.asarray(labels)
+    floating(name, "logits", logits)
+    at_least_rank(name, "logits", logits, "classes")
+    classes = logits.shape[-1]
+    check(classes > 0, name, "logits", "of at least one class", shape_text(logits))
+    if isinstance(label_smoothing, int | float):
+        check(0 <= label_smoothing <= 1, name, "label_smoothing", "in [0, 1]", label_smoothing)
+    dtype = jnp.float64 if jnp.float64 in (logits.dtype, labels.dtype) else jnp.float32
+    targets, known = _probabilities(logits, labels, dtype)
+    # Smoothing of 0 or a traced one: the formula holds for both.
+    targets = optax.smooth_labels(targets, jnp.asarray(label_smoothing, dtype))
+    logs = jax.nn.log_softmax(logits.astype(dtype))
+    loss = -jnp.sum(jnp.where(targets == 0, 0, targets * jnp.where(targets == 0, 0, logs)), -1)
+    return loss if known is None else jnp.where(known, loss, jnp.nan)
+
+
+def _probabilities(logits: Any, labels: Any, dtype: Any) -> tuple[jax.Array, jax.Array | None]:
+    """Gives probabilities of all classes, and for class numbers whether they are in range."""
+    name, classes = "cross_entropy", logits.shape[-1]
+    shapes = f"of shape {logits.shape[:-1]} (integers) or {logits.shape} (floating), as logits is {shape_text(logits)}"
+    if jnp.issubdtype(labels.dtype, jnp.integer):
+        check(labels.shape == logits.shape[:-1], name, "labels", shapes, shape_text(labels))
+        # No gather by label: the batch may be sharded.
+        return jax.nn.one_hot(labels, classes, dtype=dtype), (labels >= 0) & (labels < classes)
+    soft = jnp.issubdtype(labels.dtype, jnp.floating) and labels.shape == logits.shape
+    check(soft, name, "labels", shapes, shape_text(labels))
+    return labels.astype(dtype), None
