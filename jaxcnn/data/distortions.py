@@ -28,6 +28,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 """The options of every kind and their defaults; a kind without ``canvas`` keeps the image's size."""
 
+_WORDS = 5  # random words for index, angle, scale and the two of the place
 _REFERENCE_SIZE = 28.0  # side of an MNIST image, in whose pixels the sigmas are given
 
 
@@ -51,33 +52,34 @@ def draw(key: PRNGKey, options: Options, source_shape: tuple[int, ...]) -> dict[
     """Draws the parameters of one example; ``source_shape`` is (m, h, w, c)."""
     m, h, w, _ = source_shape
     size, canvas = np.array([w, h], np.float32), np.array(options.canvas[::-1], np.float32)
-    # One key per quantity: an option changes only the quantity that it is about.
-    index, angle, scale, place, noise, clutter = jax.random.split(key, 6)
-    parameters: dict[str, Any] = {"index": jax.random.randint(index, (), 0, m)}
+    # One request for random words: every further one costs more compilation than all that follows.
+    # Each quantity has its own words, so that an option changes only what it is about.
+    words = jax.random.bits(key, (_WORDS + _noise_words(options),), jnp.uint32)
+    noise = words[_WORDS:]
+    parameters: dict[str, Any] = {"index": _integers(words[0], m)}
     if options.kind in ("T", "TC"):
-        room = np.array(options.canvas) - (h, w)
-        parameters["place"] = jax.random.randint(place, (2,), 0, room + 1)
+        parameters["place"] = _integers(words[1:3], np.array(options.canvas) - (h, w) + 1)
         if options.kind == "TC":
-            parameters.update(_draw_clutter(clutter, options, source_shape))
+            parameters.update(_draw_clutter(noise.reshape(5, options.distractors), options, source_shape))
         return parameters
     if options.kind in ("R", "RTS"):
         limit = math.radians(options.degrees)
-        parameters["angle"] = jax.random.uniform(angle, (), jnp.float32, -limit, limit)
+        parameters["angle"] = _uniform(words[1], -limit, limit)
     if options.kind != "R":
-        parameters["scale"] = jax.random.uniform(scale, (), jnp.float32, *options.scale)
+        parameters["scale"] = _uniform(words[2], *options.scale)
     if options.kind == "RTS":
         # A pixel's bilinear footprint reaches half a pixel beyond its edge, hence the + 1.
         box = _turned_box(size - 2 * options.margin + 1, parameters["angle"]) * parameters["scale"]
         room = jnp.maximum(canvas - box, 0) / 2
-        parameters["shift"] = room * jax.random.uniform(place, (2,), jnp.float32, -1.0, 1.0)
+        parameters["shift"] = room * _uniform(words[3:5], -1.0, 1.0)
     elif options.kind == "P":
         corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], np.float32) * size / 2
         sigma = options.corner_sigma * size / _REFERENCE_SIZE
-        moved = corners * parameters["scale"] + sigma[None] * jax.random.normal(noise, (4, 2), jnp.float32)
+        moved = corners * parameters["scale"] + sigma[None] * _normal(noise.reshape(4, 2))
         parameters["corners"] = moved + _least_shift(moved, canvas)[None]
     elif options.kind == "E":
         sigma = options.point_sigma * size / _REFERENCE_SIZE
-        parameters["offsets"] = sigma[None] * jax.random.normal(noise, (options.points**2, 2), jnp.float32)
+        parameters["offsets"] = sigma[None] * _normal(noise.reshape(-1, 2))
     return parameters
 
 
@@ -107,15 +109,33 @@ def _to_float(image: jax.Array) -> jax.Array:
     return floating / 255 if image.dtype == jnp.uint8 else floating
 
 
-def _draw_clutter(key: PRNGKey, options: Options, source_shape: tuple[int, ...]) -> dict[str, Any]:
+def _noise_words(options: Options) -> int:
+    return {"P": 8, "E": 2 * options.points**2, "TC": 5 * options.distractors}.get(options.kind, 0)
+
+
+def _integers(words: jax.Array, count: Any) -> jax.Array:
+    # The bias of the remainder is below count / 2**32.
+    return (words % np.asarray(count, np.uint32)).astype(jnp.int32)
+
+
+def _uniform(words: jax.Array, low: float, high: float) -> jax.Array:
+    return low + (high - low) * ((words >> 8).astype(jnp.float32) * 2.0**-24)
+
+
+def _normal(words: jax.Array) -> jax.Array:
+    # Centres of 2**23 cells of (-1, 1): never an end, where the inverse is infinite.
+    within = ((words >> 9).astype(jnp.float32) + 0.5) * 2.0**-22 - 1
+    return jax.lax.erf_inv(within) * math.sqrt(2)
+
+
+def _draw_clutter(words: jax.Array, options: Options, source_shape: tuple[int, ...]) -> dict[str, Any]:
     m, h, w, _ = source_shape
-    other, cut, put = jax.random.split(key, 3)
-    d, p = options.distractors, options.patch
+    p = options.patch
     return {
         # How far on in the sources the patch comes from: never 0, the digit itself.
-        "patch_step": jax.random.randint(other, (d,), 1, max(m, 2)),
-        "patch_from": jax.random.randint(cut, (d, 2), 0, np.array([[h, w]]) - p + 1),
-        "patch_place": jax.random.randint(put, (d, 2), 0, np.array([options.canvas]) - p + 1),
+        "patch_step": 1 + _integers(words[0], max(m - 1, 1)),
+        "patch_from": _integers(words[1:3].T, np.array([[h, w]]) - p + 1),
+        "patch_place": _integers(words[3:5].T, np.array([options.canvas]) - p + 1),
     }
 
 

@@ -30,6 +30,7 @@ class ImageFolder:
         fit: How they are brought to ``size``.
 
     Example:
+        >>> import pathlib, tempfile
         >>> from PIL import Image
         >>> root = pathlib.Path(tempfile.mkdtemp())
         >>> (root / "cat").mkdir()
@@ -87,6 +88,7 @@ def image_folder(
         ValueError: If the folder has no class folders, or one of them no images, or an option is wrong.
 
     Example:
+        >>> import pathlib, tempfile
         >>> from PIL import Image
         >>> root = pathlib.Path(tempfile.mkdtemp())
         >>> for name in ("cat", "dog"):

@@ -24,8 +24,8 @@ _CHUNK_VALUES = 2**20  # pixels that ``Generator.fixed`` computes at once: bound
 class Generator:
     """Draws distorted images; ``distorted`` makes it.
 
-    Example ``i`` of a batch depends on ``fold_in(key, i)`` alone: a larger batch from the same key
-    begins with the smaller one.
+    What is drawn for example ``i`` of a batch depends on ``fold_in(key, i)`` alone: a larger batch from
+    the same key begins with the smaller one (pixels equal up to the rounding of the device's program).
 
     It is a pytree whose leaves are the source arrays (uint8 ones stay uint8). Called inside a jitted
     function that merely refers to it, the sources become constants of the compiled program; given to
@@ -53,7 +53,7 @@ class Generator:
         check(n >= 1, "Generator", "n", "a positive integer", repr(n))
         return _batch(self, key, n)
 
-    def parameters(self, key: PRNGKey, n: int) -> dict[str, jax.Array]:
+    def parameters(self, key: PRNGKey, n: int) -> dict[str, Any]:
         """Returns what is drawn for the same ``n`` examples, each array with a leading axis of ``n``.
 
         ``index`` of the source image; ``angle`` in radians, positive counter-clockwise; ``scale``;

@@ -38,8 +38,9 @@ def read_idx(path: str | os.PathLike[str], *, max_bytes: int = 2**33) -> Num[np.
             larger than ``max_bytes``.
 
     Example:
-        >>> path = os.path.join(tempfile.mkdtemp(), "three.idx")
-        >>> _ = open(path, "wb").write(bytes([0, 0, 8, 1, 0, 0, 0, 3, 10, 20, 30]))
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "three.idx"
+        >>> _ = path.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 3, 10, 20, 30]))
         >>> data.read_idx(path).tolist()
         [10, 20, 30]
 
@@ -81,9 +82,16 @@ def mnist(
         ValueError: If a file is damaged, or the two files do not belong together.
 
     Example:
-        >>> images, labels = data.mnist("/data/mnist", split="test")  # doctest: +SKIP
-        >>> images.shape  # doctest: +SKIP
-        (10000, 28, 28, 1)
+        Two images of 1 x 2 pixels in the form of the test set.
+
+        >>> import pathlib, tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> header = [0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2]
+        >>> _ = (folder / "t10k-images-idx3-ubyte").write_bytes(bytes([*header, 0, 50, 100, 255]))
+        >>> _ = (folder / "t10k-labels-idx1-ubyte").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 3]))
+        >>> images, labels = data.mnist(folder, split="test")
+        >>> images.shape, labels.tolist()
+        ((2, 1, 2, 1), [7, 3])
     """
     choice("mnist", "split", split, ("train", "test"))
     prefix = {"train": "train", "test": "t10k"}[split]

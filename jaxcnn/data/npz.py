@@ -44,6 +44,7 @@ def read_npz(
         ValueError: If the file is no intact archive, lacks an array, or an array is of another form.
 
     Example:
+        >>> import os, tempfile
         >>> path = os.path.join(tempfile.mkdtemp(), "two.npz")
         >>> np.savez(path, x_train=np.zeros((2, 16)), y_train=np.array([[3], [4]]))
         >>> pixels, classes = data.read_npz(path, shape=(4, 4, 1))

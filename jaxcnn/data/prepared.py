@@ -24,9 +24,10 @@ class PreparedSource:
         classes: Names of the classes, or None where the data set has none.
 
     Example:
-        >>> source = data.tfds_source("mnist", split="test")  # doctest: +SKIP
-        >>> source[0]["image"].shape  # doctest: +SKIP
-        (28, 28, 1)
+        >>> examples = [{"picture": np.zeros((4, 4, 3), np.uint8), "class": 5}]
+        >>> source = data.PreparedSource(examples, image="picture", label="class", classes=None)
+        >>> source[0]["image"].shape, int(source[0]["label"])
+        ((4, 4, 3), 5)
     """
 
     def __init__(self, source: Sequence[Any], *, image: str, label: str, classes: tuple[str, ...] | None) -> None:
@@ -88,20 +89,19 @@ def tfds_source(
         ValueError: If the split or a feature does not exist, or the files allow no random access.
 
     Example:
-        >>> source = data.tfds_source("mnist", split="train")  # doctest: +SKIP
-        >>> loader = data.Loader(source, 64, seed=0)  # doctest: +SKIP
+        >>> import tempfile
+        >>> data.tfds_source("mnist", split="train", data_dir=tempfile.mkdtemp())
+        Traceback (most recent call last):
+        FileNotFoundError: tfds_source: name must be a data set prepared in ..., got 'mnist'. ...
     """
-    parts = _NAME.fullmatch(name)
-    check(parts is not None, "tfds_source", "name", 'of the form "name", "name/config" or "name:1.2.3"', repr(name))
-    assert parts is not None  # for the type checker
-    folder = _find_prepared(parts, name, _root(data_dir))
+    folder = _find_prepared(name, _root(data_dir))
     import tensorflow_datasets as tfds
 
     builder: Any = tfds.builder_from_directory(folder)
     base = re.match(r"\w*", split)
     known = tuple(builder.info.splits)
     check(base is not None and base[0] in known, "tfds_source", "split", f"one of {known!r} or a part", repr(split))
-    features = tuple(builder.info.features or ())
+    features = tuple(sorted(builder.info.features or ()))
     for argument, feature in (("image", image), ("label", label)):
         check(feature in features, "tfds_source", argument, f"one of the features {features!r}", repr(feature))
     try:
@@ -109,6 +109,8 @@ def tfds_source(
     except NotImplementedError as error:
         advice = f"prepared with file_format='array_record', which allows random access, got {str(folder)!r}"
         raise ValueError(f"tfds_source: name must be {advice}.") from error
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"tfds_source: split must be made of {known!r}, got {split!r} ({error}).") from error
     names = getattr(builder.info.features[label], "names", None)
     return PreparedSource(source, image=image, label=label, classes=tuple(names) if names else None)
 
@@ -119,8 +121,10 @@ def _root(data_dir: str | os.PathLike[str] | None) -> Path:
     return Path(data_dir).expanduser()
 
 
-def _find_prepared(parts: re.Match[str], name: str, root: Path) -> Path:
+def _find_prepared(name: str, root: Path) -> Path:
     """Returns the folder of the newest version, or of the one asked for."""
+    parts = _NAME.fullmatch(name) or {}
+    check(bool(parts), "tfds_source", "name", 'of the form "name", "name/config" or "name:1.2.3"', repr(name))
     base = root / parts["name"]
     folder = base / parts["config"] if parts["config"] else base
     found = {tuple(map(int, p.parent.name.split("."))): p.parent for p in folder.glob("*.*.*/features.json")}
