@@ -35,8 +35,7 @@ def with_bias(variables, bias):
 def test_starts_as_the_exact_identity(transform, leading):
     x = images(*leading, 6, 5, 2)
     layer = layers.SpatialTransformer(Localizer(), transform)
-    variables = layer.init(jax.random.key(1), x)
-    y, sown = layer.apply(variables, x, mutable="intermediates")
+    y, sown = jax.jit(lambda x: layer.init_with_output(jax.random.key(1), x, mutable=True))(x)
     np.testing.assert_array_equal(y, x)
     sown = {name: value[0] for name, value in sown["intermediates"].items()}
     assert sown["theta"].shape == (*leading, FAMILIES[transform])

@@ -1,0 +1,7 @@
+"""Linen modules, each a thin wrapper over ``jaxcnn.ops``. ``__call__(x, *, train=False)``; dropout draws from "dropout"."""
+
+from jaxcnn.layers.dropout import DropBlock as DropBlock
+from jaxcnn.layers.dropout import DropPath as DropPath
+from jaxcnn.layers.dropout import SpatialDropout as SpatialDropout
+from jaxcnn.layers.pooling import GlobalWeightedAveragePool as GlobalWeightedAveragePool
+from jaxcnn.layers.transformer import SpatialTransformer as SpatialTransformer
