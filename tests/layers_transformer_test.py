@@ -39,7 +39,9 @@ def test_starts_as_the_exact_identity(transform, leading):
     np.testing.assert_array_equal(y, x)
     sown = {name: value[0] for name, value in sown["intermediates"].items()}
     assert sown["theta"].shape == (*leading, FAMILIES[transform])
-    np.testing.assert_allclose(sown["grid"], jnp.broadcast_to(ops.affine_grid(jnp.eye(2, 3), (6, 5)), sown["grid"].shape))
+    np.testing.assert_allclose(
+        sown["grid"], jnp.broadcast_to(ops.affine_grid(jnp.eye(2, 3), (6, 5)), sown["grid"].shape)
+    )
     corners = [[-1, -1], [1, -1], [1, 1], [-1, 1]]
     np.testing.assert_allclose(sown["frame"], np.broadcast_to(corners, (*leading, 4, 2)), atol=1e-6)
 
@@ -184,7 +186,10 @@ def test_usable_from_nnx():
     [
         (lambda: layers.SpatialTransformer(Localizer(), "rigid"), "SpatialTransformer: transform must be one of"),
         (lambda: layers.SpatialTransformer(Localizer(), output_shape=(0, 4)), "output_shape must be"),
-        (lambda: layers.SpatialTransformer(Localizer(), "tps", control_points=(1, 4)), "control_points must be at least"),
+        (
+            lambda: layers.SpatialTransformer(Localizer(), "tps", control_points=(1, 4)),
+            "control_points must be at least",
+        ),
         (lambda: layers.SpatialTransformer(Localizer(), mode="cubic"), "mode must be one of"),
     ],
 )
@@ -195,7 +200,9 @@ def test_errors(make, message):
 
 def test_errors_of_the_input():
     layer = layers.SpatialTransformer(Localizer())
-    with pytest.raises(ValueError, match=r"SpatialTransformer: x must be of shape \(..., h, w, c\), got float32\(4, 4\)"):
+    with pytest.raises(
+        ValueError, match=r"SpatialTransformer: x must be of shape \(..., h, w, c\), got float32\(4, 4\)"
+    ):
         layer.init(jax.random.key(0), jnp.ones((4, 4)))
     with pytest.raises(ValueError, match="x must be of a floating dtype"):
         layer.init(jax.random.key(0), jnp.ones((4, 4, 1), jnp.uint8))

@@ -1,5 +1,7 @@
 """Models: the table, architectures by the book, options, input checks, what the spatial ones sow."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,8 +65,8 @@ def test_features_instead_of_logits(name):
 def test_transformed_classifiers_start_as_the_classifier_alone(name):
     x = jax.random.uniform(jax.random.key(1), (2, 30, 28, 1))
     model = models.create(name, transform="projective")
-    variables = model.init(jax.random.key(0), x)
-    logits, sown = model.apply(variables, x, mutable="intermediates")
+    variables = jax.jit(model.init)(jax.random.key(0), x)
+    logits, sown = jax.jit(lambda v, x: model.apply(v, x, mutable="intermediates"))(variables, x)
     alone = models.create(name[3:]).apply({"params": variables["params"]["classifier"]}, x)
     np.testing.assert_allclose(logits, alone, atol=1e-6)
     assert sorted(sown["intermediates"]["transformer"]) == ["frame", "grid", "theta"]
@@ -74,8 +76,7 @@ def test_weighted_pooling_shows_its_weights():
     x = jax.random.uniform(jax.random.key(1), (2, 16, 12, 3))
     for specific, maps in ((False, 1), (True, 5)):
         model = models.create("gwap_cnn", num_classes=5, features=(4, 8), class_specific=specific)
-        variables = model.init(jax.random.key(0), x)
-        logits, sown = model.apply(variables, x, mutable="intermediates")
+        logits, sown = jax.jit(lambda x, m=model: m.init_with_output(jax.random.key(0), x, mutable=True))(x)
         assert logits.shape == (2, 5)
         assert sown["intermediates"]["pool"]["weights"][0].shape == (2, 8, 6, maps)
 
@@ -83,9 +84,10 @@ def test_weighted_pooling_shows_its_weights():
 def test_batch_statistics_move_only_in_training():
     x = jax.random.uniform(jax.random.key(1), (4, 8, 8, 1))
     model = models.create("gwap_cnn", features=(4, 4), dropout=0.5)
-    variables = model.init(jax.random.key(0), x)
-    _, still = model.apply(variables, x, mutable="batch_stats")
-    _, moved = model.apply(variables, x, train=True, mutable="batch_stats", rngs={"dropout": jax.random.key(2)})
+    variables = jax.jit(model.init)(jax.random.key(0), x)
+    apply = jax.jit(functools.partial(model.apply, mutable="batch_stats"), static_argnames="train")
+    _, still = apply(variables, x)
+    _, moved = apply(variables, x, train=True, rngs={"dropout": jax.random.key(2)})
     jax.tree.map(np.testing.assert_array_equal, still["batch_stats"], variables["batch_stats"])
     assert not np.allclose(moved["batch_stats"]["norm1"]["mean"], variables["batch_stats"]["norm1"]["mean"])
 
@@ -114,18 +116,20 @@ def test_errors_of_the_input(name):
 
 
 def test_errors_of_too_small_images():
-    for name, side in (("cnn", 22), ("lenet", 12), ("gwap_cnn", 4)):
+    for name, side in (("cnn", 24), ("lenet", 12), ("gwap_cnn", 4)):
         model = models.create(name)
         jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, side, side, 1)))
         with pytest.raises(ValueError, match=f"{name}: x must be at least {side} x {side} pixels"):
             jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, side + 5, side - 1, 1)))
-    with pytest.raises(ValueError, match="localizer: x must be at least 26 x 26 pixels"):
-        jax.eval_shape(models.create("st_cnn").init, jax.random.key(0), jnp.ones((1, 25, 30, 1)))
+    with pytest.raises(ValueError, match="localizer: x must be at least 28 x 28 pixels"):
+        jax.eval_shape(models.create("st_cnn").init, jax.random.key(0), jnp.ones((1, 27, 30, 1)))
 
 
 def test_errors_of_names_and_options():
-    with pytest.raises(ValueError, match=r"models.create: name must be one of .*got 'st_cn' \(did you mean 'st_cnn'\?\)"):
-        models.create("st_cn")
+    with pytest.raises(
+        ValueError, match=r"models.create: name must be one of .*got 'gwap' \(did you mean 'gwap_cnn'\?\)"
+    ):
+        models.create("gwap")
     with pytest.raises(ValueError, match="options of 'cnn' must be among .*'features'.*got transform"):
         models.create("cnn", transform="affine")
     with pytest.raises(ValueError, match="gwap_cnn: num_classes must be given if class_specific"):
