@@ -7,9 +7,11 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
 os.environ.setdefault("MPLBACKEND", "agg")
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -23,5 +25,5 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 def _names_for_examples(doctest_namespace):
     import jaxcnn
 
-    doctest_namespace.update(jax=jax, jnp=jnp, np=np, jaxcnn=jaxcnn)
+    doctest_namespace.update(jax=jax, jnp=jnp, np=np, nn=nn, optax=optax, jaxcnn=jaxcnn)
     doctest_namespace.update({name: value for name, value in vars(jaxcnn).items() if not name.startswith("_")})

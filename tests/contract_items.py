@@ -1,0 +1,211 @@
+"""The list that all contract tests run over: small inputs for every public op, loss, layer and model.
+
+An item that is public but not listed here fails ``contract_items_test.py``. Every item is a pure
+function of arrays; of a layer or model the first argument is its parameters, moved away from their
+initial values.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn import layers, losses, models, ops
+
+
+class Item(NamedTuple):
+    """One public function at small inputs."""
+
+    name: str
+    function: Callable[..., Any]
+    arrays: tuple[Any, ...]
+    batched: tuple[bool, ...]  # which arguments have a leading batch axis
+    differentiable: tuple[int, ...]
+    bfloat16: Callable[..., Any] | None = None  # the same with computation in bfloat16; None: cast the arrays
+    alone: bool = True  # whether an example's result is independent of the rest of its batch
+
+    def strict(self) -> Any:
+        """Gives the context it must work in: ops name their dtypes, Flax's own layers promote."""
+        strict = self.name.startswith(("ops.", "losses."))
+        return jax.numpy_dtype_promotion("strict") if strict else contextlib.nullcontext()
+
+    def loop_arrays(self) -> tuple[Any, ...]:
+        """Gives the arguments with a further leading axis of two on the batched ones."""
+        return tuple(np.stack([a, a[::-1]]) if b else a for a, b in zip(self.arrays, self.batched, strict=True))
+
+
+def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> np.ndarray:
+    """Draws an array; the shape is the seed."""
+    return np.random.default_rng(shape).uniform(low, high, shape).astype(np.float32)
+
+
+def near(values: Any, spread: float = 0.1) -> np.ndarray:
+    """Gives a batch of two arrays near given values."""
+    values = np.asarray(values, np.float32)
+    return values + uniform(2, *values.shape, low=-spread, high=spread)
+
+
+IMAGE = uniform(2, 6, 5, 3)
+GRID = uniform(2, 4, 7, 2, low=-1.3, high=1.3)
+FLOW = uniform(2, 6, 5, 2, low=-2, high=2)
+THETA = near([[0.8, 0.2, 0.1], [-0.1, 0.9, 0.05]])
+MATRIX = near([[0.8, 0.2, 0.1], [-0.1, 0.9, 0.05], [0.1, 0.1, 1.0]], 0.03)
+POINTS = near([[-1, -1], [1, -1], [-1, 1], [1, 1]])
+
+OPS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
+    "ops.affine_grid": [((THETA,), {"shape": (4, 3)})],
+    "ops.avg_pool": [((IMAGE,), {"window": (3, 2)}), ((IMAGE,), {"window": 2, "padding": "SAME", "ceil_mode": True})],
+    "ops.class_activation_map": [((IMAGE, uniform(3, 4)), {})],
+    "ops.flow_grid": [((FLOW,), {})],
+    "ops.gem_pool": [((IMAGE + 0.1,), {"p": 3.0})],
+    "ops.global_average_pool": [((IMAGE,), {})],
+    "ops.global_max_pool": [((IMAGE,), {})],
+    "ops.grid_sample": [
+        ((IMAGE, GRID), {}),
+        ((IMAGE, GRID), {"padding_mode": "border", "align_corners": True}),
+        ((IMAGE, GRID), {"padding_mode": "reflection"}),
+        ((IMAGE, GRID), {"mode": "nearest", "padding_mode": "fill", "fill_value": 0.5}),
+    ],
+    "ops.lse_pool": [((IMAGE,), {"r": 4.0})],
+    "ops.max_pool": [((IMAGE,), {"window": 2}), ((IMAGE,), {"window": 3, "strides": 2, "ceil_mode": True})],
+    "ops.projective_grid": [((MATRIX,), {"shape": (4, 3)})],
+    "ops.tps_grid": [((POINTS,), {"shape": (4, 3)})],
+    "ops.warp_affine": [((IMAGE, THETA), {"shape": (4, 3)})],
+    "ops.warp_flow": [((IMAGE, FLOW), {})],
+    "ops.warp_perspective": [((IMAGE, MATRIX), {})],
+    "ops.warp_tps": [((IMAGE, POINTS), {})],
+    "ops.weighted_average_pool": [((IMAGE, uniform(2, 6, 5, 1)), {}), ((IMAGE, uniform(2, 6, 5, 3) + 0.1), {})],
+    "losses.cross_entropy": [((uniform(2, 4), np.eye(4, dtype=np.float32)[:2]), {"label_smoothing": 0.1})],
+}
+
+SHARED_ARGUMENTS = {("ops.class_activation_map", 1)}
+"""Arguments that all examples share; the others have a batch axis."""
+
+
+class Localizer(nn.Module):
+    """A localizer small enough to compile in no time."""
+
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        return nn.tanh(nn.Dense(4, name="dense")(x.reshape(*x.shape[:-3], -1)))
+
+
+def transformer(transform: str, **options: Any) -> nn.Module:
+    """Builds a spatial transformer with the small localizer."""
+    return layers.SpatialTransformer(Localizer(), transform, output_shape=(4, 5), **options)  # pyright: ignore
+
+
+LAYERS: dict[str, list[tuple[Callable[..., nn.Module], bool]]] = {
+    # name: (builder, whether to call it with train=True)
+    "layers.DropBlock": [(functools.partial(layers.DropBlock, 0.3, 2), True)],
+    "layers.DropPath": [(functools.partial(layers.DropPath, 0.5), True)],
+    "layers.GlobalWeightedAveragePool": [
+        (layers.GlobalWeightedAveragePool, False),
+        (functools.partial(layers.GlobalWeightedAveragePool, features=4), False),
+    ],
+    "layers.SpatialDropout": [(functools.partial(layers.SpatialDropout, 0.5), True)],
+    "layers.SpatialTransformer": [
+        *[(functools.partial(transformer, name), False) for name in ("attention", "translation", "similarity")],
+        (functools.partial(transformer, "affine", padding_mode="border"), False),
+        (functools.partial(transformer, "projective", align_corners=True), False),
+        (functools.partial(transformer, "tps", control_points=(2, 2)), False),
+    ],
+}
+
+MODELS: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
+    # name: options that shrink it, and the shape of one example
+    "cnn": ({"features": (3, 4), "kernel_sizes": (3, 3)}, (12, 13, 1)),
+    "fcn": ({"units": (6, 5)}, (6, 5, 1)),
+    "gwap_cnn": ({"features": (3, 4)}, (8, 9, 1)),
+    "lenet": ({}, (12, 13, 1)),
+    "st_cnn": (
+        {"features": (3, 4), "kernel_sizes": (3, 3), "localizer_features": (2, 3), "output_shape": (12, 13)},
+        (28, 29, 1),
+    ),
+    "st_fcn": ({"units": (6, 5), "localizer_units": (4,), "output_shape": (6, 5)}, (6, 5, 1)),
+}
+
+
+def op_items() -> list[Item]:
+    """Lists ops and losses."""
+    found = []
+    for name, uses in OPS.items():
+        namespace, _, short = name.partition(".")
+        function = getattr({"ops": ops, "losses": losses}[namespace], short)
+        for number, (arrays, options) in enumerate(uses):
+            batched = tuple((name, position) not in SHARED_ARGUMENTS for position in range(len(arrays)))
+            title = f"{name}[{number}]" if len(uses) > 1 else name
+            call = functools.partial(function, **options)
+            found.append(Item(title, call, arrays, batched, tuple(range(len(arrays)))))
+    return found
+
+
+def module_item(name: str, build: Callable[..., nn.Module], x: np.ndarray, train: bool) -> Item:
+    """Makes a module a function of parameters and input."""
+    rngs = {"dropout": jax.random.key(3)} if train else {}
+    variables = jax.tree.map(np.asarray, build().init(jax.random.key(0), x))
+    params, rest = moved(variables.pop("params", {})), variables
+
+    def output(params: Any, x: Any, **options: Any) -> Any:
+        module = build(**options)
+        return module.apply({"params": params, **rest}, x, train=train, rngs=rngs, mutable=["batch_stats"])[0]
+
+    differentiable = (0, 1) if jax.tree.leaves(params) else (1,)
+    narrow = functools.partial(output, dtype=jnp.bfloat16) if jax.tree.leaves(params) else None
+    return Item(name, output, (params, x), (False, True), differentiable, narrow, alone=not train)
+
+
+def moved(params: Mapping[str, Any]) -> Any:
+    """Moves parameters away from their initial values, where zeros hide whole branches."""
+    leaves, tree = jax.tree.flatten(params)
+    random = np.random.default_rng(1)
+    return tree.unflatten([np.asarray(leaf) + 0.1 * random.standard_normal(leaf.shape, np.float32) for leaf in leaves])
+
+
+def layer_items() -> list[Item]:
+    """Lists layers."""
+    found = []
+    for name, uses in LAYERS.items():
+        for number, (build, train) in enumerate(uses):
+            title = f"{name}[{number}]" if len(uses) > 1 else name
+            found.append(module_item(title, build, IMAGE, train))
+    return found
+
+
+IN_TRAINING = ("gwap_cnn",)
+"""Models that compute something else while they train."""
+
+
+def model_items() -> list[Item]:
+    """Lists models, shrunken, and those with batch norm or dropout also as they train."""
+    found = []
+    for name, (options, shape) in MODELS.items():
+        build = functools.partial(models.create, name, num_classes=3, **options)
+        found.append(module_item(f"models.{name}", build, uniform(2, *shape), False))
+        if name in IN_TRAINING:
+            found.append(module_item(f"models.{name}[train]", build, uniform(2, *shape), True))
+    return found
+
+
+def names() -> list[str]:
+    """Lists the items' names without computing anything."""
+    titles = [(name, len(uses)) for name, uses in [*OPS.items(), *LAYERS.items()]]
+    named = [f"{name}[{i}]" if count > 1 else name for name, count in titles for i in range(count)]
+    return [*named, *(f"models.{name}" for name in MODELS), *(f"models.{name}[train]" for name in IN_TRAINING)]
+
+
+@functools.cache
+def get(name: str) -> Item:
+    """Finds an item; only those of its kind are built."""
+    kind = {"layers": layer_items, "models": model_items}.get(name.split(".")[0], op_items)
+    return next(item for item in _cached(kind) if item.name == name)
+
+
+@functools.cache
+def _cached(kind: Callable[[], list[Item]]) -> list[Item]:
+    return kind()

@@ -1,0 +1,34 @@
+"""Nothing public escapes the contract tests."""
+
+import jax
+import pytest
+
+from jaxcnn import models
+from tests import contract_items
+from tests.public import classes, functions
+
+
+def test_every_op_and_loss_is_listed():
+    assert {item.address for item in functions("ops", "losses")} == set(contract_items.OPS)
+
+
+def test_every_layer_is_listed():
+    assert {item.address for item in classes("layers")} == set(contract_items.LAYERS)
+
+
+def test_every_model_is_listed():
+    assert set(models.names()) == set(contract_items.MODELS)
+
+
+def test_names_are_those_of_the_items():
+    made = [*contract_items.op_items(), *contract_items.layer_items(), *contract_items.model_items()]
+    assert sorted(item.name for item in made) == sorted(contract_items.names())
+
+
+@pytest.mark.parametrize("name", contract_items.names())
+def test_item_is_batched(name):
+    """The tests of sharding cut the first axis of batched inputs and of the output in two."""
+    item = contract_items.get(name)
+    sizes = {leaf.shape[0] for a, b in zip(item.arrays, item.batched, strict=True) if b for leaf in jax.tree.leaves(a)}
+    assert sizes == {2}
+    assert all(leaf.shape[0] == 2 for leaf in jax.tree.leaves(jax.eval_shape(item.function, *item.arrays)))

@@ -1,0 +1,47 @@
+"""Layers and models work under Flax NNX through ``nnx.bridge.ToNNX``."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxcnn import models
+from tests import contract_items
+from tests.contract_transforms_test import close
+
+USES = [(f"{name}[{i}]", build, contract_items.IMAGE, train) for name, uses in contract_items.LAYERS.items()
+        for i, (build, train) in enumerate(uses)]  # fmt: skip
+USES += [
+    (
+        f"models.{name}",
+        functools.partial(models.create, name, num_classes=3, **options),
+        contract_items.uniform(2, *shape),
+        False,
+    )
+    for name, (options, shape) in contract_items.MODELS.items()
+]
+
+
+@pytest.mark.parametrize(("build", "x", "train"), [use[1:] for use in USES], ids=[use[0] for use in USES])
+def test_to_nnx(build, x, train):
+    bridged = nnx.bridge.ToNNX(build(), rngs=nnx.Rngs(params=0, dropout=1))
+    nnx.bridge.lazy_init(bridged, x)
+    first = nnx.Rngs(params=0, dropout=1)
+    variables = build().init({"params": first.params(), "dropout": first.dropout()}, x)
+
+    got = bridged(x, train=False)
+    close(got, build().apply(variables, x, train=False))
+    if not jax.tree.leaves(variables):
+        dropped = bridged(x, train=True, rngs=nnx.Rngs(dropout=2))
+        assert np.any(dropped != got)
+        return
+
+    @nnx.jit
+    def gradients(module, x):
+        return nnx.grad(lambda module: (module(x, train=False) ** 2).sum())(module)
+
+    found = jax.tree.leaves(gradients(bridged, x))
+    assert len(found) == len(jax.tree.leaves(variables["params"]))
+    assert any(np.any(gradient) for gradient in found)

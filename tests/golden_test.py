@@ -1,0 +1,73 @@
+"""Parameter trees are golden: names, shapes and dtypes, per layer and model.
+
+A name or shape that changes breaks every checkpoint in the world. ``python -m tests.golden_test``
+writes the trees anew.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxcnn import models
+from tests import contract_items
+
+FOLDER = Path(__file__).parent / "golden"
+UPDATE = "python -m tests.golden_test"
+SIZES = {"lenet": (28, 28, 1)}
+SIZE = (60, 60, 1)  # of the cluttered digits; models are taken with their default options
+
+
+def tree(module, shape):
+    """Gives every variable of a module as ``collection/path: dtype(shape)``, computing nothing."""
+    variables = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct(shape, jnp.float32))
+    found = jax.tree_util.tree_leaves_with_path(variables)
+    names = ("/".join(str(step.key) for step in path) for path, _ in found)
+    return {name: f"{leaf.dtype}{leaf.shape}" for name, (_, leaf) in zip(names, found, strict=True)}
+
+
+def trees():
+    """Gives the trees of all models and layers, by the name of their file."""
+    found = {f"models.{name}": tree(models.create(name), (1, *SIZES.get(name, SIZE))) for name in models.names()}
+    for name, uses in contract_items.LAYERS.items():
+        for number, (build, _) in enumerate(uses):
+            if leaves := tree(build(), contract_items.IMAGE.shape):
+                found[f"{name}-{number}"] = leaves
+    return found
+
+
+def test_parameter_trees():
+    stored = {path.stem: json.loads(path.read_text()) for path in FOLDER.glob("*.json")}
+    current = trees()
+    differing = sorted(name for name in stored | current if stored.get(name) != current.get(name))
+    shown = [f"{name}: stored {stored.get(name)}, now {current.get(name)}" for name in differing]
+    assert not differing, "\n".join(
+        ["Parameter trees changed; checkpoints written before will not load.", *shown, f"If that is meant: {UPDATE}"]
+    )
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_every_module_has_a_name(name):
+    """Flax numbers what has no name (Dense_0): such a tree does not read like the paper."""
+    stored = json.loads((FOLDER / f"models.{name}.json").read_text())
+    unnamed = [path for path in stored if any(step.rpartition("_")[0][:1].isupper() for step in path.split("/"))]
+    assert not unnamed, f"{name}: modules without an explicit name: {unnamed}"
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_param_dtype_reaches_every_parameter(name):
+    leaves = tree(models.create(name, param_dtype=jnp.bfloat16), (1, *SIZES.get(name, SIZE)))
+    parameters = {path: leaf for path, leaf in leaves.items() if path.startswith("params/")}
+    assert parameters and all(leaf.startswith("bfloat16") for leaf in parameters.values()), parameters
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for path in FOLDER.glob("*.json"):
+        path.unlink()
+    for name, leaves in trees().items():
+        (FOLDER / f"{name}.json").write_text(json.dumps(leaves, indent=1) + "\n")
+    sys.stdout.write(f"wrote {len(list(FOLDER.iterdir()))} trees to {FOLDER}\n")
