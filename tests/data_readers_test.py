@@ -113,6 +113,9 @@ def test_mnist_files_must_belong_together(tmp_path):
     (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx_bytes(np.zeros(3, np.float32)))
     with pytest.raises(ValueError, match="mnist: files must be uint8"):
         data.mnist(tmp_path, split="test")
+
+
+def test_wrong_split_of_mnist(tmp_path):
     with pytest.raises(ValueError, match="mnist: split must be one of"):
         data.mnist(tmp_path, split="valid")
 

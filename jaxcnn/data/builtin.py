@@ -46,8 +46,14 @@ def digits(
         E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI repository, 1998.
     """
     choice("digits", "split", split, ("train", "test"))
-    check(size >= 1, "digits", "size", "a positive integer", repr(size))
-    check(0 <= seed < 2**64, "digits", "seed", "an integer in [0, 2**64)", repr(seed))
+    check(isinstance(size, int | np.integer) and size >= 1, "digits", "size", "a positive integer", repr(size))
+    check(
+        isinstance(seed, int | np.integer) and 0 <= seed < 2**64,
+        "digits",
+        "seed",
+        "an integer in [0, 2**64)",
+        repr(seed),
+    )
     from sklearn.datasets import load_digits
 
     bunch: Any = load_digits()

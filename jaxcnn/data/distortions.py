@@ -142,8 +142,9 @@ def _draw_clutter(words: jax.Array, options: Options, source_shape: tuple[int, .
 def _place(images: jax.Array, image: jax.Array, parameters: dict[str, Any], options: Options) -> jax.Array:
     m, _, _, c = images.shape
     row, column = parameters["place"]
+    zero = jnp.int32(0)  # with 64 bits switched on, a plain 0 would not match the other starts
     canvas = jnp.zeros((*options.canvas, c), jnp.float32)
-    canvas = jax.lax.dynamic_update_slice(canvas, image, (row, column, 0))
+    canvas = jax.lax.dynamic_update_slice(canvas, image, (row, column, zero))
     if options.distractors == 0:
         return canvas
     p = options.patch
@@ -151,9 +152,9 @@ def _place(images: jax.Array, image: jax.Array, parameters: dict[str, Any], opti
     def add(i: Any, canvas: jax.Array) -> jax.Array:
         other = (parameters["index"] + parameters["patch_step"][i]) % m
         (y, x), (top, left) = parameters["patch_from"][i], parameters["patch_place"][i]
-        patch = _to_float(jax.lax.dynamic_slice(images, (other, y, x, 0), (1, p, p, c))[0])
-        under = jax.lax.dynamic_slice(canvas, (top, left, 0), (p, p, c))
-        return jax.lax.dynamic_update_slice(canvas, jnp.maximum(under, patch), (top, left, 0))
+        patch = _to_float(jax.lax.dynamic_slice(images, (other, y, x, zero), (1, p, p, c))[0])
+        under = jax.lax.dynamic_slice(canvas, (top, left, zero), (p, p, c))
+        return jax.lax.dynamic_update_slice(canvas, jnp.maximum(under, patch), (top, left, zero))
 
     return jax.lax.fori_loop(0, options.distractors, add, canvas)
 

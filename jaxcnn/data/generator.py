@@ -50,7 +50,7 @@ class Generator:
 
     def __call__(self, key: PRNGKey, n: int) -> Batch:
         """Draws ``n`` examples: ``{"image": (n, *canvas, c) in [0, 1], "label": (n,)}``."""
-        check(n >= 1, "Generator", "n", "a positive integer", repr(n))
+        check(isinstance(n, int | np.integer) and n >= 1, "Generator", "n", "a positive integer", repr(n))
         return _batch(self, key, n)
 
     def parameters(self, key: PRNGKey, n: int) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class Generator:
         control points in image pixels; ``place`` (row, column) of the upper left pixel. The patches'
         ``patch_step`` (source index relative to the digit's), ``patch_from`` and ``patch_place``.
         """
-        check(n >= 1, "Generator", "n", "a positive integer", repr(n))
+        check(isinstance(n, int | np.integer) and n >= 1, "Generator", "n", "a positive integer", repr(n))
         return _parameters(self, key, n)
 
     def fixed(self, key: PRNGKey, *, repeats: int = 10) -> Batch:
@@ -70,7 +70,13 @@ class Generator:
         Example ``r * m + i`` shows source image ``i``, so that a set with fewer repeats is the
         beginning of one with more. The same key gives the same images.
         """
-        check(repeats >= 1, "Generator", "repeats", "a positive integer", repr(repeats))
+        check(
+            isinstance(repeats, int | np.integer) and repeats >= 1,
+            "Generator",
+            "repeats",
+            "a positive integer",
+            repr(repeats),
+        )
         m = len(self.labels)
         total = m * repeats
         values = int(np.prod(self.options.canvas)) * self.images.shape[-1]
@@ -85,7 +91,13 @@ class Generator:
 
     def stream(self, batch_size: int) -> "Stream":
         """Returns a callable from a key to a batch of ``batch_size``, as a training step takes it."""
-        check(batch_size >= 1, "Generator", "batch_size", "a positive integer", repr(batch_size))
+        check(
+            isinstance(batch_size, int | np.integer) and batch_size >= 1,
+            "Generator",
+            "batch_size",
+            "a positive integer",
+            repr(batch_size),
+        )
         return Stream(self, batch_size)
 
 

@@ -61,8 +61,20 @@ class Loader:
             drop_last: Leaves out the rest of an epoch that is no full batch; False gives a smaller one.
             as_float: Turns uint8 images into float32 in [0, 1]; all else passes as it is.
         """
-        check(batch_size >= 1, "Loader", "batch_size", "a positive integer", repr(batch_size))
-        check(0 <= seed < 2**64, "Loader", "seed", "an integer in [0, 2**64)", repr(seed))
+        check(
+            isinstance(batch_size, int | np.integer) and batch_size >= 1,
+            "Loader",
+            "batch_size",
+            "a positive integer",
+            repr(batch_size),
+        )
+        check(
+            isinstance(seed, int | np.integer) and 0 <= seed < 2**64,
+            "Loader",
+            "seed",
+            "an integer in [0, 2**64)",
+            repr(seed),
+        )
         self.batch_size, self.seed = batch_size, seed
         self._shuffle, self._as_float = shuffle, as_float
         self._columns = _columns(source)
