@@ -27,7 +27,6 @@ class Item(NamedTuple):
     batched: tuple[bool, ...]  # which arguments have a leading batch axis
     differentiable: tuple[int, ...]
     bfloat16: Callable[..., Any] | None = None  # the same with computation in bfloat16; None: cast the arrays
-    alone: bool = True  # whether an example's result is independent of the rest of its batch
 
     def strict(self) -> Any:
         """Gives the context it must work in: ops name their dtypes, Flax's own layers promote."""
@@ -131,24 +130,22 @@ MODELS: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
 }
 
 
-def op_items() -> list[Item]:
-    """Lists ops and losses."""
-    found = []
-    for name, uses in OPS.items():
-        namespace, _, short = name.partition(".")
-        function = getattr({"ops": ops, "losses": losses}[namespace], short)
-        for number, (arrays, options) in enumerate(uses):
-            batched = tuple((name, position) not in SHARED_ARGUMENTS for position in range(len(arrays)))
-            title = f"{name}[{number}]" if len(uses) > 1 else name
-            call = functools.partial(function, **options)
-            found.append(Item(title, call, arrays, batched, tuple(range(len(arrays)))))
-    return found
+IN_TRAINING = ("gwap_cnn",)
+"""Models that compute something else while they train."""
+
+
+def op_item(title: str, name: str, arrays: tuple[Any, ...], options: dict[str, Any]) -> Item:
+    """Makes an op or loss, its options set, a function of arrays."""
+    namespace, _, short = name.partition(".")
+    function = getattr({"ops": ops, "losses": losses}[namespace], short)
+    batched = tuple((name, position) not in SHARED_ARGUMENTS for position in range(len(arrays)))
+    return Item(title, functools.partial(function, **options), arrays, batched, tuple(range(len(arrays))))
 
 
 def module_item(name: str, build: Callable[..., nn.Module], x: np.ndarray, train: bool) -> Item:
     """Makes a module a function of parameters and input."""
     rngs = {"dropout": jax.random.key(3)} if train else {}
-    variables = jax.tree.map(np.asarray, build().init(jax.random.key(0), x))
+    variables = jax.tree.map(np.asarray, jax.jit(build().init)(jax.random.key(0), x))
     params, rest = moved(variables.pop("params", {})), variables
 
     def output(params: Any, x: Any, **options: Any) -> Any:
@@ -157,7 +154,7 @@ def module_item(name: str, build: Callable[..., nn.Module], x: np.ndarray, train
 
     differentiable = (0, 1) if jax.tree.leaves(params) else (1,)
     narrow = functools.partial(output, dtype=jnp.bfloat16) if jax.tree.leaves(params) else None
-    return Item(name, output, (params, x), (False, True), differentiable, narrow, alone=not train)
+    return Item(name, output, (params, x), (False, True), differentiable, narrow)
 
 
 def moved(params: Mapping[str, Any]) -> Any:
@@ -167,45 +164,32 @@ def moved(params: Mapping[str, Any]) -> Any:
     return tree.unflatten([np.asarray(leaf) + 0.1 * random.standard_normal(leaf.shape, np.float32) for leaf in leaves])
 
 
-def layer_items() -> list[Item]:
-    """Lists layers."""
-    found = []
-    for name, uses in LAYERS.items():
-        for number, (build, train) in enumerate(uses):
+def builders() -> dict[str, Callable[[], Item]]:
+    """Lists every item by name, none of them built yet."""
+    found: dict[str, Callable[[], Item]] = {}
+    for name, uses in OPS.items():
+        for number, (arrays, options) in enumerate(uses):
             title = f"{name}[{number}]" if len(uses) > 1 else name
-            found.append(module_item(title, build, IMAGE, train))
-    return found
-
-
-IN_TRAINING = ("gwap_cnn",)
-"""Models that compute something else while they train."""
-
-
-def model_items() -> list[Item]:
-    """Lists models, shrunken, and those with batch norm or dropout also as they train."""
-    found = []
+            found[title] = functools.partial(op_item, title, name, arrays, options)
+    for name, builds in LAYERS.items():
+        for number, (build, train) in enumerate(builds):
+            title = f"{name}[{number}]" if len(builds) > 1 else name
+            found[title] = functools.partial(module_item, title, build, IMAGE, train)
     for name, (options, shape) in MODELS.items():
-        build = functools.partial(models.create, name, num_classes=3, **options)
-        found.append(module_item(f"models.{name}", build, uniform(2, *shape), False))
-        if name in IN_TRAINING:
-            found.append(module_item(f"models.{name}[train]", build, uniform(2, *shape), True))
+        create = functools.partial(models.create, name, num_classes=3, **options)
+        for train in (False, True) if name in IN_TRAINING else (False,):
+            title = f"models.{name}[train]" if train else f"models.{name}"
+            found[title] = functools.partial(module_item, title, create, uniform(2, *shape), train)
     return found
-
-
-def names() -> list[str]:
-    """Lists the items' names without computing anything."""
-    titles = [(name, len(uses)) for name, uses in [*OPS.items(), *LAYERS.items()]]
-    named = [f"{name}[{i}]" if count > 1 else name for name, count in titles for i in range(count)]
-    return [*named, *(f"models.{name}" for name in MODELS), *(f"models.{name}[train]" for name in IN_TRAINING)]
 
 
 @functools.cache
 def get(name: str) -> Item:
-    """Finds an item; only those of its kind are built."""
-    kind = {"layers": layer_items, "models": model_items}.get(name.split(".")[0], op_items)
-    return next(item for item in _cached(kind) if item.name == name)
+    """Builds an item."""
+    return builders()[name]()
 
 
-@functools.cache
-def _cached(kind: Callable[[], list[Item]]) -> list[Item]:
-    return kind()
+NAMES = list(builders())
+ALONE = [name for name in NAMES if not name.endswith("[train]")]
+ALONE = [name for name in ALONE if name.partition(".")[2] not in ("DropBlock", "DropPath", "SpatialDropout")]
+"""Items in which an example's result does not depend on its place or company in the batch."""

@@ -28,7 +28,7 @@ USES += [
 def test_to_nnx(build, x, train):
     bridged = nnx.bridge.ToNNX(build(), rngs=nnx.Rngs(params=0, dropout=1))
     nnx.bridge.lazy_init(bridged, x)
-    first = nnx.Rngs(params=0, dropout=1)
+    first = nnx.Rngs(params=0, dropout=1).fork()  # as ToNNX does
     variables = build().init({"params": first.params(), "dropout": first.dropout()}, x)
 
     got = bridged(x, train=False)

@@ -12,9 +12,7 @@ from jax.sharding import PartitionSpec as P
 from tests import contract_items
 from tests.contract_transforms_test import close
 
-NAMES = contract_items.names()
-ALONE = [name for name in NAMES if not name.endswith("[train]") and not name.startswith("layers.Drop")]
-ALONE = [name for name in ALONE if name != "layers.SpatialDropout"]
+NAMES = contract_items.NAMES
 
 
 def mesh(kind):
@@ -52,10 +50,6 @@ def unsharded(name):
     return jax.tree.map(np.asarray, both(cotangent(item), *item.arrays))
 
 
-def test_two_kinds_of_layers():
-    assert set(ALONE) < set(NAMES)
-
-
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=["auto", "explicit"])
 @pytest.mark.parametrize("name", NAMES)
 def test_sharded_batch(name, kind):
@@ -81,7 +75,7 @@ def test_sharded_batch(name, kind):
 
 
 @pytest.mark.parametrize("check_vma", [True, False], ids=["check_vma", "no_check_vma"])
-@pytest.mark.parametrize("name", ALONE)
+@pytest.mark.parametrize("name", contract_items.ALONE)
 def test_shard_map(name, check_vma):
     """Takes the gradient inside with ``check_vma`` (a replicated argument sums over the shards), else outside."""
     item = contract_items.get(name)

@@ -9,7 +9,7 @@ from absl.testing import parameterized
 
 from tests import contract_items
 
-NAMES = contract_items.names()
+NAMES = contract_items.NAMES
 EPSILON = 1e-6  # of the central differences, in float64
 
 
