@@ -1,3 +1,11 @@
-"""Convolutional image models in JAX: sampling, spatial transformers, pooling, training."""
+"""Convolutional image models in JAX: sampling, spatial transformers, weighted pooling, training."""
+
+from jaxcnn import data as data
+from jaxcnn import layers as layers
+from jaxcnn import losses as losses
+from jaxcnn import metrics as metrics
+from jaxcnn import models as models
+from jaxcnn import ops as ops
+from jaxcnn import train as train
 
 __version__ = "0.1.0"
