@@ -61,7 +61,7 @@ def cross_entropy(
     # Smoothing of 0 or a traced one: the formula holds for both.
     targets = optax.smooth_labels(targets, jnp.asarray(label_smoothing, dtype))
     logs = jax.nn.log_softmax(logits.astype(dtype))
-    loss = -jnp.sum(jnp.where(targets == 0, 0, targets * jnp.where(targets == 0, 0, logs)), -1)
+    loss = -jnp.sum(targets * jnp.where((targets == 0) & jnp.isneginf(logs), 0, logs), -1)
     return loss if known is None else jnp.where(known, loss, jnp.nan)
 
 

@@ -133,7 +133,7 @@ def mean(sums: Mapping[str, Any]) -> dict[str, Any]:
     """
     check("count" in sums, "mean", "sums", 'with an entry "count"', sorted(sums))
     count = np.asarray(sums["count"], np.float64)
-    check(count.ndim == 0 and count > 0, "mean", "sums", 'with one "count" above 0', count)
+    check(count.ndim == 0 and bool(count > 0), "mean", "sums", 'with one "count" above 0', count)
     means = {name: np.asarray(value, np.float64) / count for name, value in sums.items() if name != "count"}
     return {name: float(value) if np.ndim(value) == 0 else value for name, value in means.items()}
 

@@ -25,7 +25,7 @@ _FEW_TAPS = 4
 
 
 class AxisWindows(NamedTuple):
-    """The windows along one axis: start ``i * stride - low`` for ``i < count``, ``size`` wide."""
+    """The windows along one axis: start ``i * stride - low`` for ``i < outputs``, ``size`` wide."""
 
     axis: int
     size: int
@@ -33,14 +33,15 @@ class AxisWindows(NamedTuple):
     low: int
     high: int
     length: int
-    count: int
+    outputs: int
 
 
 def axis_windows(
     function: str, x: jax.Array, window: Any, strides: Any, padding: Any, ceil_mode: bool
 ) -> list[AxisWindows]:
     """Places the windows, or refuses what cannot be placed: one item per spatial axis."""
-    rank = 2 if isinstance(window, int | np.integer) else len(tuple(window))
+    sized = isinstance(window, int | np.integer | Sequence)
+    rank = 2 if isinstance(window, int | np.integer) else len(window) if sized else 0
     check(rank in _AXES, function, "window", "an integer or 1 to 3 of them", repr(window))
     names = _AXES[rank]
     at_least_rank(function, "x", x, f"{names} c")
@@ -93,7 +94,7 @@ def pad_axes(x: jax.Array, windows: Sequence[AxisWindows], value: float) -> jax.
     """Pads ``x`` by ``value`` so far that every window lies inside."""
     widths = [(0, 0, 0)] * x.ndim
     for w in windows:
-        end = (w.count - 1) * w.stride + w.size  # rounding up may reach further than the padding
+        end = (w.outputs - 1) * w.stride + w.size  # rounding up may reach further than the padding
         widths[w.axis] = (w.low, max(end - w.low - w.length, 0), 0)
     if all(width == (0, 0, 0) for width in widths):
         return x
@@ -104,7 +105,7 @@ def counts(windows: Sequence[AxisWindows], *, include_pad: bool) -> np.ndarray:
     """Gives how many elements each window averages over, broadcastable to (*spatial, 1)."""
     product = np.ones((1,) * (len(windows) + 1))
     for i, w in enumerate(windows):
-        start = np.arange(w.count) * w.stride
+        start = np.arange(w.outputs) * w.stride
         end = np.minimum(start + w.size, w.low + w.length + w.high)
         if not include_pad:
             start, end = np.maximum(start, w.low), np.minimum(end, w.low + w.length)
@@ -122,7 +123,7 @@ def window_max(x: jax.Array, windows: Sequence[AxisWindows]) -> jax.Array:
     follows that rule, and the last axis goes first.
     """
     for w in reversed(windows):
-        if w.size > _FEW_TAPS and (w.stride == w.size or w.count == 1):
+        if w.size > _FEW_TAPS and (w.stride == w.size or w.outputs == 1):
             x = _first_max(_apart(x, w), w.axis + 1)
         else:
             x = _combine(x, w, _larger)
@@ -131,7 +132,7 @@ def window_max(x: jax.Array, windows: Sequence[AxisWindows]) -> jax.Array:
 
 def window_sum(x: jax.Array, windows: Sequence[AxisWindows]) -> jax.Array:
     """Takes the sum of every window of a padded array."""
-    if all(w.stride == w.size or w.count == 1 for w in windows):
+    if all(w.stride == w.size or w.outputs == 1 for w in windows):
         for w in reversed(windows):
             x = _apart(x, w)
         return jnp.sum(x, tuple(w.axis + 1 + i for i, w in enumerate(windows)))
@@ -146,15 +147,15 @@ def _larger(a: jax.Array, b: jax.Array) -> jax.Array:
 
 def _apart(x: jax.Array, w: AxisWindows) -> jax.Array:
     """Gives windows that do not overlap an axis of their own, behind the axis they lie along."""
-    x = lax.slice_in_dim(x, 0, w.count * w.size, axis=w.axis)
-    return x.reshape(*x.shape[: w.axis], w.count, w.size, *x.shape[w.axis + 1 :])
+    x = lax.slice_in_dim(x, 0, w.outputs * w.size, axis=w.axis)
+    return x.reshape(*x.shape[: w.axis], w.outputs, w.size, *x.shape[w.axis + 1 :])
 
 
 def _combine(x: jax.Array, w: AxisWindows, function: Callable[[Any, Any], jax.Array]) -> jax.Array:
     """Combines the elements of every window, in their order, by an associative function."""
 
     def starts(array: jax.Array, offset: int) -> jax.Array:
-        return lax.slice_in_dim(array, offset, offset + (w.count - 1) * w.stride + 1, w.stride, w.axis)
+        return lax.slice_in_dim(array, offset, offset + (w.outputs - 1) * w.stride + 1, w.stride, w.axis)
 
     if w.size <= _FEW_TAPS:
         return functools.reduce(function, [starts(x, i) for i in range(w.size)])

@@ -181,7 +181,7 @@ def lse_pool(x: Float[Array, "*b h w c"], *, r: float | Float[Array, "#c"] | Flo
             number not above 0 or has another shape.
 
     Example:
-        >>> float(ops.lse_pool(jnp.array([[[1000.0], [0.0]]]), r=1.0)[0].round(3))
+        >>> round(ops.lse_pool(jnp.array([[[1000.0], [0.0]]]), r=1.0).item(), 3)
         999.307
 
     References:
@@ -213,7 +213,7 @@ def gem_pool(x: Float[Array, "*b h w c"], *, p: float | Float[Array, "#c"] | Flo
             number not above 0 or has another shape.
 
     Example:
-        >>> float(ops.gem_pool(jnp.array([[[1.0], [2.0]]]), p=3.0)[0].round(3))  # (9 / 2) ** (1 / 3)
+        >>> round(ops.gem_pool(jnp.array([[[1.0], [2.0]]]), p=3.0).item(), 3)  # (9 / 2) ** (1 / 3)
         1.651
 
     References:
