@@ -24,10 +24,17 @@ def images(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
-def with_bias(variables, bias):
-    """The same variables with another bias of the regression: the predicted transform, as its weights are zero."""
-    params = variables["params"]
-    return {"params": {**params, "regression": {**params["regression"], "bias": jnp.asarray(bias, jnp.float32)}}}
+def warped(layer, x, bias):
+    """Output and what is sown, with another bias of the regression: the transform itself, as its weights are zero."""
+
+    @jax.jit
+    def run(x):
+        params = layer.init(jax.random.key(0), x)["params"]
+        if bias is not None:
+            params = {**params, "regression": {**params["regression"], "bias": jnp.asarray(bias, jnp.float32)}}
+        return layer.apply({"params": params}, x, mutable="intermediates")
+
+    return run(x)
 
 
 @pytest.mark.parametrize("transform", FAMILIES)
@@ -58,8 +65,7 @@ def test_starts_as_the_exact_identity(transform, leading):
 def test_families_of_matrices(transform, parameters, matrix):
     x, theta = images(2, 7, 6, 1), jnp.array(matrix)
     layer = layers.SpatialTransformer(Localizer(), transform, output_shape=(4, 5), padding_mode="border")
-    variables = with_bias(layer.init(jax.random.key(0), x), parameters)
-    y, sown = layer.apply(variables, x, mutable="intermediates")
+    y, sown = warped(layer, x, parameters)
     np.testing.assert_allclose(y, ops.warp_affine(x, theta, shape=(4, 5), padding_mode="border"), atol=1e-6)
     np.testing.assert_allclose(sown["intermediates"]["grid"][0][1], ops.affine_grid(theta, (4, 5)), atol=1e-6)
     np.testing.assert_allclose(sown["intermediates"]["frame"][0][0, 2], theta @ jnp.ones(3), atol=1e-6)
@@ -69,15 +75,15 @@ def test_projective_and_tps_parameters():
     x = images(2, 7, 6, 1)
     matrix = jnp.array([[0.9, 0.1, 0.05], [-0.1, 1.1, 0.0], [0.1, 0.2, 1.0]])
     layer = layers.SpatialTransformer(Localizer(), "projective")
-    y = layer.apply(with_bias(layer.init(jax.random.key(0), x), matrix.ravel()[:8]), x)
+    y, _ = warped(layer, x, matrix.ravel()[:8])
     np.testing.assert_allclose(y, ops.warp_perspective(x, matrix), atol=1e-6)
 
     layer = layers.SpatialTransformer(Localizer(), "tps", control_points=(2, 3))
-    variables = layer.init(jax.random.key(0), x)
-    start = np.asarray(variables["params"]["regression"]["bias"]).reshape(6, 2)
-    np.testing.assert_allclose(start, [[-1, -1], [0, -1], [1, -1], [-1, 1], [0, 1], [1, 1]])
+    start = np.array([[-1, -1], [0, -1], [1, -1], [-1, 1], [0, 1], [1, 1]], np.float32)
+    _, sown = warped(layer, x, None)
+    np.testing.assert_allclose(sown["intermediates"]["theta"][0][0], start.ravel(), atol=1e-6)
     points = start + np.random.default_rng(0).normal(scale=0.1, size=(6, 2)).astype(np.float32)
-    y, sown = layer.apply(with_bias(variables, points.ravel()), x, mutable="intermediates")
+    y, sown = warped(layer, x, points.ravel())
     np.testing.assert_allclose(y, ops.warp_tps(x, points, control_points=start), atol=1e-5)
     np.testing.assert_allclose(sown["intermediates"]["frame"][0][0], points[[0, 2, 5, 3]], atol=1e-5)
 
@@ -140,21 +146,26 @@ def test_trains_on_the_input_and_in_the_middle_of_a_network(model):
 
 def test_gradient_of_the_image_passes_the_transformer():
     with jax.enable_x64(True):
-        x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 6, 6, 1)))
+        x, direction = (jnp.asarray(np.random.default_rng(seed).normal(size=(2, 6, 6, 1))) for seed in (0, 1))
         layer = layers.SpatialTransformer(Localizer(), "affine", param_dtype=jnp.float64)
-        variables = layer.init(jax.random.key(0), x)
-        params = jax.tree.map(lambda p: p + 0.05 * jax.random.normal(jax.random.key(1), p.shape), variables["params"])
-        f = lambda x, p: jnp.sum(layer.apply({"params": p}, x) ** 2)
-        direction = jnp.asarray(np.random.default_rng(1).normal(size=x.shape))
-        slope = jnp.vdot(jax.grad(f)(x, params), direction)
-        numeric = (f(x + 1e-6 * direction, params) - f(x - 1e-6 * direction, params)) / 2e-6
-        np.testing.assert_allclose(slope, numeric, rtol=1e-5)
+
+        @jax.jit
+        def slopes(x, direction):
+            variables = layer.init(jax.random.key(0), x)
+            params = jax.tree.map(
+                lambda p: p + 0.05 * jax.random.normal(jax.random.key(1), p.shape), variables["params"]
+            )
+            f = lambda x: jnp.sum(layer.apply({"params": params}, x) ** 2)
+            numeric = (f(x + 1e-6 * direction) - f(x - 1e-6 * direction)) / 2e-6
+            return jnp.vdot(jax.grad(f)(x), direction), numeric
+
+        np.testing.assert_allclose(*slopes(x, direction), rtol=1e-5)
 
 
 def test_half_precision_keeps_coordinates_wide():
     x = images(2, 6, 6, 1).astype(jnp.bfloat16)
     layer = layers.SpatialTransformer(Localizer(), "affine", dtype=jnp.bfloat16)
-    y, sown = layer.apply(layer.init(jax.random.key(0), x), x, mutable="intermediates")
+    y, sown = warped(layer, x, None)
     assert y.dtype == jnp.bfloat16
     assert {v[0].dtype for v in sown["intermediates"].values()} == {jnp.dtype("float32")}
     np.testing.assert_array_equal(y, x)
