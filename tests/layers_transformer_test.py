@@ -1,4 +1,4 @@
-"""The spatial transformer as a layer: identity start, families, what it sows, training on the input and in the middle."""
+"""The spatial transformer as a layer: identity start, families, what it sows, training on an input and in a network."""
 
 import flax.linen as nn
 import jax
