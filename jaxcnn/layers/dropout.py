@@ -122,9 +122,9 @@ class DropBlock(nn.Module):
         gamma = self.rate / b**2 * (h * w) / (rows * columns)
         seeds = jax.random.bernoulli(self.make_rng("dropout"), gamma, (*x.shape[:-3], rows, columns, c))
         dropped = ops.max_pool(seeds.astype(jnp.float32), b, strides=1, padding=b - 1)
-        kept = 1 - dropped
+        kept = 1 - dropped + jnp.zeros_like(x, jnp.float32)  # sharded as x
         scale = h * w * c / jnp.maximum(jnp.sum(kept, (-3, -2, -1), keepdims=True), 1)
-        return jnp.where(kept > 0, x * scale.astype(x.dtype), jnp.zeros_like(x))
+        return x * (kept * scale).astype(x.dtype)  # no jnp.where: a mesh may have sharded x, but not the draw
 
 
 def _drop(layer: Any, x: Array, shape: tuple[int, ...], train: bool) -> Array:
@@ -134,7 +134,7 @@ def _drop(layer: Any, x: Array, shape: tuple[int, ...], train: bool) -> Array:
     if layer.rate == 1:
         return jnp.zeros_like(x)
     keep = 1 - layer.rate
-    kept = jax.random.bernoulli(layer.make_rng("dropout"), keep, shape)
+    kept = jax.random.bernoulli(layer.make_rng("dropout"), keep, shape) | jnp.zeros_like(x, jnp.bool)  # sharded as x
     return jnp.where(kept, x / keep, jnp.zeros_like(x))
 
 
