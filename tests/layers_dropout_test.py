@@ -109,9 +109,10 @@ def test_drop_block_as_large_as_the_map():
 
 @EACH_LAYER
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
-def test_sharded_batch(layer, kind):
+@pytest.mark.parametrize("side", [6, 3])
+def test_sharded_batch(layer, kind, side):
     mesh = jax.make_mesh((2,), ("data",), axis_types=(kind,), devices=jax.devices()[:2])
-    x = jnp.ones((4, 6, 6, 3))
+    x = jnp.ones((4, side, side, 3))
     expected = drop(layer, x)
     with jax.set_mesh(mesh):
         y = jax.jit(lambda x: drop(layer, x))(jax.device_put(x, NamedSharding(mesh, PartitionSpec("data"))))

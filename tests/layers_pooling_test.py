@@ -34,7 +34,7 @@ def test_starts_as_average_pooling(activation, features):
     expected = ops.global_average_pool(x)
     if features is not None:
         dense = variables["params"]["classifier"]
-        expected = expected @ dense["kernel"] + dense["bias"]
+        expected = expected @ dense["kernel"] + dense["bias"][None]
     np.testing.assert_allclose(pooled, expected, rtol=1e-5, atol=1e-6)
 
 
