@@ -40,8 +40,7 @@ def axis_windows(
     function: str, x: jax.Array, window: Any, strides: Any, padding: Any, ceil_mode: bool
 ) -> list[AxisWindows]:
     """Places the windows, or refuses what cannot be placed: one item per spatial axis."""
-    sized = isinstance(window, int | np.integer | Sequence)
-    rank = 2 if isinstance(window, int | np.integer) else len(window) if sized else 0
+    rank = 2 if isinstance(window, int | np.integer) else len(window) if isinstance(window, Sequence) else 0
     check(rank in _AXES, function, "window", "an integer or 1 to 3 of them", repr(window))
     names = _AXES[rank]
     at_least_rank(function, "x", x, f"{names} c")
