@@ -126,7 +126,9 @@ def test_no_foreign_framework(path):
 
 @pytest.mark.parametrize("path", FILES, ids=module_name)
 def test_no_assert_on_input(path):
-    lines = [node.lineno for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Assert)]
+    asserts = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Assert)]
+    # ``assert x is not None`` only tells the type checker what the code guarantees.
+    lines = [node.lineno for node in asserts if not ast.unparse(node.test).endswith(" is not None")]
     assert not lines, f"{path}: lines {lines} assert; raise a ValueError through jaxcnn._check."
 
 

@@ -88,8 +88,8 @@ def create(
 
     Example:
         >>> model = models.create("st_cnn", num_classes=10, transform="similarity", downsample=2)
-        >>> jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, 60, 60, 1)))["params"].keys()
-        dict_keys(['transformer', 'classifier'])
+        >>> sorted(jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, 60, 60, 1)))["params"])
+        ['classifier', 'transformer']
     """
     if name not in _BUILDERS:
         near = difflib.get_close_matches(str(name), _BUILDERS, n=1)
