@@ -300,7 +300,7 @@ def check(results: Mapping[str, Any]) -> None:
     kinds |= {"settings": dict, "cases": list}
     for key, kind in kinds.items():
         if not isinstance(results.get(key), kind):
-            raise ValueError(f"check: {key} must be a {kind.__name__}, got {results.get(key)!r}.")
+            raise ValueError(f"check: {key} must be of type {kind.__name__}, got {results.get(key)!r}.")
     for case in results["cases"]:
         for name, entry in case["contenders"].items():
             missing = {"build_seconds", "error", "milliseconds", "ratio"} - set(entry)

@@ -1,0 +1,88 @@
+"""The benchmark harness: turns, summaries, refusal of wrong values, one schema. No time is asserted."""
+
+import dataclasses
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import _harness
+from benchmarks.speed import grid_sample
+
+OPTIONS = _harness.Options(rounds=3, warmup=1, sample_seconds=1e-4)
+
+
+def contender(name, value, calls=None):
+    def build():
+        def run():
+            if calls is not None:
+                calls.append(name)
+            return [np.float32(value)]
+
+        return run
+
+    return _harness.Contender(name, build, list)
+
+
+def absent():
+    raise _harness.Skipped("not installed")
+
+
+def test_contenders_take_turns_and_are_compared():
+    calls = []
+    case = _harness.Case("c", {"n": 1}, [contender("a", 1.0, calls), contender("b", 1.0, calls)], 1e-6)
+    entry = _harness.measure(case, OPTIONS)
+    assert set(entry["contenders"]) == {"a", "b"}
+    assert entry["contenders"]["a"]["ratio"] == {"median": 1.0, "q1": 1.0, "q3": 1.0}
+    summary = entry["contenders"]["b"]["milliseconds"]
+    assert 0 < summary["q1"] <= summary["median"] <= summary["q3"]
+    switches = sum(first != second for first, second in itertools.pairwise(calls))
+    assert switches >= 5, "the contenders did not take turns"
+
+
+def test_a_contender_that_computes_something_else_is_refused():
+    case = _harness.Case("c", {}, [contender("a", 1.0), contender("b", 1.1)], 1e-3)
+    with pytest.raises(AssertionError, match="b computes something else"):
+        _harness.measure(case, OPTIONS)
+
+
+def test_nan_is_refused():
+    case = _harness.Case("c", {}, [contender("a", 1.0), contender("b", np.nan)], 1e-3)
+    with pytest.raises(AssertionError, match="computes something else"):
+        _harness.measure(case, OPTIONS)
+
+
+def test_run_writes_the_document_and_its_table(tmp_path, capsys):
+    skipped = _harness.Contender("gone", absent, list)
+    cases = [_harness.Case("c", {"n": 1}, [contender("a", 1.0), skipped], 1e-6)]
+    options = _harness.Options(rounds=3, warmup=1, sample_seconds=1e-4, out=tmp_path)
+    results = _harness.run("tiny", cases, options)
+    (path,) = tmp_path.glob("tiny-*.json")
+    assert json.loads(path.read_text()) == results
+    assert {"jax", "jaxlib", "numpy", "torch"} <= set(results["versions"])
+    assert results["device"]["platform"] == "cpu"
+    assert results["cases"][0]["skipped"] == {"gone": "not installed"}
+    assert "| c | gone | skipped: not installed |" in path.with_suffix(".md").read_text()
+    assert "gone" in capsys.readouterr().out
+
+
+def test_check_refuses_another_document():
+    with pytest.raises(ValueError, match="check: schema must be of type int"):
+        _harness.check({"benchmark": "x"})
+
+
+@pytest.mark.parametrize("path", sorted(_harness.RESULTS.glob("*.json")), ids=lambda path: path.stem)
+def test_committed_results_are_of_the_schema(path):
+    results = json.loads(path.read_text())
+    _harness.check(results)
+    assert results["schema"] == _harness.SCHEMA
+    assert path.with_suffix(".md").read_text() == _harness.table(results)
+
+
+def test_grid_sample_contenders_agree():
+    """The contenders that need no PyTorch; the benchmark itself compares all."""
+    for case in grid_sample.cases([(2, 5, 4, 3)]):
+        own = [contender for contender in case.contenders if not contender.name.startswith("torch")]
+        entry = _harness.measure(dataclasses.replace(case, contenders=own), OPTIONS)
+        assert len(entry["contenders"]) == 2
