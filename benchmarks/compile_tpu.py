@@ -31,8 +31,8 @@ class Options:
     """Kind of TPU and its arrangement; one chip of it is used."""
     only: str = ""
     """Compile only cases whose name holds this text."""
-    out: Path | None = None
-    """Write the numbers to this JSON file."""
+    out: Path = _harness.RESULTS
+    """Folder of the JSON document."""
 
 
 class Case(NamedTuple):
@@ -79,7 +79,6 @@ def compile_case(case: Case, sharding: Any) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     costs, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
     return {
-        "name": case.name,
         "flops": costs.get("flops"),
         "bytes_accessed": costs.get("bytes accessed"),
         "argument_bytes": getattr(memory, "argument_size_in_bytes", None),
@@ -103,7 +102,8 @@ def chip(topology: str) -> Any:
 
 def main(options: Options) -> None:
     """Compiles everything and shows a table."""
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # no TPU machine to ask
+    for name, value in {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}.items():
+        os.environ.setdefault(name, value)  # there is no TPU machine to ask
     device = chip(options.topology)
     sharding = jax.sharding.SingleDeviceSharding(device)
     console = Console(width=120)
@@ -114,16 +114,21 @@ def main(options: Options) -> None:
     for case in cases():
         if options.only not in case.name:
             continue
-        entry = compile_case(case, sharding)
-        entries.append(entry)
-        sizes = [entry[k] for k in ("bytes_accessed", "argument_bytes", "output_bytes", "temporary_bytes")]
+        compiled = compile_case(case, sharding)
+        entries.append({"name": case.name, "parameters": {}, "contenders": {}, "skipped": {}, "compiled": compiled})
+        sizes = [compiled[k] for k in ("bytes_accessed", "argument_bytes", "output_bytes", "temporary_bytes")]
         shown = ["?" if size is None else f"{size / 1e6:.2f}" for size in sizes]
-        flops = "?" if entry["flops"] is None else f"{entry['flops'] / 1e9:.3f}"
-        table.add_row(case.name, flops, *shown, f"{entry['compile_seconds']:.1f}")
+        flops = "?" if compiled["flops"] is None else f"{compiled['flops'] / 1e9:.3f}"
+        table.add_row(case.name, flops, *shown, f"{compiled['compile_seconds']:.1f}")
     console.print(table)
-    if options.out is not None:
-        head = {"topology": options.topology, "device": device.device_kind, "versions": _harness.versions()}
-        options.out.write_text(json.dumps({**head, "cases": entries}, indent=1) + "\n")
+    results = _harness.document("compile_tpu", entries, _harness.Options())
+    results["target"] = {"topology": options.topology, "kind": device.device_kind, "chips": 1}
+    _harness.check(results)
+    if not options.only:
+        options.out.mkdir(parents=True, exist_ok=True)
+        path = options.out / f"compile_tpu-{options.topology.partition(':')[0]}.json"
+        path.write_text(json.dumps(results, indent=1) + "\n")
+        console.print(f"wrote {path.name}")
 
 
 if __name__ == "__main__":

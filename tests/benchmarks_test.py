@@ -77,7 +77,8 @@ def test_committed_results_are_of_the_schema(path):
     results = json.loads(path.read_text())
     _harness.check(results)
     assert results["schema"] == _harness.SCHEMA
-    assert path.with_suffix(".md").read_text() == _harness.table(results)
+    if any(case["contenders"] for case in results["cases"]):
+        assert path.with_suffix(".md").read_text() == _harness.table(results)
 
 
 def test_grid_sample_contenders_agree():
