@@ -1,0 +1,107 @@
+"""One self-contained HTML page: text, tables, and images within the file; nothing is fetched."""
+
+import base64
+import html
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["figure_html", "table_html", "write_page"]
+
+STYLE = """
+:root { color-scheme: light; }
+body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; color: #20262d;
+  background: #fff; max-width: 62rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
+h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .75rem; }
+h2 { font-size: 1.15rem; margin: 2.5rem 0 .5rem; border-bottom: 1px solid #d5dae0; padding-bottom: .25rem; }
+p { max-width: 46rem; }
+figure { margin: 1rem 0; } figure img { max-width: 100%; height: auto; display: block; }
+figcaption { color: #55606b; font-size: .9rem; margin-top: .35rem; max-width: 46rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; margin: .75rem 0; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .35rem 1.1rem .35rem 0; border-bottom: 1px solid #e6e9ed; white-space: nowrap; }
+th { font-weight: 600; } td.number, th.number { text-align: right; }
+code, pre { font: .86rem/1.5 ui-monospace, "DejaVu Sans Mono", monospace; }
+pre { background: #f5f6f8; padding: .75rem 1rem; overflow-x: auto; border-radius: 4px; }
+"""
+
+
+def table_html(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Makes a table; all columns but the first are set as numbers.
+
+    Args:
+        header: Names of the columns.
+        rows: Cells, turned into escaped text.
+
+    Returns:
+        HTML.
+
+    Example:
+        >>> "<td>a &lt; b</td>" in report.table_html(["name", "n"], [["a < b", 3]])
+        True
+    """
+
+    def cells(tag: str, row: Sequence[Any]) -> str:
+        kinds = ["", *[' class="number"'] * (len(row) - 1)]
+        return "".join(f"<{tag}{k}>{html.escape(str(v))}</{tag}>" for k, v in zip(kinds, row, strict=True))
+
+    body = "\n".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    return f'<div class="scroll"><table>\n<tr>{cells("th", header)}</tr>\n{body}\n</table></div>'
+
+
+def figure_html(image: bytes, caption: str, *, alternative: str) -> str:
+    """Embeds a PNG.
+
+    Args:
+        image: The file's bytes.
+        caption: What one sees.
+        alternative: What stands in for the image.
+
+    Returns:
+        HTML.
+
+    Example:
+        >>> report.figure_html(b"...", "Loss.", alternative="curves").startswith('<figure><img alt="curves" src="data:')
+        True
+    """
+    source = f"data:image/png;base64,{base64.b64encode(image).decode()}"
+    text = html.escape(caption)
+    return f'<figure><img alt="{html.escape(alternative)}" src="{source}"><figcaption>{text}</figcaption></figure>'
+
+
+def write_page(
+    path: str | os.PathLike[str], title: str, summary: str, sections: Sequence[tuple[str, Sequence[str]]]
+) -> None:
+    """Writes a page.
+
+    Args:
+        path: The file.
+        title: Its title, plain text.
+        summary: The first paragraph, plain text.
+        sections: Heading and pieces of HTML of each, such as ``table_html`` and ``figure_html`` give.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report.write_page(f"{folder}/page.html", "Digits", "It worked.", [("Results", ["<p>fine</p>"])])
+        ...     "<h2>Results</h2>" in pathlib.Path(folder, "page.html").read_text()
+        True
+    """
+    parts = ["\n".join([f"<h2>{html.escape(heading)}</h2>", *pieces]) for heading, pieces in sections]
+    text = f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{html.escape(title)}</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<h1>{html.escape(title)}</h1>
+<p>{html.escape(summary)}</p>
+{chr(10).join(parts)}
+</body>
+</html>
+"""
+    Path(path).write_text(text, encoding="utf-8")
