@@ -10,6 +10,7 @@ from jaxcnn.data.idx import mnist as mnist
 from jaxcnn.data.idx import read_idx as read_idx
 from jaxcnn.data.loader import Loader as Loader
 from jaxcnn.data.npz import read_npz as read_npz
+from jaxcnn.data.pictures import read_digit as read_digit
 from jaxcnn.data.prepared import PreparedSource as PreparedSource
 from jaxcnn.data.prepared import tfds_source as tfds_source
 from jaxcnn.data.transfer import prefetch as prefetch

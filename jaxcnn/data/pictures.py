@@ -1,0 +1,92 @@
+"""Pictures of single digits, as people have them: any size, dark on light or light on dark."""
+
+import os
+from typing import Any, Literal
+
+import numpy as np
+
+from jaxcnn._check import check, choice, positive_shape
+
+__all__ = ["read_digit"]
+
+
+def read_digit(
+    path: str | os.PathLike[str],
+    *,
+    canvas: int | tuple[int, int] = 42,
+    size: int = 20,
+    invert: Literal["auto", "yes", "no"] = "auto",
+) -> np.ndarray:
+    """Reads a picture of a digit as the networks for distorted digits expect it: light on black, on a canvas.
+
+    A picture that is as large as the canvas is kept as it is. Of any other the part with ink is cut
+    out, brought to ``size`` pixels on its longer side, and put in the middle of the canvas.
+
+    Args:
+        path: The picture, any format that Pillow reads.
+        canvas: Side, or height and width, of the result.
+        size: Longer side of the digit in it, in pixels.
+        invert: Whether to swap dark and light; ``"auto"`` does where the picture's edge is light.
+
+    Returns:
+        The image (*canvas, 1), float32 in [0, 1].
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no picture that can be read, or has nothing on it.
+
+    Example:
+        >>> import PIL.Image, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     picture = np.full((90, 60), 255, np.uint8)
+        ...     picture[20:70, 28:32] = 0  # a dark stroke on white paper
+        ...     PIL.Image.fromarray(picture).save(f"{folder}/one.png")
+        ...     digit = data.read_digit(f"{folder}/one.png")
+        >>> digit.shape, digit[0, 0, 0].item(), round(float(digit[21, 21, 0]), 1)
+        ((42, 42, 1), 0.0, 1.0)
+    """
+    import PIL.Image
+
+    choice("read_digit", "invert", invert, ("auto", "yes", "no"))
+    height, width = positive_shape("read_digit", "canvas", (canvas, canvas) if isinstance(canvas, int) else canvas, "h w")
+    check(1 <= size <= min(height, width), "read_digit", "size", f"1 to {min(height, width)} pixels", size)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"read_digit: path must be a file, got {str(path)!r}, which does not exist.")
+    try:
+        with PIL.Image.open(path) as opened:
+            picture = _grey(opened)
+    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
+        kind = "not a format that Pillow knows" if isinstance(error, PIL.UnidentifiedImageError) else str(error)
+        raise ValueError(f"read_digit: path must be a readable picture, got {str(path)!r} ({kind}).") from None
+    edge = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+    if invert == "yes" or (invert == "auto" and np.median(edge) > 0.5):
+        picture = 1 - picture
+    if picture.shape == (height, width):
+        return picture[..., None]
+    floor = float(np.median(picture[[0, -1], :]))
+    strength = np.clip(picture - floor, 0, None)
+    check(float(strength.max()) > 0.1, "read_digit", "path", "a picture with something on it", repr(str(path)))
+    strength = strength / strength.max()
+    rows, columns = np.flatnonzero((strength > 0.3).any(1)), np.flatnonzero((strength > 0.3).any(0))
+    cut = strength[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    factor = size / max(cut.shape)
+    target = tuple(max(1, round(side * factor)) for side in cut.shape)
+    # Pillow's filter widens with the reduction, so that thin strokes do not break.
+    small = PIL.Image.fromarray(cut.astype(np.float32)).resize(target[::-1], PIL.Image.Resampling.BILINEAR)
+    result = np.zeros((height, width, 1), np.float32)
+    top, left = (height - target[0]) // 2, (width - target[1]) // 2
+    result[top : top + target[0], left : left + target[1], 0] = np.clip(np.asarray(small), 0, 1)
+    return result
+
+
+def _grey(picture: Any) -> np.ndarray:
+    """Turns a picture to grey in [0, 1]; what is transparent becomes white paper."""
+    import PIL.Image
+
+    if picture.mode in ("I", "I;16", "F"):
+        values = np.asarray(picture, np.float32)
+        low, high = float(values.min()), float(values.max())
+        return (values - low) / (high - low) if high > low else np.zeros_like(values)
+    coloured = picture.convert("RGBA")
+    paper = PIL.Image.new("RGBA", coloured.size, "white")
+    return np.asarray(PIL.Image.alpha_composite(paper, coloured).convert("L"), np.float32) / 255
