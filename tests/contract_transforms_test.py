@@ -26,8 +26,8 @@ class VariantsTest(chex.TestCase):
     def test_same_as_under_jit(self, name):
         item = contract_items.get(name)
         with item.strict():
-            got = self.variant(item.function, n_devices=2)(*item.arrays)
-            close(got, jax.jit(item.function)(*item.arrays))
+            arrays = jax.tree.map(jnp.asarray, item.arrays)
+            close(self.variant(item.function, n_devices=2)(*arrays), jax.jit(item.function)(*arrays))
 
 
 @pytest.mark.parametrize("name", NAMES)
