@@ -23,7 +23,10 @@ from jaxcnn.recipes.rts_digits import Arm, Config
 
 __all__ = ["main"]
 
-DESCRIPTION = "Convolutional image models in JAX. `jaxcnn train` is the place to start; `jaxcnn COMMAND --help` has the options."
+DESCRIPTION = (
+    "Convolutional image models in JAX. `jaxcnn train` is the place to start; "
+    "`jaxcnn COMMAND --help` has the options, `jaxcnn --version` the version."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,14 +143,15 @@ def _parse(given: list[str]) -> tuple[Any, int]:
 def _one_line(panel: str, given: list[str]) -> str:
     """Reduces the panel that the parser draws to its message and, if it has one, its suggestion."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", panel)
-    rows = [row.strip(" │|") for row in plain.splitlines() if row.startswith(("│", "|"))]
     sections: list[list[str]] = [[]]
-    for row in rows:
-        if row and not set(row) - set("─-"):
+    for row in plain.splitlines()[1:]:  # the first is the title; without UTF-8 the frame is drawn by dashes and spaces
+        text = row.strip(" │|")
+        if text.strip("─-╰╯+"):
+            sections[-1].append(text)
+        elif sections[-1]:
             sections.append([])
-        elif row:
-            sections[-1].append(row)
     message = " ".join(sections[0]).strip().rstrip(".") or "cannot read the command line"
+    message = re.sub(r"^Error parsing [A-Z]\w*: (\w+: )?", "", message)  # a check of our own, of all options together
     suggestion = next((s[1].split()[0] for s in sections if len(s) > 1 and s[0].startswith("Perhaps you meant")), None)
     if suggestion is not None:
         message += f" (did you mean {suggestion}?)"
@@ -235,10 +239,10 @@ def _predict(command: Predict) -> None:
     parts = experiment.classify(config, found[0], experiment.load(found[0]), images)
     classes, names = rts_report.CLASSES, [Path(path).name for path in command.images]
     rows = [
-        (name, classes[int(p.argmax())], *(f"{100 * v:.1f}" for v in p))
+        (name, classes[int(p.argmax())], *(f"{100 * v:.0f}" for v in p))
         for name, p in zip(names, parts["probabilities"], strict=True)
     ]
-    Console().print(_table(("image", "digit", *(f"{c}, %" for c in classes)), rows))
+    Console().print(_table(("image", "digit", *classes), rows, title="probability in percent"))
     out = Path(command.out) if command.out else folder / "predictions.png"
     picture = report.predictions(
         images, parts["probabilities"], names, classes=classes, corners=parts.get("frame"), seen=parts.get("seen")
@@ -263,13 +267,14 @@ def _models(command: Models) -> None:
     Console().print(_table(("model", "parameters, 42 x 42 x 1 to 10 classes"), rows))
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> Any:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title or None, title_style="bold")
     for i, name in enumerate(header):
-        table.add_column(name, justify="left" if i == 0 else "right", no_wrap=i == 0)
+        width = max(len(cell) for cell in (name, *(row[i] for row in rows)))
+        table.add_column(name, justify="left" if i == 0 else "right", no_wrap=True, min_width=width if i else None)
     for row in rows:
         table.add_row(*row)
     return table

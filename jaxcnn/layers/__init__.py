@@ -1,4 +1,4 @@
-"""Linen modules, each a thin wrapper over ``jaxcnn.ops``. ``__call__(x, *, train=False)``; dropout draws from "dropout"."""
+"""Linen modules, each a thin wrapper over ``jaxcnn.ops``: ``__call__(x, *, train=False)``."""
 
 from jaxcnn.layers.dropout import DropBlock as DropBlock
 from jaxcnn.layers.dropout import DropPath as DropPath

@@ -78,8 +78,9 @@ def read_folder(folder: Path) -> Config:
         raise ValueError(f"run: {path} must be the config.json of a run, got something else.") from None
     other = f"{version!r} (written by jaxcnn {about.get('jaxcnn', 'of an unknown version')})"
     check(version == FORMAT, "run", "folder", f"of format {FORMAT}", f"{folder} of format {other}")
+    given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
     try:
-        return Config(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        return Config(**given)
     except TypeError:
         raise ValueError(f"run: {path} must hold the options of a run of this version, got {sorted(values)}.") from None
 
@@ -120,7 +121,9 @@ def run(config: Config, folder: Path, *, progress: bool = True, say: Callable[[s
         if network.arm == "st_cnn":
             reach = float(np.abs(classify(config, network, result.variables, test["image"])["theta"]).max())
             if reach > 3:
-                say(f"{network.arm} seed {network.seed}: the transform reaches {reach:.1f}; its frame leaves the image.")
+                say(
+                    f"{network.arm} seed {network.seed}: the transform reaches {reach:.1f}; its frame leaves the image."
+                )
     _write_text(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     results = {
         "format": FORMAT,
@@ -152,6 +155,7 @@ def classify(config: Config, network: Network, variables: Mapping[str, Any], ima
 
     @jax.jit
     def apply(variables: Any, x: Any) -> Any:
+        kept: Any
         logits, kept = model.apply(
             variables, x, mutable="intermediates", capture_intermediates=lambda m, _: m.name == "transformer"
         )
@@ -162,7 +166,10 @@ def classify(config: Config, network: Network, variables: Mapping[str, Any], ima
         return parts
 
     chunk = 360
-    chunks = [_padded(images[i : i + chunk], chunk if len(images) > chunk else len(images)) for i in range(0, len(images), chunk)]
+    chunks = [
+        _padded(images[i : i + chunk], chunk if len(images) > chunk else len(images))
+        for i in range(0, len(images), chunk)
+    ]
     parts = [jax.device_get(apply(dict(variables), x)) for x in chunks]
     return {name: np.concatenate([part[name] for part in parts])[: len(images)] for name in parts[0]}
 

@@ -123,7 +123,10 @@ def optimizer(config: Config) -> optax.GradientTransformation:
         [0.5]
     """
     schedule = optax.cosine_decay_schedule(config.learning_rate, config.steps, alpha=0.01)
-    scales = {"transformer": optax.scale(config.localizer_scale), "rest": optax.identity()}
+    scales: dict[Any, optax.GradientTransformation] = {
+        "transformer": optax.scale(config.localizer_scale),
+        "rest": optax.identity(),
+    }
     return optax.chain(
         optax.scale_by_adam(),
         optax.partition(scales, _parts),

@@ -36,9 +36,14 @@ def verdict(results: dict[str, Any]) -> str:
         return f"Trained for {config['steps']} steps of {config['batch']} images."
     text = f"The network behind the transformer makes {comparison['ratio']:.2f} times the errors of the plain one"
     if comparison["gap_in_standard_errors"] is not None:
-        text += f"; the gap of {comparison['gap']:.1f} points is {comparison['gap_in_standard_errors']:.1f} standard errors"
+        text += (
+            f"; the gap of {comparison['gap']:.1f} points is {comparison['gap_in_standard_errors']:.1f} standard errors"
+        )
     budget = f"{config['steps']} steps of {config['batch']} images for both"
-    return f"{text}. This is a gap at a short, equal budget ({budget}), not at convergence: the plain network is still learning."
+    caution = (
+        f"This is a gap at a short, equal budget ({budget}), not at convergence: the plain network is still learning."
+    )
+    return f"{text}. {caution}"
 
 
 def write(config: Config, folder: Path, results: dict[str, Any]) -> Path:
@@ -49,14 +54,11 @@ def write(config: Config, folder: Path, results: dict[str, Any]) -> Path:
     every = networks(config, folder)
     histories = {arm: [train.read_history(n.folder) for n in every if n.arm == arm] for arm in config.arms}
     found = {n: classify(config, n, load(n), images) for n in every}
-    matrices = {
-        arm: sum(
-            np.asarray(metrics.confusion_matrix(f["probabilities"], labels, num_classes=10))
-            for n, f in found.items()
-            if n.arm == arm
+    matrices = {arm: np.zeros((10, 10), int) for arm in config.arms}
+    for network, parts in found.items():
+        matrices[network.arm] += np.asarray(
+            metrics.confusion_matrix(parts["probabilities"], labels, num_classes=10), int
         )
-        for arm in config.arms
-    }
     shown = next(n for n in every if n.arm == config.arms[-1])  # the transformer's, where there is one
     predicted = found[shown]["probabilities"]
     chosen = np.concatenate([np.flatnonzero(labels == c)[:1] for c in range(10)])
@@ -77,32 +79,48 @@ def write(config: Config, folder: Path, results: dict[str, Any]) -> Path:
 
 
 def _page(
-    page: Path, config: Config, folder: Path, results: dict[str, Any], files: dict[str, bytes], who: str, *, transformed: bool
+    page: Path,
+    config: Config,
+    folder: Path,
+    results: dict[str, Any],
+    files: dict[str, bytes],
+    who: str,
+    *,
+    transformed: bool,
 ) -> None:
     about = json.loads((folder / "config.json").read_text())
     count, seeds = results["test_images"], config.seeds
     frames = "True class, predicted class and its probability."
     if transformed:
         frames = (
-            f"Test images with the sampling frame that {who} predicts (the dot is the upper left corner of what is read), "
-            f"and beside each what the classifier then sees. {frames}"
+            f"Test images with the sampling frame that {who} predicts (the dot is the upper left corner of what is "
+            f"read), and beside each what the classifier then sees. {frames}"
         )
     versions = ", ".join(f"{name} {version}" for name, version in about["libraries"].items())
-    reproduce = f"jaxcnn {about['jaxcnn']}, Python {about['python']}, {versions}; {results['device']}; started {about['started']}."
+    made_by = f"jaxcnn {about['jaxcnn']}, Python {about['python']}, {versions}"
+    reproduce = f"{made_by}; {results['device']}; started {about['started']}."
     said = f"Mean and standard deviation over {seeds} seeds." if seeds > 1 else "One seed: no spread is known."
+    setting = f"Built-in digits, distorted on the fly ({config.kind}, {config.canvas} x {config.canvas} pixels)."
     report.write_page(
         page,
         "Digits behind a spatial transformer",
-        f"Built-in digits, distorted on the fly ({config.kind}, {config.canvas} x {config.canvas} pixels). {verdict(results)}",
+        f"{setting} {verdict(results)}",
         [
-            ("Result", [report.table_html(HEADER, table(results)), f"<p>{said} Measured on {count:,} fixed test images.</p>"]),
+            (
+                "Result",
+                [report.table_html(HEADER, table(results)), f"<p>{said} {count:,} fixed test images.</p>"],
+            ),
             (
                 "Where it looks" if transformed else "Test images",
                 [report.figure_html(files["frames"], frames, alternative="test images and frames")],
             ),
             (
                 "Learning curves",
-                [report.figure_html(files["curves"], "Mean over seeds; the band spans all seeds.", alternative="curves")],
+                [
+                    report.figure_html(
+                        files["curves"], "Mean over seeds; the band spans all seeds.", alternative="curves"
+                    )
+                ],
             ),
             (
                 "Confusion",

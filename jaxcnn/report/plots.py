@@ -26,7 +26,7 @@ def learning_curves(histories: Mapping[str, Sequence[Lines]]) -> Any:
         ValueError: If there is no arm.
 
     Example:
-        >>> lines = [{"step": s, "split": p, "loss": 1 / s, "accuracy": 1 - 1 / s} for s in (1, 2) for p in ("train", "test")]
+        >>> lines = [{"step": s, "split": "test", "loss": 1 / s, "accuracy": 1 - 1 / s} for s in (1, 2)]
         >>> [axis.get_ylabel() for axis in report.learning_curves({"cnn": [lines]}).axes]
         ['training loss', 'test error, %']
     """
@@ -41,19 +41,26 @@ def learning_curves(histories: Mapping[str, Sequence[Lines]]) -> Any:
                 continue
             values = np.array([[table[s] for s in steps] for table in tables], float)
             values = factor * (1 - values) if name == "accuracy" else factor * values
-            axis.plot(steps, values.mean(0), color=color, linewidth=2, label=arm, marker="o" if len(steps) < 3 else None)
+            axis.plot(
+                steps, values.mean(0), color=color, linewidth=2, label=arm, marker="o" if len(steps) < 3 else None
+            )
             axis.fill_between(steps, values.min(0), values.max(0), color=color, alpha=0.2, linewidth=0)
         axis.set_xlabel("step")
         axis.set_ylabel(label)
         axis.grid(axis="y", color=FAINT, linewidth=0.6)
         axis.set_axisbelow(True)
         axis.set_ylim(bottom=0)
-        axis.legend()
+        axis.legend(frameon=False)
     return canvas
 
 
 def frames(
-    images: np.ndarray, corners: np.ndarray | None, seen: np.ndarray | None, captions: Sequence[str], *, columns: int = 5
+    images: np.ndarray,
+    corners: np.ndarray | None,
+    seen: np.ndarray | None,
+    captions: Sequence[str],
+    *,
+    columns: int = 5,
 ) -> Any:
     """Draws images with the sampling frame in them, beside what the classifier then sees.
 
@@ -81,7 +88,13 @@ def frames(
     """
     n = len(images)
     for name, value in (("corners", corners), ("seen", seen), ("captions", captions)):
-        check(value is None or len(value) == n, "frames", name, f"of length {n}, as images", None if value is None else len(value))
+        check(
+            value is None or len(value) == n,
+            "frames",
+            name,
+            f"of length {n}, as images",
+            None if value is None else len(value),
+        )
     columns = min(columns, n)
     rows, each = -(-n // columns), 1 if seen is None else 2
     canvas, axes = figure(rows, columns * each, width=1.06 * columns * each + 0.2, height=1.36 * rows + 0.1)
@@ -137,11 +150,13 @@ def confusion(matrices: Mapping[str, np.ndarray], *, classes: Sequence[str]) -> 
         axis.tick_params(length=0)
         axis.set_xlabel("predicted")
         axis.set_ylabel("true")
-        axis.set_title(arm)
+        axis.set_title(arm, fontsize=11, fontweight="bold")
     return canvas
 
 
-def mistakes(images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, *, classes: Sequence[str], most: int = 12) -> Any:
+def mistakes(
+    images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, *, classes: Sequence[str], most: int = 12
+) -> Any:
     """Draws the wrong predictions with the highest loss: the least probability for the true class.
 
     Args:
@@ -164,7 +179,13 @@ def mistakes(images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, 
         'a, not b (90 %)'
     """
     n = len(images)
-    check(len(labels) == n == len(probabilities), "mistakes", "arrays", "of one length", (n, len(labels), len(probabilities)))
+    check(
+        len(labels) == n == len(probabilities),
+        "mistakes",
+        "arrays",
+        "of one length",
+        (n, len(labels), len(probabilities)),
+    )
     predicted = probabilities.argmax(1)
     wrong = np.flatnonzero(predicted != labels)
     wrong = wrong[np.argsort(probabilities[wrong, labels[wrong]], kind="stable")][:most]
@@ -177,7 +198,7 @@ def mistakes(images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, 
         axes[0, 0].text(0.5, 0.5, "no mistakes", ha="center", va="center")
     for axis, i in zip(axes.ravel(), wrong, strict=False):
         _picture(axis, images[i])
-        title = f"{classes[labels[i]]}, not {classes[predicted[i]]} ({100 * probabilities[i, predicted[i]]:.0f} %)"
+        title = f"{classes[int(labels[i])]}, not {classes[int(predicted[i])]} ({100 * probabilities[i, predicted[i]]:.0f} %)"
         axis.set_title(title, fontsize=8, fontweight="normal", pad=3)
     return canvas
 
@@ -213,7 +234,13 @@ def predictions(
         'x.png'
     """
     n, each = len(images), 2 if seen is None else 3
-    check(len(probabilities) == n == len(names), "predictions", "arrays", "of one length", (n, len(probabilities), len(names)))
+    check(
+        len(probabilities) == n == len(names),
+        "predictions",
+        "arrays",
+        "of one length",
+        (n, len(probabilities), len(names)),
+    )
     ratios = [1.0] * (each - 1) + [2.2]
     canvas, axes = figure(n, each, width=1.75 * sum(ratios), height=1.85 * n, width_ratios=ratios)
     for i, row in enumerate(axes):
@@ -223,7 +250,8 @@ def predictions(
             points = (np.asarray(corners[i]) + 1) * (w / 2, h / 2) - 0.5
             row[0].plot(*np.concatenate([points, points[:1]]).T, color=PALETTE[1], linewidth=1.8)
             row[0].plot(*points[0], "o", color=PALETTE[1], markersize=4)
-        row[0].set_title(names[i], fontsize=9, fontweight="normal")
+        name = names[i] if len(names[i]) <= 18 else f"{names[i][:8]}…{names[i][-9:]}"
+        row[0].set_title(name, fontsize=9, fontweight="normal")
         if seen is not None:
             _picture(row[1], seen[i], edge=PALETTE[1])
             row[1].set_title("what it sees", fontsize=9, fontweight="normal")

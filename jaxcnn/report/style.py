@@ -13,7 +13,7 @@ def figure(rows: int, columns: int, *, width: float, height: float, **options: A
     import matplotlib
     from matplotlib.figure import Figure
 
-    settings = {
+    settings: Any = {
         "font.family": "DejaVu Sans",
         "font.size": 10,
         "axes.edgecolor": FAINT,

@@ -1,0 +1,91 @@
+"""Plots draw what they are given, and the page escapes what it is told."""
+
+import io
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from jaxcnn import report
+
+
+def pixels(figure):
+    return np.asarray(PIL.Image.open(io.BytesIO(report.png(figure, dpi=72))).convert("RGB"), int)
+
+
+def history(offset):
+    return [
+        {"step": s, "split": split, "loss": 1 / s + offset, "accuracy": 0.9 - offset - 0.5 / s}
+        for s in (1, 2, 3)
+        for split in ("train", "test")
+    ]
+
+
+def test_learning_curves_show_mean_and_range_of_each_arm():
+    figure = report.learning_curves({"a": [history(0.0), history(0.1)], "b": [history(0.2)]})
+    loss, error = figure.axes
+    np.testing.assert_allclose(loss.lines[0].get_ydata(), [1.05, 0.55, 1 / 3 + 0.05])
+    np.testing.assert_allclose(error.lines[1].get_ydata(), [80, 55, 30 + 50 / 3])
+    assert [text.get_text() for text in error.get_legend().get_texts()] == ["a", "b"]
+
+
+def test_frames_are_drawn_where_they_read():
+    images = np.zeros((3, 10, 20, 1))
+    corners = np.tile(np.array([[-1.0, -1], [0, -1], [0, 1], [-1, 1]]), (3, 1, 1))  # the left half
+    figure = report.frames(images, corners, np.ones((3, 4, 4, 1)), ["x", "y", "z"], columns=2)
+    assert len(figure.axes) == 8  # two rows of two pairs
+    x, y = figure.axes[0].lines[0].get_data()
+    np.testing.assert_allclose(x, [-0.5, 9.5, 9.5, -0.5, -0.5])  # edges of pixels, whose centres are integers
+    np.testing.assert_allclose(y, [-0.5, -0.5, 9.5, 9.5, -0.5])
+    drawn = pixels(figure)
+    assert ((drawn[..., 0] > 180) & (drawn[..., 2] < 100)).sum() > 50  # the frame's colour
+
+
+def test_frames_without_a_transformer():
+    assert len(report.frames(np.zeros((2, 4, 4, 1)), None, None, ["x", "y"]).axes) == 2
+
+
+def test_confusion_counts_and_shares():
+    counts = np.array([[3, 1], [0, 0]])
+    (axis,) = report.confusion({"net": counts}, classes=["a", "b"]).axes
+    np.testing.assert_allclose(axis.images[0].get_array(), [[0.75, 0.25], [0, 0]])
+    assert [text.get_text() for text in axis.texts] == ["3", "1"]
+
+
+def test_mistakes_are_the_surest_ones_first():
+    probabilities = np.array([[0.9, 0.1], [0.45, 0.55], [0.2, 0.8], [0.05, 0.95]])
+    figure = report.mistakes(np.zeros((4, 4, 4, 1)), np.zeros(4, int), probabilities, classes=["a", "b"])
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles == ["a, not b (95 %)", "a, not b (80 %)", "a, not b (55 %)"]
+    figure = report.mistakes(np.zeros((1, 4, 4, 1)), np.zeros(1, int), probabilities[:1], classes=["a", "b"])
+    assert figure.axes[0].texts[0].get_text() == "no mistakes"
+
+
+def test_predictions_show_every_image():
+    figure = report.predictions(
+        np.zeros((2, 4, 4, 1)), np.array([[0.2, 0.8], [0.7, 0.3]]), ["p.png", "q.png"], classes=["a", "b"]
+    )
+    assert [axis.get_title() for axis in figure.axes] == ["p.png", "b (80.0 %)", "q.png", "a (70.0 %)"]
+    np.testing.assert_allclose([bar.get_height() for bar in figure.axes[1].patches], [20, 80])
+
+
+def test_page_escapes_text(tmp_path):
+    report.write_page(tmp_path / "p.html", "a < b", "c & d", [("<h>", [report.table_html(["<i>"], [["<j>"]])])])
+    text = (tmp_path / "p.html").read_text()
+    for escaped in ("a &lt; b", "c &amp; d", "&lt;h&gt;", "&lt;i&gt;", "&lt;j&gt;"):
+        assert escaped in text
+    assert "<j>" not in text
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: report.learning_curves({}), "learning_curves: histories must be at least one arm"),
+        (lambda: report.frames(np.zeros((2, 4, 4, 1)), None, None, ["x"]), "frames: captions must be of length 2"),
+        (lambda: report.confusion({"n": np.eye(2)}, classes=["a"]), r"of shape \(1, 1\), got \(2, 2\)"),
+        (lambda: report.mistakes(np.zeros((2, 4, 4, 1)), np.zeros(1), np.zeros((2, 2)), classes="ab"), "one length"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
