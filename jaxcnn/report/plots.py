@@ -50,7 +50,8 @@ def learning_curves(histories: Mapping[str, Sequence[Lines]]) -> Any:
         axis.grid(axis="y", color=FAINT, linewidth=0.6)
         axis.set_axisbelow(True)
         axis.set_ylim(bottom=0)
-        axis.legend(frameon=False)
+        if axis.lines:
+            axis.legend(frameon=False)
     return canvas
 
 
@@ -198,7 +199,8 @@ def mistakes(
         axes[0, 0].text(0.5, 0.5, "no mistakes", ha="center", va="center")
     for axis, i in zip(axes.ravel(), wrong, strict=False):
         _picture(axis, images[i])
-        title = f"{classes[int(labels[i])]}, not {classes[int(predicted[i])]} ({100 * probabilities[i, predicted[i]]:.0f} %)"
+        true, taken = int(labels[i]), int(predicted[i])
+        title = f"{classes[true]}, not {classes[taken]} ({100 * probabilities[i, taken]:.0f} %)"
         axis.set_title(title, fontsize=8, fontweight="normal", pad=3)
     return canvas
 
