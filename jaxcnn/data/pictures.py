@@ -48,7 +48,9 @@ def read_digit(
     import PIL.Image
 
     choice("read_digit", "invert", invert, ("auto", "yes", "no"))
-    height, width = positive_shape("read_digit", "canvas", (canvas, canvas) if isinstance(canvas, int) else canvas, "h w")
+    height, width = positive_shape(
+        "read_digit", "canvas", (canvas, canvas) if isinstance(canvas, int) else canvas, "h w"
+    )
     check(1 <= size <= min(height, width), "read_digit", "size", f"1 to {min(height, width)} pixels", size)
     if not os.path.isfile(path):
         raise FileNotFoundError(f"read_digit: path must be a file, got {str(path)!r}, which does not exist.")

@@ -40,9 +40,7 @@ def verdict(results: dict[str, Any]) -> str:
             f"; the gap of {comparison['gap']:.1f} points is {comparison['gap_in_standard_errors']:.1f} standard errors"
         )
     budget = f"{config['steps']} steps of {config['batch']} images for both"
-    caution = (
-        f"This is a gap at a short, equal budget ({budget}), not at convergence: the plain network is still learning."
-    )
+    caution = f"This is a gap at a short, equal budget ({budget}), not at convergence."
     return f"{text}. {caution}"
 
 
