@@ -1,0 +1,13 @@
+"""Training: pure steps, a loop that survives being killed, ensembles, freezing."""
+
+from jaxcnn.train.checkpoints import load_variables as load_variables
+from jaxcnn.train.ensemble import fit_ensemble as fit_ensemble
+from jaxcnn.train.fitting import Result as Result
+from jaxcnn.train.fitting import fit as fit
+from jaxcnn.train.freezing import freeze as freeze
+from jaxcnn.train.history import read_history as read_history
+from jaxcnn.train.loop import NonFiniteLossError as NonFiniteLossError
+from jaxcnn.train.state import State as State
+from jaxcnn.train.state import create_state as create_state
+from jaxcnn.train.step import make_eval_step as make_eval_step
+from jaxcnn.train.step import make_train_step as make_train_step

@@ -1,0 +1,146 @@
+"""The state of training: one tree of arrays that a step maps to the next."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from flax import core, struct
+
+from jaxcnn._check import check
+from jaxcnn._typing import Array, Batch, Int, PRNGKey, PyTree, Variables
+
+__all__ = ["State", "averaged", "check_key", "create_state", "is_key", "strong"]
+
+
+class State(struct.PyTreeNode):
+    """Everything that a training run carries from one step to the next.
+
+    Attributes:
+        step: Number of steps done.
+        key: Base key of the run; the key of a step is ``fold_in(key, step)``.
+        params: Parameters.
+        model_state: The model's other collections, such as ``{"batch_stats": ...}``.
+        opt_state: State of the Optax transformation.
+        ema: Moving average of the parameters in at least float32, or None.
+
+    Example:
+        >>> import flax.linen as nn, jax, jax.numpy as jnp, optax
+        >>> batch = {"image": jnp.ones((1, 2)), "label": jnp.zeros(1, int)}
+        >>> state = create_state(jax.random.key(0), nn.Dense(3), optax.sgd(0.1), batch)
+        >>> isinstance(state, State), int(state.step), sorted(state.variables["params"])
+        (True, 0, ['bias', 'kernel'])
+    """
+
+    step: Int[Array, ""]
+    key: PRNGKey
+    params: PyTree
+    model_state: dict[str, Any]
+    opt_state: optax.OptState
+    ema: PyTree = None
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """Flax variables to train with."""
+        return {"params": self.params, **self.model_state}
+
+    @property
+    def eval_variables(self) -> dict[str, Any]:
+        """Flax variables to evaluate with: averaged parameters where the run keeps them."""
+        if self.ema is None:
+            return self.variables
+        params = jax.tree.map(lambda average, param: average.astype(param.dtype), self.ema, self.params)
+        return {"params": params, **self.model_state}
+
+
+def strong(tree: PyTree) -> PyTree:
+    """Copies a tree with dtypes made explicit: a weak type in a state would have the step traced a second time."""
+
+    def copy(leaf: Any) -> Any:
+        return jnp.array(leaf, copy=True) if is_key(leaf) else jnp.array(leaf, dtype=jnp.asarray(leaf).dtype, copy=True)
+
+    return jax.tree.map(copy, tree)
+
+
+def is_key(leaf: Any) -> bool:
+    """Says whether a leaf is an array of typed keys."""
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def averaged(params: PyTree) -> PyTree:
+    """Copies parameters into the dtype of their moving average."""
+
+    def copy(param: Any) -> Any:
+        narrow = jnp.issubdtype(param.dtype, jnp.floating) and jnp.finfo(param.dtype).bits < 32
+        return jnp.array(param, dtype=jnp.float32 if narrow else param.dtype, copy=True)
+
+    return jax.tree.map(copy, params)
+
+
+def create_state(
+    key: PRNGKey,
+    model: nn.Module,
+    tx: optax.GradientTransformation,
+    batch: Batch,
+    *,
+    variables: Variables | None = None,
+    ema: bool = False,
+) -> State:
+    """Initialises model and optimiser.
+
+    The model is initialised as ``model.init(keys, image[:1])``, or takes copies of ``variables``:
+    a step may donate the buffers of the state, and donated arrays are gone.
+
+    Args:
+        key: Split into the key that initialises and the base key of the run.
+        model: A Linen module, called as ``model(image, train=...)``; one without ``train`` works too.
+        tx: Optax transformation.
+        batch: Any batch of the data; shapes and dtypes count, values do not.
+        variables: Start from these instead of fresh ones.
+        ema: Keep a moving average of the parameters.
+
+    Returns:
+        The state at step 0.
+
+    Raises:
+        ValueError: If ``key`` is no single typed key, or batch or variables lack a part.
+
+    Example:
+        >>> import flax.linen as nn, jax, jax.numpy as jnp, optax
+        >>> batch = {"image": jnp.ones((4, 8)), "label": jnp.zeros(4, int)}
+        >>> state = create_state(jax.random.key(0), nn.Dense(3), optax.adam(1e-3), batch)
+        >>> state.params["kernel"].shape
+        (8, 3)
+    """
+    check_key("create_state", key)
+    check("image" in batch, "create_state", "batch", 'a mapping with "image"', sorted(batch))
+    init_key, base_key = jax.random.split(key)
+    if variables is None:
+        variables = _init(init_key, model, batch["image"])
+    check("params" in variables, "create_state", "variables", 'a mapping with "params"', sorted(variables))
+    collections = {name: strong(core.unfreeze(tree)) for name, tree in variables.items() if name != "intermediates"}
+    params = collections.pop("params")
+    return State(
+        step=jnp.zeros((), jnp.int32),
+        key=base_key,
+        params=params,
+        model_state=collections,
+        opt_state=strong(tx.init(params)),
+        ema=averaged(params) if ema else None,
+    )
+
+
+def _init(key: PRNGKey, model: nn.Module, image: Any) -> Variables:
+    example = jnp.zeros((1, *image.shape[1:]), image.dtype)
+    params_key, dropout_key = jax.random.split(key)
+    return jax.jit(model.init)({"params": params_key, "dropout": dropout_key}, example)
+
+
+def check_key(function: str, key: Any, *, rank: int = 0) -> None:
+    """Refuses what is no typed key, or a stack of keys of another rank."""
+    typed = isinstance(key, jax.Array) and is_key(key)
+    expected = "one typed key (jax.random.key(seed))" if rank == 0 else "a stack of typed keys, shape (members,)"
+    argument = "key" if rank == 0 else "keys"
+    check(typed, function, argument, expected, f"{getattr(key, 'dtype', type(key).__name__)}")
+    check(key.ndim == rank, function, argument, expected, f"shape {key.shape}")
