@@ -42,7 +42,9 @@ def test_step_is_the_textbook_formula():
     state = state_of(model, tx)
 
     def objective(params):
-        logits, _ = model.apply({"params": params, **state.model_state}, BATCH["image"], train=True, mutable=["batch_stats"])
+        logits, _ = model.apply(
+            {"params": params, **state.model_state}, BATCH["image"], train=True, mutable=["batch_stats"]
+        )
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, BATCH["label"]))
 
     value, gradient = jax.value_and_grad(objective)(state.params)
@@ -151,7 +153,7 @@ def test_frozen_part_stands_still(switch):
 def test_frozen_norm_uses_running_statistics(switch):
     model, tx = Net(rate=0.0, switch=switch), optax.sgd(0.1)
     state = state_of(model, tx)
-    state = state.replace(model_state=jax.tree.map(lambda leaf: leaf + 0.25, state.model_state))
+    state = state.replace(model_state=jax.tree.map(lambda leaf: leaf + 2.0, state.model_state))
     _, frozen = train.make_train_step(model, tx, frozen=("block1", "block10"))(state, BATCH)
     logits = model.apply(state.variables, BATCH["image"], train=False)
     np.testing.assert_allclose(frozen["loss"], losses.cross_entropy(logits, BATCH["label"]).mean(), rtol=1e-5)

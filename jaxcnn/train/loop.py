@@ -248,7 +248,7 @@ class _Loop:
             self.check_finite("loss", np.isfinite(loss), loss, number)
         self.pending += [[figure.tolist() for figure in row] for row in rows]
         if rows:
-            bar.measured(loss=float(np.mean(rows[-1][0])), accuracy=float(np.mean([row[1] for row in rows])))
+            bar.measured(done, loss=float(np.mean(rows[-1][0])), accuracy=float(np.mean([row[1] for row in rows])))
 
     def check_parameters(self, state: State, done: int) -> None:
         """Stops before parameters or statistics that are not finite are kept, although the loss before was finite."""

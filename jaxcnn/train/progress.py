@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 __all__ = ["Progress"]
@@ -16,22 +17,27 @@ REDRAW = 0.1
 class Progress:
     """Shows label, step of total, rate, time gone and left, loss and accuracy on standard error.
 
-    The bar stays on the screen when it ends. Without a terminal a line is printed at every tenth of the run.
+    The rate counts from one measurement to a later one: only then are steps known to be done, as the
+    device works behind the host. The bar stays on the screen when it ends. Without a terminal a line
+    is printed at every tenth of the run.
     """
 
-    def __init__(self, label: str | None, total: int, start: int = 0):
+    def __init__(
+        self, label: str | None, total: int, start: int = 0, *, clock: Callable[[], float] = time.perf_counter
+    ):
         """Shows nothing at all for ``label=None``."""
-        self._label, self._total, self._start = label, total, start
-        self._began = self._drawn = time.perf_counter()
+        self._label, self._total, self._clock = label, total, clock
+        self._began = self._drawn = clock()
         self._first: tuple[int, float] | None = None
+        self._last: tuple[int, float] | None = None
         self._figures: dict[str, float] = {}
         self._tenth = start * LINES // max(total, 1)
         self._bar: Any = None
         self._task: Any = None
         if label is not None and sys.stderr.isatty():
-            self._open(label)
+            self._open(label, start)
 
-    def _open(self, label: str) -> None:
+    def _open(self, label: str, start: int) -> None:
         from rich import progress
         from rich.console import Console
 
@@ -39,51 +45,39 @@ class Progress:
             progress.TextColumn("[bold]{task.description}"),
             progress.BarColumn(bar_width=24),
             progress.MofNCompleteColumn(),
-            progress.TextColumn("{task.fields[rate]}"),
-            progress.TimeElapsedColumn(),
-            progress.TextColumn("left"),
-            progress.TimeRemainingColumn(elapsed_when_finished=False),
-            progress.TextColumn("{task.fields[figures]}"),
+            progress.TextColumn("{task.fields[text]}"),
             console=Console(stderr=True),
             refresh_per_second=4,
         )
-        self._task = self._bar.add_task(label, total=self._total, completed=self._start, rate="compiling", figures="")
+        self._task = self._bar.add_task(label, total=self._total, completed=start, text="compiling")
         self._bar.start()
 
-    def measured(self, **figures: float) -> None:
-        """Takes new figures, such as loss and accuracy."""
+    def measured(self, done: int, **figures: float) -> None:
+        """Takes new figures, such as loss and accuracy, of steps that are really done."""
+        mark = done, self._clock()
+        self._first, self._last = self._first or mark, mark
         self._figures.update(figures)
 
     def update(self, done: int) -> None:
-        """Says how many steps are done."""
-        now = time.perf_counter()
-        self._first = self._first or (done, now)
-        last = done >= self._total
-        if self._bar is not None and (last or now - self._drawn >= REDRAW):
+        """Says how many steps have been handed to the device."""
+        now = self._clock()
+        if self._bar is not None and (done >= self._total or now - self._drawn >= REDRAW):
             self._drawn = now
-            self._bar.update(self._task, completed=done, rate=self._rate(done, now), figures=self._text())
+            self._bar.update(self._task, completed=done, text=self._text(done, now))
         elif self._label is not None and self._bar is None and done * LINES // self._total > self._tenth:
             self._tenth = done * LINES // self._total
-            rate = self._per_second(done, now)
-            parts = [f"{self._label}: {done}/{self._total}", self._rate(done, now), f"{now - self._began:.0f} s gone"]
-            parts += [f"{(self._total - done) / rate:.0f} s left"] if rate else []
-            print("  ".join([*parts, self._text()]).rstrip(), file=sys.stderr, flush=True)
+            print(f"{self._label}: {done}/{self._total}  {self._text(done, now)}", file=sys.stderr, flush=True)
 
     def close(self, done: int) -> None:
         """Ends the bar, and leaves it on the screen as it is."""
         if self._bar is not None:
-            now = time.perf_counter()
-            self._bar.update(self._task, completed=done, rate=self._rate(done, now), figures=self._text())
+            self._bar.update(self._task, completed=done, text=self._text(done, self._clock()))
             self._bar.stop()
 
-    def _per_second(self, done: int, now: float) -> float:
-        """Gives the rate since the first step came back, so without its compilation."""
-        step, began = self._first or (done, now)
-        return (done - step) / (now - began) if now > began else 0.0
-
-    def _rate(self, done: int, now: float) -> str:
-        rate = self._per_second(done, now)
-        return f"{rate:.1f} steps/s" if rate else ""
-
-    def _text(self) -> str:
-        return "  ".join(f"{name} {value:.3f}" for name, value in self._figures.items())
+    def _text(self, done: int, now: float) -> str:
+        (first, began), (last, ended) = self._first or (0, 0.0), self._last or (0, 0.0)
+        rate = (last - first) / (ended - began) if ended > began else 0.0
+        parts = [f"{rate:.1f} steps/s"] if rate else []
+        parts += [f"{now - self._began:.0f} s gone"]
+        parts += [f"{(self._total - done) / rate:.0f} s left"] if rate else []
+        return "  ".join(parts + [f"{name} {value:.3f}" for name, value in self._figures.items()])
