@@ -178,7 +178,8 @@ def _warn(message: Any, category: Any, *place: Any) -> None:
 def _train(command: Train) -> None:
     from rich.console import Console
 
-    from jaxcnn.recipes import experiment, rts_report
+    from jaxcnn.recipes import _experiment as experiment
+    from jaxcnn.recipes import _report as rts_report
 
     began = time.perf_counter()
     console = Console()
@@ -207,7 +208,7 @@ def _train(command: Train) -> None:
 def _eval(command: Eval) -> None:
     from rich.console import Console
 
-    from jaxcnn.recipes import experiment
+    from jaxcnn.recipes import _experiment as experiment
 
     folder = Path(command.run)
     config = experiment.read_folder(folder)
@@ -224,7 +225,8 @@ def _predict(command: Predict) -> None:
     from rich.console import Console
 
     from jaxcnn import data, report
-    from jaxcnn.recipes import experiment, rts_report
+    from jaxcnn.recipes import _experiment as experiment
+    from jaxcnn.recipes import _report as rts_report
 
     folder = Path(command.run)
     config = experiment.read_folder(folder)

@@ -115,8 +115,8 @@ def test_sharded_batch(pool, kind):
     assert value.sharding.spec[0] == "data"
 
 
-@pytest.mark.parametrize("window", [1, 2, 3, 4, 5, 6, (2, 7)], ids=str)
-@pytest.mark.parametrize("stride", [1, 2, 3, None])
+@pytest.mark.parametrize(("window", "stride"), [(2, 1), (2, None), (3, 2), (5, 3), ((2, 7), None)], ids=str)
+@jax.numpy_dtype_promotion("standard")  # for Flax's own
 def test_same_padding_equals_flax(window, stride):
     x = image()
     shape = (window, window) if isinstance(window, int) else window

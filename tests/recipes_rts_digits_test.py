@@ -6,7 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from jaxcnn.recipes import experiment, rts_digits, rts_report
+from jaxcnn.recipes import _experiment as experiment
+from jaxcnn.recipes import _report as rts_report
+from jaxcnn.recipes import rts_digits
 
 
 def test_arms_have_equal_budgets():

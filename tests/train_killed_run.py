@@ -1,4 +1,4 @@
-"""One training run of the kill test: ``python -m tests.train_killed_run FOLDER``. Small, with all that a state can hold."""
+"""One run of the kill test, ``python -m tests.train_killed_run FOLDER``: small, with all that a state can hold."""
 
 import sys
 import time

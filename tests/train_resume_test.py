@@ -1,4 +1,4 @@
-"""A run that is killed at any moment ends bit for bit where the uninterrupted one ends; folders that don't fit are refused."""
+"""A run that is killed ends bit for bit where the uninterrupted one ends; folders that do not fit are refused."""
 
 import json
 import os

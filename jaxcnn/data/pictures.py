@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jaxcnn._check import check, choice, positive_shape
+from jaxcnn._typing import Float
 
 __all__ = ["read_digit"]
 
@@ -16,7 +17,7 @@ def read_digit(
     canvas: int | tuple[int, int] = 42,
     size: int = 20,
     invert: Literal["auto", "yes", "no"] = "auto",
-) -> np.ndarray:
+) -> Float[np.ndarray, "h w 1"]:
     """Reads a picture of a digit as the networks for distorted digits expect it: light on black, on a canvas.
 
     A picture that is as large as the canvas is kept as it is. Of any other the part with ink is cut
@@ -72,12 +73,12 @@ def read_digit(
     rows, columns = np.flatnonzero((strength > 0.3).any(1)), np.flatnonzero((strength > 0.3).any(0))
     cut = strength[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     factor = size / max(cut.shape)
-    target = tuple(max(1, round(side * factor)) for side in cut.shape)
+    target_h, target_w = (max(1, round(side * factor)) for side in cut.shape)
     # Pillow's filter widens with the reduction, so that thin strokes do not break.
-    small = PIL.Image.fromarray(cut.astype(np.float32)).resize(target[::-1], PIL.Image.Resampling.BILINEAR)
+    small = PIL.Image.fromarray(cut.astype(np.float32)).resize((target_w, target_h), PIL.Image.Resampling.BILINEAR)
     result = np.zeros((height, width, 1), np.float32)
-    top, left = (height - target[0]) // 2, (width - target[1]) // 2
-    result[top : top + target[0], left : left + target[1], 0] = np.clip(np.asarray(small), 0, 1)
+    top, left = (height - target_h) // 2, (width - target_w) // 2
+    result[top : top + target_h, left : left + target_w, 0] = np.clip(np.asarray(small), 0, 1)
     return result
 
 

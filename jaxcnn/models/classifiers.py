@@ -137,9 +137,7 @@ class CNN(nn.Module):
         kinds: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         x = _shrink(x, self.downsample)
         for i, (filters, kernel) in enumerate(zip(self.features, self.kernel_sizes, strict=True), 1):
-            convolution = nn.Conv(
-                filters, (kernel, kernel), padding="VALID", kernel_init=_he, name=f"conv{i}", **kinds
-            )
+            convolution = nn.Conv(filters, (kernel, kernel), padding="VALID", kernel_init=_he, name=f"conv{i}", **kinds)
             x = ops.max_pool(nn.relu(convolution(x)), 2)
         x = x.reshape(*x.shape[:-3], -1)
         return x if self.num_classes is None else nn.Dense(self.num_classes, name="head", **kinds)(x)

@@ -1,10 +1,13 @@
 """A CNN against the same kind of CNN behind a spatial transformer, on rotated, scaled and shifted digits.
 
-Follows section 4.1 of Jaderberg et al. 2015 (arXiv:1506.02025) in small: the 8x8 digits that come
-with scikit-learn instead of MNIST, enlarged to 20 pixels; networks of 20,000 parameters; 800 steps.
-It shows a gap at a short, equal budget. The paper's gap after 150,000 steps is far smaller.
-
-Command: ``jaxcnn train``. Results: ``benchmarks/results/rts_digits-cpu.json``.
+Paper: Jaderberg et al. 2015, arXiv:1506.02025, section 4.1, in small: the 8x8 digits that come with
+    scikit-learn instead of MNIST, enlarged to 20 pixels; networks of 20,000 parameters; 800 steps.
+    It shows a gap at a short, equal budget; the paper's gap after 150,000 steps is far smaller.
+Command: ``jaxcnn train``
+Hardware: 2 CPU cores
+Time: 2 minutes for both networks and 3 seeds, compilation and report included
+Result: test error CNN_ERROR % (CNN), ST_ERROR % (behind the transformer), mean and standard
+    deviation over 3 seeds; ``benchmarks/results/rts_digits-cpu.json``
 
 Learning rates. The localizer gets a fifth of the classifier's: with one rate for both, 6e-3 and more
 sends the sampling frame out of the image for some seeds, and nothing is learned from there on.

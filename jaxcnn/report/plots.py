@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxcnn._check import check
+from jaxcnn._typing import Float, Int
 from jaxcnn.report.style import FAINT, INK, PALETTE, figure
 
 __all__ = ["confusion", "frames", "learning_curves", "mistakes", "predictions"]
@@ -56,9 +57,9 @@ def learning_curves(histories: Mapping[str, Sequence[Lines]]) -> Any:
 
 
 def frames(
-    images: np.ndarray,
-    corners: np.ndarray | None,
-    seen: np.ndarray | None,
+    images: Float[np.ndarray, "n h w c"],
+    corners: Float[np.ndarray, "n 4 2"] | None,
+    seen: Float[np.ndarray, "n h_out w_out c"] | None,
     captions: Sequence[str],
     *,
     columns: int = 5,
@@ -116,7 +117,7 @@ def frames(
     return canvas
 
 
-def confusion(matrices: Mapping[str, np.ndarray], *, classes: Sequence[str]) -> Any:
+def confusion(matrices: Mapping[str, Int[np.ndarray, "k k"]], *, classes: Sequence[str]) -> Any:
     """Draws confusion matrices side by side: counts as text, shares of the true class as colour.
 
     Args:
@@ -156,7 +157,12 @@ def confusion(matrices: Mapping[str, np.ndarray], *, classes: Sequence[str]) -> 
 
 
 def mistakes(
-    images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, *, classes: Sequence[str], most: int = 12
+    images: Float[np.ndarray, "n h w c"],
+    labels: Int[np.ndarray, " n"],
+    probabilities: Float[np.ndarray, "n k"],
+    *,
+    classes: Sequence[str],
+    most: int = 12,
 ) -> Any:
     """Draws the wrong predictions with the highest loss: the least probability for the true class.
 
@@ -206,13 +212,13 @@ def mistakes(
 
 
 def predictions(
-    images: np.ndarray,
-    probabilities: np.ndarray,
+    images: Float[np.ndarray, "n h w c"],
+    probabilities: Float[np.ndarray, "n k"],
     names: Sequence[str],
     *,
     classes: Sequence[str],
-    corners: np.ndarray | None = None,
-    seen: np.ndarray | None = None,
+    corners: Float[np.ndarray, "n 4 2"] | None = None,
+    seen: Float[np.ndarray, "n h_out w_out c"] | None = None,
 ) -> Any:
     """Draws one row per image: the image with its frame, what the classifier sees, the probabilities.
 

@@ -36,7 +36,19 @@ def figure(rows: int, columns: int, *, width: float, height: float, **options: A
 
 
 def png(canvas: Any, *, dpi: int = 144) -> bytes:
-    """Renders a figure."""
+    """Renders a figure.
+
+    Args:
+        canvas: A matplotlib figure, as the functions of this namespace return it.
+        dpi: Dots per inch.
+
+    Returns:
+        The bytes of a PNG file.
+
+    Example:
+        >>> report.png(report.confusion({"net": np.eye(2, dtype=int)}, classes=["a", "b"]))[1:4]
+        b'PNG'
+    """
     import io
 
     buffer = io.BytesIO()

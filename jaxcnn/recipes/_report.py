@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxcnn import metrics, report, train
-from jaxcnn.recipes.experiment import classify, load, networks
+from jaxcnn.recipes._experiment import classify, load, networks
 from jaxcnn.recipes.rts_digits import Config, test_set
 
 __all__ = ["CLASSES", "table", "verdict", "write"]
