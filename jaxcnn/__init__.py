@@ -6,6 +6,8 @@ from jaxcnn import losses as losses
 from jaxcnn import metrics as metrics
 from jaxcnn import models as models
 from jaxcnn import ops as ops
+from jaxcnn import recipes as recipes
+from jaxcnn import report as report
 from jaxcnn import train as train
 
 __version__ = "0.1.0"
