@@ -1,0 +1,1 @@
+"""Experiments whose results the README and the docs quote."""
