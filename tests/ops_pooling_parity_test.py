@@ -37,8 +37,7 @@ def compare(ours, theirs, x: np.ndarray, dtype: str) -> None:
     np.testing.assert_allclose(gradient, gradient_expected, rtol=4 * tolerance, atol=4 * tolerance)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("ceil_mode", [False, True])
+@pytest.mark.parametrize(("dtype", "ceil_mode"), [("float32", True), ("float64", False)])
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
 def test_max_pool(window, ceil_mode, dtype):
     size, stride, padding = window

@@ -22,21 +22,13 @@ def weights(shape=(*SHAPE[:-1], 1), dtype=np.float32) -> np.ndarray:
     return np.random.default_rng(1).uniform(0.1, 1.0, size=shape).astype(dtype)
 
 
+# What the contract tests, which run over all ops, do not reach: the other forms of the maximum, wide windows, ...
 POOLS = {
-    "max_2": functools.partial(pooling.max_pool, window=2),
     "max_3_2": functools.partial(pooling.max_pool, window=3, strides=2, padding=1, ceil_mode=True),
     "max_5": functools.partial(pooling.max_pool, window=5, padding=2),
     "max_7_1": functools.partial(pooling.max_pool, window=7, strides=1, padding="SAME"),
-    "avg_2": functools.partial(pooling.avg_pool, window=2),
-    "avg_3_2": functools.partial(pooling.avg_pool, window=3, strides=2, padding=1, ceil_mode=True),
     "avg_7_1": functools.partial(pooling.avg_pool, window=7, strides=1, padding="SAME", count_include_pad=True),
-    "gap": pooling.global_average_pool,
-    "gmp": pooling.global_max_pool,
-    "lse": functools.partial(pooling.lse_pool, r=4.0),
-    "gem": lambda x: pooling.gem_pool(jnp.abs(x) + jnp.asarray(0.1, x.dtype), p=3.0),
-    "weighted": lambda x: pooling.weighted_average_pool(x, jnp.exp(x[..., :1])),
     "weighted_per_channel": lambda x: pooling.weighted_average_pool(x, jnp.exp(-x)),
-    "cam": lambda x: pooling.class_activation_map(x, jnp.asarray(image((3, 4)), x.dtype)),
 }
 
 EACH_POOL = pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
