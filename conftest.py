@@ -6,7 +6,7 @@ from pathlib import Path
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
 os.environ.setdefault("MPLBACKEND", "agg")
-# Most of the suite's time is compilation of programs that run once: XLA optimises less, results stay the same to rounding.
+# Most of the time goes into compiling programs that run once. With less optimisation results agree to rounding.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import flax.linen as nn
