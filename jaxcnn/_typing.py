@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Key, Num, PyTree, UInt8
 
 __all__ = [
+    "AnyArray",
     "Array",
     "Batch",
     "Bool",
@@ -27,6 +29,9 @@ __all__ = [
     "UInt8",
     "Variables",
 ]
+
+AnyArray = jax.Array | np.ndarray
+"""What an op takes; it returns JAX arrays."""
 
 Dtype = DTypeLike
 """A floating dtype of computation or of parameters."""

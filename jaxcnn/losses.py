@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import optax
 
 from jaxcnn._check import at_least_rank, check, floating, shape_text
-from jaxcnn._typing import Array, Float, Int
+from jaxcnn._typing import AnyArray, Array, Float, Int
 
 __all__ = ["cross_entropy"]
 
 
 def cross_entropy(
-    logits: Float[Array, "*n classes"],
-    labels: Int[Array, "*n"] | Float[Array, "*n classes"],
+    logits: Float[AnyArray, "*n classes"],
+    labels: Int[AnyArray, "*n"] | Float[AnyArray, "*n classes"],
     *,
     label_smoothing: float = 0.0,
 ) -> Float[Array, "*n"]:

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn._check import at_least_rank, check, floating, shape_text
-from jaxcnn._typing import Array, Float, Int
+from jaxcnn._typing import AnyArray, Array, Float, Int
 
 __all__ = ["accuracy", "confusion_matrix", "mean", "top_k_accuracy"]
 
 
 def accuracy(
-    logits: Float[Array, "*n classes"], labels: Int[Array, "*n"] | Float[Array, "*n classes"]
+    logits: Float[AnyArray, "*n classes"], labels: Int[AnyArray, "*n"] | Float[AnyArray, "*n classes"]
 ) -> Float[Array, "*n"]:
     """Tells for every example whether the largest logit is that of the label.
 
@@ -42,7 +42,7 @@ def accuracy(
 
 
 def top_k_accuracy(
-    logits: Float[Array, "*n classes"], labels: Int[Array, "*n"] | Float[Array, "*n classes"], *, k: int
+    logits: Float[AnyArray, "*n classes"], labels: Int[AnyArray, "*n"] | Float[AnyArray, "*n classes"], *, k: int
 ) -> Float[Array, "*n"]:
     """Tells for every example whether the label is among the k largest logits.
 
@@ -78,8 +78,8 @@ def top_k_accuracy(
 
 
 def confusion_matrix(
-    logits: Float[Array, "*n classes"],
-    labels: Int[Array, "*n"] | Float[Array, "*n classes"],
+    logits: Float[AnyArray, "*n classes"],
+    labels: Int[AnyArray, "*n"] | Float[AnyArray, "*n classes"],
     *,
     num_classes: int,
 ) -> Int[Array, "classes classes"]:

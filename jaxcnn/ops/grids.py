@@ -4,10 +4,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxcnn._check import at_least_rank, check, floating, positive_shape, shape_text
-from jaxcnn._typing import Array, Float
+from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._batching import over_batch, working_dtype
 from jaxcnn.ops._transforms import (
     affine_points,
@@ -22,7 +21,7 @@ __all__ = ["affine_grid", "check_matrix", "check_points", "flow_grid", "mesh", "
 
 
 def affine_grid(
-    theta: Float[Array, "*batch 2 3"], shape: tuple[int, int], *, align_corners: bool = False
+    theta: Float[AnyArray, "*batch 2 3"], shape: tuple[int, int], *, align_corners: bool = False
 ) -> Float[Array, "*batch h w xy=2"]:
     """Makes the sampling grid of an affine transform.
 
@@ -62,7 +61,7 @@ def affine_grid(
 
 
 def projective_grid(
-    matrix: Float[Array, "*batch 3 3"], shape: tuple[int, int], *, align_corners: bool = False
+    matrix: Float[AnyArray, "*batch 3 3"], shape: tuple[int, int], *, align_corners: bool = False
 ) -> Float[Array, "*batch h w xy=2"]:
     """Makes the sampling grid of a projective transform (homography).
 
@@ -101,10 +100,10 @@ def projective_grid(
 
 
 def tps_grid(
-    points: Float[Array, "*batch k xy=2"],
+    points: Float[AnyArray, "*batch k xy=2"],
     shape: tuple[int, int],
     *,
-    control_points: Float[Array | np.ndarray, "k xy=2"] | None = None,
+    control_points: Float[AnyArray, "k xy=2"] | None = None,
     regularization: float = 0.0,
     align_corners: bool = False,
 ) -> Float[Array, "*batch h w xy=2"]:
@@ -154,7 +153,9 @@ def tps_grid(
     return over_batch(one, (points,), (2,), name="tps_grid", arguments="points")
 
 
-def flow_grid(flow: Float[Array, "*batch h w xy=2"], *, align_corners: bool = False) -> Float[Array, "*batch h w xy=2"]:
+def flow_grid(
+    flow: Float[AnyArray, "*batch h w xy=2"], *, align_corners: bool = False
+) -> Float[Array, "*batch h w xy=2"]:
     """Makes the sampling grid of a displacement field.
 
     Convention:

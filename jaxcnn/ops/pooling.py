@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn._check import at_least_rank, check, floating, shape_text
-from jaxcnn._typing import Array, Float
+from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._batching import working_dtype
 from jaxcnn.ops._windows import axis_windows, counts, pad_axes, window_max, window_sum
 
@@ -30,7 +30,7 @@ _SPACE = (-3, -2)
 
 
 def max_pool(
-    x: Float[Array, "*b h w c"],
+    x: Float[AnyArray, "*b h w c"],
     window: int | Sequence[int],
     *,
     strides: int | Sequence[int] | None = None,
@@ -76,7 +76,7 @@ def max_pool(
 
 
 def avg_pool(
-    x: Float[Array, "*b h w c"],
+    x: Float[AnyArray, "*b h w c"],
     window: int | Sequence[int],
     *,
     strides: int | Sequence[int] | None = None,
@@ -121,7 +121,7 @@ def avg_pool(
     return (wide / jnp.asarray(number, wide.dtype)).astype(x.dtype)
 
 
-def global_average_pool(x: Float[Array, "*b h w c"]) -> Float[Array, "*b c"]:
+def global_average_pool(x: Float[AnyArray, "*b h w c"]) -> Float[Array, "*b c"]:
     """Takes the mean of every map.
 
     Args:
@@ -141,7 +141,7 @@ def global_average_pool(x: Float[Array, "*b h w c"]) -> Float[Array, "*b c"]:
     return jnp.mean(x, _SPACE, dtype=working_dtype(x)).astype(x.dtype)
 
 
-def global_max_pool(x: Float[Array, "*b h w c"]) -> Float[Array, "*b c"]:
+def global_max_pool(x: Float[AnyArray, "*b h w c"]) -> Float[Array, "*b c"]:
     """Takes the maximum of every map.
 
     Convention:
@@ -164,7 +164,9 @@ def global_max_pool(x: Float[Array, "*b h w c"]) -> Float[Array, "*b c"]:
     return lax.squeeze(max_pool(x, x.shape[-3:-1]), (x.ndim - 3, x.ndim - 2))
 
 
-def lse_pool(x: Float[Array, "*b h w c"], *, r: float | Float[Array, "#c"] | Float[Array, ""]) -> Float[Array, "*b c"]:
+def lse_pool(
+    x: Float[AnyArray, "*b h w c"], *, r: float | Float[AnyArray, "#c"] | Float[AnyArray, ""]
+) -> Float[Array, "*b c"]:
     """Takes a smooth maximum of every map: (1/r) log mean exp(r x).
 
     It lies between the mean (r towards 0) and the maximum (r towards infinity).
@@ -195,7 +197,9 @@ def lse_pool(x: Float[Array, "*b h w c"], *, r: float | Float[Array, "#c"] | Flo
     return jnp.squeeze((total - jnp.log(jnp.asarray(area, dtype))) / sharpness, _SPACE).astype(x.dtype)
 
 
-def gem_pool(x: Float[Array, "*b h w c"], *, p: float | Float[Array, "#c"] | Float[Array, ""]) -> Float[Array, "*b c"]:
+def gem_pool(
+    x: Float[AnyArray, "*b h w c"], *, p: float | Float[AnyArray, "#c"] | Float[AnyArray, ""]
+) -> Float[Array, "*b c"]:
     """Takes the generalised mean of every map: (mean x^p)^(1/p).
 
     p = 1 is the mean, p towards infinity the maximum. Values below 1e-6 count as 1e-6 and get no
@@ -229,7 +233,9 @@ def gem_pool(x: Float[Array, "*b h w c"], *, p: float | Float[Array, "#c"] | Flo
     return jnp.squeeze(jnp.exp((total - area) / exponent), _SPACE).astype(x.dtype)
 
 
-def weighted_average_pool(x: Float[Array, "*b h w c"], weights: Float[Array, "*b h w #c"]) -> Float[Array, "*b c"]:
+def weighted_average_pool(
+    x: Float[AnyArray, "*b h w c"], weights: Float[AnyArray, "*b h w #c"]
+) -> Float[Array, "*b c"]:
     """Takes the weighted mean of every map.
 
     Weights need not sum to 1. Weights that are all 0 give 0, with finite gradients. The result does
@@ -270,7 +276,7 @@ def weighted_average_pool(x: Float[Array, "*b h w c"], weights: Float[Array, "*b
 
 
 def class_activation_map(
-    features: Float[Array, "*b h w c"], kernel: Float[Array, "c classes"]
+    features: Float[AnyArray, "*b h w c"], kernel: Float[AnyArray, "c classes"]
 ) -> Float[Array, "*b h w classes"]:
     """Shows where each class finds its evidence: the classifier applied to every position.
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn._check import at_least_rank, check, choice, floating, shape_text
-from jaxcnn._typing import Array, Float
+from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._batching import over_batch, working_dtype
 
 __all__ = ["Mode", "PaddingMode", "check_image", "check_options", "grid_sample", "sample_pixels"]
@@ -16,14 +16,14 @@ PaddingMode = Literal["zeros", "border", "reflection", "fill"]
 
 
 def grid_sample(
-    image: Float[Array, "*batch h_in w_in c"],
-    grid: Float[Array, "*batch h_out w_out xy=2"],
+    image: Float[AnyArray, "*#batch h_in w_in c"],
+    grid: Float[AnyArray, "*#batch h_out w_out xy=2"],
     *,
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
-    fill_value: float | Float[Array, "*c"] = 0.0,
+    fill_value: float | Float[AnyArray, "*c"] = 0.0,
     align_corners: bool = False,
-) -> Float[Array, "*batch h_out w_out c"]:
+) -> Float[Array, "*#batch h_out w_out c"]:
     """Reads an image at the points of a grid.
 
     With ``mode="bilinear"`` every output pixel is a weighted mean of the four input pixels around its

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn._check import at_least_rank, check, floating, positive_shape, shape_text
-from jaxcnn._typing import Array, Float
+from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._batching import over_batch, working_dtype
 from jaxcnn.ops._transforms import affine_points, projective_points, tps_coefficients, tps_points
 from jaxcnn.ops.grids import check_matrix, check_points, mesh
@@ -21,15 +21,15 @@ __all__ = ["warp_affine", "warp_flow", "warp_perspective", "warp_tps"]
 
 
 def warp_affine(
-    image: Float[Array, "*batch h_in w_in c"],
-    theta: Float[Array, "*batch 2 3"],
+    image: Float[AnyArray, "*#batch h_in w_in c"],
+    theta: Float[AnyArray, "*#batch 2 3"],
     *,
     shape: tuple[int, int] | None = None,
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
-    fill_value: float | Float[Array, "*c"] = 0.0,
+    fill_value: float | Float[AnyArray, "*c"] = 0.0,
     align_corners: bool = False,
-) -> Float[Array, "*batch h w c"]:
+) -> Float[Array, "*#batch h w c"]:
     """Warps an image by an affine transform.
 
     Convention:
@@ -70,15 +70,15 @@ def warp_affine(
 
 
 def warp_perspective(
-    image: Float[Array, "*batch h_in w_in c"],
-    matrix: Float[Array, "*batch 3 3"],
+    image: Float[AnyArray, "*#batch h_in w_in c"],
+    matrix: Float[AnyArray, "*#batch 3 3"],
     *,
     shape: tuple[int, int] | None = None,
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
-    fill_value: float | Float[Array, "*c"] = 0.0,
+    fill_value: float | Float[AnyArray, "*c"] = 0.0,
     align_corners: bool = False,
-) -> Float[Array, "*batch h w c"]:
+) -> Float[Array, "*#batch h w c"]:
     """Warps an image by a projective transform (homography).
 
     Convention:
@@ -118,17 +118,17 @@ def warp_perspective(
 
 
 def warp_tps(
-    image: Float[Array, "*batch h_in w_in c"],
-    points: Float[Array, "*batch k xy=2"],
+    image: Float[AnyArray, "*#batch h_in w_in c"],
+    points: Float[AnyArray, "*#batch k xy=2"],
     *,
     shape: tuple[int, int] | None = None,
-    control_points: Float[Array | np.ndarray, "k xy=2"] | None = None,
+    control_points: Float[AnyArray, "k xy=2"] | None = None,
     regularization: float = 0.0,
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
-    fill_value: float | Float[Array, "*c"] = 0.0,
+    fill_value: float | Float[AnyArray, "*c"] = 0.0,
     align_corners: bool = False,
-) -> Float[Array, "*batch h w c"]:
+) -> Float[Array, "*#batch h w c"]:
     """Warps an image by a thin-plate spline.
 
     Convention:
@@ -174,14 +174,14 @@ def warp_tps(
 
 
 def warp_flow(
-    image: Float[Array, "*batch h w c"],
-    flow: Float[Array, "*batch h w xy=2"],
+    image: Float[AnyArray, "*#batch h w c"],
+    flow: Float[AnyArray, "*#batch h w xy=2"],
     *,
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
-    fill_value: float | Float[Array, "*c"] = 0.0,
+    fill_value: float | Float[AnyArray, "*c"] = 0.0,
     align_corners: bool = False,
-) -> Float[Array, "*batch h w c"]:
+) -> Float[Array, "*#batch h w c"]:
     """Warps an image by a displacement field.
 
     Convention:
