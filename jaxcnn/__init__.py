@@ -1,6 +1,7 @@
 """Convolutional image models in JAX: sampling, spatial transformers, weighted pooling, training."""
 
 from jaxcnn import data as data
+from jaxcnn import initializers as initializers
 from jaxcnn import layers as layers
 from jaxcnn import losses as losses
 from jaxcnn import metrics as metrics

@@ -60,6 +60,13 @@ OPS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     "ops.affine_grid": [((THETA,), {"shape": (4, 3)})],
     "ops.avg_pool": [((IMAGE,), {"window": (3, 2)}), ((IMAGE,), {"window": 2, "padding": "SAME", "ceil_mode": True})],
     "ops.class_activation_map": [((IMAGE, uniform(3, 4)), {})],
+    "ops.depthwise_conv": [
+        ((IMAGE, uniform(3, 2, 3, 1)), {}),
+        ((IMAGE, uniform(3, 3, 3, 2)), {"strides": 2, "dilation": (2, 1), "padding": ((2, 1), (0, 3))}),
+        ((IMAGE, uniform(3, 3, 3, 2)), {"strides": 2, "padding": "REFLECT", "implementation": "xla"}),
+        ((IMAGE, uniform(3, 3, 2)), {"padding": "CAUSAL"}),
+        ((IMAGE[:, None], uniform(1, 3, 3, 3, 1)), {"padding": "CIRCULAR"}),
+    ],
     "ops.flow_grid": [((FLOW,), {})],
     "ops.gem_pool": [((IMAGE + 0.1,), {"p": 3.0})],
     "ops.global_average_pool": [((IMAGE,), {})],
@@ -73,6 +80,8 @@ OPS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     "ops.lse_pool": [((IMAGE,), {"r": 4.0})],
     "ops.max_pool": [((IMAGE,), {"window": 2}), ((IMAGE,), {"window": 3, "strides": 2, "ceil_mode": True})],
     "ops.projective_grid": [((MATRIX,), {"shape": (4, 3)})],
+    "ops.separable_conv": [((IMAGE, uniform(3, 3, 3, 2), uniform(1, 1, 6, 4)), {})],
+    "ops.shared_depthwise_conv": [((IMAGE, uniform(3, 3, 1, 2)), {})],
     "ops.tps_grid": [((POINTS,), {"shape": (4, 3)})],
     "ops.warp_affine": [((IMAGE, THETA), {"shape": (4, 3)})],
     "ops.warp_flow": [((IMAGE, FLOW), {})],
@@ -82,7 +91,13 @@ OPS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     "losses.cross_entropy": [((uniform(2, 4), np.eye(4, dtype=np.float32)[:2]), {"label_smoothing": 0.1})],
 }
 
-SHARED_ARGUMENTS = {("ops.class_activation_map", 1)}
+SHARED_ARGUMENTS = {
+    ("ops.class_activation_map", 1),
+    ("ops.depthwise_conv", 1),
+    ("ops.separable_conv", 1),
+    ("ops.separable_conv", 2),
+    ("ops.shared_depthwise_conv", 1),
+}
 """Arguments that all examples share; the others have a batch axis."""
 
 
@@ -101,11 +116,19 @@ def transformer(transform: str, **options: Any) -> nn.Module:
 
 LAYERS: dict[str, list[tuple[Callable[..., nn.Module], bool]]] = {
     # name: (builder, whether to call it with train=True)
+    "layers.DepthwiseConv": [(functools.partial(layers.DepthwiseConv, (3, 2), depth_multiplier=2), False)],
     "layers.DropBlock": [(functools.partial(layers.DropBlock, 0.3, 2), True)],
     "layers.DropPath": [(functools.partial(layers.DropPath, 0.5), True)],
     "layers.GlobalWeightedAveragePool": [
         (layers.GlobalWeightedAveragePool, False),
         (functools.partial(layers.GlobalWeightedAveragePool, features=4), False),
+    ],
+    "layers.SeparableConv": [
+        (functools.partial(layers.SeparableConv, 4, 3), False),
+        (
+            functools.partial(layers.SeparableConv, 4, 3, depth_multiplier=2, shared=True, use_depthwise_bias=True),
+            False,
+        ),
     ],
     "layers.SpatialDropout": [(functools.partial(layers.SpatialDropout, 0.5), True)],
     "layers.SpatialTransformer": [

@@ -1,5 +1,7 @@
 """Linen modules, each a thin wrapper over ``jaxcnn.ops``: ``__call__(x, *, train=False)``."""
 
+from jaxcnn.layers.convolution import DepthwiseConv as DepthwiseConv
+from jaxcnn.layers.convolution import SeparableConv as SeparableConv
 from jaxcnn.layers.dropout import DropBlock as DropBlock
 from jaxcnn.layers.dropout import DropPath as DropPath
 from jaxcnn.layers.dropout import SpatialDropout as SpatialDropout

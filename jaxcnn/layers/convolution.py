@@ -1,0 +1,202 @@
+"""Depthwise and separable convolutions as Linen modules."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
+
+from jaxcnn import ops
+from jaxcnn._check import at_least_rank, check, floating, shape_text
+from jaxcnn._typing import Array, Dtype, Float, Initializer
+from jaxcnn.initializers import depthwise_variance_scaling
+from jaxcnn.ops.convolution import Implementation, Padding, mix_channels
+
+__all__ = ["DepthwiseConv", "SeparableConv"]
+
+_AXES = {1: "w c", 2: "h w c", 3: "d h w c"}
+
+
+class DepthwiseConv(nn.Module):
+    """Convolves every channel with kernels of its own.
+
+    Convention:
+        - Input (*b, h, w, c), output (*b, h_out, w_out, c * m), m the depth multiplier; with a
+          kernel size of 1 or 3 numbers as many spatial axes. Any number of leading axes.
+        - Channel i and its kernel j give output channel i * m + j, as in Keras.
+        - Differs from ``keras.layers.DepthwiseConv2D``: padding is ``"SAME"`` unless said, and the initial
+          kernel is scaled by the kh * kw inputs of an output, where Keras's Glorot counts all channels.
+
+    Parameters: ``kernel`` (kh, kw, c, m) and ``bias`` (c * m,).
+
+    Args:
+        kernel_size: Size of the kernel: one number per spatial axis, or one for both axes of images.
+        depth_multiplier: Kernels per channel, m.
+        strides: Step between outputs, in pixels.
+        padding: As in ``ops.depthwise_conv``.
+        kernel_dilation: Step between the taps of the kernel, in pixels.
+        use_bias: Whether to add a bias.
+        kernel_init: Initialiser of the kernel.
+        bias_init: Initialiser of the bias.
+        implementation: As in ``ops.depthwise_conv``.
+        dtype: Dtype of the computation; None promotes input and parameters.
+        param_dtype: Dtype of the parameters.
+
+    Raises:
+        ValueError: If an option is wrong, the input has the wrong rank or dtype, or the kernel does not fit.
+
+    Example:
+        >>> layer = layers.DepthwiseConv((3, 3), depth_multiplier=2, strides=2)
+        >>> y, variables = layer.init_with_output(jax.random.key(0), jnp.ones((1, 8, 8, 5)))
+        >>> y.shape, variables["params"]["kernel"].shape
+        ((1, 4, 4, 10), (3, 3, 5, 2))
+
+    References:
+        Howard et al. 2017, arXiv:1704.04861, section 3.1.
+    """
+
+    kernel_size: int | Sequence[int]
+    _: dataclasses.KW_ONLY
+    depth_multiplier: int = 1
+    strides: int | Sequence[int] = 1
+    padding: Padding = "SAME"
+    kernel_dilation: int | Sequence[int] = 1
+    use_bias: bool = True
+    kernel_init: Initializer = depthwise_variance_scaling(1.0)
+    bias_init: Initializer = nn.initializers.zeros
+    implementation: Implementation = "auto"
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b_spatial_c"], *, train: bool = False) -> Float[Array, "*b_spatial_cm"]:
+        """Filters ``x``; ``train`` changes nothing."""
+        del train
+        size = _checked("DepthwiseConv", x, self.kernel_size, depth_multiplier=self.depth_multiplier)
+        c, m = x.shape[-1], self.depth_multiplier
+        kernel = self.param("kernel", self.kernel_init, (*size, c, m), self.param_dtype)
+        bias = self.param("bias", self.bias_init, (c * m,), self.param_dtype) if self.use_bias else None
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        y = ops.depthwise_conv(
+            x,
+            kernel,
+            strides=self.strides,
+            padding=self.padding,
+            dilation=self.kernel_dilation,
+            implementation=self.implementation,
+        )
+        return _plus(y, bias)
+
+
+class SeparableConv(nn.Module):
+    """Filters in space channel by channel, then mixes the channels: a depthwise and a pointwise convolution.
+
+    No activation stands between the two (Chollet 2017 found that best). With ``shared=True`` the
+    m spatial filters are the same for all channels, the form with the fewest parameters.
+
+    Convention:
+        - Input (*b, h, w, c), output (*b, h_out, w_out, features); with a kernel size of 1 or 3 numbers as
+          many spatial axes. Any number of leading axes. Strides and dilation act on the depthwise part.
+        - Channels between the two are ordered i * m + j, input channel i and filter j, as in Keras.
+        - Differs from ``keras.layers.SeparableConv2D``: padding is ``"SAME"`` unless said; both
+          kernels are scaled by the number of inputs that an output really has (Keras's Glorot takes kh * kw * c
+          for the depthwise one); a bias between the two can be had; strides and dilation go together.
+
+    Parameters: ``depthwise_kernel`` (kh, kw, c, m), shared (kh, kw, 1, m); ``depthwise_bias`` (c * m,), shared
+    (m,); ``pointwise_kernel`` (1, 1, c * m, features); ``bias`` (features,).
+
+    Args:
+        features: Number of output channels.
+        kernel_size: Size of the spatial kernel: one number per spatial axis, or one for both axes of images.
+        depth_multiplier: Spatial filters per channel, m; shared: in all.
+        strides: Step between outputs, in pixels.
+        padding: As in ``ops.depthwise_conv``.
+        kernel_dilation: Step between the taps of the spatial kernel, in pixels.
+        shared: Whether all channels share the spatial filters.
+        use_depthwise_bias: Whether to add a bias between the two parts.
+        use_bias: Whether to add a bias at the end.
+        depthwise_init: Initialiser of the spatial kernel.
+        pointwise_init: Initialiser of the pointwise kernel.
+        bias_init: Initialiser of both biases.
+        implementation: As in ``ops.depthwise_conv``.
+        dtype: Dtype of the computation; None promotes input and parameters.
+        param_dtype: Dtype of the parameters.
+
+    Raises:
+        ValueError: If an option is wrong, the input has the wrong rank or dtype, or the kernel does not fit.
+
+    Example:
+        >>> layer = layers.SeparableConv(64, (3, 3), depth_multiplier=2, shared=True, use_depthwise_bias=True)
+        >>> variables = layer.init(jax.random.key(0), jnp.ones((1, 8, 8, 32)))
+        >>> sum(leaf.size for leaf in jax.tree.leaves(variables))  # 2 (9 + 1) + 64 (2 * 32 + 1)
+        4180
+
+    References:
+        Chollet 2017, "Xception", arXiv:1610.02357.
+    """
+
+    features: int
+    kernel_size: int | Sequence[int]
+    _: dataclasses.KW_ONLY
+    depth_multiplier: int = 1
+    strides: int | Sequence[int] = 1
+    padding: Padding = "SAME"
+    kernel_dilation: int | Sequence[int] = 1
+    shared: bool = False
+    use_depthwise_bias: bool = False
+    use_bias: bool = True
+    depthwise_init: Initializer = depthwise_variance_scaling(1.0)
+    pointwise_init: Initializer = nn.initializers.lecun_normal()
+    bias_init: Initializer = nn.initializers.zeros
+    implementation: Implementation = "auto"
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b_spatial_c"], *, train: bool = False) -> Float[Array, "*b_spatial_f"]:
+        """Convolves ``x``; ``train`` changes nothing."""
+        del train
+        name = "SeparableConv"
+        size = _checked(name, x, self.kernel_size, features=self.features, depth_multiplier=self.depth_multiplier)
+        c, m = x.shape[-1], self.depth_multiplier
+        maps = 1 if self.shared else c
+        depthwise = self.param("depthwise_kernel", self.depthwise_init, (*size, maps, m), self.param_dtype)
+        between = None
+        if self.use_depthwise_bias:
+            between = self.param("depthwise_bias", self.bias_init, (maps * m,), self.param_dtype)
+        ones = (1,) * len(size)
+        pointwise = self.param("pointwise_kernel", self.pointwise_init, (*ones, c * m, self.features), self.param_dtype)
+        bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
+        x, depthwise, between, pointwise, bias = promote_dtype(x, depthwise, between, pointwise, bias, dtype=self.dtype)
+        convolve = ops.shared_depthwise_conv if self.shared else ops.depthwise_conv
+        x = convolve(
+            x,
+            depthwise,
+            strides=self.strides,
+            padding=self.padding,
+            dilation=self.kernel_dilation,
+            implementation=self.implementation,
+        )
+        if between is not None:
+            x = _plus(x, jnp.tile(between, c) if self.shared else between)
+        return _plus(mix_channels(x, pointwise.reshape(c * m, self.features)), bias)
+
+
+def _checked(name: str, x: Any, kernel_size: Any, **numbers: Any) -> tuple[int, ...]:
+    """Refuses wrong input and numbers, and gives the kernel's size per spatial axis."""
+    for argument, value in numbers.items():
+        whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        check(whole, name, argument, "a positive integer", repr(value))
+    size = (kernel_size,) * 2 if isinstance(kernel_size, int) else tuple(kernel_size)
+    whole = len(size) in _AXES and all(isinstance(n, int) and n > 0 for n in size)
+    check(whole, name, "kernel_size", "a positive integer or 1 to 3 of them", repr(kernel_size))
+    at_least_rank(name, "x", x, _AXES[len(size)])
+    floating(name, "x", x)
+    check(x.shape[-1] > 0, name, "x", "of at least one channel", shape_text(x))
+    return size
+
+
+def _plus(y: Any, bias: Any) -> Any:
+    return y if bias is None else y + bias.reshape((1,) * (y.ndim - 1) + (-1,))

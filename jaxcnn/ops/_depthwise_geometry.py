@@ -1,0 +1,127 @@
+"""Where the taps of a depthwise convolution lie: strides, dilation and zero padding, checked once."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn._check import check, positive_shape, shape_text
+
+__all__ = ["Geometry", "place"]
+
+AXES = {1: "w", 2: "h w", 3: "d h w"}
+_MODES = {"REFLECT": "reflect", "CIRCULAR": "wrap"}
+
+
+class Geometry(NamedTuple):
+    """One depthwise convolution, all of it static: the parameter of the primitives.
+
+    Arrays are x (*shared, *batch, *size, c), kernel (*shared, *kernel, c, m) and output
+    (*shared, *batch, *outputs, c * m). The shared axes, ``shared`` of them, are those that ``vmap``
+    has mapped over kernels.
+    """
+
+    size: tuple[int, ...]
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilation: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]  # zeros
+    shared: int = 0
+
+    @property
+    def rank(self) -> int:
+        """Number of spatial axes."""
+        return len(self.size)
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """Spatial shape of the output."""
+        return tuple(
+            (n + low + high - (k - 1) * d - 1) // s + 1
+            for n, k, s, d, (low, high) in zip(
+                self.size, self.kernel, self.strides, self.dilation, self.padding, strict=True
+            )
+        )
+
+    @property
+    def adjoint_padding(self) -> tuple[tuple[int, int], ...]:
+        """Zeros around the output's gradient, ``strides - 1`` zeros between its entries, before the flipped kernel."""
+        padding = []
+        for n, k, o, s, d, (low, _) in zip(
+            self.size, self.kernel, self.outputs, self.strides, self.dilation, self.padding, strict=True
+        ):
+            reach = (k - 1) * d
+            padding.append((reach - low, n - ((o - 1) * s + 1) + low))
+        return tuple(padding)
+
+
+def place(
+    function: str, x: jax.Array, kernel: Any, strides: Any, padding: Any, dilation: Any
+) -> tuple[jax.Array, Geometry]:
+    """Checks how kernel and image fit together.
+
+    Returns:
+        ``x``, padded where the padding is not of zeros, and the geometry of what is left to do.
+    """
+    rank = kernel.ndim - 2
+    names = AXES[rank]
+    size, taps = x.shape[-1 - rank : -1], kernel.shape[:rank]
+    both = f"x {shape_text(x)} and kernel {shape_text(kernel)}"
+    check(0 not in size, function, "x", "at least one pixel along each spatial axis", both)
+    check(0 not in kernel.shape, function, "kernel", "at least one weight along each axis", both)
+    steps = positive_shape(function, "strides", _each(strides, rank), names)
+    gaps = positive_shape(function, "dilation", _each(dilation, rank), names)
+    widths = tuple((k - 1) * d + 1 for k, d in zip(taps, gaps, strict=True))
+    mode, pads = _padding(function, padding, size, widths, steps, gaps, both)
+    if mode != "zeros":
+        x = jnp.pad(x, [(0, 0)] * (x.ndim - 1 - rank) + pads + [(0, 0)], mode=_MODES[mode])
+        size, pads = x.shape[-1 - rank : -1], [(0, 0)] * rank
+    geometry = Geometry(size, taps, steps, gaps, tuple(pads))
+    fits = all(n > 0 for n in geometry.outputs)
+    check(fits, function, "kernel", f"no larger than the padded x, with dilation {gaps} and padding {pads}", both)
+    return x, geometry
+
+
+def _each(value: Any, rank: int) -> Any:
+    return (value,) * rank if isinstance(value, int | np.integer) else value
+
+
+def _padding(
+    function: str,
+    padding: Any,
+    size: Sequence[int],
+    widths: Sequence[int],
+    strides: Sequence[int],
+    dilation: Sequence[int],
+    both: str,
+) -> tuple[str, list[tuple[int, int]]]:
+    rank = len(size)
+    expected = (
+        f'"SAME", "VALID", "REFLECT", "CIRCULAR", "CAUSAL" (1-D), an integer or {rank} pairs of integers, at least 0'
+    )
+    if isinstance(padding, str):
+        if padding == "VALID":
+            return "zeros", [(0, 0)] * rank
+        if padding == "SAME":
+            totals = [max((-(-n // s) - 1) * s + w - n, 0) for n, w, s in zip(size, widths, strides, strict=True)]
+            return "zeros", [(t // 2, t - t // 2) for t in totals]
+        if padding == "CAUSAL" and rank == 1:
+            return "zeros", [(widths[0] - 1, 0)]
+        check(padding in _MODES, function, "padding", expected, repr(padding))
+        pads = [((w - 1) // 2, w // 2) for w in widths]
+        limit = [n - 1 if padding == "REFLECT" else n for n in size]
+        fits = all(max(pair) <= n for pair, n in zip(pads, limit, strict=True))
+        smaller = "smaller than x" if padding == "REFLECT" else "no larger than x"
+        check(fits, function, "padding", f'{smaller} under "{padding}"', f"{pads}, from {both} and dilation {dilation}")
+        return padding, pads
+    try:
+        pairs = [_each(pair, 2) for pair in _each(padding, rank)]
+        pads = [(int(low), int(high)) for low, high in pairs]
+        valid = len(pads) == rank and all(tuple(a) == b for a, b in zip(pairs, pads, strict=True))
+        valid = valid and all(p >= 0 for pair in pads for p in pair)
+    except (TypeError, ValueError):
+        pads, valid = [], False
+    check(valid, function, "padding", expected, repr(padding))
+    return "zeros", pads

@@ -1,0 +1,144 @@
+"""Depthwise convolution and its two adjoints as primitives that are one another's derivatives.
+
+``forward`` (x, kernel) -> y, ``to_input`` (g, kernel) -> x and ``to_kernel`` (x, g) -> kernel are bilinear, and the
+transpose of each in either operand is another of the three. With that, forward and reverse mode of
+any order never leave them, so no gradient is left to autodiff of an implementation. Batching over
+kernels adds an axis to ``Geometry.shared``; batching over images alone adds a leading axis to these.
+
+What runs is chosen when a primitive is lowered, by platform and shape: see ``_depthwise_dispatch``.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from jaxcnn.ops import _depthwise_dispatch as dispatch
+from jaxcnn.ops._depthwise_geometry import Geometry
+
+__all__ = ["forward", "to_input", "to_kernel"]
+
+
+def forward(x: jax.Array, kernel: jax.Array, *, geometry: Geometry, implementation: str) -> jax.Array:
+    """Convolves x (*shared, *batch, *size, c) by a kernel (*shared, *kernel, c, m)."""
+    return _bind(_forward, x, kernel, geometry, implementation)
+
+
+def to_input(g: jax.Array, kernel: jax.Array, *, geometry: Geometry, implementation: str) -> jax.Array:
+    """Applies the adjoint of ``forward`` in x to g, of the shape of its output."""
+    return _bind(_to_input, g, kernel, geometry, implementation)
+
+
+def to_kernel(x: jax.Array, g: jax.Array, *, geometry: Geometry, implementation: str) -> jax.Array:
+    """Applies the adjoint of ``forward`` in the kernel to g, of the shape of its output."""
+    return _bind(_to_kernel, x, g, geometry, implementation)
+
+
+def _bind(primitive: Primitive, a: Any, b: Any, geometry: Geometry, implementation: str) -> Any:
+    return primitive.bind(*_vary_alike(a, b), geometry=geometry, implementation=implementation)
+
+
+def _vary_alike(*arrays: Any) -> list[Any]:
+    """Makes arrays vary over the same manual axes of a ``shard_map``; without it gradients miss a sum there."""
+    varying = [_varying(a) for a in arrays]
+    every = frozenset().union(*varying)
+    missing = [tuple(every - own) for own in varying]
+    return [jax.lax.pcast(a, axes, to="varying") if axes else a for a, axes in zip(arrays, missing, strict=True)]
+
+
+def _varying(array: Any) -> frozenset[Any]:
+    kind = jax.typeof(array)
+    manual = getattr(kind, "manual_axis_type", None)  # JAX 0.10; newer and older ones call it vma
+    return manual.varying if manual is not None else getattr(kind, "vma", frozenset())
+
+
+def _shape(function: str, a: Any, b: Any, geometry: Geometry) -> Any:
+    """Gives shape and sharding of the result: leading axes and channels are sharded as the operands are."""
+    shared, rank = geometry.shared, geometry.rank
+    if function == "to_kernel":
+        c = a.shape[-1]
+        leading, c_out, spatial = a.shape[:shared], (c, b.shape[-1] // c), geometry.kernel
+    else:
+        c, m = b.shape[-2:]
+        leading = a.shape[: a.ndim - 1 - rank]
+        c_out, spatial = ((c * m,), geometry.outputs) if function == "forward" else ((c,), geometry.size)
+    shape = (*leading, *spatial, *c_out)
+    first, second = _axes(a), _axes(b)
+    images = [first, second] if function == "to_kernel" else [first]
+    for axes in images:
+        if any(axis is not None for axis in axes[-1 - rank : -1]):
+            raise ValueError(f"depthwise_conv: the spatial axes of x must not be sharded, got {axes} for {a.shape}.")
+    channel = first[-1] if first[-1] is not None else second[-1 if function == "to_kernel" else -2]
+    axes = (*first[: len(leading)], *[None] * rank, channel, *[None] * (len(c_out) - 1))
+    return a.update(shape=shape, sharding=a.sharding.update(spec=axes), weak_type=False)
+
+
+def _axes(array: Any) -> tuple[Any, ...]:
+    spec = tuple(array.sharding.spec)
+    return spec + (None,) * (array.ndim - len(spec))
+
+
+def _define(function: str) -> Primitive:
+    primitive = Primitive(f"depthwise_{function}")
+
+    def run(a: Any, b: Any, *, geometry: Geometry, implementation: str, platform: str | None) -> Any:
+        return dispatch.choose(function, a, b, geometry, implementation, platform)(a, b)
+
+    @functools.partial(jax.jit, static_argnames=("geometry", "implementation"))
+    def alone(a: Any, b: Any, *, geometry: Geometry, implementation: str) -> Any:
+        return primitive.bind(a, b, geometry=geometry, implementation=implementation)
+
+    primitive.def_impl(alone)
+    primitive.def_abstract_eval(lambda a, b, *, geometry, implementation: _shape(function, a, b, geometry))
+    for platform in (None, "cpu"):
+        rule = mlir.lower_fun(functools.partial(run, platform=platform), multiple_results=False)
+        mlir.register_lowering(primitive, rule, platform=platform)
+    batching.primitive_batchers[primitive] = functools.partial(_batch, function, primitive)
+    return primitive
+
+
+def _batch(
+    function: str, primitive: Primitive, arrays: Sequence[Any], axes: Sequence[Any], *, geometry: Geometry, **rest: Any
+) -> tuple[Any, int]:
+    (a, b), (i, j) = arrays, axes
+    if j is None and function != "to_kernel":  # images only: one more leading axis behind the shared ones
+        at = geometry.shared
+        return primitive.bind(_move(a, i, at), b, geometry=geometry, **rest), at
+    n = a.shape[i] if i is not None else b.shape[j]
+    a, b = (_first(array, axis, n) for array, axis in ((a, i), (b, j)))
+    geometry = geometry._replace(shared=geometry.shared + 1)
+    return _bind(primitive, a, b, geometry, **rest), 0
+
+
+def _move(array: Any, source: int, target: int) -> Any:
+    return jax.numpy.moveaxis(array, source, target)
+
+
+def _first(array: Any, axis: int | None, n: int) -> Any:
+    """Brings a mapped axis to the front, or repeats what is not mapped."""
+    if axis is not None:
+        return _move(array, axis, 0)
+    return jax.lax.broadcast_in_dim(array, (n, *array.shape), tuple(range(1, array.ndim + 1)))
+
+
+_forward, _to_input, _to_kernel = (_define(name) for name in ("forward", "to_input", "to_kernel"))
+
+Rule = Callable[..., Any]
+ad.defbilinear(
+    _forward,
+    lambda g, x, kernel, **how: to_input(g, kernel, **how),
+    lambda g, x, kernel, **how: to_kernel(x, g, **how),
+)
+ad.defbilinear(
+    _to_input,
+    lambda x, g, kernel, **how: forward(x, kernel, **how),
+    lambda x, g, kernel, **how: to_kernel(x, g, **how),
+)
+ad.defbilinear(
+    _to_kernel,
+    lambda kernel, x, g, **how: to_input(g, kernel, **how),
+    lambda kernel, x, g, **how: forward(x, kernel, **how),
+)

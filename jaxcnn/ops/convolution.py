@@ -1,0 +1,213 @@
+"""Depthwise and separable convolutions."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxcnn._check import at_least_rank, check, choice, floating, shape_text
+from jaxcnn._typing import AnyArray, Array, Float
+from jaxcnn.ops import _depthwise_dispatch, _depthwise_primitives
+from jaxcnn.ops._batching import working_dtype
+from jaxcnn.ops._depthwise_geometry import AXES, place
+
+__all__ = ["Implementation", "Padding", "depthwise_conv", "separable_conv", "shared_depthwise_conv"]
+
+Implementation = Literal["auto", "stencil", "xla"]
+Padding = str | int | Sequence[int | tuple[int, int]]
+
+
+def depthwise_conv(
+    x: Float[AnyArray, "*b_spatial_c"],
+    kernel: Float[AnyArray, "*spatial_c_m"],
+    *,
+    strides: int | Sequence[int] = 1,
+    padding: Padding = "SAME",
+    dilation: int | Sequence[int] = 1,
+    implementation: Implementation = "auto",
+) -> Float[Array, "*b_spatial_cm"]:
+    """Convolves every channel with kernels of its own: m kernels a channel give c * m channels.
+
+    The kernel is not flipped (a cross-correlation, as in every deep learning library). Derivatives of
+    any order, forward and reverse, are again depthwise convolutions and their adjoints.
+
+    Convention:
+        - Axes: x (*b, h, w, c), kernel (kh, kw, c, m), output (*b, h_out, w_out, c * m); the rank of the
+          kernel says how many spatial axes there are: 1, 2 or 3. Any number of leading axes.
+        - Channel i and its kernel j give output channel i * m + j.
+        - Sums are accumulated in float32 or wider; the result has the wider of both dtypes.
+
+    Args:
+        x: Images or feature maps.
+        kernel: One kernel (kh, kw) per channel and multiple.
+        strides: Step between outputs, in pixels.
+        padding: ``"SAME"`` (ceil(h / stride) outputs), ``"VALID"``, ``"REFLECT"`` and ``"CIRCULAR"`` (around
+            an odd kernel as many outputs as inputs, at stride 1), ``"CAUSAL"`` (1-D: outputs see no later
+            input), an integer, or one integer or pair (before, after) per spatial axis: zeros.
+        dilation: Step between the taps of the kernel, in pixels; together with strides, too.
+        implementation: ``"auto"`` chooses by platform and shape; ``"stencil"`` is a fused sum of shifted
+            products, ``"xla"`` the grouped convolution of XLA.
+
+    Returns:
+        The filtered maps.
+
+    Raises:
+        ValueError: If a rank, dtype, number of channels or option is wrong, the kernel does not fit into
+            the padded x, or a reflection would reach beyond it.
+
+    Example:
+        >>> x = jnp.arange(8.0).reshape(1, 4, 2)
+        >>> difference = jnp.array([[[1.0], [1.0]], [[-1.0], [-1.0]]])  # (kw=2, c=2, m=1)
+        >>> ops.depthwise_conv(x, difference, padding="VALID")[0].tolist()
+        [[-2.0, -2.0], [-2.0, -2.0], [-2.0, -2.0]]
+
+    Parity:
+        Equals ``torch.nn.functional.conv2d(groups=c)`` and ``keras.layers.DepthwiseConv2D``; with
+        strides, PyTorch has no ``"SAME"``.
+
+    References:
+        Howard et al. 2017, arXiv:1704.04861, section 3.1.
+    """
+    return _depthwise("depthwise_conv", x, kernel, strides, padding, dilation, implementation)
+
+
+def shared_depthwise_conv(
+    x: Float[AnyArray, "*b_spatial_c"],
+    kernel: Float[AnyArray, "*spatial_1_m"],
+    *,
+    strides: int | Sequence[int] = 1,
+    padding: Padding = "SAME",
+    dilation: int | Sequence[int] = 1,
+    implementation: Implementation = "auto",
+) -> Float[Array, "*b_spatial_cm"]:
+    """Convolves every channel with the same kernels, as one does with a Sobel or Gaussian filter.
+
+    Convention:
+        - Axes: x (*b, h, w, c), kernel (kh, kw, 1, m), output (*b, h_out, w_out, c * m), and likewise with
+          1 or 3 spatial axes.
+        - Channel i and filter j give output channel i * m + j.
+
+    Args:
+        x: Images or feature maps.
+        kernel: The filters, which all channels share.
+        strides: As in ``depthwise_conv``.
+        padding: As in ``depthwise_conv``.
+        dilation: As in ``depthwise_conv``.
+        implementation: As in ``depthwise_conv``.
+
+    Returns:
+        The filtered maps.
+
+    Raises:
+        ValueError: As in ``depthwise_conv``, and if the kernel's second last axis is not 1.
+
+    Example:
+        >>> sobel = jnp.array([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])[..., None, None]
+        >>> ramp = jnp.broadcast_to(jnp.arange(5.0)[:, None], (5, 5, 3))  # rises along x in all 3 channels
+        >>> ops.shared_depthwise_conv(ramp, sobel, padding="VALID")[0, 0].tolist()
+        [8.0, 8.0, 8.0]
+    """
+    x, kernel = _arrays("shared_depthwise_conv", x, kernel)
+    both = f"x {shape_text(x)} and kernel {shape_text(kernel)}"
+    check(kernel.shape[-2] == 1, "shared_depthwise_conv", "kernel", "of shape (..., 1, m)", both)
+    kernel = jnp.broadcast_to(kernel, (*kernel.shape[:-2], x.shape[-1], kernel.shape[-1]))
+    return _depthwise("shared_depthwise_conv", x, kernel, strides, padding, dilation, implementation)
+
+
+def separable_conv(
+    x: Float[AnyArray, "*b_spatial_c"],
+    depthwise_kernel: Float[AnyArray, "*spatial_c_m"],
+    pointwise_kernel: Float[AnyArray, "*ones_cm_f"],
+    *,
+    strides: int | Sequence[int] = 1,
+    padding: Padding = "SAME",
+    dilation: int | Sequence[int] = 1,
+    implementation: Implementation = "auto",
+) -> Float[Array, "*b_spatial_f"]:
+    """Filters in space by a depthwise convolution, then mixes channels by a pointwise (1x1) one.
+
+    Convention:
+        Axes: x (*b, h, w, c), depthwise_kernel (kh, kw, c, m) or, shared by all channels, (kh, kw, 1, m);
+        pointwise_kernel (1, 1, c * m, f); output (*b, h_out, w_out, f); likewise with 1 or 3 spatial axes.
+
+    Args:
+        x: Images or feature maps.
+        depthwise_kernel: The spatial filters.
+        pointwise_kernel: The mixture of channels.
+        strides: Of the depthwise part, as in ``depthwise_conv``.
+        padding: As in ``depthwise_conv``.
+        dilation: As in ``depthwise_conv``.
+        implementation: As in ``depthwise_conv``.
+
+    Returns:
+        The maps, in the widest of the dtypes.
+
+    Raises:
+        ValueError: As in ``depthwise_conv``, and if the pointwise kernel has another shape.
+
+    Example:
+        >>> x = jnp.ones((1, 4, 4, 2))
+        >>> ops.separable_conv(x, jnp.ones((3, 3, 2, 1)), jnp.ones((1, 1, 2, 5)), padding="VALID").shape
+        (1, 2, 2, 5)
+
+    Parity:
+        Equals ``keras.layers.SeparableConv2D`` without its bias.
+
+    References:
+        Chollet 2017, arXiv:1610.02357.
+    """
+    name = "separable_conv"
+    x, depthwise_kernel = _arrays(name, x, depthwise_kernel)
+    shared = depthwise_kernel.shape[-2] == 1
+    maps = x.shape[-1] * depthwise_kernel.shape[-1]
+    pointwise_kernel = jnp.asarray(pointwise_kernel)
+    floating(name, "pointwise_kernel", pointwise_kernel)
+    ones = (1,) * (depthwise_kernel.ndim - 2)
+    fits = pointwise_kernel.shape[:-1] == (*ones, maps) and pointwise_kernel.shape[-1] > 0
+    expected = (
+        f"of shape {(*ones, maps, 'f')}, as x is {shape_text(x)} and depthwise_kernel {shape_text(depthwise_kernel)}"
+    )
+    check(fits, name, "pointwise_kernel", expected, shape_text(pointwise_kernel))
+    filter_ = shared_depthwise_conv if shared else depthwise_conv
+    maps = filter_(
+        x, depthwise_kernel, strides=strides, padding=padding, dilation=dilation, implementation=implementation
+    )
+    return mix_channels(maps, pointwise_kernel.reshape(pointwise_kernel.shape[-2:]))
+
+
+def mix_channels(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Multiplies the channels (*b, c) by a kernel (c, f): a pointwise convolution, accumulated in float32 or wider."""
+    x, kernel = _same_dtype(x, kernel)
+    wide = working_dtype(x)
+    return lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())), preferred_element_type=wide).astype(x.dtype)
+
+
+def _depthwise(
+    name: str, x: Any, kernel: Any, strides: Any, padding: Any, dilation: Any, implementation: str
+) -> jax.Array:
+    x, kernel = _arrays(name, x, kernel)
+    choice(name, "implementation", implementation, _depthwise_dispatch.IMPLEMENTATIONS)
+    both = f"x {shape_text(x)} and kernel {shape_text(kernel)}"
+    check(kernel.shape[-2] == x.shape[-1], name, "kernel", "of as many channels (second last axis) as x has", both)
+    x, geometry = place(name, x, kernel, strides, padding, dilation)
+    return _depthwise_primitives.forward(x, kernel, geometry=geometry, implementation=implementation)
+
+
+def _arrays(name: str, x: Any, kernel: Any) -> tuple[jax.Array, jax.Array]:
+    """Returns both as JAX arrays of one dtype, or refuses wrong ranks and dtypes."""
+    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
+    both = f"{shape_text(kernel)}, with x {shape_text(x)}"
+    check(kernel.ndim - 2 in AXES, name, "kernel", "of shape (*spatial, c, m) with 1 to 3 spatial axes", both)
+    floating(name, "x", x)
+    floating(name, "kernel", kernel)
+    at_least_rank(name, "x", x, f"{AXES[kernel.ndim - 2]} c")
+    check(x.shape[-1] > 0, name, "x", "of at least one channel", shape_text(x))
+    return _same_dtype(x, kernel)
+
+
+def _same_dtype(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+    with jax.numpy_dtype_promotion("standard"):
+        dtype = jnp.promote_types(x.dtype, kernel.dtype)
+    return x.astype(dtype), kernel.astype(dtype)
