@@ -104,6 +104,8 @@ def measure(case: Case, options: Options) -> dict[str, Any]:
             continue
         result = run()
         entries[contender.name] = {"build_seconds": round(time.perf_counter() - start, 3)}
+        if (temporary := getattr(run, "temporary_bytes", None)) is not None:
+            entries[contender.name]["temporary_bytes"] = temporary
         values = contender.values(result)
         reference = values if reference is None else reference
         error = max(_error(value, true) for value, true in zip(values, reference, strict=True))
@@ -249,11 +251,22 @@ def table(results: Mapping[str, Any]) -> str:
                 f"{entry['error']:.0e} |"
             )
         lines += [f"| {case['name']} | {name} | skipped: {why} | | | | | |" for name, why in case["skipped"].items()]
+    for task, ratios in results.get("summary", {}).items():
+        lines += ["", f"{task}:", *(f"- {title}: {value}" for title, value in ratios.items())]
     return "\n".join(lines) + "\n"
 
 
-def run(name: str, cases: Sequence[Case], options: Options) -> dict[str, Any]:
-    """Measures all cases, shows each as it is done, and writes ``<name>-<device>.json`` and ``.md``."""
+def run(
+    name: str,
+    cases: Sequence[Case],
+    options: Options,
+    *,
+    summary: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """Measures all cases, shows each as it is done, and writes ``<name>-<device>.json`` and ``.md``.
+
+    What ``summary`` makes of the document is added to it.
+    """
     from rich.console import Console
 
     console = Console(width=120)
@@ -264,6 +277,9 @@ def run(name: str, cases: Sequence[Case], options: Options) -> dict[str, Any]:
         console.print(_rich_table(entry))
     results = document(name, measured, options)
     check(results)
+    if summary is not None:
+        results["summary"] = summary(results)
+        console.print(results["summary"])
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / f"{name}-{slug()}{'-quick' if options.quick else ''}.json"
     path.write_text(json.dumps(results, indent=1) + "\n")

@@ -7,15 +7,14 @@ include the forward pass, whose result is kept.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from benchmarks import _harness
+from benchmarks import _harness, _tasks
 from jaxcnn import ops
 
 SHAPES = [(256, 40, 40, 1), (64, 60, 60, 1), (16, 224, 224, 3), (16, 56, 56, 64), (16, 14, 14, 256)]
@@ -47,37 +46,9 @@ def map_coordinates(image: jax.Array, grid: jax.Array) -> jax.Array:
     return jax.vmap(over_channels)(image, [y, x])
 
 
-def with_jax(sample: Callable[..., Any], data: Sequence[np.ndarray], wanted: tuple[int, ...]) -> _harness.Run:
-    """Compiles a sampling function, with the gradients asked for, on JAX's default device."""
-    image, grid, cotangent = (jnp.asarray(array) for array in data)
-
-    def work(image: Any, grid: Any, cotangent: Any) -> Any:
-        given = [image, grid]
-
-        def output(*variables: Any) -> Any:
-            arguments = list(given)
-            for position, variable in zip(wanted, variables, strict=True):
-                arguments[position] = variable
-            return sample(*arguments)
-
-        if not wanted:
-            return [output()]
-        value, pullback = jax.vjp(output, *(given[position] for position in wanted))
-        return [value, *pullback(cotangent)]
-
-    compiled = jax.jit(work).lower(image, grid, cotangent).compile()
-    return lambda: jax.block_until_ready(compiled(image, grid, cotangent))
-
-
 def with_torch(data: Sequence[np.ndarray], wanted: tuple[int, ...], *, channels_last: bool) -> _harness.Run:
     """Prepares PyTorch's function in one of its memory formats, on the same kind of device."""
-    torch = _harness.optional("torch")
-    if torch is None:
-        raise _harness.Skipped("PyTorch is not installed")
-    gpu = jax.default_backend() == "gpu"
-    if gpu and not torch.cuda.is_available():
-        raise _harness.Skipped("this PyTorch sees no GPU")
-    place = "cuda" if gpu else "cpu"
+    torch, place = _tasks.torch_device()
     memory = torch.channels_last if channels_last else torch.contiguous_format
     image, grid, cotangent = (torch.from_numpy(array).to(place) for array in data)
     image, cotangent = (array.permute(0, 3, 1, 2).contiguous(memory_format=memory) for array in (image, cotangent))
@@ -86,7 +57,7 @@ def with_torch(data: Sequence[np.ndarray], wanted: tuple[int, ...], *, channels_
     def work() -> Any:
         value = torch.nn.functional.grid_sample(image, grid, mode="bilinear", align_corners=False)
         gradients = torch.autograd.grad(value, variables, cotangent) if variables else ()
-        if gpu:
+        if place == "cuda":
             torch.cuda.synchronize()
         return [value, *gradients]
 
@@ -109,10 +80,12 @@ def cases(shapes: Sequence[tuple[int, int, int, int]]) -> list[_harness.Case]:
             from_torch = functools.partial(to_numpy, wanted=wanted)
             torch = functools.partial(with_torch, data, wanted)
             contenders = [
-                _harness.Contender("jaxcnn", functools.partial(with_jax, ops.grid_sample, data, wanted), list),
+                _harness.Contender("jaxcnn", functools.partial(_tasks.with_jax, ops.grid_sample, data, wanted), list),
                 _harness.Contender("torch, channels last", functools.partial(torch, channels_last=True), from_torch),
                 _harness.Contender("torch, channels first", functools.partial(torch, channels_last=False), from_torch),
-                _harness.Contender("map_coordinates", functools.partial(with_jax, map_coordinates, data, wanted), list),
+                _harness.Contender(
+                    "map_coordinates", functools.partial(_tasks.with_jax, map_coordinates, data, wanted), list
+                ),
             ]
             name = f"{'x'.join(map(str, shape))} {task}"
             parameters = {

@@ -9,11 +9,13 @@ The primitives keep the choice open until they are lowered, so an exported progr
 """
 
 import functools
+import operator
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import jax
+from jax import lax
 
 from jaxcnn.ops import _depthwise_stencil, _depthwise_stock
 from jaxcnn.ops._depthwise_geometry import Geometry
@@ -21,6 +23,8 @@ from jaxcnn.ops._depthwise_geometry import Geometry
 __all__ = ["IMPLEMENTATIONS", "choose"]
 
 IMPLEMENTATIONS = ("auto", "stencil", "xla")
+
+_MOST_ADDED = 16
 
 _FORMS: dict[str, ModuleType] = {"stencil": _depthwise_stencil, "xla": _depthwise_stock}
 
@@ -32,6 +36,19 @@ def choose(
     if implementation == "auto":
         implementation = "stencil" if platform == "cpu" else "xla"
     form = functools.partial(getattr(_FORMS[implementation], function), geometry=geometry)
-    for _ in range(geometry.shared):
-        form = jax.vmap(form)
+    if implementation == "stencil" and function == "to_kernel":  # which takes shared axes itself
+        return form
+    for number, own in reversed(list(enumerate(geometry.shared))):
+        if function == "to_input" and not own:
+            form = functools.partial(_summed, form, b.shape[number])
+        else:
+            form = jax.vmap(form, (0 if own else None, 0))
     return form
+
+
+def _summed(form: Callable[..., Any], n: int, g: Any, kernel: Any) -> Any:
+    """Adds what n kernels give, one after the other: XLA fuses additions, while a reduction would keep all n."""
+    if n > _MOST_ADDED:
+        at = functools.partial(lax.dynamic_index_in_dim, axis=0, keepdims=False)
+        return lax.fori_loop(1, n, lambda i, x: x + form(at(g, i), at(kernel, i)), form(g[0], kernel[0]))
+    return functools.reduce(operator.add, (form(g[i], kernel[i]) for i in range(n)))

@@ -18,9 +18,9 @@ _MODES = {"REFLECT": "reflect", "CIRCULAR": "wrap"}
 class Geometry(NamedTuple):
     """One depthwise convolution, all of it static: the parameter of the primitives.
 
-    Arrays are x (*shared, *batch, *size, c), kernel (*shared, *kernel, c, m) and output
-    (*shared, *batch, *outputs, c * m). The shared axes, ``shared`` of them, are those that ``vmap``
-    has mapped over kernels.
+    Arrays are x (*own, *batch, *size, c), kernel (*shared, *kernel, c, m) and output
+    (*shared, *batch, *outputs, c * m). The shared axes are those that ``vmap`` has mapped over kernels;
+    ``shared`` tells of each whether x has it, too. Without it all kernels of the axis see one x.
     """
 
     size: tuple[int, ...]
@@ -28,7 +28,7 @@ class Geometry(NamedTuple):
     strides: tuple[int, ...]
     dilation: tuple[int, ...]
     padding: tuple[tuple[int, int], ...]  # zeros
-    shared: int = 0
+    shared: tuple[bool, ...] = ()
 
     @property
     def rank(self) -> int:

@@ -57,22 +57,32 @@ def _varying(array: Any) -> frozenset[Any]:
 
 def _shape(function: str, a: Any, b: Any, geometry: Geometry) -> Any:
     """Gives shape and sharding of the result: leading axes and channels are sharded as the operands are."""
-    shared, rank = geometry.shared, geometry.rank
-    if function == "to_kernel":
-        c = a.shape[-1]
-        leading, c_out, spatial = a.shape[:shared], (c, b.shape[-1] // c), geometry.kernel
-    else:
-        c, m = b.shape[-2:]
-        leading = a.shape[: a.ndim - 1 - rank]
-        c_out, spatial = ((c * m,), geometry.outputs) if function == "forward" else ((c,), geometry.size)
-    shape = (*leading, *spatial, *c_out)
+    rank, number = geometry.rank, len(geometry.shared)
     first, second = _axes(a), _axes(b)
-    images = [first, second] if function == "to_kernel" else [first]
-    for axes in images:
+    for array, axes in [(a, first), (b, second)][: 2 if function == "to_kernel" else 1]:
         if any(axis is not None for axis in axes[-1 - rank : -1]):
-            raise ValueError(f"depthwise_conv: the spatial axes of x must not be sharded, got {axes} for {a.shape}.")
+            got = f"{axes} for {array.shape}"
+            raise ValueError(f"depthwise_conv: the spatial axes of x must not be sharded, got {got}.")
+    lead = list(zip(a.shape, first, strict=True))[: a.ndim - 1 - rank]
+    shared = list(zip(b.shape, second, strict=True))[:number]
+    if function == "forward":
+        every, own = [], iter(lead)
+        for has, kernels in zip(geometry.shared, shared, strict=True):
+            images = next(own) if has else (kernels[0], None)
+            every.append(images if images[1] is not None else kernels)
+        lead = every + list(own)
+    elif function == "to_input":
+        lead = [axis for axis, has in zip(lead, geometry.shared, strict=False) if has] + lead[number:]
+    else:
+        lead = shared
     channel = first[-1] if first[-1] is not None else second[-1 if function == "to_kernel" else -2]
-    axes = (*first[: len(leading)], *[None] * rank, channel, *[None] * (len(c_out) - 1))
+    c, m = (a.shape[-1], b.shape[-1] // a.shape[-1]) if function == "to_kernel" else b.shape[-2:]
+    tail = {
+        "forward": [*((n, None) for n in geometry.outputs), (c * m, channel)],
+        "to_input": [*((n, None) for n in geometry.size), (c, channel)],
+        "to_kernel": [*((n, None) for n in geometry.kernel), (c, channel), (m, None)],
+    }[function]
+    shape, axes = zip(*lead, *tail, strict=True)
     return a.update(shape=shape, sharding=a.sharding.update(spec=axes), weak_type=False)
 
 
@@ -105,11 +115,14 @@ def _batch(
 ) -> tuple[Any, int]:
     (a, b), (i, j) = arrays, axes
     if j is None and function != "to_kernel":  # images only: one more leading axis behind the shared ones
-        at = geometry.shared
-        return primitive.bind(_move(a, i, at), b, geometry=geometry, **rest), at
+        every, own = len(geometry.shared), sum(geometry.shared)
+        before, after = (every, own) if function == "to_input" else (own, every)
+        return primitive.bind(_move(a, i, before), b, geometry=geometry, **rest), after
     n = a.shape[i] if i is not None else b.shape[j]
-    a, b = (_first(array, axis, n) for array, axis in ((a, i), (b, j)))
-    geometry = geometry._replace(shared=geometry.shared + 1)
+    own = i is not None or function == "to_input"
+    b = _first(b, j, n)
+    a = _first(a, i, n) if own else a
+    geometry = geometry._replace(shared=(own, *geometry.shared))
     return _bind(primitive, a, b, geometry, **rest), 0
 
 

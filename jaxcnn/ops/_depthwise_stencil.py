@@ -2,16 +2,16 @@
 
 XLA's CPU backend runs a grouped convolution as a scalar loop. A sum of shifted, scaled slices it fuses into
 one vectorised pass instead. The kernel's gradient needs care: XLA's reductions over shifted slices copy every slice
-first, so products are added explicitly, ``_terms`` slices at a time, which fuses, and only what is left is
+first, so products are added explicitly, up to ``_TERMS`` at a time, which fuses, and only what is left is
 summed, as a product with ones, which does not pull the additions into a reduction again.
 
-A depth multiplier m is the same thing on channels repeated m times.
+A depth multiplier m is the same thing on channels repeated m times, or m times the same thing on every m-th.
 """
 
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
@@ -23,9 +23,11 @@ __all__ = ["forward", "to_input", "to_kernel"]
 
 # More taps than this are not unrolled into one program: the first spatial axis of the kernel becomes a loop.
 _MOST_TAPS = 64
-# How many products are added before the rest is left to a reduction: fewer write more partial sums, more
-# are no longer fused.
-_TERMS = (8, 7, 9, 10, 6, 5)
+# How many products are added before the rest is left to a reduction, best first: fewer write more partial
+# sums, more are no longer fused.
+_TERMS = (8, 7, 9, 10, 6, 12, 14)
+# Above the first size, x and its gradient together are worked through in blocks of the second.
+_CACHE_BYTES, _BLOCK_BYTES = 16 * 2**20, 8 * 2**20
 
 
 def forward(x: Any, kernel: Any, geometry: Geometry) -> Any:
@@ -34,86 +36,124 @@ def forward(x: Any, kernel: Any, geometry: Geometry) -> Any:
     lead = x.ndim - 1 - geometry.rank
     kernel = kernel.reshape(*geometry.kernel, c * m)
     padded = _pad(_repeat(x, m), lead, geometry.padding)
-    return _correlate(padded, kernel, lead, geometry.outputs, geometry.strides, geometry.dilation)
+    return _correlate([padded], [kernel], lead, geometry.outputs, geometry.strides, geometry.dilation)
 
 
 def to_input(g: Any, kernel: Any, geometry: Geometry) -> Any:
     """Applies the adjoint in x to g: the flipped kernel over g, with strides as gaps of zeros."""
-    c, m = kernel.shape[-2:]
-    rank = geometry.rank
+    m, rank = kernel.shape[-1], geometry.rank
     lead = g.ndim - 1 - rank
-    kernel = jnp.flip(kernel.reshape(*geometry.kernel, c * m), tuple(range(rank)))
+    kernel = jnp.flip(kernel, tuple(range(rank)))
     padding = [(*pair, s - 1) for pair, s in zip(geometry.adjoint_padding, geometry.strides, strict=True)]
-    padded = _pad(g, lead, padding)
-    x = _correlate(padded, kernel, lead, geometry.size, (1,) * rank, geometry.dilation)
-    return x if m == 1 else jnp.sum(x.reshape(*x.shape[:-1], c, m), -1)
+    parts = [_pad(_every(g, m, j), lead, padding) for j in range(m)]
+    kernels = [kernel[..., j] for j in range(m)]
+    return _correlate(parts, kernels, lead, geometry.size, (1,) * rank, geometry.dilation)
 
 
 def to_kernel(x: Any, g: Any, geometry: Geometry) -> Any:
-    """Applies the adjoint in the kernel to g."""
-    c, rank = x.shape[-1], geometry.rank
+    """Applies the adjoint in the kernel to g; unlike the others it takes the shared axes itself."""
+    c, shared = x.shape[-1], len(geometry.shared)
+    x = jnp.expand_dims(x, [i for i, own in enumerate(geometry.shared) if not own])
     m = g.shape[-1] // c
-    lead = x.ndim - 1 - rank
-    terms, piece = _terms(geometry.outputs[0])
-    more = terms * piece - geometry.outputs[0]
-    low, high = geometry.padding[0]
-    padded = _pad(_repeat(x, m), lead, ((low, high + more * geometry.strides[0]), *geometry.padding[1:]))
-    g = _pad(g, lead, ((0, more), *((0, 0),) * (rank - 1)))
-    wide = working_dtype(x)
-
-    def tap(padded: Any, offset: tuple[Any, ...]) -> Any:
-        """Gives the gradient of one weight per channel."""
-        total: Any = 0
-        for number in range(terms):
-            start = number * piece
-            here = (offset[0] + start * geometry.strides[0], *offset[1:])
-            part = _slice(padded, lead, here, (piece, *geometry.outputs[1:]), geometry.strides)
-            other = lax.slice_in_dim(g, start, start + piece, axis=lead)
-            total = total + part.astype(wide) * other.astype(wide)
-        every = tuple(range(total.ndim - 1))
-        ones = jnp.ones(total.shape[:-1], wide)
-        return lax.dot_general(ones, total, ((every, every), ((), ())), precision=lax.Precision.HIGHEST)
-
+    lead = x.ndim - 1 - geometry.rank
+    padded = _pad(x, lead, geometry.padding)
+    parts = [_every(g, m, j) for j in range(m)]
+    plan = _plan(geometry.outputs[0], 2 * g.size * g.dtype.itemsize)
     steps, inner = _loop(geometry.kernel)
     offsets = list(_offsets(inner, geometry.dilation))
+    wide = working_dtype(x)
+
+    def products(x: Any, offset: tuple[int, ...], g: Any, starts: list[Any], rows: int) -> Any:
+        """Gives, for one tap, the sum over bands of ``rows`` rows of g times the rows of x that they meet."""
+        total: Any = 0
+        for start in starts:
+            band = _rows(x, lead, offset[0] + start * geometry.strides[0], (rows - 1) * geometry.strides[0] + 1)
+            band = _slice(band, lead, (0, *offset[1:]), (rows, *geometry.outputs[1:]), geometry.strides)
+            total = total + band.astype(wide) * _rows(g, lead, start, rows).astype(wide)
+        same, summed = tuple(range(shared)), tuple(range(shared, total.ndim - 1))
+        ones = jnp.ones(total.shape[:-1], wide)
+        dimensions = ((summed, summed), (same, same))
+        return lax.dot_general(ones, total, dimensions, precision=lax.Precision.HIGHEST)
+
+    def taps(x: Any, starts: list[Any], rows: int) -> Any:
+        """Gives (*shared, taps, c, m)."""
+        each = [jnp.stack([products(x, o, g, starts, rows) for g in parts], -1) for o in offsets]
+        return jnp.stack(each, shared)
+
+    def kernel(x: Any) -> Any:
+        def block(q: Any) -> Any:
+            return taps(x, [t * plan.band + q * plan.rows for t in range(plan.bands)], plan.rows)
+
+        result = block(0)
+        if plan.blocks > 1:
+            result = lax.fori_loop(1, plan.blocks, lambda q, result: result + block(q), result)
+        rest = list(range(plan.bands * plan.band, geometry.outputs[0]))
+        return result + taps(x, rest, 1) if rest else result
+
     if steps == 1:
-        taps = jnp.stack([tap(padded, offset) for offset in offsets])
+        result = kernel(padded)
     else:
-        span = padded.shape[lead] - (steps - 1) * geometry.dilation[0]
+        d = geometry.dilation[0]
+        span = padded.shape[lead] - (steps - 1) * d
+        result = lax.map(lambda i: kernel(_rows(padded, lead, i * d, span)), jnp.arange(steps))
+        result = jnp.moveaxis(result, 0, shared)
+    return result.reshape(*g.shape[:shared], *geometry.kernel, c, m).astype(x.dtype)
 
-        def row(i: Any) -> Any:
-            rows = lax.dynamic_slice_in_dim(padded, i * geometry.dilation[0], span, lead)
-            return jnp.stack([tap(rows, offset) for offset in offsets])
 
-        taps = lax.map(row, jnp.arange(steps))
-    return taps.reshape(*geometry.kernel, c, m).astype(x.dtype)
+class _Plan(NamedTuple):
+    """How the rows of the output's gradient are summed: ``bands`` products are added before the rest is reduced.
+
+    A band has ``band`` rows, ``rows`` of which are taken at a time, in ``blocks`` steps, so that what is read
+    again for every tap stays in the cache. Rows behind the last band are left over.
+    """
+
+    bands: int
+    band: int
+    rows: int
+    blocks: int
+
+
+def _plan(outputs: int, size: int) -> _Plan:
+    """Plans for so many rows of x and g together, of ``size`` bytes."""
+    bands = outputs
+    if outputs > max(_TERMS):
+        bands = min(_TERMS, key=lambda terms: outputs % terms)
+    band = outputs // bands
+    fitting = [rows for rows in range(1, band + 1) if band % rows == 0 and size * rows <= _BLOCK_BYTES * band]
+    rows = max(fitting, default=1) if size > _CACHE_BYTES else band
+    return _Plan(bands, band, rows, band // rows)
 
 
 def _correlate(
-    padded: Any, kernel: Any, lead: int, outputs: tuple[int, ...], strides: tuple[int, ...], dilation: tuple[int, ...]
+    parts: list[Any],
+    kernels: list[Any],
+    lead: int,
+    outputs: tuple[int, ...],
+    strides: tuple[int, ...],
+    dilation: tuple[int, ...],
 ) -> Any:
-    """Sums the shifted slices of a padded array, each times its tap (*kernel, c)."""
-    wide = working_dtype(padded)
-    taps = kernel.shape[:-1]
+    """Sums the shifted slices of padded arrays, each times its tap, over pairs of array and kernel (*kernel, c)."""
+    wide = working_dtype(parts[0])
+    taps = kernels[0].shape[:-1]
+    steps, inner = _loop(taps)
+    span = parts[0].shape[lead] - (steps - 1) * dilation[0]
 
-    def total(padded: Any, kernel: Any, inner: tuple[int, ...]) -> Any:
+    def row(i: Any) -> Any:
         result: Any = 0
-        for index, offset in zip(itertools.product(*map(range, inner)), _offsets(inner, dilation), strict=True):
-            part = _slice(padded, lead, offset, outputs, strides)
-            result = result + part.astype(wide) * kernel[index].astype(wide).reshape((1,) * (part.ndim - 1) + (-1,))
+        for padded, kernel in zip(parts, kernels, strict=True):
+            if steps > 1:
+                padded = _rows(padded, lead, i * dilation[0], span)
+                kernel = lax.dynamic_slice_in_dim(kernel, i, 1, 0)
+            for index, offset in zip(itertools.product(*map(range, inner)), _offsets(inner, dilation), strict=True):
+                part = _slice(padded, lead, offset, outputs, strides)
+                weight = kernel[index].astype(wide).reshape((1,) * (part.ndim - 1) + (-1,))
+                result = result + part.astype(wide) * weight
         return result
 
-    steps, inner = _loop(taps)
-    if steps == 1:
-        return total(padded, kernel, inner).astype(padded.dtype)
-    span = padded.shape[lead] - (steps - 1) * dilation[0]
-
-    def row(i: Any, result: Any) -> Any:
-        rows = lax.dynamic_slice_in_dim(padded, i * dilation[0], span, lead)
-        return result + total(rows, lax.dynamic_slice_in_dim(kernel, i, 1, 0), inner)
-
-    first = row(0, 0)
-    return lax.fori_loop(1, steps, row, first).astype(padded.dtype)
+    result = row(0)
+    if steps > 1:
+        result = lax.fori_loop(1, steps, lambda i, result: result + row(i), result)
+    return result.astype(parts[0].dtype)
 
 
 def _loop(taps: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
@@ -132,6 +172,13 @@ def _slice(padded: Any, lead: int, offset: tuple[Any, ...], outputs: tuple[int, 
     return lax.slice(padded, start, limit, step)
 
 
+def _rows(x: Any, lead: int, start: Any, rows: int) -> Any:
+    """Takes rows along the first spatial axis."""
+    if isinstance(start, int):
+        return lax.slice_in_dim(x, start, start + rows, axis=lead)
+    return lax.dynamic_slice_in_dim(x, start, rows, lead)
+
+
 def _pad(x: Any, lead: int, padding: Any) -> Any:
     widths = [(low, high, sum(between)) for low, high, *between in padding]
     if all(width == (0, 0, 0) for width in widths):
@@ -147,9 +194,6 @@ def _repeat(x: Any, m: int) -> Any:
     return every.reshape(*x.shape[:-1], x.shape[-1] * m)
 
 
-def _terms(outputs: int) -> tuple[int, int]:
-    """Gives into how many pieces the first spatial axis is cut, and how long each is: little is left over."""
-    if outputs <= max(_TERMS):
-        return outputs, 1
-    terms = min(_TERMS, key=lambda terms: -(-outputs // terms) * terms)
-    return terms, -(-outputs // terms)
+def _every(g: Any, m: int, j: int) -> Any:
+    """Takes channels j, m + j, 2 m + j, ..."""
+    return g if m == 1 else lax.slice_in_dim(g, j, None, m, g.ndim - 1)
