@@ -58,9 +58,9 @@ class Geometry(NamedTuple):
 
 
 def place(
-    function: str, x: jax.Array, kernel: Any, strides: Any, padding: Any, dilation: Any
+    function: str, x: jax.Array, kernel: Any, strides: Any, padding: Any, dilation: Any, argument: str
 ) -> tuple[jax.Array, Geometry]:
-    """Checks how kernel and image fit together.
+    """Checks how image and kernel, which messages call ``argument``, fit together.
 
     Returns:
         ``x``, padded where the padding is not of zeros, and the geometry of what is left to do.
@@ -68,9 +68,9 @@ def place(
     rank = kernel.ndim - 2
     names = AXES[rank]
     size, taps = x.shape[-1 - rank : -1], kernel.shape[:rank]
-    both = f"x {shape_text(x)} and kernel {shape_text(kernel)}"
+    both = f"x {shape_text(x)} and {argument} {shape_text(kernel)}"
     check(0 not in size, function, "x", "at least one pixel along each spatial axis", both)
-    check(0 not in kernel.shape, function, "kernel", "at least one weight along each axis", both)
+    check(0 not in kernel.shape, function, argument, "at least one weight along each axis", both)
     steps = positive_shape(function, "strides", _each(strides, rank), names)
     gaps = positive_shape(function, "dilation", _each(dilation, rank), names)
     widths = tuple((k - 1) * d + 1 for k, d in zip(taps, gaps, strict=True))
@@ -80,7 +80,7 @@ def place(
         size, pads = x.shape[-1 - rank : -1], [(0, 0)] * rank
     geometry = Geometry(size, taps, steps, gaps, tuple(pads))
     fits = all(n > 0 for n in geometry.outputs)
-    check(fits, function, "kernel", f"no larger than the padded x, with dilation {gaps} and padding {pads}", both)
+    check(fits, function, argument, f"no larger than the padded x, with dilation {gaps} and padding {pads}", both)
     return x, geometry
 
 

@@ -112,7 +112,7 @@ def shared_depthwise_conv(
     x, kernel = _arrays("shared_depthwise_conv", x, kernel)
     both = f"x {shape_text(x)} and kernel {shape_text(kernel)}"
     check(kernel.shape[-2] == 1, "shared_depthwise_conv", "kernel", "of shape (..., 1, m)", both)
-    kernel = jnp.broadcast_to(kernel, (*kernel.shape[:-2], x.shape[-1], kernel.shape[-1]))
+    kernel = _for_every_channel(kernel, x)
     return _depthwise("shared_depthwise_conv", x, kernel, strides, padding, dilation, implementation)
 
 
@@ -159,8 +159,9 @@ def separable_conv(
         Chollet 2017, arXiv:1610.02357.
     """
     name = "separable_conv"
-    x, depthwise_kernel = _arrays(name, x, depthwise_kernel)
-    shared = depthwise_kernel.shape[-2] == 1
+    x, depthwise_kernel = _arrays(name, x, depthwise_kernel, "depthwise_kernel")
+    if depthwise_kernel.shape[-2] == 1:
+        depthwise_kernel = _for_every_channel(depthwise_kernel, x)
     maps = x.shape[-1] * depthwise_kernel.shape[-1]
     pointwise_kernel = jnp.asarray(pointwise_kernel)
     floating(name, "pointwise_kernel", pointwise_kernel)
@@ -170,10 +171,7 @@ def separable_conv(
         f"of shape {(*ones, maps, 'f')}, as x is {shape_text(x)} and depthwise_kernel {shape_text(depthwise_kernel)}"
     )
     check(fits, name, "pointwise_kernel", expected, shape_text(pointwise_kernel))
-    filter_ = shared_depthwise_conv if shared else depthwise_conv
-    maps = filter_(
-        x, depthwise_kernel, strides=strides, padding=padding, dilation=dilation, implementation=implementation
-    )
+    maps = _depthwise(name, x, depthwise_kernel, strides, padding, dilation, implementation, "depthwise_kernel")
     return mix_channels(maps, pointwise_kernel.reshape(pointwise_kernel.shape[-2:]))
 
 
@@ -185,23 +183,34 @@ def mix_channels(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _depthwise(
-    name: str, x: Any, kernel: Any, strides: Any, padding: Any, dilation: Any, implementation: str
+    name: str,
+    x: Any,
+    kernel: Any,
+    strides: Any,
+    padding: Any,
+    dilation: Any,
+    implementation: str,
+    argument: str = "kernel",
 ) -> jax.Array:
-    x, kernel = _arrays(name, x, kernel)
+    x, kernel = _arrays(name, x, kernel, argument)
     choice(name, "implementation", implementation, _depthwise_dispatch.IMPLEMENTATIONS)
-    both = f"x {shape_text(x)} and kernel {shape_text(kernel)}"
-    check(kernel.shape[-2] == x.shape[-1], name, "kernel", "of as many channels (second last axis) as x has", both)
-    x, geometry = place(name, x, kernel, strides, padding, dilation)
+    both = f"x {shape_text(x)} and {argument} {shape_text(kernel)}"
+    check(kernel.shape[-2] == x.shape[-1], name, argument, "of as many channels (second last axis) as x has", both)
+    x, geometry = place(name, x, kernel, strides, padding, dilation, argument)
     return _depthwise_primitives.forward(x, kernel, geometry=geometry, implementation=implementation)
 
 
-def _arrays(name: str, x: Any, kernel: Any) -> tuple[jax.Array, jax.Array]:
+def _for_every_channel(kernel: jax.Array, x: jax.Array) -> jax.Array:
+    return jnp.broadcast_to(kernel, (*kernel.shape[:-2], x.shape[-1], kernel.shape[-1]))
+
+
+def _arrays(name: str, x: Any, kernel: Any, argument: str = "kernel") -> tuple[jax.Array, jax.Array]:
     """Returns both as JAX arrays of one dtype, or refuses wrong ranks and dtypes."""
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     both = f"{shape_text(kernel)}, with x {shape_text(x)}"
-    check(kernel.ndim - 2 in AXES, name, "kernel", "of shape (*spatial, c, m) with 1 to 3 spatial axes", both)
+    check(kernel.ndim - 2 in AXES, name, argument, "of shape (*spatial, c, m) with 1 to 3 spatial axes", both)
     floating(name, "x", x)
-    floating(name, "kernel", kernel)
+    floating(name, argument, kernel)
     at_least_rank(name, "x", x, f"{AXES[kernel.ndim - 2]} c")
     check(x.shape[-1] > 0, name, "x", "of at least one channel", shape_text(x))
     return _same_dtype(x, kernel)
