@@ -36,6 +36,20 @@ def test_identity_is_exact(align_corners, padding_mode, jit):
             np.testing.assert_array_equal((jax.jit(f) if jit else f)(image, identity), image)
 
 
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_identity_is_exact_under_reflection_at_any_size(align_corners):
+    images = [image_of(n, 66 - n, 1) for n in range(2, 34)]  # every side from 2 to 64
+    for warp, identity, some in (
+        (ops.warp_affine, np.eye(2, 3, dtype=np.float32), images),
+        (ops.warp_perspective, np.eye(3, dtype=np.float32), images[::8]),
+        (ops.warp_tps, REGULAR[[0, 3, 12, 15]], images[::8]),
+    ):
+        f = functools.partial(warp, padding_mode="reflection", align_corners=align_corners)
+        warped = jax.jit(lambda images, t, f=f: [f(image, t) for image in images])(some, identity)
+        for image, result in zip(some, warped, strict=True):
+            np.testing.assert_array_equal(result, image)
+
+
 @pytest.mark.parametrize("shape", [None, (9, 4)])
 @pytest.mark.parametrize("align_corners", [False, True])
 def test_warps_equal_sampling_at_the_grid(align_corners, shape):
