@@ -44,6 +44,18 @@ def test_points_behind_the_horizon_lie_outside_with_a_finite_gradient():
     np.testing.assert_array_equal(sample(jnp.zeros((3, 3))), np.zeros((1, 3, 1)))
 
 
+def test_nan_in_a_projective_matrix_reaches_the_points_it_touches():
+    assert np.all(np.isnan(ops.projective_grid(jnp.eye(3) * jnp.nan, (2, 2))))
+    # Of row x only x; of row w both, also where w would else be behind the horizon.
+    for row, touched in ((0, [True, False]), (1, [False, True]), (2, [True, True])):
+        for column in range(3):
+            matrix = jnp.eye(3).at[row, column].set(jnp.nan)
+            np.testing.assert_array_equal(np.isnan(ops.projective_grid(matrix, (2, 3))), np.full((2, 3, 2), touched))
+    half = jnp.array([[1.0, 0, 0], [jnp.nan, 1.0, 0], [-2.0, 0, 0]])  # what lies behind is not looked at
+    grid = ops.projective_grid(half, (1, 3))
+    np.testing.assert_array_equal(np.isnan(grid[0]), [[False, True], [False, False], [False, False]])
+
+
 def test_tps_passes_through_its_points():
     points = REGULAR + np.random.default_rng(0).normal(scale=0.1, size=(16, 2)).astype(np.float32)
     grid = ops.tps_grid(points, (4, 4), align_corners=True)

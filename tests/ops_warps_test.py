@@ -81,6 +81,12 @@ def test_points_behind_the_horizon_lie_outside():
     assert np.all(np.isfinite(gradient))
 
 
+def test_nan_in_a_projective_matrix_is_not_hidden():
+    for matrix in (jnp.eye(3) * jnp.nan, jnp.eye(3).at[2, 0].set(jnp.nan), jnp.eye(3).at[0, 2].set(jnp.nan)):
+        for mode in ("bilinear", "nearest"):
+            assert np.all(np.isnan(ops.warp_perspective(image_of(2, 3, 1), matrix, mode=mode)))
+
+
 def test_one_transform_serves_a_batch():
     image = image_of(3, 5, 5, 2)
     for warp, transform in ((ops.warp_affine, THETA), (ops.warp_perspective, HOMOGRAPHY), (ops.warp_tps, BENT)):

@@ -40,13 +40,14 @@ def affine_points(theta: Any, x: Any, y: Any, *, relative: bool = False) -> tupl
 
 
 def projective_points(matrix: Any, x: Any, y: Any, *, relative: bool = False) -> tuple[Any, Any]:
-    """Maps points by a 3x3 matrix; those on or behind the horizon (w <= 0) go to ``OUTSIDE``."""
+    """Maps points by a 3x3 matrix; those on or behind the horizon (w <= 0) go to ``OUTSIDE``, those whose w is NaN are NaN."""
     u, v, w = (matrix[i, 0] * x + matrix[i, 1] * y + matrix[i, 2] for i in range(3))
     if relative:
         u, v = u - w * x, v - w * y
     # A w that is zero but for rounding counts as zero; matrices are scale-free, so compare with their size.
-    smallest = jnp.finfo(w.dtype).eps ** 2 * jax.lax.stop_gradient(jnp.max(jnp.abs(matrix)))
-    visible = w > smallest
+    # NaN counts neither as size nor as behind: a w that is NaN makes its point NaN.
+    size = jnp.max(jnp.abs(jax.lax.stop_gradient(matrix)), initial=0.0, where=~jnp.isnan(matrix))
+    visible = ~(w <= jnp.finfo(w.dtype).eps ** 2 * size)
     w = jnp.where(visible, w, 1.0)
     far_x, far_y = (OUTSIDE - x, OUTSIDE - y) if relative else (OUTSIDE, OUTSIDE)
     return jnp.where(visible, u / w, far_x), jnp.where(visible, v / w, far_y)

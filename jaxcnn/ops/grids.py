@@ -69,7 +69,7 @@ def projective_grid(
         ``matrix`` maps points (x, y, 1) of the output to (u, v, w); the input is read at (u/w, v/w),
         all in [-1, 1] over their image. A positive factor of the matrix changes nothing. Points with
         w <= 0 lie on or behind the horizon: they are sent to (1000, 1000), far outside, with zero
-        gradient.
+        gradient. NaN in the matrix makes NaN of the coordinates that depend on it.
 
     Args:
         matrix: The matrix; float32 is used for narrower ones.
