@@ -106,7 +106,7 @@ class Localizer(nn.Module):
 
     @nn.compact
     def __call__(self, x: Any) -> Any:
-        return nn.tanh(nn.Dense(4, name="dense")(x.reshape(*x.shape[:-3], -1)))
+        return nn.tanh(nn.Dense(4, name="dense")(x.reshape(*x.shape[:-3], np.prod(x.shape[-3:]))))
 
 
 def transformer(transform: str, **options: Any) -> nn.Module:
