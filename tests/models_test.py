@@ -17,10 +17,11 @@ def count(model, shape):
 
 
 def test_names_are_sorted_and_all_can_be_built():
-    assert models.names() == ("cnn", "fcn", "gwap_cnn", "lenet", "st_cnn", "st_fcn")
+    convolutional = ("mini_xception", "mobilenet", "mobilenet_v2", "xception")
+    assert models.names() == tuple(sorted(("cnn", "fcn", "gwap_cnn", "lenet", "st_cnn", "st_fcn", *convolutional)))
     for name in models.names():
         model = models.create(name, num_classes=7)
-        shape = jax.eval_shape(lambda m=model: m.init_with_output(jax.random.key(0), jnp.zeros((2, 30, 28, 1)))[0])
+        shape = jax.eval_shape(lambda m=model: m.init_with_output(jax.random.key(0), jnp.zeros((2, 32, 31, 1)))[0])
         assert shape.shape == (2, 7), name
 
 
@@ -41,6 +42,49 @@ def test_parameter_counts(name, side, parameters):
     assert count(models.create(name), (1, side, side, 1)) == parameters
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "parameters"),
+    [
+        # trainable ones at 1000 classes, as Keras and torchvision count them (Keras's at all widths of its weights)
+        ("xception", {}, 22_855_952),
+        ("mobilenet", {"alpha": 0.25}, 470_072),
+        ("mobilenet", {"alpha": 0.5}, 1_331_592),
+        ("mobilenet", {"alpha": 0.75}, 2_585_560),
+        ("mobilenet", {"alpha": 1.0}, 4_231_976),
+        ("mobilenet_v2", {"alpha": 0.35}, 1_677_128),
+        ("mobilenet_v2", {"alpha": 0.3708}, 1_719_000),  # the frameworks round this width differently
+        ("mobilenet_v2", {"alpha": 0.3708, "variant": "keras"}, 1_690_072),
+        ("mobilenet_v2", {"alpha": 0.5}, 1_968_680),
+        ("mobilenet_v2", {"alpha": 0.75}, 2_636_424),
+        ("mobilenet_v2", {"alpha": 1.0}, 3_504_872),
+        ("mobilenet_v2", {"alpha": 1.3}, 5_386_792),
+        ("mobilenet_v2", {"alpha": 1.4, "variant": "keras"}, 6_108_776),
+    ],
+)
+def test_parameter_counts_of_imagenet_models(name, options, parameters):
+    assert count(models.create(name, num_classes=1000, **options), (1, 32, 32, 3)) == parameters
+
+
+def test_mobilenet_v2_has_one_tree_for_both_frameworks():
+    x = jnp.zeros((1, 33, 32, 3))
+    one, other = (models.create("mobilenet_v2", variant=variant) for variant in ("torchvision", "keras"))
+    shapes = [jax.eval_shape(model.init, jax.random.key(0), x) for model in (one, other)]
+    assert shapes[0] == shapes[1]
+
+
+def test_dropout_of_mobilenet_v2_is_the_frameworks():
+    x = jax.random.uniform(jax.random.key(1), (2, 8, 8, 3))
+    small = {"stem": 8, "blocks": ((1, 8, 1, 1),), "last": 16}
+    for options, drops in (({}, True), ({"variant": "keras"}, False), ({"dropout": 0.0}, False)):
+        model = models.create("mobilenet_v2", **small, **options)
+        variables = jax.jit(model.init)(jax.random.key(0), x)
+        train = jax.jit(
+            lambda v, key, m=model: m.apply(v, x, train=True, mutable=["batch_stats"], rngs={"dropout": key})[0]
+        )
+        outputs = [train(variables, jax.random.key(i)) for i in (2, 3)]
+        assert (outputs[0] != outputs[1]).any() == drops, options
+
+
 def test_localizers_of_the_paper():
     # 42 px halved to 21, conv 5x5 to 17, pooled to 8, conv 5x5 to 4: 320 features to 20 units to 6 parameters
     plain, behind = models.create("cnn"), models.create("st_cnn")
@@ -53,12 +97,13 @@ def test_localizers_of_the_paper():
 
 @pytest.mark.parametrize("name", models.names())
 def test_features_instead_of_logits(name):
-    x = jnp.zeros((2, 30, 28, 1))
+    x = jnp.zeros((2, 32, 31, 1))
     features = models.create(name, num_classes=None)
     logits = models.create(name, num_classes=3)
     f = jax.eval_shape(lambda: features.init_with_output(jax.random.key(0), x)[0])
     assert f.ndim == 2 and f.shape[0] == 2 and f.shape[1] > 3
-    assert count(logits, x.shape) - count(features, x.shape) == (f.shape[1] + 1) * 3
+    taps = 9 if name == "mini_xception" else 1  # its head is a 3x3 convolution
+    assert count(logits, x.shape) - count(features, x.shape) == (taps * f.shape[1] + 1) * 3
 
 
 @pytest.mark.parametrize("name", ["st_cnn", "st_fcn"])
@@ -93,7 +138,7 @@ def test_batch_statistics_move_only_in_training():
 
 
 def test_dtypes_are_passed_through():
-    x = jnp.zeros((1, 28, 28, 1), jnp.bfloat16)
+    x = jnp.zeros((1, 32, 31, 1), jnp.bfloat16)
     for name in models.names():
         model = models.create(name, dtype=jnp.bfloat16)
         out, variables = jax.eval_shape(lambda m=model: m.init_with_output(jax.random.key(0), x))
@@ -116,7 +161,7 @@ def test_errors_of_the_input(name):
 
 
 def test_errors_of_too_small_images():
-    for name, side in (("cnn", 24), ("lenet", 12), ("gwap_cnn", 4)):
+    for name, side in (("cnn", 24), ("lenet", 12), ("gwap_cnn", 4), ("mobilenet", 31), ("xception", 7)):
         model = models.create(name)
         jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, side, side, 1)))
         with pytest.raises(ValueError, match=f"{name}: x must be at least {side} x {side} pixels"):
@@ -132,6 +177,15 @@ def test_errors_of_names_and_options():
         models.create("gwap")
     with pytest.raises(ValueError, match="options of 'cnn' must be among .*'features'.*got transform"):
         models.create("cnn", transform="affine")
+    x = jnp.ones((1, 32, 32, 3))
+    for name, options, message in (
+        ("mobilenet", {"alpha": 0.03}, "mobilenet: alpha must be at least 1 / 32, got 0.03"),
+        ("mobilenet_v2", {"alpha": 0.0}, "mobilenet_v2: alpha must be above 0, got 0.0"),
+        ("mobilenet_v2", {"variant": "timm"}, "mobilenet_v2: variant must be one of .*got 'timm'"),
+        ("xception", {"dropout": 1.5}, r"rate must be in \[0, 1\], got 1.5"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            jax.eval_shape(models.create(name, **options).init, jax.random.key(0), x)
     with pytest.raises(ValueError, match="gwap_cnn: num_classes must be given if class_specific"):
         model = models.create("gwap_cnn", num_classes=None, class_specific=True)
         model.init(jax.random.key(0), jnp.ones((1, 8, 8, 1)))

@@ -171,7 +171,7 @@ class MobileNetV2(nn.Module):
         return pooled_logits(x, self.num_classes, dropout=rate, train=train, **kinds)
 
 
-def round_to_eight(width: float) -> int:
+def round_to_eight(width: float | int) -> int:
     """Gives the multiple of 8 nearest to ``width``, at least 8 and at least nine tenths of it."""
     rounded = max(8, int(width + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * width else rounded
