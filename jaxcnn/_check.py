@@ -5,12 +5,14 @@ a ``ValueError``: ``grid_sample: mode must be one of ('bilinear', 'nearest'), go
 Only static facts (shapes, dtypes, options) are checked, never the values of traced arrays.
 """
 
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
-__all__ = ["at_least_rank", "check", "choice", "floating", "positive_shape", "shape_text"]
+__all__ = ["array", "at_least_rank", "check", "choice", "floating", "positive_shape", "shape_text"]
 
 
 def shape_text(x: Any) -> str:
@@ -22,6 +24,15 @@ def check(condition: bool, function: str, argument: str, expected: str, got: Any
     """Raises ``ValueError`` with the common form of message unless ``condition`` holds."""
     if not condition:
         raise ValueError(f"{function}: {argument} must be {expected}, got {got}.")
+
+
+def array(function: str, argument: str, x: Any) -> jax.Array:
+    """Returns ``x`` as a JAX array, or refuses what is none."""
+    try:
+        return jnp.asarray(x)
+    except (TypeError, ValueError):
+        got = reprlib.repr(x)
+    raise ValueError(f"{function}: {argument} must be an array of numbers, got {got}.")
 
 
 def choice(function: str, argument: str, value: Any, allowed: Sequence[Any]) -> None:
@@ -52,7 +63,7 @@ def positive_shape(function: str, argument: str, shape: Any, axes: str) -> tuple
     try:
         sizes = tuple(shape)
         integers = tuple(int(size) for size in sizes)
-    except TypeError:
+    except (TypeError, ValueError, OverflowError):  # of what is no sequence, of nan and text, of inf
         raise ValueError(f"{function}: {argument} must be {expected}, got {shape!r}.") from None
     valid = len(sizes) == len(names) and all(i == s and i > 0 for i, s in zip(integers, sizes, strict=True))
     check(valid, function, argument, expected, repr(shape))

@@ -68,7 +68,7 @@ def top_k_accuracy(
     classes = logits.shape[-1]
     valid = isinstance(k, int) and not isinstance(k, bool) and 1 <= k <= classes
     check(valid, "top_k_accuracy", "k", f"an integer from 1 to {classes}, the number of classes", repr(k))
-    position = jnp.arange(classes, dtype=jnp.int32).reshape((1,) * labels.ndim + (-1,))
+    position = jnp.arange(classes, dtype=jnp.int32).reshape((1,) * labels.ndim + (classes,))
     label = jnp.expand_dims(labels, -1)
     value = jnp.sum(jnp.where(position == label, logits, 0), -1, keepdims=True, dtype=logits.dtype)
     ahead = (logits > value) | ((logits == value) & (position < label))

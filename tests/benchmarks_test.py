@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import _harness
 from benchmarks.experiments import separable
-from benchmarks.speed import grid_sample
+from benchmarks.speed import depthwise, depthwise_forms, grid_sample
 
 OPTIONS = _harness.Options(rounds=3, warmup=1, sample_seconds=1e-4)
 
@@ -82,12 +82,36 @@ def test_committed_results_are_of_the_schema(path):
         assert path.with_suffix(".md").read_text() == _harness.table(results)
 
 
-def test_grid_sample_contenders_agree():
-    """The contenders that need no PyTorch; the benchmark itself compares all."""
-    for case in grid_sample.cases([(2, 5, 4, 3)]):
-        own = [contender for contender in case.contenders if not contender.name.startswith("torch")]
-        entry = _harness.measure(dataclasses.replace(case, contenders=own), OPTIONS)
-        assert len(entry["contenders"]) == 2
+CASES = (
+    grid_sample.cases([(2, 5, 4, 3)]) + depthwise.cases(depthwise.QUICK) + depthwise_forms.cases([((2, 8, 6, 3), 3)])
+)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_contenders_agree(case):
+    """The contenders that need no PyTorch; the benchmarks themselves compare all."""
+    own = [contender for contender in case.contenders if not contender.name.startswith("torch")]
+    entry = _harness.measure(dataclasses.replace(case, contenders=own), OPTIONS)
+    assert len(entry["contenders"]) == len(own) >= 2
+
+
+def test_summary_of_depthwise():
+    """Geometric means of ratios, PyTorch's faster format, and the plain shapes apart."""
+    times = {"jaxcnn": 1.0, "lax": 20.0, "torch, channels last": 4.0, "torch, channels first": 2.0}
+    cases = []
+    for work, factor in ((depthwise.Work((1, 8, 8, 2)), 1), (depthwise.Work((1, 8, 8, 2), kernel=5, strides=2), 8)):
+        for task in depthwise.TASKS:
+            contenders = {
+                name: {"ratio": {"median": time * factor if name != "jaxcnn" else 1.0}, "temporary_bytes": 10**6}
+                for name, time in times.items()
+            }
+            parameters = {**dataclasses.asdict(work), "task": task}
+            cases.append({"name": f"{work.name} {task}", "parameters": parameters, "contenders": contenders})
+    found = depthwise.summary({"cases": cases})["forward"]
+    assert found["lax, least, up to k5"] == 20
+    assert found["torch, geometric mean of the plain 3x3 shapes"] == 2
+    assert found["torch, geometric mean"] == pytest.approx(2 * 8**0.5, rel=0.01)
+    assert found["temporary memory over lax's, largest"] == 1
 
 
 def test_separable_runs_and_its_document_is_whole(tmp_path, capsys):

@@ -106,7 +106,7 @@ class Localizer(nn.Module):
 
     @nn.compact
     def __call__(self, x: Any) -> Any:
-        return nn.tanh(nn.Dense(4, name="dense")(x.reshape(*x.shape[:-3], -1)))
+        return nn.tanh(nn.Dense(4, name="dense")(x.reshape(*x.shape[:-3], np.prod(x.shape[-3:]))))
 
 
 def transformer(transform: str, **options: Any) -> nn.Module:
@@ -145,16 +145,24 @@ MODELS: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "fcn": ({"units": (6, 5)}, (6, 5, 1)),
     "gwap_cnn": ({"features": (3, 4)}, (8, 9, 1)),
     "lenet": ({}, (12, 13, 1)),
+    "mini_xception": ({"stem": (3, 4), "features": (5,)}, (10, 9, 1)),
+    "mobilenet": ({"alpha": 0.5, "stem": 6, "blocks": ((8, 1), (10, 2))}, (9, 8, 3)),
+    "mobilenet_v2": ({"stem": 8, "blocks": ((2, 8, 2, 2),), "last": 8, "dropout": 0.0}, (9, 8, 3)),
     "st_cnn": (
         {"features": (3, 4), "kernel_sizes": (3, 3), "localizer_features": (2, 3), "output_shape": (12, 13)},
         (28, 29, 1),
     ),
     "st_fcn": ({"units": (6, 5), "localizer_units": (4,), "output_shape": (6, 5)}, (6, 5, 1)),
+    "xception": ({"stem": (3, 4), "entry": (5,), "middle_blocks": 1, "exit": (6, 7, 8)}, (15, 14, 3)),
 }
 
 
-IN_TRAINING = ("gwap_cnn",)
-"""Models that compute something else while they train."""
+IN_TRAINING = ("gwap_cnn", "mini_xception", "mobilenet")
+"""Models that compute something else while they train.
+
+Not all: where a linear convolution and a batch norm follow a batch norm, as in ``mobilenet_v2``, the
+gradient of the first one's bias is zero in training, and only rounding is left to compare.
+"""
 
 
 def op_item(title: str, name: str, arrays: tuple[Any, ...], options: dict[str, Any]) -> Item:

@@ -57,6 +57,16 @@ def test_vmap_is_loop(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_empty_batch_gives_an_empty_result(name):
+    item = contract_items.get(name)
+    whole = jax.eval_shape(item.function, *item.arrays)
+    arrays = [jax.tree.map(lambda a: a[:0], a) if b else a for a, b in zip(item.arrays, item.batched, strict=True)]
+    with item.strict():
+        result = jax.jit(item.function)(*arrays)
+    assert (result.shape, result.dtype) == ((0, *whole.shape[1:]), whole.dtype)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_derivatives_agree_with_differences(name):
     item = contract_items.get(name)
     random = np.random.default_rng(5)

@@ -17,7 +17,8 @@ from tests import contract_items
 
 FOLDER = Path(__file__).parent / "golden"
 UPDATE = "python -m tests.golden_test"
-SIZES = {"lenet": (28, 28, 1)}
+SIZES = {"lenet": (28, 28, 1), "mini_xception": (64, 64, 1)}
+SIZES |= dict.fromkeys(("mobilenet", "mobilenet_v2", "xception"), (64, 64, 3))
 SIZE = (60, 60, 1)  # of the cluttered digits; models are taken with their default options
 
 

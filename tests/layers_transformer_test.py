@@ -144,6 +144,13 @@ def test_trains_on_the_input_and_in_the_middle_of_a_network(model):
     assert all(m > 0 for m in jax.tree.leaves(moved))  # the localizer and, in the middle, the layer before it, too
 
 
+@pytest.mark.parametrize("transform", FAMILIES)
+def test_nan_parameters_are_not_hidden(transform):
+    layer = layers.SpatialTransformer(Localizer(), transform)
+    y, sown = warped(layer, images(1, 4, 5, 1), np.full(FAMILIES[transform], np.nan))
+    assert np.all(np.isnan(y)) and np.all(np.isnan(sown["intermediates"]["frame"][0]))
+
+
 def test_gradient_of_the_image_passes_the_transformer():
     with jax.enable_x64(True):
         x, direction = (jnp.asarray(np.random.default_rng(seed).normal(size=(2, 6, 6, 1))) for seed in (0, 1))

@@ -44,6 +44,18 @@ def test_points_behind_the_horizon_lie_outside_with_a_finite_gradient():
     np.testing.assert_array_equal(sample(jnp.zeros((3, 3))), np.zeros((1, 3, 1)))
 
 
+def test_nan_in_a_projective_matrix_reaches_the_points_it_touches():
+    assert np.all(np.isnan(ops.projective_grid(jnp.eye(3) * jnp.nan, (2, 2))))
+    # Of row x only x; of row w both, also where w would else be behind the horizon.
+    for row, touched in ((0, [True, False]), (1, [False, True]), (2, [True, True])):
+        for column in range(3):
+            matrix = jnp.eye(3).at[row, column].set(jnp.nan)
+            np.testing.assert_array_equal(np.isnan(ops.projective_grid(matrix, (2, 3))), np.full((2, 3, 2), touched))
+    half = jnp.array([[1.0, 0, 0], [jnp.nan, 1.0, 0], [-2.0, 0, 0]])  # what lies behind is not looked at
+    grid = ops.projective_grid(half, (1, 3))
+    np.testing.assert_array_equal(np.isnan(grid[0]), [[False, True], [False, False], [False, False]])
+
+
 def test_tps_passes_through_its_points():
     points = REGULAR + np.random.default_rng(0).normal(scale=0.1, size=(16, 2)).astype(np.float32)
     grid = ops.tps_grid(points, (4, 4), align_corners=True)
@@ -64,6 +76,37 @@ def test_tps_with_own_control_points_concrete_or_traced():
     traced = jax.jit(lambda p, c: ops.tps_grid(p, (5, 5), control_points=c))(points, control)
     np.testing.assert_allclose(known, traced, atol=1e-4)
     assert np.all(np.isfinite(jax.grad(lambda c: ops.tps_grid(points, (3, 3), control_points=c).sum())(control)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_traced_control_points_that_are_degenerate_give_nan(dtype):
+    rng = np.random.default_rng(3)
+    with jax.enable_x64(True):
+        grid = jax.jit(jax.vmap(lambda c: ops.tps_grid(jnp.asarray(REGULAR[:8], dtype), (3, 3), control_points=c)))
+        t, angle = rng.uniform(-1, 1, (50, 8, 1)), rng.uniform(0, np.pi, (50, 1, 1))
+        lines = t * np.concatenate([np.cos(angle), np.sin(angle)], -1) + rng.uniform(-1, 1, (50, 1, 2))
+        assert np.all(np.isnan(grid(jnp.asarray(lines, dtype))))
+        regular = rng.uniform(-1, 1, (50, 8, 2))
+        repeated = regular.copy()
+        repeated[:, 5] = repeated[:, 2]
+        assert np.all(np.isnan(grid(jnp.asarray(repeated, dtype))))
+        assert np.all(np.isnan(grid(jnp.full((1, 8, 2), jnp.nan, dtype))))
+        for unit in (1e-3, 1.0, 1e3):
+            assert np.all(np.isfinite(grid(jnp.asarray(unit * regular, dtype))))
+        flat = regular * [1, 1e-3] + [0, 0.5]  # thin, yet no line
+        assert np.all(np.isfinite(grid(jnp.asarray(flat, dtype))))
+
+
+def test_regularization_may_be_traced():
+    points = REGULAR + np.random.default_rng(0).normal(scale=0.2, size=(16, 2)).astype(np.float32)
+    grid = lambda r, control=REGULAR: ops.tps_grid(points, (3, 4), regularization=r, control_points=control)
+    np.testing.assert_allclose(jax.jit(grid)(0.1), grid(0.1), atol=1e-4)
+    np.testing.assert_allclose(jax.jit(grid)(0.1, REGULAR), grid(np.float32(0.1)), atol=1e-4)
+    with jax.enable_x64(True):
+        total = lambda r: jnp.sum(ops.tps_grid(points.astype(np.float64), (3, 4), regularization=r)[..., 0] ** 2)
+        check_grads(total, (0.1,), order=2, modes=("fwd", "rev"))
+        warp = lambda r: jnp.sum(ops.warp_tps(jnp.eye(5)[..., None], points.astype(np.float64), regularization=r))
+        check_grads(warp, (0.1,), order=1, modes=("fwd", "rev"), eps=1e-7)
 
 
 def test_regularization_bends_less():
@@ -124,7 +167,10 @@ LINE = np.stack([np.linspace(-1, 1, 4), np.linspace(-1, 1, 4)], -1)
             lambda: ops.tps_grid(jnp.ones((4, 2)), (2, 2), control_points=LINE[:3]),
             r"control_points must be of shape \(4",
         ),
-        (lambda: ops.tps_grid(jnp.ones((4, 2)), (2, 2), regularization=-1.0), "regularization must be >= 0"),
+        (
+            lambda: ops.tps_grid(jnp.ones((4, 2)), (2, 2), regularization=-1.0),
+            "regularization must be a number >= 0, got -1.0",
+        ),
         (lambda: ops.flow_grid(jnp.ones((4, 4, 3))), r"flow must be of shape \(..., h, w, 2\)"),
         (lambda: ops.flow_grid(jnp.ones((0, 4, 2))), "positive integers"),
     ],

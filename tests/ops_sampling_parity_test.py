@@ -69,6 +69,27 @@ def test_equals_pytorch_exactly_on_pixel_centres(padding_mode):
         np.testing.assert_allclose(a, b, atol=2e-5)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_reflection_equals_pytorch_where_division_is_inexact(dtype, align_corners):
+    torch = pytest.importorskip("torch")
+    options = {"mode": "bilinear", "padding_mode": "reflection", "align_corners": align_corners}
+    # At these, division by the extent, once it is a multiplication, is off by one ulp at an edge.
+    sizes, rng = (2, 41, 42, 47, 49, 50, 56, 83, 99, 104), np.random.default_rng(4)
+    x = np.concatenate([[-1, 1, -3, 3, -5, 5], rng.uniform(-3, 3, 10), rng.uniform(-50, 50, 10)]).astype(dtype)
+    grid = np.stack([x, np.zeros_like(x)], -1)[None, None]
+    rows = [rng.normal(size=(1, 1, n, 1)).astype(dtype) for n in sizes]
+    cotangent = rng.normal(size=(1, 1, len(x), 1)).astype(dtype)
+    with jax.enable_x64(True):
+        found = jax.jit(lambda rows, *rest: [ours(row, *rest, **options) for row in rows])(rows, grid, cotangent)
+    for row, results in zip(rows, found, strict=True):
+        for a, b in zip(results, theirs(torch, row, grid, cotangent, **options), strict=True):
+            scale = row.shape[2]  # pixels per unit of a coordinate, and of its rounding
+            np.testing.assert_allclose(
+                np.asarray(a) / scale, b / scale, atol=TOLERANCE[dtype] / 10, err_msg=f"size {scale}"
+            )
+
+
 @given(
     st.sampled_from(MODES),
     st.tuples(st.integers(1, 5), st.integers(1, 5)),

@@ -50,6 +50,34 @@ def test_padding_modes_on_a_row():
     assert ops.grid_sample(image, half, padding_mode="fill", fill_value=3.0).item() == 2.0
 
 
+def reflected(position, size, align_corners):
+    """Where a position in pixels lies once the image is mirrored at its edges, in float64, edge by edge."""
+    low, high = (0, size - 1) if align_corners else (-0.5, size - 0.5)
+    while np.any((position < low) | (position > high)):
+        position = np.where(position < low, 2 * low - position, position)
+        position = np.where(position > high, 2 * high - position, position)
+    return np.clip(position, 0, size - 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_reflection_at_the_edges_of_any_size(align_corners, dtype):
+    # Division by the extent is a multiplication after compilation, and one ulp more or less is another mirror image.
+    sizes = range(2, 130)
+    x = np.concatenate([[-1, 1, -3, 3, -5, 5], np.random.default_rng(0).uniform(-20, 20, 9)]).astype(dtype)
+    with jax.enable_x64(True):
+        row = lambda n: jnp.arange(n, dtype=dtype)[None, :, None]  # every pixel holds its position
+        grid = jnp.stack([jnp.asarray(x), jnp.zeros_like(x)], -1)[None]
+        read = lambda g, n: ops.grid_sample(row(n), g, padding_mode="reflection", align_corners=align_corners)[0, :, 0]
+        found = jax.jit(lambda g: [read(g, n) for n in sizes])(grid)
+    for n, values in zip(sizes, found, strict=True):
+        wide = x.astype(np.float64)
+        position = (wide + 1) * (n - 1) / 2 if align_corners else ((wide + 1) * n - 1) / 2
+        expected = reflected(position, n, align_corners)
+        np.testing.assert_array_equal(values[:6], expected[:6], err_msg=f"size {n}")
+        np.testing.assert_allclose(values, expected, atol=40 * n * np.finfo(dtype).eps, err_msg=f"size {n}")
+
+
 def test_fill_per_channel_and_its_gradient():
     image = images(3, 3, 2)
     outside = jnp.full((1, 1, 2), 9.0)

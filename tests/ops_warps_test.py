@@ -36,6 +36,20 @@ def test_identity_is_exact(align_corners, padding_mode, jit):
             np.testing.assert_array_equal((jax.jit(f) if jit else f)(image, identity), image)
 
 
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_identity_is_exact_under_reflection_at_any_size(align_corners):
+    images = [image_of(n, 66 - n, 1) for n in range(2, 34)]  # every side from 2 to 64
+    for warp, identity, some in (
+        (ops.warp_affine, np.eye(2, 3, dtype=np.float32), images),
+        (ops.warp_perspective, np.eye(3, dtype=np.float32), images[::8]),
+        (ops.warp_tps, REGULAR[[0, 3, 12, 15]], images[::8]),
+    ):
+        f = functools.partial(warp, padding_mode="reflection", align_corners=align_corners)
+        warped = jax.jit(lambda images, t, f=f: [f(image, t) for image in images])(some, identity)
+        for image, result in zip(some, warped, strict=True):
+            np.testing.assert_array_equal(result, image)
+
+
 @pytest.mark.parametrize("shape", [None, (9, 4)])
 @pytest.mark.parametrize("align_corners", [False, True])
 def test_warps_equal_sampling_at_the_grid(align_corners, shape):
@@ -65,6 +79,12 @@ def test_points_behind_the_horizon_lie_outside():
     np.testing.assert_array_equal(result[:, 1:], np.zeros((2, 2, 1)))
     gradient = jax.grad(lambda m: ops.warp_perspective(image_of(2, 3, 1), m).sum())(behind)
     assert np.all(np.isfinite(gradient))
+
+
+def test_nan_in_a_projective_matrix_is_not_hidden():
+    for matrix in (jnp.eye(3) * jnp.nan, jnp.eye(3).at[2, 0].set(jnp.nan), jnp.eye(3).at[0, 2].set(jnp.nan)):
+        for mode in ("bilinear", "nearest"):
+            assert np.all(np.isnan(ops.warp_perspective(image_of(2, 3, 1), matrix, mode=mode)))
 
 
 def test_one_transform_serves_a_batch():

@@ -132,6 +132,19 @@ def test_moving_average_must_exist():
         train.make_train_step(model, tx, ema=1.0)
 
 
+@pytest.mark.errors
+def test_empty_batch_is_refused():
+    model, tx = Net(), optax.sgd(0.1)
+    empty = jax.tree.map(lambda leaf: leaf[:0], BATCH)
+    step = jax.jit(train.make_train_step(model, tx))
+    with pytest.raises(
+        ValueError, match=r"train step: batch must hold at least one example, got float32\(0, 9, 9, 1\)"
+    ):
+        step(state_of(model, tx), empty)
+    sums = train.make_eval_step(model)(state_of(model, tx), empty)
+    assert sums["count"] == 0 and sums["loss"] == 0
+
+
 @pytest.mark.parametrize("switch", ["argument", "position", "field"])
 def test_frozen_part_stands_still(switch):
     model, tx = Net(switch=switch), optax.adamw(0.05, weight_decay=0.1)

@@ -86,7 +86,7 @@ EVERY = [
     Work((8, 28, 28, 96), kernel=7),
     Work((8, 56, 56, 128), strides=2),
     Work((8, 56, 56, 128), dilation=2),
-    Work((8, 56, 56, 128), multiplier=2),
+    Work((8, 32, 32, 64), multiplier=2),
     Work((32, 1024, 512), kernel=5),
     Work((8, 32, 32, 64), members=4),
 ]

@@ -79,7 +79,7 @@ def draw(key: PRNGKey, options: Options, source_shape: tuple[int, ...]) -> dict[
         parameters["corners"] = moved + _least_shift(moved, canvas)[None]
     elif options.kind == "E":
         sigma = options.point_sigma * size / _REFERENCE_SIZE
-        parameters["offsets"] = sigma[None] * _normal(noise.reshape(-1, 2))
+        parameters["offsets"] = sigma[None] * _normal(noise.reshape(options.points**2, 2))
     return parameters
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -72,7 +73,7 @@ class SpatialTransformer(nn.Module):
         >>> class Localizer(nn.Module):
         ...     @nn.compact
         ...     def __call__(self, x):
-        ...         return nn.relu(nn.Dense(8)(x.reshape(*x.shape[:-3], -1)))
+        ...         return nn.relu(nn.Dense(8)(x.reshape(*x.shape[:-3], np.prod(x.shape[-3:]))))
         >>> layer = layers.SpatialTransformer(Localizer(), "affine", output_shape=(4, 4))
         >>> variables = layer.init(jax.random.key(0), jnp.ones((2, 6, 6, 1)))
         >>> layer.apply(variables, jnp.ones((2, 6, 6, 1))).shape
@@ -119,7 +120,7 @@ class SpatialTransformer(nn.Module):
             param_dtype=self.param_dtype,
             precision=jax.lax.Precision.HIGHEST,
             name="regression",
-        )(features.reshape(*leading, -1))
+        )(features.reshape(*leading, math.prod(features.shape[len(leading) :])))
 
         options: dict[str, Any] = {"align_corners": self.align_corners}
         sampling = options | {"mode": self.mode, "padding_mode": self.padding_mode, "fill_value": self.fill_value}

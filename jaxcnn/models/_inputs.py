@@ -1,10 +1,11 @@
 """What every model asks of its input."""
 
+import math
 from typing import Any
 
 from jaxcnn._check import at_least_rank, check, floating, shape_text
 
-__all__ = ["check_images"]
+__all__ = ["check_images", "flat"]
 
 
 def check_images(model: str, x: Any, *, smallest: int = 1) -> None:
@@ -16,3 +17,8 @@ def check_images(model: str, x: Any, *, smallest: int = 1) -> None:
     at_least_rank(model, "x", x, "h w c")
     floating(model, "x", x)
     check(min(x.shape[-3:-1]) >= smallest, model, "x", f"at least {smallest} x {smallest} pixels", shape_text(x))
+
+
+def flat(x: Any) -> Any:
+    """Makes images or maps (*b, h, w, c) one axis; its size is stated, as none could be inferred of an empty batch."""
+    return x.reshape(*x.shape[:-3], math.prod(x.shape[-3:]))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxcnn import ops
 from jaxcnn._typing import Array, Dtype, Float
-from jaxcnn.models._inputs import check_images
+from jaxcnn.models._inputs import check_images, flat
 
 __all__ = ["CNN", "FCN", "LeNet"]
 
@@ -50,7 +50,7 @@ class LeNet(nn.Module):
         x = ops.avg_pool(x, 2)
         x = self.activation(nn.Conv(16, (5, 5), padding="VALID", name="conv2", **kinds)(x))
         x = ops.avg_pool(x, 2)
-        x = x.reshape(*x.shape[:-3], -1)
+        x = flat(x)
         x = self.activation(nn.Dense(120, name="dense1", **kinds)(x))
         x = self.activation(nn.Dense(84, name="dense2", **kinds)(x))
         return x if self.num_classes is None else nn.Dense(self.num_classes, name="head", **kinds)(x)
@@ -89,7 +89,7 @@ class FCN(nn.Module):
         check_images("fcn", x, smallest=self.downsample)
         kinds: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         x = _shrink(x, self.downsample)
-        x = x.reshape(*x.shape[:-3], -1)
+        x = flat(x)
         for i, width in enumerate(self.units, 1):
             x = nn.relu(nn.Dense(width, kernel_init=_he, name=f"dense{i}", **kinds)(x))
         return x if self.num_classes is None else nn.Dense(self.num_classes, name="head", **kinds)(x)
@@ -139,7 +139,7 @@ class CNN(nn.Module):
         for i, (filters, kernel) in enumerate(zip(self.features, self.kernel_sizes, strict=True), 1):
             convolution = nn.Conv(filters, (kernel, kernel), padding="VALID", kernel_init=_he, name=f"conv{i}", **kinds)
             x = ops.max_pool(nn.relu(convolution(x)), 2)
-        x = x.reshape(*x.shape[:-3], -1)
+        x = flat(x)
         return x if self.num_classes is None else nn.Dense(self.num_classes, name="head", **kinds)(x)
 
 

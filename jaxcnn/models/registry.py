@@ -12,8 +12,11 @@ from jaxcnn._check import check
 from jaxcnn._typing import Dtype
 from jaxcnn.layers.transformer import SpatialTransformer
 from jaxcnn.models.classifiers import CNN, FCN, LeNet
+from jaxcnn.models.mobilenet import MobileNet
+from jaxcnn.models.mobilenet_v2 import MobileNetV2
 from jaxcnn.models.transformers import ConvLocalizer, DenseLocalizer, TransformedClassifier
 from jaxcnn.models.weighted_pooling import WeightedPoolingCNN
+from jaxcnn.models.xception import MiniXception, Xception
 
 __all__ = ["create", "names"]
 
@@ -54,8 +57,12 @@ _BUILDERS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "fcn": (FCN, (FCN,)),
     "gwap_cnn": (WeightedPoolingCNN, (WeightedPoolingCNN,)),
     "lenet": (LeNet, (LeNet,)),
+    "mini_xception": (MiniXception, (MiniXception,)),
+    "mobilenet": (MobileNet, (MobileNet,)),
+    "mobilenet_v2": (MobileNetV2, (MobileNetV2,)),
     "st_cnn": (_st_cnn, (_st_cnn, CNN, SpatialTransformer)),
     "st_fcn": (_st_fcn, (_st_fcn, FCN, SpatialTransformer)),
+    "xception": (Xception, (Xception,)),
 }
 
 _NOT_OPTIONS = {"num_classes", "dtype", "param_dtype", "parent", "name", "localizer", "options", "_"}

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxcnn import ops
 from jaxcnn._typing import Array, Dtype, Float
 from jaxcnn.layers.transformer import SpatialTransformer
-from jaxcnn.models._inputs import check_images
+from jaxcnn.models._inputs import check_images, flat
 
 __all__ = ["ConvLocalizer", "DenseLocalizer", "TransformedClassifier"]
 
@@ -28,7 +28,7 @@ class DenseLocalizer(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*b h w c"]) -> Float[Array, "*b features"]:
         """Returns the features that the transform is regressed from."""
-        x = x.reshape(*x.shape[:-3], -1)
+        x = flat(x)
         for i, width in enumerate(self.units, 1):
             dense = nn.Dense(width, dtype=self.dtype, param_dtype=self.param_dtype, name=f"dense{i}")
             x = nn.relu(dense(x))
@@ -72,7 +72,7 @@ class ConvLocalizer(nn.Module):
             x = nn.relu(nn.Conv(filters, (5, 5), padding="VALID", name=f"conv{i}", **kinds)(x))
             if i < last or self.pool_last:
                 x = ops.max_pool(x, 2)
-        x = x.reshape(*x.shape[:-3], -1)
+        x = flat(x)
         return nn.relu(nn.Dense(self.units, name="dense", **kinds)(x))
 
 

@@ -40,13 +40,14 @@ def affine_points(theta: Any, x: Any, y: Any, *, relative: bool = False) -> tupl
 
 
 def projective_points(matrix: Any, x: Any, y: Any, *, relative: bool = False) -> tuple[Any, Any]:
-    """Maps points by a 3x3 matrix; those on or behind the horizon (w <= 0) go to ``OUTSIDE``."""
+    """Maps points by a 3x3 matrix; those on or behind the horizon (w <= 0) go to ``OUTSIDE``, not those of NaN."""
     u, v, w = (matrix[i, 0] * x + matrix[i, 1] * y + matrix[i, 2] for i in range(3))
     if relative:
         u, v = u - w * x, v - w * y
     # A w that is zero but for rounding counts as zero; matrices are scale-free, so compare with their size.
-    smallest = jnp.finfo(w.dtype).eps ** 2 * jax.lax.stop_gradient(jnp.max(jnp.abs(matrix)))
-    visible = w > smallest
+    # NaN counts neither as size nor as behind: a w that is NaN makes its point NaN.
+    size = jnp.max(jnp.abs(jax.lax.stop_gradient(matrix)), initial=0.0, where=~jnp.isnan(matrix))
+    visible = ~(w <= jnp.finfo(w.dtype).eps ** 2 * size)
     w = jnp.where(visible, w, 1.0)
     far_x, far_y = (OUTSIDE - x, OUTSIDE - y) if relative else (OUTSIDE, OUTSIDE)
     return jnp.where(visible, u / w, far_x), jnp.where(visible, v / w, far_y)
@@ -64,31 +65,53 @@ def _radial(squared: Any, xp: Any) -> Any:
     return xp.where(positive, squared * xp.log(xp.where(positive, squared, 1.0)), 0.0)
 
 
-def tps_coefficients(control: Any, regularization: float, *, name: str, dtype: Any) -> jax.Array:
+def tps_coefficients(control: Any, regularization: Any, *, name: str, dtype: Any) -> jax.Array:
     """Returns the (k + 3, k) matrix that turns values at the control points into spline coefficients.
 
-    Control points that are known at trace time are checked and the system is inverted in float64;
-    traced ones are solved in ``dtype`` and give NaN where the system is singular.
+    Control points that are known at trace time are checked and, if the regularization is known too, the
+    system is inverted in float64. Of traced ones it is inverted in ``dtype``, and degenerate ones give NaN.
     """
     try:
-        control, xp = np.asarray(control, np.float64), np
+        control, known = np.asarray(control, np.float64), True
     except jax.errors.TracerArrayConversionError:
-        control, xp = jnp.asarray(control, dtype), jnp
+        known = False
+    if known:
+        check(bool(np.all(np.isfinite(control))), name, "control_points", "finite", "inf or nan")
+        apart, broad = _distinct_and_broad(control, np)
+        check(bool(apart), name, "control_points", "distinct", "points that coincide")
+        check(bool(broad), name, "control_points", "not on one line", "collinear points")
+    xp = np if known and isinstance(regularization, float) else jnp
+    if xp is jnp:
+        control, regularization = jnp.asarray(control, dtype), jnp.asarray(regularization, dtype)
     k = control.shape[0]
-    difference = control[:, None, :] - control[None, :, :]
-    squared = xp.sum(difference**2, -1)
+    squared = xp.sum((control[:, None, :] - control[None, :, :]) ** 2, -1)
     affine = xp.concatenate([xp.ones((k, 1), control.dtype), control], 1)
-    if xp is np:
-        centred = control - control.mean(0)
-        spread = np.linalg.svd(centred, compute_uv=False)
-        scale = max(spread[0], np.finfo(np.float64).tiny)
-        closest = np.sqrt(np.min(squared + np.diag(np.full(k, np.inf))))
-        check(bool(closest > 1e-6 * scale), name, "control_points", "distinct", "points that coincide")
-        check(bool(spread[1] > 1e-6 * scale), name, "control_points", "not on one line", "collinear points")
     upper = xp.concatenate([_radial(squared, xp) + regularization * xp.eye(k, dtype=control.dtype), affine], 1)
     lower = xp.concatenate([affine.T, xp.zeros((3, 3), control.dtype)], 1)
     inverse = xp.linalg.inv(xp.concatenate([upper, lower], 0))
+    if not known:
+        apart, broad = _distinct_and_broad(jax.lax.stop_gradient(control), jnp)
+        # A factor, so that the gradients are NaN as well.
+        inverse = inverse * jnp.where(apart & broad, jnp.ones((), dtype), jnp.full((), jnp.nan, dtype))
     return jnp.asarray(inverse[:, :k], dtype)
+
+
+def _distinct_and_broad(control: Any, xp: Any) -> tuple[Any, Any]:
+    """Says of control points whether all are distinct, and whether they leave their line of best fit.
+
+    Lengths are compared, not the condition of the system, which depends on the unit of length. Nothing counts
+    what is below 1e-6 of the points' extent, or within the rounding of their coordinates.
+    """
+    k, roundings = control.shape[0], 32 * float(np.finfo(control.dtype).eps)
+    centred = control - xp.mean(control, 0, keepdims=True)
+    nothing = 1e-6 * xp.max(xp.abs(centred)) + roundings * xp.max(xp.abs(control))
+    distance = xp.max(xp.abs(control[:, None, :] - control[None, :, :]), -1)
+    distance = xp.where(xp.eye(k, dtype=bool), xp.asarray(np.inf, control.dtype), distance)
+    # From the axis of the second moments: the distance keeps the digits that a singular value from these loses.
+    x, y = centred[:, 0], centred[:, 1]
+    angle = xp.arctan2(2 * xp.sum(x * y), xp.sum(x * x) - xp.sum(y * y)) / 2
+    off = xp.abs(y * xp.cos(angle) - x * xp.sin(angle))
+    return xp.min(distance) > nothing, xp.max(off) > nothing
 
 
 def tps_points(values: Any, control: Any, coefficients: Any, x: Any, y: Any) -> tuple[Any, Any]:

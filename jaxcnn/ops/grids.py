@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxcnn._check import at_least_rank, check, floating, positive_shape, shape_text
+from jaxcnn._check import array, at_least_rank, check, floating, positive_shape, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._batching import over_batch, working_dtype
 from jaxcnn.ops._transforms import (
@@ -69,7 +69,7 @@ def projective_grid(
         ``matrix`` maps points (x, y, 1) of the output to (u, v, w); the input is read at (u/w, v/w),
         all in [-1, 1] over their image. A positive factor of the matrix changes nothing. Points with
         w <= 0 lie on or behind the horizon: they are sent to (1000, 1000), far outside, with zero
-        gradient.
+        gradient. NaN in the matrix makes NaN of the coordinates that depend on it.
 
     Args:
         matrix: The matrix; float32 is used for narrower ones.
@@ -104,7 +104,7 @@ def tps_grid(
     shape: tuple[int, int],
     *,
     control_points: Float[AnyArray, "k xy=2"] | None = None,
-    regularization: float = 0.0,
+    regularization: float | Float[AnyArray, ""] = 0.0,
     align_corners: bool = False,
 ) -> Float[Array, "*batch h w xy=2"]:
     """Makes the sampling grid of a thin-plate spline.
@@ -120,7 +120,8 @@ def tps_grid(
         shape: Height and width of the output, in pixels.
         control_points: Where they lie in the output, at least 3, distinct and not on one line. None
             stands for a regular square grid over [-1, 1], row by row.
-        regularization: 0 interpolates the points; more bends less (added to the kernel's diagonal).
+        regularization: 0 interpolates the points; more bends less (added to the kernel's diagonal). May be
+            traced and differentiated.
         align_corners: What -1 and 1 stand for.
 
     Returns:
@@ -128,8 +129,8 @@ def tps_grid(
 
     Raises:
         ValueError: If a shape or dtype is wrong, if ``control_points`` is None and k is not a square,
-            or if control points known at trace time coincide or lie on one line. Traced ones can't be
-            checked: there a singular system gives NaN.
+            or if control points known at trace time are not finite, coincide or lie on one line. Traced
+            ones give NaN then; traced regularization is not checked.
 
     Example:
         >>> regular = jnp.array([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]])
@@ -141,9 +142,9 @@ def tps_grid(
         Bookstein 1989, "Principal warps: thin-plate splines and the decomposition of deformations";
         Jaderberg et al. 2015, arXiv:1506.02025, section 3.2.
     """
-    points, control = check_points("tps_grid", points, control_points, regularization)
+    points, control, strength = check_points("tps_grid", points, control_points, regularization)
     x, y = mesh("tps_grid", shape, align_corners, working_dtype(points))
-    coefficients = tps_coefficients(control, regularization, name="tps_grid", dtype=x.dtype)
+    coefficients = tps_coefficients(control, strength, name="tps_grid", dtype=x.dtype)
 
     def one(points: Any) -> Any:
         offsets = points.astype(x.dtype) - jnp.asarray(control, x.dtype)
@@ -176,7 +177,7 @@ def flow_grid(
         >>> ops.flow_grid(jnp.ones((1, 4, 2)))[0, :, 0].tolist()
         [-0.25, 0.25, 0.75, 1.25]
     """
-    flow = jnp.asarray(flow)
+    flow = array("flow_grid", "flow", flow)
     floating("flow_grid", "flow", flow)
     at_least_rank("flow_grid", "flow", flow, "h w 2")
     check(flow.shape[-1] == 2, "flow_grid", "flow", "of shape (..., h, w, 2)", shape_text(flow))
@@ -201,26 +202,44 @@ def mesh(function: str, shape: Any, align_corners: bool, dtype: Any) -> tuple[An
 
 def check_matrix(function: str, argument: str, matrix: Any, rows: int, columns: int) -> jax.Array:
     """Returns a JAX array, or refuses what is not a floating one of (..., rows, columns)."""
-    matrix = jnp.asarray(matrix)
+    matrix = array(function, argument, matrix)
     floating(function, argument, matrix)
     expected = f"of shape (..., {rows}, {columns})"
     check(matrix.shape[-2:] == (rows, columns), function, argument, expected, shape_text(matrix))
     return matrix
 
 
-def check_points(function: str, points: Any, control_points: Any, regularization: float) -> tuple[jax.Array, Any]:
-    """Returns points and control points (a NumPy or JAX (k, 2)), or refuses those of the wrong form."""
-    points = jnp.asarray(points)
+def check_points(
+    function: str, points: Any, control_points: Any, regularization: Any
+) -> tuple[jax.Array, Any, float | jax.Array]:
+    """Returns points, control points (a NumPy or JAX (k, 2)) and regularization (a float unless traced).
+
+    Refuses those of the wrong form.
+    """
+    points = array(function, "points", points)
     floating(function, "points", points)
     at_least_rank(function, "points", points, "k 2")
     k = points.shape[-2]
     valid = points.shape[-1] == 2 and k >= 3
     check(valid, function, "points", "of shape (..., k, 2) with k >= 3", shape_text(points))
-    check(regularization >= 0, function, "regularization", ">= 0", regularization)
+    regularization = _regularization(function, regularization)
     if control_points is None:
         side = round(k**0.5)
         check(side * side == k, function, "points", "a square number, or control_points given", f"k={k}")
-        return points, regular_points(side, side)
-    shape = tuple(jnp.shape(control_points))
+        return points, regular_points(side, side), regularization
+    shape = array(function, "control_points", control_points).shape
     check(shape == (k, 2), function, "control_points", f"of shape ({k}, 2), as points has {k}", shape)
-    return points, control_points
+    return points, control_points, regularization
+
+
+def _regularization(function: str, value: Any) -> float | jax.Array:
+    name, expected = "regularization", "a number >= 0"
+    number = array(function, name, value)
+    real = jnp.issubdtype(number.dtype, jnp.floating) or jnp.issubdtype(number.dtype, jnp.integer)
+    check(number.ndim == 0 and real, function, name, expected, shape_text(number))
+    try:
+        known = float(value)
+    except jax.errors.ConcretizationTypeError:
+        return number
+    check(0 <= known < float("inf"), function, name, expected, value)
+    return known

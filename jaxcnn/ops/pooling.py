@@ -328,4 +328,4 @@ def _positive(function: str, argument: str, value: Any, x: jax.Array, dtype: Any
     array = jnp.asarray(value, dtype)
     c = x.shape[-1]
     check(array.shape in ((), (1,), (c,)), function, argument, f"one number or {c}, one per channel", array.shape)
-    return array.reshape((1,) * (x.ndim - 1) + (-1,))
+    return array.reshape((1,) * (x.ndim - 1) + (array.size,))

@@ -161,10 +161,11 @@ def _fold(position: Any, size: int, padding_mode: str, align_corners: bool) -> A
         low, span = (0.0, size - 1.0) if align_corners else (-0.5, float(size))
         if span == 0:
             return position * 0
-        distance = jnp.where(position < low, low - position, position - low)
-        rest = jax.lax.rem(distance, jnp.full_like(distance, span))
-        odd = jnp.floor(jax.lax.stop_gradient(distance) / span) % 2 == 1
-        position = jnp.where(odd, span - rest, rest) + low
+        # A triangle wave about the nearest multiple of the period. Where division takes another multiple for the
+        # nearest (XLA divides by multiplying), the point lies on an edge, which is as far from both.
+        offset = position - low
+        nearest = jax.lax.round(jax.lax.stop_gradient(offset) / (2 * span), jax.lax.RoundingMethod.TO_NEAREST_EVEN)
+        position = jnp.abs(offset - nearest * (2 * span)) + low
     # Not jnp.clip: at the border itself the slope is zero, as in PyTorch.
     return jax.lax.clamp(_scalar(0.0, position), position, _scalar(size - 1.0, position))
 

@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._check import at_least_rank, check, floating, positive_shape, shape_text
+from jaxcnn._check import array, at_least_rank, check, floating, positive_shape, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._batching import over_batch, working_dtype
 from jaxcnn.ops._transforms import affine_points, projective_points, tps_coefficients, tps_points
@@ -123,7 +123,7 @@ def warp_tps(
     *,
     shape: tuple[int, int] | None = None,
     control_points: Float[AnyArray, "k xy=2"] | None = None,
-    regularization: float = 0.0,
+    regularization: float | Float[AnyArray, ""] = 0.0,
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
     fill_value: float | Float[AnyArray, "*c"] = 0.0,
@@ -161,10 +161,10 @@ def warp_tps(
     References:
         Bookstein 1989, "Principal warps: thin-plate splines and the decomposition of deformations".
     """
-    points, control = check_points("warp_tps", points, control_points, regularization)
+    points, control, strength = check_points("warp_tps", points, control_points, regularization)
     image = check_image("warp_tps", image)
     dtype = working_dtype(image, points)
-    coefficients = tps_coefficients(control, regularization, name="warp_tps", dtype=dtype)
+    coefficients = tps_coefficients(control, strength, name="warp_tps", dtype=dtype)
 
     def displace(points: Any, x: Any, y: Any) -> Any:
         return tps_points(points - jnp.asarray(control, dtype), control, coefficients, x, y)
@@ -208,7 +208,7 @@ def warp_flow(
         >>> ops.warp_flow(image, one_right, padding_mode="border")[0, :, 0].tolist()
         [1.0, 2.0, 2.0]
     """
-    image, flow = check_image("warp_flow", image), jnp.asarray(flow)
+    image, flow = check_image("warp_flow", image), array("warp_flow", "flow", flow)
     floating("warp_flow", "flow", flow)
     at_least_rank("warp_flow", "flow", flow, "h w 2")
     expected = (*image.shape[-3:-1], 2)

@@ -11,7 +11,7 @@ import optax
 
 from jaxcnn import losses
 from jaxcnn import metrics as metrics_lib
-from jaxcnn._check import check
+from jaxcnn._check import check, shape_text
 from jaxcnn._typing import Array, Batch, Float, PRNGKey, PyTree, Variables
 from jaxcnn.train.freezing import check_prefixes, frozen_mask, keep_frozen, norm_behaviour
 from jaxcnn.train.state import State, is_key
@@ -93,8 +93,8 @@ def make_train_step(
         ``(state, batch) -> (state, metrics)`` with the scalars ``loss``, ``accuracy`` and ``gradient_norm``.
 
     Raises:
-        ValueError: If ``ema`` is outside [0, 1); when traced, if the state keeps no average that ``ema`` asks for or a
-            frozen prefix matches nothing.
+        ValueError: If ``ema`` is outside [0, 1); when traced, if the state keeps no average that ``ema`` asks for, a
+            frozen prefix matches nothing, or a batch is empty.
 
     Example:
         >>> import flax.linen as nn, optax
@@ -127,6 +127,9 @@ def make_train_step(
 
     def step(state: State, batch: Batch) -> tuple[State, dict[str, Array]]:
         check_prefixes("make_train_step", state.variables, frozen)
+        if batch["image"].shape[0] == 0:
+            got = shape_text(batch["image"])
+            raise ValueError(f"train step: batch must hold at least one example, got {got}.")
         kept = state.ema is not None
         check(ema is None or kept, "make_train_step", "state", "made by create_state(..., ema=True) for ema=", ema)
         keys = step_keys(state)
