@@ -253,7 +253,24 @@ def table(results: Mapping[str, Any]) -> str:
         lines += [f"| {case['name']} | {name} | skipped: {why} | | | | | |" for name, why in case["skipped"].items()]
     for task, ratios in results.get("summary", {}).items():
         lines += ["", f"{task}:", *(f"- {title}: {value}" for title, value in ratios.items())]
+    for title, rows in results.get("tables", {}).items():
+        lines += ["", f"{title}:", "", *_markdown(rows)]
     return "\n".join(lines) + "\n"
+
+
+def _markdown(rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Writes rows, the first of them the titles of the columns."""
+    first, *rest = ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+    return [first, "|" + "---|" * len(rows[0]), *rest]
+
+
+def write(results: Mapping[str, Any], options: Options) -> Path:
+    """Writes ``<name>-<device>.json`` and the table beside it, and gives the path of the former."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / f"{results['benchmark']}-{slug()}{'-quick' if options.quick else ''}.json"
+    path.write_text(json.dumps(results, indent=1) + "\n")
+    path.with_suffix(".md").write_text(table(results))
+    return path
 
 
 def run(
@@ -274,21 +291,19 @@ def run(
     for case in cases:
         entry = measure(case, options)
         measured.append(entry)
-        console.print(_rich_table(entry))
+        console.print(rich_table(entry))
     results = document(name, measured, options)
     check(results)
     if summary is not None:
         results["summary"] = summary(results)
         console.print(results["summary"])
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"{name}-{slug()}{'-quick' if options.quick else ''}.json"
-    path.write_text(json.dumps(results, indent=1) + "\n")
-    path.with_suffix(".md").write_text(table(results))
+    path = write(results, options)
     console.print(f"wrote {path.name} and {path.with_suffix('.md').name}")
     return results
 
 
-def _rich_table(entry: Mapping[str, Any]) -> Any:
+def rich_table(entry: Mapping[str, Any]) -> Any:
+    """Shows the entry of a case on the console."""
     from rich.table import Table
 
     shown = Table(title=entry["name"], title_justify="left")

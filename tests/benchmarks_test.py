@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import _harness
+from benchmarks.experiments import separable
 from benchmarks.speed import depthwise, depthwise_forms, grid_sample
 
 OPTIONS = _harness.Options(rounds=3, warmup=1, sample_seconds=1e-4)
@@ -111,3 +112,22 @@ def test_summary_of_depthwise():
     assert found["torch, geometric mean of the plain 3x3 shapes"] == 2
     assert found["torch, geometric mean"] == pytest.approx(2 * 8**0.5, rel=0.01)
     assert found["temporary memory over lax's, largest"] == 1
+
+
+def test_separable_runs_and_its_document_is_whole(tmp_path, capsys):
+    options = separable.Options(warmup=1, sample_seconds=1e-4, quick=True, out=tmp_path, images=tmp_path)
+    results = separable.run(options)
+    _harness.check(results)
+    (path,) = tmp_path.glob("separable-*-quick.json")
+    assert json.loads(path.read_text()) == results
+    assert set(results["arms"]) == {"full", "own M=1", "shared M=1"} == set(results["cases"][0]["contenders"])
+    assert (tmp_path / "separable.png").read_bytes().startswith(b"\x89PNG")
+    table = path.with_suffix(".md").read_text()
+    assert "| 8 | 18,496 | 16,528 | 0.894 * | 18,752 | 1.014 | 19,008 | 1.028 |" in table
+    assert "shared M=1 - own M=1" in capsys.readouterr().out
+
+
+def test_separable_counts_what_the_layers_have():
+    for arm in separable.arms(3):
+        separable.entry(arm, [1.0], 1.0)  # it compares both
+    assert separable.Arm("own", 2).multiplications == 2 * 32 * (9 + 64)
