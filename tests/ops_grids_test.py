@@ -158,6 +158,15 @@ LINE = np.stack([np.linspace(-1, 1, 4), np.linspace(-1, 1, 4)], -1)
         ),
         (lambda: ops.affine_grid(jnp.ones((2, 3)), (2, 2, 2)), "shape must be"),
         (lambda: ops.affine_grid(jnp.ones((2, 3)), 5), "shape must be"),
+        *[
+            (
+                lambda s=shape: ops.affine_grid(jnp.ones((2, 3)), s),
+                "affine_grid: shape must be .*positive integers, got",
+            )
+            for shape in ("ab", (np.nan, 3), (np.inf, 3), (True, 3), (2.5, 3), ("2", 3), None)
+        ],
+        (lambda: ops.affine_grid("theta", (2, 2)), "affine_grid: theta must be an array of numbers, got 'theta'"),
+        (lambda: ops.flow_grid(None), "flow_grid: flow must be an array of numbers, got None"),
         (lambda: ops.projective_grid(jnp.ones((2, 3)), (2, 2)), r"matrix must be of shape \(..., 3, 3\)"),
         (lambda: ops.tps_grid(jnp.ones((5, 2)), (2, 2)), "points must be a square number.*got k=5"),
         (lambda: ops.tps_grid(jnp.ones((2, 2)), (2, 2)), "k >= 3"),
@@ -171,6 +180,12 @@ LINE = np.stack([np.linspace(-1, 1, 4), np.linspace(-1, 1, 4)], -1)
             lambda: ops.tps_grid(jnp.ones((4, 2)), (2, 2), regularization=-1.0),
             "regularization must be a number >= 0, got -1.0",
         ),
+        *[
+            (lambda r=r: ops.tps_grid(jnp.ones((4, 2)), (2, 2), regularization=r), "tps_grid: regularization must be")
+            for r in ("a", None, np.nan, np.inf, np.ones(2), True)
+        ],
+        (lambda: ops.tps_grid(jnp.ones((4, 2)), (2, 2), control_points=LINE * np.nan), "control_points must be finite"),
+        (lambda: ops.tps_grid(jnp.ones((4, 2)), (2, 2), control_points="ab"), "control_points must be an array"),
         (lambda: ops.flow_grid(jnp.ones((4, 4, 3))), r"flow must be of shape \(..., h, w, 2\)"),
         (lambda: ops.flow_grid(jnp.ones((0, 4, 2))), "positive integers"),
     ],
