@@ -11,8 +11,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-__all__ = ["array", "at_least_rank", "check", "choice", "floating", "positive_shape", "shape_text"]
+__all__ = ["array", "at_least_rank", "check", "choice", "floating", "positive_shape", "shape_text", "whole"]
 
 
 def shape_text(x: Any) -> str:
@@ -28,11 +29,18 @@ def check(condition: bool, function: str, argument: str, expected: str, got: Any
 
 def array(function: str, argument: str, x: Any) -> jax.Array:
     """Returns ``x`` as a JAX array, or refuses what is none."""
+    expected = "an array of numbers"
+    check(not isinstance(x, str), function, argument, expected, reprlib.repr(x))  # JAX looks for a dtype of that name
     try:
         return jnp.asarray(x)
     except (TypeError, ValueError):
         got = reprlib.repr(x)
-    raise ValueError(f"{function}: {argument} must be an array of numbers, got {got}.")
+    raise ValueError(f"{function}: {argument} must be {expected}, got {got}.")
+
+
+def whole(value: Any, low: int) -> bool:
+    """Says whether a value is an integer, Python's or NumPy's but no boolean, of at least ``low``."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= low)
 
 
 def choice(function: str, argument: str, value: Any, allowed: Sequence[Any]) -> None:
@@ -65,6 +73,7 @@ def positive_shape(function: str, argument: str, shape: Any, axes: str) -> tuple
         integers = tuple(int(size) for size in sizes)
     except (TypeError, ValueError, OverflowError):  # of what is no sequence, of nan and text, of inf
         raise ValueError(f"{function}: {argument} must be {expected}, got {shape!r}.") from None
-    valid = len(sizes) == len(names) and all(i == s and i > 0 for i, s in zip(integers, sizes, strict=True))
+    equal = all(i == s and i > 0 and not isinstance(s, bool) for i, s in zip(integers, sizes, strict=True))
+    valid = equal and len(sizes) == len(names)
     check(valid, function, argument, expected, repr(shape))
     return integers

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxcnn._check import at_least_rank, check, floating, shape_text
+from jaxcnn._check import array, at_least_rank, check, floating, shape_text
 from jaxcnn._typing import AnyArray, Array, Float, Int
 
 __all__ = ["cross_entropy"]
@@ -49,7 +49,7 @@ def cross_entropy(
         Label smoothing: Szegedy et al. 2016, arXiv:1512.00567, section 7.
     """
     name = "cross_entropy"
-    logits, labels = jnp.asarray(logits), jnp.asarray(labels)
+    logits, labels = array(name, "logits", logits), array(name, "labels", labels)
     floating(name, "logits", logits)
     at_least_rank(name, "logits", logits, "classes")
     classes = logits.shape[-1]
@@ -59,7 +59,7 @@ def cross_entropy(
     dtype = jnp.float64 if jnp.float64 in (logits.dtype, labels.dtype) else jnp.float32
     targets, known = _probabilities(logits, labels, dtype)
     # Smoothing of 0 or a traced one: the formula holds for both.
-    targets = optax.smooth_labels(targets, jnp.asarray(label_smoothing, dtype))
+    targets = optax.smooth_labels(targets, array(name, "label_smoothing", label_smoothing).astype(dtype))
     logs = jax.nn.log_softmax(logits.astype(dtype))
     loss = -jnp.sum(targets * jnp.where((targets == 0) & jnp.isneginf(logs), 0, logs), -1)
     return loss if known is None else jnp.where(known, loss, jnp.nan)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._check import at_least_rank, check, floating, shape_text
+from jaxcnn._check import array, at_least_rank, check, floating, shape_text, whole
 from jaxcnn._typing import AnyArray, Array, Float, Int
 
 __all__ = ["accuracy", "confusion_matrix", "mean", "top_k_accuracy"]
@@ -66,7 +66,7 @@ def top_k_accuracy(
     """
     logits, labels = _check("top_k_accuracy", logits, labels)
     classes = logits.shape[-1]
-    valid = isinstance(k, int) and not isinstance(k, bool) and 1 <= k <= classes
+    valid = whole(k, 1) and k <= classes
     check(valid, "top_k_accuracy", "k", f"an integer from 1 to {classes}, the number of classes", repr(k))
     position = jnp.arange(classes, dtype=jnp.int32).reshape((1,) * labels.ndim + (classes,))
     label = jnp.expand_dims(labels, -1)
@@ -140,7 +140,7 @@ def mean(sums: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check(function: str, logits: Any, labels: Any) -> tuple[jax.Array, jax.Array]:
     """Returns logits and class numbers, or refuses what does not fit."""
-    logits, labels = jnp.asarray(logits), jnp.asarray(labels)
+    logits, labels = array(function, "logits", logits), array(function, "labels", labels)
     floating(function, "logits", logits)
     at_least_rank(function, "logits", logits, "classes")
     check(logits.shape[-1] > 0, function, "logits", "of at least one class", shape_text(logits))

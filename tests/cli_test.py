@@ -1,6 +1,7 @@
 """The command line: one small run for all, then eval, predict and resume on it; mistakes give one line and code 2."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -168,6 +169,11 @@ def test_errors_of_run_folders(run, tmp_path, capsys):
         ({"format": 99}, "must be of format 1, got"),
         ({"config": {"stesp": 3}}, "must hold the options of a run of this version"),
         ({"config": {"steps": -1}}, "steps must be a positive integer, got -1"),
+        ({"config": []}, "must hold the options of a run of this version, got []"),
+        ({"config": None}, "must hold the options of a run of this version, got None"),
+        ({"config": {"canvas": [42]}}, "canvas must be 28 to 512 pixels"),
+        ({"config": {"learning_rate": "fast"}}, "must hold the options of a run"),
+        ({"config": {"arms": None}}, "must hold the options of a run"),
     ):
         other = tmp_path / "other"
         other.mkdir(exist_ok=True)
@@ -178,6 +184,17 @@ def test_errors_of_run_folders(run, tmp_path, capsys):
     assert "must be the config.json of a run" in refused(capsys, "eval", other)
     (other / "config.json").write_bytes((run / "config.json").read_bytes())
     assert "must be trained as far as cnn seed 0" in refused(capsys, "eval", other)
+
+
+def test_errors_of_a_cut_checkpoint(run, tmp_path, capsys):
+    folder = tmp_path / "cut"
+    shutil.copytree(run, folder)
+    largest = max((folder / "cnn").rglob("state/**/d/*"), key=lambda path: path.stat().st_size)
+    os.truncate(largest, 1000)
+    for command in (["eval", folder], ["train", "--resume", folder, "--no-progress"]):
+        assert main([str(a) for a in command]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and "checkpoints/4 cannot be read" in said
 
 
 def test_errors_of_pictures(run, tmp_path, capsys):

@@ -59,6 +59,12 @@ def test_uint8_sources_equal_float_ones(kind):
     np.testing.assert_allclose(a(jax.random.key(0), 4)["image"], b(jax.random.key(0), 4)["image"], atol=1e-6)
 
 
+def test_options_may_be_numpys():
+    given = {"canvas": np.int64(14), "points": np.int64(3), "scale": np.array([0.5, 1.0]), "point_sigma": np.float32(2)}
+    expected = data.distorted(*sources(), kind="E", canvas=14, points=3, scale=(0.5, 1.0), point_sigma=2.0)
+    assert data.distorted(*sources(), kind="E", **given).options == expected.options
+
+
 def test_defaults():
     images, labels = sources(size=20)
     expected = {"R": (20, 20), "RTS": (42, 42), "P": (20, 20), "E": (20, 20), "T": (60, 60), "TC": (60, 60)}
@@ -286,7 +292,16 @@ def test_tc_patches_are_cut_anywhere():
         ("scale", {"kind": "P", "scale": (0.5,)}),
         ("corner_sigma", {"kind": "P", "corner_sigma": -1.0}),
         ("points", {"kind": "E", "points": 1}),
+        ("points", {"kind": "E", "points": 3.5}),
+        ("points", {"kind": "E", "points": True}),
+        ("canvas", {"kind": "R", "canvas": "ab"}),
+        ("degrees", {"kind": "R", "degrees": "a"}),
+        ("degrees", {"kind": "R", "degrees": np.nan}),
+        ("scale", {"kind": "P", "scale": 0.5}),
+        ("scale", {"kind": "P", "scale": ("a", 1.0)}),
         ("patch", {"kind": "TC", "patch": 9}),
+        ("patch", {"kind": "TC", "patch": 2.5}),
+        ("distractors", {"kind": "TC", "distractors": 2.5}),
         ("distractors", {"kind": "TC", "distractors": -1}),
     ],
 )

@@ -59,7 +59,7 @@ Builder(data_dir="prepared", file_format="array_record").download_and_prepare()
 """
 
 READ = """
-import json
+import json, pathlib
 
 import numpy as np
 
@@ -74,7 +74,7 @@ result["form"] = [item["image"].shape, str(item["image"].dtype), str(item["label
 batch = data.Loader(source, 8, seed=0)[3]
 result["batch"] = [batch["image"].shape, str(batch["image"].dtype), float(batch["image"].max())]
 result["part"] = len(data.tfds_source("tiny_digits:1.2.0", split="train[:25%]+test", data_dir="prepared"))
-result["errors"] = []
+result["errors"], result["damaged"] = [], []
 for options in (
     {"name": "tiny_digits", "split": "valid"},
     {"name": "tiny_digits", "split": "train+valid"},
@@ -89,6 +89,17 @@ for options in (
         result["errors"].append("none")
     except (ValueError, FileNotFoundError) as error:
         result["errors"].append(f"{type(error).__name__}: {error}")
+for name in ("features.json", "dataset_info.json"):
+    path = pathlib.Path("prepared/tiny_digits/1.2.0", name)
+    intact = path.read_text()
+    for content in (intact[: len(intact) // 2], "[]", ""):
+        path.write_text(content)
+        try:
+            data.tfds_source("tiny_digits", split="train", data_dir="prepared")
+            result["damaged"].append("none")
+        except ValueError as error:
+            result["damaged"].append(str(error))
+    path.write_text(intact)
 import grain
 
 loader = grain.MapDataset.source(source).batch(4)
@@ -150,6 +161,15 @@ def test_errors(result):
         assert message.startswith("FileNotFoundError: tfds_source: name must be a data set prepared in 'prepared'")
         assert "download_and_prepare()" in message and "Nothing is downloaded" in message
     assert hostile.startswith("ValueError: tfds_source: name must be of the form")
+
+
+def test_damaged_files_are_named(result):
+    assert len(result["damaged"]) == 6
+    for message in result["damaged"]:
+        assert message.startswith(
+            "tfds_source: name must be a data set with intact features.json and dataset_info.json"
+        )
+        assert "tiny_digits/1.2.0' (" in message and "\n" not in message
 
 
 def test_folder_of_the_environment(tmp_path, monkeypatch):

@@ -160,6 +160,9 @@ def test_real_cluttered_mnist():
         ({"x_train": np.zeros((2, 2, 2)), "y_train": np.zeros(3)}, "labels must be 2 whole numbers"),
         ({"x_train": np.zeros((2, 2, 2)), "y_train": np.array([0.5, 1])}, "labels must be 2 whole numbers"),
         ({"x_train": np.zeros((2, 2, 2)), "y_train": np.eye(2)}, "labels must be 2 whole numbers"),
+        ({"x_train": np.zeros((2, 2, 2)), "y_train": np.array([0, 2**40])}, r"classes, .* got 0 to 1099511627776 in"),
+        ({"x_train": np.zeros((2, 2, 2)), "y_train": np.array([3, -1])}, r"classes, 0 to 2\*\*31 - 1, got -1 to 3 in"),
+        ({"x_train": np.zeros((2, 2, 2)), "y_train": np.array([0, np.inf])}, "got 0.0 to inf in"),
         ({"x_train": np.full((2, 2, 2), 256), "y_train": np.zeros(2)}, "integers in 0..255"),
         ({"x_train": np.array([[[{}]]], object), "y_train": np.zeros(1)}, "pickled objects"),
     ],
@@ -273,7 +276,7 @@ def test_image_folder_sizes(tmp_path):
     pixels = np.zeros((10, 30, 3), np.uint8)
     pixels[:, 10:20] = 255
     Image.fromarray(pixels).save(tmp_path / "a" / "wide.png")
-    crop = data.image_folder(tmp_path, size=5)[0]["image"]
+    crop = data.image_folder(tmp_path, size=np.int64(5))[0]["image"]
     assert crop.shape == (5, 5, 3) and crop[:, 1:-1].min() == 255 and crop.min() > 200  # antialiasing
     stretched = data.image_folder(tmp_path, size=(5, 15), fit="stretch", channels=1)[0]["image"]
     assert stretched.shape == (5, 15, 1)
@@ -309,6 +312,6 @@ def test_image_folder_errors(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="none in 'empty'"):
         data.image_folder(tmp_path)
-    for options in ({"channels": 2}, {"fit": "pad"}, {"size": 0}):
+    for options in ({"channels": 2}, {"fit": "pad"}, {"size": 0}, {"size": "a"}, {"size": True}):
         with pytest.raises(ValueError, match=f"image_folder: {next(iter(options))} must be"):
             data.image_folder(tmp_path, **options)

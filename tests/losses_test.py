@@ -94,6 +94,8 @@ def test_sharded_batch(kind):
         (LOGITS.astype(np.int32), LABELS, {}, "logits must be of a floating dtype"),
         (LOGITS[:, :0], LABELS, {}, "logits must be of at least one class"),
         (LOGITS[0, 0], LABELS, {}, "logits must be of shape"),
+        (None, LABELS, {}, "logits must be an array of numbers, got None"),
+        (LOGITS, LABELS, {"label_smoothing": "a"}, "label_smoothing must be an array of numbers"),
         (LOGITS, LABELS, {"label_smoothing": 1.5}, r"label_smoothing must be in \[0, 1\], got 1.5"),
     ],
 )

@@ -79,6 +79,8 @@ def test_sharded_batch(metric, kind):
         (lambda: metrics.accuracy(LOGITS[:, :0], LABELS), "accuracy: logits must be of at least one class"),
         (lambda: metrics.top_k_accuracy(LOGITS, LABELS, k=6), "top_k_accuracy: k must be an integer from 1 to 5"),
         (lambda: metrics.top_k_accuracy(LOGITS, LABELS, k=0), "top_k_accuracy: k must be an integer from 1 to 5"),
+        (lambda: metrics.top_k_accuracy(LOGITS, LABELS, k=True), "top_k_accuracy: k must be an integer from 1 to 5"),
+        (lambda: metrics.accuracy(LOGITS, None), "accuracy: labels must be an array of numbers, got None"),
         (lambda: metrics.confusion_matrix(LOGITS, LABELS, num_classes=4), "num_classes must be the number of classes"),
         (lambda: metrics.mean({"loss": 1.0}), 'mean: sums must be with an entry "count"'),
         (lambda: metrics.mean({"loss": 1.0, "count": 0}), 'mean: sums must be with one "count" above 0'),

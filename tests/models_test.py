@@ -186,6 +186,9 @@ def test_errors_of_names_and_options():
     ):
         with pytest.raises(ValueError, match=message):
             jax.eval_shape(models.create(name, **options).init, jax.random.key(0), x)
+    for classes in (0, -1, 2.0, True, "10"):
+        with pytest.raises(ValueError, match="models.create: num_classes must be None or a positive integer, got"):
+            models.create("lenet", num_classes=classes)
     with pytest.raises(ValueError, match="gwap_cnn: num_classes must be given if class_specific"):
         model = models.create("gwap_cnn", num_classes=None, class_specific=True)
         model.init(jax.random.key(0), jnp.ones((1, 8, 8, 1)))

@@ -78,6 +78,12 @@ def test_reflection_at_the_edges_of_any_size(align_corners, dtype):
         np.testing.assert_allclose(values, expected, atol=40 * n * np.finfo(dtype).eps, err_msg=f"size {n}")
 
 
+def test_a_zero_of_numpy_is_the_default_fill():
+    image, grid = images(3, 3, 2), points(2, 2)
+    for zero in (0, np.float32(0), np.int64(0)):
+        np.testing.assert_array_equal(ops.grid_sample(image, grid, fill_value=zero), ops.grid_sample(image, grid))
+
+
 def test_fill_per_channel_and_its_gradient():
     image = images(3, 3, 2)
     outside = jnp.full((1, 1, 2), 9.0)
@@ -223,3 +229,20 @@ def test_errors(arguments, message):
     image, grid = arguments.pop("image", jnp.ones((4, 4, 2))), arguments.pop("grid", jnp.ones((3, 3, 2)))
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(lambda i, g: ops.grid_sample(i, g, **arguments), image, grid)
+
+
+@pytest.mark.errors
+def test_errors_of_what_is_no_array():
+    image, grid = jnp.ones((4, 4, 2)), jnp.ones((3, 3, 2))
+    for call, message in (
+        (lambda: ops.grid_sample(None, grid), "grid_sample: image must be an array of numbers, got None"),
+        (lambda: ops.grid_sample(image, "grid"), "grid_sample: grid must be an array of numbers, got 'grid'"),
+        (lambda: ops.grid_sample(image, grid, fill_value="a"), "fill_value must be left alone"),
+        (
+            lambda: ops.grid_sample(image, grid, padding_mode="fill", fill_value="a"),
+            "grid_sample: fill_value must be an array of numbers, got 'a'",
+        ),
+        (lambda: ops.warp_flow(image, None), "warp_flow: flow must be an array of numbers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()

@@ -167,10 +167,22 @@ def test_the_rate_is_of_steps_that_are_done(capsys):
     assert "10 s left" in lines[4]
 
 
+def test_counts_may_be_numpys(tmp_path):
+    two = np.int64(2)
+    result = fit(
+        steps=two, evaluate=TEST, evaluate_every=two, log_every=two, keep=two, checkpoint_every=two, run=tmp_path
+    )
+    assert [line["step"] for line in result.history] == [2, 2]
+    assert fit(steps=2, evaluate=TEST, evaluate_every=2, log_every=2, run=tmp_path).history == result.history
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (dict(steps=0), "fit: steps must be a positive integer, got 0"),
+        (dict(steps=True), "fit: steps must be a positive integer, got True"),
+        (dict(steps=2.0), "fit: steps must be a positive integer, got 2.0"),
+        (dict(evaluate=TEST, evaluate_batch=0), "fit: evaluate_batch must be a positive integer, got 0"),
         (dict(evaluate=5), "fit: evaluate must be one batch, a list of batches"),
         (dict(evaluate=TEST, best="accurcy"), "accurcy"),
         (dict(frozen=("blokc",)), "frozen prefix 'blokc' matches nothing; at the top there are block1"),

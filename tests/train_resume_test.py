@@ -145,6 +145,30 @@ def test_errors_of_a_damaged_checkpoint(tmp_path):
         train.load_variables(tmp_path / "nowhere")
 
 
+READ = """
+import gc, sys, time
+from jaxcnn import train
+
+for _ in range(10):
+    try:
+        train.load_variables(sys.argv[1])
+    except ValueError as error:
+        print(str(error).count("cannot be read"))
+    gc.collect()
+    time.sleep(0.05)  # the threads that read the other arrays
+"""
+
+
+def test_errors_of_a_cut_checkpoint_are_all_that_is_said(tmp_path):
+    fit(tmp_path, steps=2, evaluate=None)
+    largest = max((tmp_path / "checkpoints").rglob("d/*"), key=lambda path: path.stat().st_size)
+    os.truncate(largest, 100)
+    done = subprocess.run(
+        [sys.executable, "-c", READ, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["1"] * 10, "")
+
+
 def test_errors_of_a_damaged_history(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\nnonsense\n')
     with pytest.raises(ValueError, match="one JSON object per line"):

@@ -124,10 +124,22 @@ def test_moving_average_of_narrow_parameters_is_wide():
     assert state.eval_variables["params"]["kernel"].dtype == jnp.bfloat16
 
 
-def test_moving_average_must_exist():
+@pytest.mark.parametrize("frozen", [(), ("block1",)])
+def test_moving_average_starts_in_the_step_where_there_is_none(frozen):
+    model, tx = Net(), optax.sgd(0.5)
+    step = jax.jit(train.make_train_step(model, tx, ema=0.75, frozen=frozen), donate_argnums=0)
+    late, early = state_of(model, tx), state_of(model, tx, ema=True)
+    for i in range(2):
+        (late, of_late), (early, of_early) = (step(state, draw(jax.random.key(i))) for state in (late, early))
+        assert_same((late, of_late), (early, of_early))
+    plain = train.make_train_step(model, tx)
+    assert plain(state_of(model, tx), BATCH)[0].ema is None
+    assert_same(plain(late, BATCH)[0].ema, late.ema)
+
+
+@pytest.mark.errors
+def test_decay_of_the_moving_average_is_refused():
     model, tx = Net(), optax.sgd(0.1)
-    with pytest.raises(ValueError, match=r"make_train_step: state must be made by create_state\(..., ema=True\)"):
-        train.make_train_step(model, tx, ema=0.9)(state_of(model, tx), BATCH)
     with pytest.raises(ValueError, match="ema must be None or a decay in"):
         train.make_train_step(model, tx, ema=1.0)
 

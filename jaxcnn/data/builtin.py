@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jaxcnn._check import check, choice
+from jaxcnn._check import check, choice, whole
 from jaxcnn._typing import Float, Int
 from jaxcnn.data.shuffling import permutation
 
@@ -46,9 +46,9 @@ def digits(
         E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI repository, 1998.
     """
     choice("digits", "split", split, ("train", "test"))
-    check(isinstance(size, int | np.integer) and size >= 1, "digits", "size", "a positive integer", repr(size))
+    check(whole(size, 1), "digits", "size", "a positive integer", repr(size))
     check(
-        isinstance(seed, int | np.integer) and 0 <= seed < 2**64,
+        whole(seed, 0) and seed < 2**64,
         "digits",
         "seed",
         "an integer in [0, 2**64)",

@@ -101,7 +101,9 @@ def image_folder(
     choice("image_folder", "channels", channels, tuple(_MODES))
     choice("image_folder", "fit", fit, ("crop", "stretch"))
     if size is not None:
-        h, w = positive_shape("image_folder", "size", (size, size) if isinstance(size, int) else size, "h w")
+        h, w = positive_shape(
+            "image_folder", "size", (size, size) if isinstance(size, int | np.integer) else size, "h w"
+        )
         size = (h, w)
     base = Path(root)
     if not base.is_dir():

@@ -2,13 +2,14 @@
 
 import dataclasses
 import functools
+import math
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._check import check, choice, positive_shape, shape_text
+from jaxcnn._check import check, choice, positive_shape, shape_text, whole
 from jaxcnn._typing import Array, Batch, Float, Int, PRNGKey, UInt8
 from jaxcnn.data.distortions import DEFAULTS, Options, apply, draw
 
@@ -50,7 +51,7 @@ class Generator:
 
     def __call__(self, key: PRNGKey, n: int) -> Batch:
         """Draws ``n`` examples: ``{"image": (n, *canvas, c) in [0, 1], "label": (n,)}``."""
-        check(isinstance(n, int | np.integer) and n >= 1, "Generator", "n", "a positive integer", repr(n))
+        check(whole(n, 1), "Generator", "n", "a positive integer", repr(n))
         return _batch(self, key, n)
 
     def parameters(self, key: PRNGKey, n: int) -> dict[str, Any]:
@@ -61,7 +62,7 @@ class Generator:
         control points in image pixels; ``place`` (row, column) of the upper left pixel. The patches'
         ``patch_step`` (source index relative to the digit's), ``patch_from`` and ``patch_place``.
         """
-        check(isinstance(n, int | np.integer) and n >= 1, "Generator", "n", "a positive integer", repr(n))
+        check(whole(n, 1), "Generator", "n", "a positive integer", repr(n))
         return _parameters(self, key, n)
 
     def fixed(self, key: PRNGKey, *, repeats: int = 10) -> Batch:
@@ -71,7 +72,7 @@ class Generator:
         beginning of one with more. The same key gives the same images.
         """
         check(
-            isinstance(repeats, int | np.integer) and repeats >= 1,
+            whole(repeats, 1),
             "Generator",
             "repeats",
             "a positive integer",
@@ -92,7 +93,7 @@ class Generator:
     def stream(self, batch_size: int) -> "Stream":
         """Returns a callable from a key to a batch of ``batch_size``, as a training step takes it."""
         check(
-            isinstance(batch_size, int | np.integer) and batch_size >= 1,
+            whole(batch_size, 1),
             "Generator",
             "batch_size",
             "a positive integer",
@@ -242,24 +243,36 @@ def _checked_options(kind: str, given: dict[str, Any], shape: tuple[int, ...]) -
         check(bool(condition), "distorted", name, expected, repr(given[name]))
 
     canvas = given.get("canvas", (h, w))
-    canvas = positive_shape("distorted", "canvas", (canvas, canvas) if isinstance(canvas, int) else canvas, "h w")
+    canvas = positive_shape(
+        "distorted", "canvas", (canvas, canvas) if isinstance(canvas, int | np.integer) else canvas, "h w"
+    )
     given["canvas"] = (canvas[0], canvas[1])
     if kind in ("T", "TC"):
         require(canvas[0] >= h and canvas[1] >= w, "canvas", f"at least the images' size ({h}, {w})")
     if "scale" in given:
-        given["scale"] = tuple(float(v) for v in given["scale"])
-        low, high = given["scale"] if len(given["scale"]) == 2 else (0, 0)
-        require(0 < low <= high < float("inf"), "scale", "two positive numbers, the smaller first")
+        pair: tuple[Any, ...] = tuple(given["scale"]) if np.iterable(given["scale"]) else ()
+        valid = len(pair) == 2 and all(map(_real, pair)) and 0 < pair[0] <= pair[1]
+        require(valid, "scale", "two positive numbers, the smaller first")
+        given["scale"] = (float(pair[0]), float(pair[1]))
     for name in ("degrees", "margin", "corner_sigma", "point_sigma"):
         if name in given:
-            require(0 <= given[name] < float("inf"), name, "a number >= 0")
+            require(_real(given[name]) and given[name] >= 0, name, "a number >= 0")
+            given[name] = float(given[name])
     if "points" in given:
-        require(given["points"] >= 2, "points", "an integer >= 2")
+        require(whole(given["points"], 2), "points", "an integer >= 2")
+        given["points"] = int(given["points"])
     if kind == "TC":
-        require(given["distractors"] >= 0, "distractors", "an integer >= 0")
-        require(1 <= given["patch"] <= min(h, w), "patch", f"an integer in [1, {min(h, w)}], the images' side")
+        require(whole(given["distractors"], 0), "distractors", "an integer >= 0")
+        fits = whole(given["patch"], 1) and given["patch"] <= min(h, w)
+        require(fits, "patch", f"an integer in [1, {min(h, w)}], the images' side")
+        given["distractors"], given["patch"] = int(given["distractors"]), int(given["patch"])
         require(m > 1 or given["distractors"] == 0, "distractors", "0 where there is only one image")
     return Options(kind=kind, **given)
+
+
+def _real(value: Any) -> bool:
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return number and math.isfinite(value)
 
 
 def _one(generator: Generator, key: PRNGKey, position: Any) -> dict[str, jax.Array]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn._check import check
+from jaxcnn._check import check, whole
 from jaxcnn._typing import Batch
 from jaxcnn.data.shuffling import permutation
 
@@ -62,14 +62,14 @@ class Loader:
             as_float: Turns uint8 images into float32 in [0, 1]; all else passes as it is.
         """
         check(
-            isinstance(batch_size, int | np.integer) and batch_size >= 1,
+            whole(batch_size, 1),
             "Loader",
             "batch_size",
             "a positive integer",
             repr(batch_size),
         )
         check(
-            isinstance(seed, int | np.integer) and 0 <= seed < 2**64,
+            whole(seed, 0) and seed < 2**64,
             "Loader",
             "seed",
             "an integer in [0, 2**64)",

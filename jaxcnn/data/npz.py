@@ -32,7 +32,7 @@ def read_npz(
         path: The file.
         images: Name of the array of images: (n, h, w, c), (n, h, w), or any (n, ...) with ``shape``.
             Integers from 0 to 255 become uint8; floating values stay as they are.
-        labels: Name of the array of labels: whole numbers, (n,) or (n, 1).
+        labels: Name of the array of labels: whole numbers from 0 on, (n,) or (n, 1).
         shape: Height, width and channels of an image that is stored flat.
         max_bytes: Largest array that is read.
 
@@ -123,4 +123,8 @@ def _labels(array: np.ndarray, name: str, n: int) -> np.ndarray:
     numbers = np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)
     whole = numbers and array.shape == (n,) and bool(np.all(array == np.round(array)))
     check(whole, "read_npz", "labels", f"{n} whole numbers, one per image", got)
+    if n:
+        low, high = array.min(), array.max()
+        expected = "numbers of classes, 0 to 2**31 - 1"
+        check(bool(low >= 0 and high < 2**31), "read_npz", "labels", expected, f"{low} to {high} in {name!r}")
     return array.astype(np.int32)

@@ -50,7 +50,7 @@ def read_digit(
 
     choice("read_digit", "invert", invert, ("auto", "yes", "no"))
     height, width = positive_shape(
-        "read_digit", "canvas", (canvas, canvas) if isinstance(canvas, int) else canvas, "h w"
+        "read_digit", "canvas", (canvas, canvas) if isinstance(canvas, int | np.integer) else canvas, "h w"
     )
     check(1 <= size <= min(height, width), "read_digit", "size", f"1 to {min(height, width)} pixels", size)
     if not os.path.isfile(path):

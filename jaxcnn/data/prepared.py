@@ -86,7 +86,7 @@ def tfds_source(
 
     Raises:
         FileNotFoundError: If the data set has not been prepared in that folder.
-        ValueError: If the split or a feature does not exist, or the files allow no random access.
+        ValueError: If the split or a feature does not exist, or the files are damaged or allow no random access.
 
     Example:
         >>> import tempfile
@@ -97,11 +97,15 @@ def tfds_source(
     folder = _find_prepared(name, _root(data_dir))
     import tensorflow_datasets as tfds
 
-    builder: Any = tfds.builder_from_directory(folder)
+    try:
+        builder: Any = tfds.builder_from_directory(folder)
+        known, features = tuple(builder.info.splits), tuple(sorted(builder.info.features or ()))
+    except Exception as error:  # on damaged files: of protobuf, of JSON, of what is looked up in them
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        expected = "a data set with intact features.json and dataset_info.json"
+        raise ValueError(f"tfds_source: name must be {expected}, got {str(folder)!r} ({reason}).") from error
     base = re.match(r"\w*", split)
-    known = tuple(builder.info.splits)
     check(base is not None and base[0] in known, "tfds_source", "split", f"one of {known!r} or a part", repr(split))
-    features = tuple(sorted(builder.info.features or ()))
     for argument, feature in (("image", image), ("label", label)):
         check(feature in features, "tfds_source", argument, f"one of the features {features!r}", repr(feature))
     try:

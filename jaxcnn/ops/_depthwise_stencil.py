@@ -84,10 +84,7 @@ def to_kernel(x: Any, g: Any, geometry: Geometry) -> Any:
         def block(q: Any) -> Any:
             return taps(x, [t * plan.band + q * plan.rows for t in range(plan.bands)], plan.rows)
 
-        if plan.blocks > 1:
-            result = jnp.sum(lax.map(block, jnp.arange(plan.blocks)), 0)
-        else:
-            result = block(0)
+        result = block(0) if plan.blocks == 1 else jnp.sum(lax.map(block, jnp.arange(plan.blocks)), 0)
         rest = list(range(plan.bands * plan.band, geometry.outputs[0]))
         return result + taps(x, rest, 1) if rest else result
 

@@ -5,9 +5,10 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-from jaxcnn._check import at_least_rank, check, floating, shape_text
+from jaxcnn._check import array, at_least_rank, check, floating, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._batching import working_dtype
 from jaxcnn.ops._windows import axis_windows, counts, pad_axes, window_max, window_sum
@@ -70,7 +71,7 @@ def max_pool(
         Values and gradients equal ``torch.nn.functional.max_pool2d`` (axes moved), values also
         ``flax.linen.max_pool``. PyTorch allows paddings up to half of the window only.
     """
-    x = jnp.asarray(x)
+    x = array("max_pool", "x", x)
     windows = axis_windows("max_pool", x, window, strides, padding, ceil_mode)
     return window_max(pad_axes(x, windows, -jnp.inf), windows)
 
@@ -113,7 +114,7 @@ def avg_pool(
         Values and gradients equal ``torch.nn.functional.avg_pool2d`` (axes moved) and
         ``flax.linen.avg_pool``; both of them count padding unless told otherwise.
     """
-    x = jnp.asarray(x)
+    x = array("avg_pool", "x", x)
     windows = axis_windows("avg_pool", x, window, strides, padding, ceil_mode)
     wide = window_sum(pad_axes(x.astype(working_dtype(x)), windows, 0.0), windows)
     number = counts(windows, include_pad=count_include_pad)
@@ -258,7 +259,7 @@ def weighted_average_pool(
         [1.5]
     """
     name = "weighted_average_pool"
-    x, weights = _maps(name, x), jnp.asarray(weights)
+    x, weights = _maps(name, x), array(name, "weights", weights)
     floating(name, "weights", weights)
     fits = weights.shape[:-1] == x.shape[:-1] and weights.shape[-1] in (1, x.shape[-1])
     expected = f"of shape {(*x.shape[:-1], 1)} or {x.shape}, as x is {shape_text(x)}"
@@ -302,7 +303,7 @@ def class_activation_map(
         Zhou et al. 2016, "Learning deep features for discriminative localization", arXiv:1512.04150.
     """
     name = "class_activation_map"
-    features, kernel = _maps(name, features), jnp.asarray(kernel)
+    features, kernel = _maps(name, features), array(name, "kernel", kernel)
     floating(name, "kernel", kernel)
     fits = kernel.ndim == 2 and kernel.shape[0] == features.shape[-1]
     expected = f"of shape ({features.shape[-1]}, classes), as features is {shape_text(features)}"
@@ -313,8 +314,8 @@ def class_activation_map(
 
 
 def _maps(function: str, x: Any) -> jax.Array:
-    x = jnp.asarray(x)
     argument = "features" if function == "class_activation_map" else "x"
+    x = array(function, argument, x)
     at_least_rank(function, argument, x, "h w c")
     floating(function, argument, x)
     check(0 not in x.shape[-3:-1], function, argument, "at least 1 x 1 pixels", shape_text(x))
@@ -323,9 +324,8 @@ def _maps(function: str, x: Any) -> jax.Array:
 
 def _positive(function: str, argument: str, value: Any, x: jax.Array, dtype: Any) -> jax.Array:
     """Returns a positive parameter, one or one per channel, in the rank of ``x``."""
-    if isinstance(value, int | float):
-        check(value > 0, function, argument, "above 0", value)
-    array = jnp.asarray(value, dtype)
-    c = x.shape[-1]
-    check(array.shape in ((), (1,), (c,)), function, argument, f"one number or {c}, one per channel", array.shape)
-    return array.reshape((1,) * (x.ndim - 1) + (array.size,))
+    if isinstance(value, int | float | np.number):
+        check(bool(value > 0), function, argument, "above 0", value)
+    numbers, c = array(function, argument, value), x.shape[-1]
+    check(numbers.shape in ((), (1,), (c,)), function, argument, f"one number or {c}, one per channel", numbers.shape)
+    return numbers.astype(dtype).reshape((1,) * (x.ndim - 1) + (numbers.size,))

@@ -4,8 +4,9 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxcnn._check import at_least_rank, check, choice, floating, shape_text
+from jaxcnn._check import array, at_least_rank, check, choice, floating, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._batching import over_batch, working_dtype
 
@@ -69,7 +70,7 @@ def grid_sample(
     References:
         Jaderberg et al. 2015, arXiv:1506.02025, section 3.3.
     """
-    image, grid = check_image("grid_sample", image), jnp.asarray(grid)
+    image, grid = check_image("grid_sample", image), array("grid_sample", "grid", grid)
     floating("grid_sample", "grid", grid)
     at_least_rank("grid_sample", "grid", grid, "h_out w_out 2")
     check(grid.shape[-1] == 2, "grid_sample", "grid", "of shape (..., h_out, w_out, 2)", shape_text(grid))
@@ -88,7 +89,7 @@ def grid_sample(
 
 def check_image(function: str, image: Any) -> jax.Array:
     """Returns the image as a JAX array, or refuses what is not a floating one of at least one pixel."""
-    image = jnp.asarray(image)
+    image = array(function, "image", image)
     at_least_rank(function, "image", image, "h w c")
     floating(function, "image", image)
     check(0 not in image.shape[-3:-1], function, "image", "at least 1 x 1 pixels", shape_text(image))
@@ -100,10 +101,10 @@ def check_options(function: str, image: Any, mode: Any, padding_mode: Any, fill_
     choice(function, "mode", mode, ("bilinear", "nearest"))
     choice(function, "padding_mode", padding_mode, ("zeros", "border", "reflection", "fill"))
     if padding_mode != "fill":
-        unused = isinstance(fill_value, int | float) and fill_value == 0
+        unused = isinstance(fill_value, int | float | np.number) and fill_value == 0
         check(unused, function, "fill_value", 'left alone unless padding_mode="fill"', repr(fill_value))
         return 0.0 if padding_mode == "zeros" else None
-    fill = jnp.asarray(fill_value)
+    fill = array(function, "fill_value", fill_value)
     c = image.shape[-1]
     check(fill.shape in ((), (c,)), function, "fill_value", f"one value or {c}, one per channel", shape_text(fill))
     return fill

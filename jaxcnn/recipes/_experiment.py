@@ -78,6 +78,8 @@ def read_folder(folder: Path) -> Config:
         raise ValueError(f"run: {path} must be the config.json of a run, got something else.") from None
     other = f"{version!r} (written by jaxcnn {about.get('jaxcnn', 'of an unknown version')})"
     check(version == FORMAT, "run", "folder", f"of format {FORMAT}", f"{folder} of format {other}")
+    if not isinstance(values, dict):
+        raise ValueError(f"run: {path} must hold the options of a run of this version, got {values!r}.")
     given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
     try:
         return Config(**given)

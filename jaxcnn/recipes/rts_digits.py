@@ -22,7 +22,7 @@ import numpy as np
 import optax
 
 from jaxcnn import data, models
-from jaxcnn._check import check, choice
+from jaxcnn._check import check, choice, whole
 from jaxcnn._typing import Batch, PyTree
 
 __all__ = ["ARMS", "Arm", "Config", "build", "generator", "optimizer", "test_set"]
@@ -78,11 +78,11 @@ class Config:
         """Refuses what no run can be made of."""
         for name in ("steps", "seeds", "batch", "test_repeats", "evaluate_every"):
             value = getattr(self, name)
-            check(isinstance(value, int) and value >= 1, "Config", name, "a positive integer", repr(value))
+            check(whole(value, 1), "Config", name, "a positive integer", repr(value))
         for name in ("learning_rate", "localizer_scale"):
             value = getattr(self, name)
             check(0 < value < float("inf"), "Config", name, "a positive number", repr(value))
-        check(28 <= self.canvas <= 512, "Config", "canvas", "28 to 512 pixels", self.canvas)
+        check(whole(self.canvas, 28) and self.canvas <= 512, "Config", "canvas", "28 to 512 pixels", self.canvas)
         check(len(self.arms) > 0 and len(set(self.arms)) == len(self.arms), "Config", "arms", "distinct", self.arms)
         for arm in self.arms:
             choice("Config", "arms", arm, ARMS)

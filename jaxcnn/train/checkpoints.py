@@ -10,10 +10,13 @@ A checkpoint appears under its number in one rename, when it is complete. One th
 is first renamed into ``checkpoints/trash`` and removed from there: a number never names half a checkpoint.
 """
 
+import contextlib
 import json
+import logging
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -173,15 +176,41 @@ def _read(function: str, checkpoints: Path, step: int) -> tuple[dict[str, Any], 
 
     path = checkpoints / str(step)
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            packed = checkpointer.restore(path / "state")
-        with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
-            progress = checkpointer.restore(path / "progress")
+        with _first_error_only(path):
+            with ocp.StandardCheckpointer() as checkpointer:
+                packed = checkpointer.restore(path / "state")
+            with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
+                progress = checkpointer.restore(path / "progress")
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         text = f"{function}: checkpoint {path} cannot be read ({reason}); remove it to go on from an earlier one."
         raise ValueError(text) from error
     return packed, progress
+
+
+@contextlib.contextmanager
+def _first_error_only(path: Path) -> Iterator[None]:
+    """Keeps to itself what is printed after the first array of a checkpoint that cannot be read.
+
+    Orbax closes its event loop on an error while TensorStore's threads still read other arrays. Each of them then
+    prints a traceback about the closed loop, or asyncio logs that nobody asks for its error. As they end at any later
+    time, both stay filtered after an error.
+    """
+    hook, log = sys.unraisablehook, logging.getLogger("asyncio")
+
+    def without_late_reads(unraisable: Any) -> None:
+        error = unraisable.exc_value
+        if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed" and unraisable.object is None):
+            hook(unraisable)
+
+    def of_another_place(record: logging.LogRecord) -> bool:
+        return not (record.exc_info and str(path) in str(record.exc_info[1]))
+
+    sys.unraisablehook = without_late_reads
+    log.addFilter(of_another_place)
+    yield
+    log.removeFilter(of_another_place)
+    sys.unraisablehook = hook
 
 
 def _pack(state: State) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._check import check
+from jaxcnn._check import check, whole
 from jaxcnn._typing import Array, Batch
 from jaxcnn.train.checkpoints import RunFolder, key_text, tree_text
 from jaxcnn.train.evaluation import Evaluator
@@ -77,12 +77,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuses counts that are not positive."""
-        for name in ("steps", "evaluate_every", "checkpoint_every", "keep", "early_stopping", "log_every"):
+        optional = ("evaluate_every", "checkpoint_every", "early_stopping")
+        given = [name for name in optional if getattr(self, name) is not None]
+        for name in ("steps", "keep", "log_every", *given):
             value = getattr(self, name)
-            valid = (value is None and name not in ("steps", "keep", "log_every")) or (
-                isinstance(value, int) and value > 0
-            )
-            check(valid, self.function, name, "a positive integer", value)
+            check(whole(value, 1), self.function, name, "a positive integer", value)
+            object.__setattr__(self, name, int(value))
         if self.checkpoint_every is None:
             object.__setattr__(self, "checkpoint_every", max(1, self.steps // 10))
 

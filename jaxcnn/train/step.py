@@ -14,7 +14,7 @@ from jaxcnn import metrics as metrics_lib
 from jaxcnn._check import check, shape_text
 from jaxcnn._typing import Array, Batch, Float, PRNGKey, PyTree, Variables
 from jaxcnn.train.freezing import check_prefixes, frozen_mask, keep_frozen, norm_behaviour
-from jaxcnn.train.state import State, is_key
+from jaxcnn.train.state import State, averaged, is_key
 
 __all__ = [
     "Augment",
@@ -84,8 +84,9 @@ def make_train_step(
         loss: One loss per example; label smoothing is ``functools.partial(losses.cross_entropy, label_smoothing=0.1)``.
         augment: Random change of the images of a batch.
         frozen: Prefixes of paths such as ``"block1"`` or ``"block1/conv"``.
-        ema: Decay of the moving average of the parameters, e.g. 0.999; the state must come from
-            ``create_state(..., ema=True)``.
+        ema: Decay of the moving average of the parameters, e.g. 0.999. Where the state keeps no average yet, it starts
+            from the parameters that the step is given, and the jitted step is traced a second time for the next
+            state; ``create_state(..., ema=True)`` spares that.
         axis_name: Mapped axis of ``pmap`` or ``shard_map`` that the batch is spread over: gradients, metrics and the
             statistics of batch norms are averaged over it. Not needed under jit with sharded arrays.
 
@@ -93,8 +94,7 @@ def make_train_step(
         ``(state, batch) -> (state, metrics)`` with the scalars ``loss``, ``accuracy`` and ``gradient_norm``.
 
     Raises:
-        ValueError: If ``ema`` is outside [0, 1); when traced, if the state keeps no average that ``ema`` asks for, a
-            frozen prefix matches nothing, or a batch is empty.
+        ValueError: If ``ema`` is outside [0, 1); when traced, if a frozen prefix matches nothing or a batch is empty.
 
     Example:
         >>> import flax.linen as nn, optax
@@ -130,8 +130,8 @@ def make_train_step(
         if batch["image"].shape[0] == 0:
             got = shape_text(batch["image"])
             raise ValueError(f"train step: batch must hold at least one example, got {got}.")
-        kept = state.ema is not None
-        check(ema is None or kept, "make_train_step", "state", "made by create_state(..., ema=True) for ema=", ema)
+        if ema is not None and state.ema is None:
+            state = state.replace(ema=averaged(state.params))
         keys = step_keys(state)
         if axis_name is not None:
             shard = jax.lax.axis_index(axis_name)
