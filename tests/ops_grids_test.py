@@ -101,7 +101,7 @@ def test_regularization_may_be_traced():
     points = REGULAR + np.random.default_rng(0).normal(scale=0.2, size=(16, 2)).astype(np.float32)
     grid = lambda r, control=REGULAR: ops.tps_grid(points, (3, 4), regularization=r, control_points=control)
     np.testing.assert_allclose(jax.jit(grid)(0.1), grid(0.1), atol=1e-4)
-    np.testing.assert_allclose(jax.jit(grid)(0.1, REGULAR), grid(np.float32(0.1)), atol=1e-4)
+    np.testing.assert_allclose(jax.jit(grid)(0.1, REGULAR), grid(jnp.float32(0.1)), atol=1e-4)
     with jax.enable_x64(True):
         total = lambda r: jnp.sum(ops.tps_grid(points.astype(np.float64), (3, 4), regularization=r)[..., 0] ** 2)
         check_grads(total, (0.1,), order=2, modes=("fwd", "rev"))
