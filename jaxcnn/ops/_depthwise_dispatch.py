@@ -1,8 +1,8 @@
 """Which form of a depthwise convolution runs where.
 
-Decided from the results in ``benchmarks/results/depthwise-*``:
+Decided by ``benchmarks/speed/depthwise.py``:
 
-- On CPU the stencil, everywhere: stock XLA was slower at every shape measured.
+- On CPU the stencil, everywhere: stock XLA was slower at every shape there.
 - Elsewhere XLA's grouped convolution, until a measurement on the device says otherwise.
 
 The primitives keep the choice open until they are lowered, so an exported program can hold one form per platform.
