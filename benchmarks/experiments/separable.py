@@ -20,6 +20,7 @@ import dataclasses
 import itertools
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -307,7 +308,7 @@ def run(options: Options) -> dict[str, Any]:
     every = arms(options.filters)
     test = generator("test").fixed(jax.random.key(1), repeats=1 if options.quick else 5)
     timed = _harness.measure(timing(every, options.steps), options)
-    found = {}
+    found, start = {}, time.perf_counter()
     for arm in every:
         milliseconds = timed["contenders"][arm.name]["milliseconds"]["median"]
         found[arm.name] = entry(arm, accuracies(arm, options, test), milliseconds)
@@ -320,6 +321,7 @@ def run(options: Options) -> dict[str, Any]:
         "learning_rate": LEARNING_RATE,
         "data": "digits, 20 x 20, turned by up to 90 degrees",
         "test_images": len(test["label"]),
+        "seconds": round(time.perf_counter() - start),
     }
     results |= {"counts": counts(9), "arms": found, "comparisons": comparisons(found)}
     results |= {"summary": summary(found, results["comparisons"]), "tables": tables(results)}
