@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["array", "at_least_rank", "check", "choice", "floating", "positive_shape", "shape_text", "whole"]
+__all__ = ["array", "at_least_rank", "check", "choice", "each", "floating", "positive_shape", "shape_text", "whole"]
 
 
 def shape_text(x: Any) -> str:
@@ -41,6 +41,11 @@ def array(function: str, argument: str, x: Any) -> jax.Array:
 def whole(value: Any, low: int) -> bool:
     """Says whether a value is an integer, Python's or NumPy's but no boolean, of at least ``low``."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= low)
+
+
+def each(value: Any, count: int) -> Any:
+    """Repeats an integer ``count`` times, one per axis; anything else is returned as it is."""
+    return (value,) * count if isinstance(value, int | np.integer) else value
 
 
 def choice(function: str, argument: str, value: Any, allowed: Sequence[Any]) -> None:

@@ -29,17 +29,10 @@ def shifted(x: jax.Array, k: int) -> list[jax.Array]:
     return [lax.slice(padded, (0, i, j, 0), (n, i + h, j + w, c)) for i in range(k) for j in range(k)]
 
 
-def own(x: jax.Array, g: jax.Array, k: int) -> jax.Array:
-    """Gives the gradient as the library does: bands added, blocks in the cache, the rest a product with ones."""
-    kernel = jnp.zeros((k, k, x.shape[-1], 1))
-    return jax.linear_transpose(lambda kernel: ops.depthwise_conv(x, kernel), kernel)(g)[0]
-
-
-def stock(x: jax.Array, g: jax.Array, k: int) -> jax.Array:
-    """Gives the transpose of XLA's grouped convolution."""
-    kernel = jnp.zeros((k, k, x.shape[-1], 1))
-    convolve = functools.partial(ops.depthwise_conv, x, implementation="xla")
-    return jax.linear_transpose(lambda kernel: convolve(kernel), kernel)(g)[0]
+def transposed(x: jax.Array, g: jax.Array, k: int, *, implementation: Any) -> jax.Array:
+    """Transposes the library's convolution: its own form adds bands, takes blocks, and multiplies the rest by ones."""
+    convolve = functools.partial(ops.depthwise_conv, x, implementation=implementation)
+    return jax.linear_transpose(convolve, jnp.zeros((k, k, x.shape[-1], 1)))(g)[0]
 
 
 def reductions(x: jax.Array, g: jax.Array, k: int) -> jax.Array:
@@ -95,8 +88,8 @@ def bands(x: jax.Array, g: jax.Array, k: int) -> jax.Array:
 
 
 FORMS: dict[str, Callable[..., Any]] = {
-    "jaxcnn": own,
-    "grouped convolution": stock,
+    "jaxcnn": functools.partial(transposed, implementation="auto"),
+    "grouped convolution": functools.partial(transposed, implementation="xla"),
     "a reduction per tap": reductions,
     "einsum over taps": einsum,
     "product with ones": ones,

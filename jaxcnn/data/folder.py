@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jaxcnn._check import check, choice, positive_shape
+from jaxcnn._check import check, choice, each, positive_shape
 
 __all__ = ["ImageFolder", "image_folder"]
 
@@ -101,9 +101,7 @@ def image_folder(
     choice("image_folder", "channels", channels, tuple(_MODES))
     choice("image_folder", "fit", fit, ("crop", "stretch"))
     if size is not None:
-        h, w = positive_shape(
-            "image_folder", "size", (size, size) if isinstance(size, int | np.integer) else size, "h w"
-        )
+        h, w = positive_shape("image_folder", "size", each(size, 2), "h w")
         size = (h, w)
     base = Path(root)
     if not base.is_dir():

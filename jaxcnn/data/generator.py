@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._check import check, choice, positive_shape, shape_text, whole
+from jaxcnn._check import check, choice, each, positive_shape, shape_text, whole
 from jaxcnn._typing import Array, Batch, Float, Int, PRNGKey, UInt8
 from jaxcnn.data.distortions import DEFAULTS, Options, apply, draw
 
@@ -243,9 +243,7 @@ def _checked_options(kind: str, given: dict[str, Any], shape: tuple[int, ...]) -
         check(bool(condition), "distorted", name, expected, repr(given[name]))
 
     canvas = given.get("canvas", (h, w))
-    canvas = positive_shape(
-        "distorted", "canvas", (canvas, canvas) if isinstance(canvas, int | np.integer) else canvas, "h w"
-    )
+    canvas = positive_shape("distorted", "canvas", each(canvas, 2), "h w")
     given["canvas"] = (canvas[0], canvas[1])
     if kind in ("T", "TC"):
         require(canvas[0] >= h and canvas[1] >= w, "canvas", f"at least the images' size ({h}, {w})")

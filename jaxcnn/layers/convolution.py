@@ -9,14 +9,13 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
 from jaxcnn import ops
-from jaxcnn._check import at_least_rank, check, floating, shape_text
+from jaxcnn._check import at_least_rank, check, each, floating, shape_text, whole
 from jaxcnn._typing import Array, Dtype, Float, Initializer
 from jaxcnn.initializers import depthwise_variance_scaling
+from jaxcnn.ops._spatial import AXES
 from jaxcnn.ops.convolution import Implementation, Padding, mix_channels
 
 __all__ = ["DepthwiseConv", "SeparableConv"]
-
-_AXES = {1: "w c", 2: "h w c", 3: "d h w c"}
 
 
 class DepthwiseConv(nn.Module):
@@ -187,15 +186,14 @@ class SeparableConv(nn.Module):
 def _checked(name: str, x: Any, kernel_size: Any, **numbers: Any) -> tuple[int, ...]:
     """Refuses wrong input and numbers, and gives the kernel's size per spatial axis."""
     for argument, value in numbers.items():
-        whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
-        check(whole, name, argument, "a positive integer", repr(value))
-    size = (kernel_size,) * 2 if isinstance(kernel_size, int) else tuple(kernel_size)
-    whole = len(size) in _AXES and all(isinstance(n, int) and n > 0 for n in size)
-    check(whole, name, "kernel_size", "a positive integer or 1 to 3 of them", repr(kernel_size))
-    at_least_rank(name, "x", x, _AXES[len(size)])
+        check(whole(value, 1), name, argument, "a positive integer", repr(value))
+    size = each(kernel_size, 2)
+    valid = isinstance(size, Sequence) and len(size) in AXES and all(whole(n, 1) for n in size)
+    check(valid, name, "kernel_size", "a positive integer or 1 to 3 of them", repr(kernel_size))
+    at_least_rank(name, "x", x, f"{AXES[len(size)]} c")
     floating(name, "x", x)
     check(x.shape[-1] > 0, name, "x", "of at least one channel", shape_text(x))
-    return size
+    return tuple(size)
 
 
 def _plus(y: Any, bias: Any) -> Any:

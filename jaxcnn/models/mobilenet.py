@@ -13,6 +13,7 @@ from jaxcnn.initializers import depthwise_variance_scaling
 from jaxcnn.layers.convolution import DepthwiseConv
 from jaxcnn.models._head import pooled_logits
 from jaxcnn.models._inputs import check_images
+from jaxcnn.models._norms import KERAS_NORM
 
 __all__ = ["MobileNet"]
 
@@ -28,8 +29,6 @@ _BLOCKS = (
     (1024, 2),
     (1024, 1),
 )
-
-_NORM: dict[str, float] = {"momentum": 0.99, "epsilon": 1e-3}  # Keras's batch norm
 
 
 class MobileNetBlock(nn.Module):
@@ -53,7 +52,7 @@ class MobileNetBlock(nn.Module):
     def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b h_out w_out f"]:
         """Returns the maps of the block."""
         kinds: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        norm = functools.partial(nn.BatchNorm, use_running_average=not train, **_NORM, **kinds)
+        norm = functools.partial(nn.BatchNorm, use_running_average=not train, **KERAS_NORM, **kinds)
         x = DepthwiseConv(
             (3, 3),
             depth_multiplier=self.depth_multiplier,
@@ -124,7 +123,7 @@ class MobileNet(nn.Module):
             strides *= stride
         check_images("mobilenet", x, smallest=2 * strides - 1)
         kinds: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        norm = nn.BatchNorm(use_running_average=not train, name="conv1_bn", **_NORM, **kinds)
+        norm = nn.BatchNorm(use_running_average=not train, name="conv1_bn", **KERAS_NORM, **kinds)
         filters = int(self.alpha * self.stem)
         x = nn.Conv(filters, (3, 3), strides=2, use_bias=False, kernel_init=_he, name="conv1", **kinds)(x)
         x = nn.relu6(norm(x))

@@ -12,12 +12,11 @@ from jaxcnn._typing import Array, Dtype, Float
 from jaxcnn.layers.convolution import SeparableConv
 from jaxcnn.models._head import pooled_logits
 from jaxcnn.models._inputs import check_images
+from jaxcnn.models._norms import KERAS_NORM
 
 __all__ = ["MiniXception", "Xception"]
 
 Shortcut = Literal["projection", "identity", "none"]
-
-_NORM: dict[str, float] = {"momentum": 0.99, "epsilon": 1e-3}  # Keras's batch norm, in both networks
 
 
 class SeparableModule(nn.Module):
@@ -45,7 +44,7 @@ class SeparableModule(nn.Module):
     def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b h_out w_out f"]:
         """Returns the maps of the module."""
         kinds: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        norm = functools.partial(nn.BatchNorm, use_running_average=not train, **_NORM, **kinds)
+        norm = functools.partial(nn.BatchNorm, use_running_average=not train, **KERAS_NORM, **kinds)
         y = x
         for i, filters in enumerate(self.filters, 1):
             if i > 1 or self.activate_first:
@@ -174,7 +173,7 @@ def _stem(x: Any, features: tuple[int, int], *, strides: int, train: bool, **kin
         x = nn.Conv(filters, (3, 3), step, padding="VALID", use_bias=False, kernel_init=_he, name=f"conv{i}", **kinds)(
             x
         )
-        x = nn.relu(nn.BatchNorm(use_running_average=not train, name=f"conv{i}_bn", **_NORM, **kinds)(x))
+        x = nn.relu(nn.BatchNorm(use_running_average=not train, name=f"conv{i}_bn", **KERAS_NORM, **kinds)(x))
     return x
 
 

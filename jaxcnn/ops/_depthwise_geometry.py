@@ -5,13 +5,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jaxcnn._check import check, positive_shape, shape_text
+from jaxcnn._check import check, each, positive_shape, shape_text
+from jaxcnn.ops._spatial import AXES, padding_pairs, same_padding
 
 __all__ = ["Geometry", "place"]
 
-AXES = {1: "w", 2: "h w", 3: "d h w"}
 _MODES = {"REFLECT": "reflect", "CIRCULAR": "wrap"}
 
 
@@ -56,6 +55,12 @@ class Geometry(NamedTuple):
             padding.append((reach - low, n - ((o - 1) * s + 1) + low))
         return tuple(padding)
 
+    @property
+    def kernel_padding(self) -> tuple[tuple[int, int], ...]:
+        """Zeros around x where the output's gradient slides over it, its taps ``strides`` apart, for the kernel's."""
+        ends = zip(self.padding, self.adjoint_padding, self.kernel, self.dilation, strict=True)
+        return tuple((low, (k - 1) * d - after) for (low, _), (_, after), k, d in ends)
+
 
 def place(
     function: str, x: jax.Array, kernel: Any, strides: Any, padding: Any, dilation: Any, argument: str
@@ -71,8 +76,8 @@ def place(
     both = f"x {shape_text(x)} and {argument} {shape_text(kernel)}"
     check(0 not in size, function, "x", "at least one pixel along each spatial axis", both)
     check(0 not in kernel.shape, function, argument, "at least one weight along each axis", both)
-    steps = positive_shape(function, "strides", _each(strides, rank), names)
-    gaps = positive_shape(function, "dilation", _each(dilation, rank), names)
+    steps = positive_shape(function, "strides", each(strides, rank), names)
+    gaps = positive_shape(function, "dilation", each(dilation, rank), names)
     widths = tuple((k - 1) * d + 1 for k, d in zip(taps, gaps, strict=True))
     mode, pads = _padding(function, padding, size, widths, steps, gaps, both)
     if mode != "zeros":
@@ -82,10 +87,6 @@ def place(
     fits = all(n > 0 for n in geometry.outputs)
     check(fits, function, argument, f"no larger than the padded x, with dilation {gaps} and padding {pads}", both)
     return x, geometry
-
-
-def _each(value: Any, rank: int) -> Any:
-    return (value,) * rank if isinstance(value, int | np.integer) else value
 
 
 def _padding(
@@ -105,8 +106,7 @@ def _padding(
         if padding == "VALID":
             return "zeros", [(0, 0)] * rank
         if padding == "SAME":
-            totals = [max((-(-n // s) - 1) * s + w - n, 0) for n, w, s in zip(size, widths, strides, strict=True)]
-            return "zeros", [(t // 2, t - t // 2) for t in totals]
+            return "zeros", same_padding(size, widths, strides)
         if padding == "CAUSAL" and rank == 1:
             return "zeros", [(widths[0] - 1, 0)]
         check(padding in _MODES, function, "padding", expected, repr(padding))
@@ -116,12 +116,4 @@ def _padding(
         smaller = "smaller than x" if padding == "REFLECT" else "no larger than x"
         check(fits, function, "padding", f'{smaller} under "{padding}"', f"{pads}, from {both} and dilation {dilation}")
         return padding, pads
-    try:
-        pairs = [_each(pair, 2) for pair in _each(padding, rank)]
-        pads = [(int(low), int(high)) for low, high in pairs]
-        valid = len(pads) == rank and all(tuple(a) == b for a, b in zip(pairs, pads, strict=True))
-        valid = valid and all(p >= 0 for pair in pads for p in pair)
-    except (TypeError, ValueError):
-        pads, valid = [], False
-    check(valid, function, "padding", expected, repr(padding))
-    return "zeros", pads
+    return "zeros", padding_pairs(function, padding, rank, expected=expected)

@@ -9,10 +9,11 @@ What runs is chosen when a primitive is lowered, by platform and shape: see ``_d
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -23,7 +24,7 @@ __all__ = ["forward", "to_input", "to_kernel"]
 
 
 def forward(x: jax.Array, kernel: jax.Array, *, geometry: Geometry, implementation: str) -> jax.Array:
-    """Convolves x (*shared, *batch, *size, c) by a kernel (*shared, *kernel, c, m)."""
+    """Convolves x (*own, *batch, *size, c) by a kernel (*shared, *kernel, c, m)."""
     return _bind(_forward, x, kernel, geometry, implementation)
 
 
@@ -117,7 +118,7 @@ def _batch(
     if j is None and function != "to_kernel":  # images only: one more leading axis behind the shared ones
         every, own = len(geometry.shared), sum(geometry.shared)
         before, after = (every, own) if function == "to_input" else (own, every)
-        return primitive.bind(_move(a, i, before), b, geometry=geometry, **rest), after
+        return _bind(primitive, jnp.moveaxis(a, i, before), b, geometry, **rest), after
     n = a.shape[i] if i is not None else b.shape[j]
     own = i is not None or function == "to_input"
     b = _first(b, j, n)
@@ -126,20 +127,15 @@ def _batch(
     return _bind(primitive, a, b, geometry, **rest), 0
 
 
-def _move(array: Any, source: int, target: int) -> Any:
-    return jax.numpy.moveaxis(array, source, target)
-
-
 def _first(array: Any, axis: int | None, n: int) -> Any:
     """Brings a mapped axis to the front, or repeats what is not mapped."""
     if axis is not None:
-        return _move(array, axis, 0)
+        return jnp.moveaxis(array, axis, 0)
     return jax.lax.broadcast_in_dim(array, (n, *array.shape), tuple(range(1, array.ndim + 1)))
 
 
 _forward, _to_input, _to_kernel = (_define(name) for name in ("forward", "to_input", "to_kernel"))
 
-Rule = Callable[..., Any]
 ad.defbilinear(
     _forward,
     lambda g, x, kernel, **how: to_input(g, kernel, **how),

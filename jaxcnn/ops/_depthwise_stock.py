@@ -22,63 +22,47 @@ _SPACE = {1: "W", 2: "HW", 3: "DHW"}
 def forward(x: Any, kernel: Any, geometry: Geometry) -> Any:
     """Convolves x (*batch, *size, c) by a kernel (*kernel, c, m)."""
     *taps, c, m = kernel.shape
-    space = _SPACE[geometry.rank]
-    y = lax.conv_general_dilated(
-        _one_batch_axis(x, geometry),
-        kernel.reshape(*taps, 1, c * m),
-        geometry.strides,
-        geometry.padding,
-        rhs_dilation=geometry.dilation,
-        dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
-        feature_group_count=c,
-    )
-    return _as_batch_of(y, x, geometry)
+    return _grouped(x, kernel.reshape(*taps, 1, c * m), geometry, geometry.strides, geometry.padding, None)
 
 
 def to_input(g: Any, kernel: Any, geometry: Geometry) -> Any:
     """Applies the adjoint in x to g."""
-    space = _SPACE[geometry.rank]
-    c = kernel.shape[-2]
     kernel = jnp.swapaxes(jnp.flip(kernel, tuple(range(geometry.rank))), -1, -2)
-    x = lax.conv_general_dilated(
-        _one_batch_axis(g, geometry),
-        kernel,
-        (1,) * geometry.rank,
-        geometry.adjoint_padding,
-        lhs_dilation=geometry.strides,
-        rhs_dilation=geometry.dilation,
-        dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
-        feature_group_count=c,
-    )
-    return _as_batch_of(x, g, geometry)
+    return _grouped(g, kernel, geometry, (1,) * geometry.rank, geometry.adjoint_padding, geometry.strides)
 
 
 def to_kernel(x: Any, g: Any, geometry: Geometry) -> Any:
     """Applies the adjoint in the kernel to g."""
     space = _SPACE[geometry.rank]
     c = x.shape[-1]
-    padding = []
-    for n, k, o, s, d, (low, _) in zip(
-        geometry.size,
-        geometry.kernel,
-        geometry.outputs,
-        geometry.strides,
-        geometry.dilation,
-        geometry.padding,
-        strict=True,
-    ):
-        padding.append((low, (k - 1) * d + (o - 1) * s + 1 - n - low))
     kernel = lax.conv_general_dilated(
         _one_batch_axis(x, geometry),
         _one_batch_axis(g, geometry),
         geometry.dilation,
-        padding,
+        geometry.kernel_padding,
         rhs_dilation=geometry.strides,
         dimension_numbers=(f"C{space}N", f"I{space}O", f"{space}NC"),
         batch_group_count=c,
         out_sharding=_summed(x, geometry),
     )
     return kernel.reshape(*geometry.kernel, c, g.shape[-1] // c)
+
+
+def _grouped(x: Any, kernel: Any, geometry: Geometry, strides: Any, padding: Any, gaps: Any) -> Any:
+    """Convolves in as many groups as the kernel (*kernel, c per group, outputs) asks for."""
+    space = _SPACE[geometry.rank]
+    lead = x.ndim - 1 - geometry.rank
+    y = lax.conv_general_dilated(
+        _one_batch_axis(x, geometry),
+        kernel,
+        strides,
+        padding,
+        lhs_dilation=gaps,
+        rhs_dilation=geometry.dilation,
+        dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
+        feature_group_count=x.shape[-1] // kernel.shape[-2],
+    )
+    return y if lead == 1 else y.reshape(*x.shape[:lead], *y.shape[1:])
 
 
 def _summed(x: Any, geometry: Geometry) -> Any:
@@ -90,8 +74,3 @@ def _summed(x: Any, geometry: Geometry) -> Any:
 def _one_batch_axis(x: Any, geometry: Geometry) -> Any:
     lead = x.ndim - 1 - geometry.rank
     return x if lead == 1 else x.reshape(math.prod(x.shape[:lead]), *x.shape[lead:])
-
-
-def _as_batch_of(y: Any, x: Any, geometry: Geometry) -> Any:
-    lead = x.ndim - 1 - geometry.rank
-    return y if lead == 1 else y.reshape(*x.shape[:lead], *y.shape[1:])

@@ -13,11 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn._check import at_least_rank, check, floating, positive_shape, shape_text
+from jaxcnn._check import at_least_rank, check, each, floating, positive_shape, shape_text
+from jaxcnn.ops._spatial import AXES, padding_pairs, same_padding
 
 __all__ = ["AxisWindows", "axis_windows", "counts", "pad_axes", "window_max", "window_sum"]
-
-_AXES = {1: "w", 2: "h w", 3: "d h w"}
 
 # Up to this many taps the maximum takes one slice per tap; above, the slices' gradient (one padded
 # array each) costs more than the other forms: measured on CPU with windows of 2, 3, 7, 13 and 42.
@@ -41,14 +40,14 @@ def axis_windows(
 ) -> list[AxisWindows]:
     """Places the windows, or refuses what cannot be placed: one item per spatial axis."""
     rank = 2 if isinstance(window, int | np.integer) else len(window) if isinstance(window, Sequence) else 0
-    check(rank in _AXES, function, "window", "an integer or 1 to 3 of them", repr(window))
-    names = _AXES[rank]
+    check(rank in AXES, function, "window", "an integer or 1 to 3 of them", repr(window))
+    names = AXES[rank]
     at_least_rank(function, "x", x, f"{names} c")
     floating(function, "x", x)
     spatial = x.shape[-1 - rank : -1]
     check(0 not in spatial, function, "x", "at least one pixel along each spatial axis", shape_text(x))
-    sizes = positive_shape(function, "window", _each(window, rank), names)
-    steps = sizes if strides is None else positive_shape(function, "strides", _each(strides, rank), names)
+    sizes = positive_shape(function, "window", each(window, rank), names)
+    steps = sizes if strides is None else positive_shape(function, "strides", each(strides, rank), names)
     pads = _padding(function, padding, spatial, sizes, steps)
     found = []
     for i, (n, size, step, (low, high)) in enumerate(zip(spatial, sizes, steps, pads, strict=True)):
@@ -62,10 +61,6 @@ def axis_windows(
     return found
 
 
-def _each(value: Any, rank: int) -> Any:
-    return (value,) * rank if isinstance(value, int | np.integer) else value
-
-
 def _padding(
     function: str, padding: Any, spatial: Sequence[int], sizes: Sequence[int], steps: Sequence[int]
 ) -> list[tuple[int, int]]:
@@ -74,19 +69,8 @@ def _padding(
         check(padding in ("SAME", "VALID"), function, "padding", expected, repr(padding))
         if padding == "VALID":
             return [(0, 0)] * len(sizes)
-        total = [
-            max((-(-n // step) - 1) * step + size - n, 0) for n, size, step in zip(spatial, sizes, steps, strict=True)
-        ]
-        return [(t // 2, t - t // 2) for t in total]
-    try:
-        pairs = [_each(pair, 2) for pair in _each(padding, len(sizes))]
-        pads = [(int(low), int(high)) for low, high in pairs]
-        valid = len(pads) == len(sizes) and all(tuple(a) == b for a, b in zip(pairs, pads, strict=True))
-        valid = valid and all(0 <= p < size for pair, size in zip(pads, sizes, strict=True) for p in pair)
-    except (TypeError, ValueError):
-        pads, valid = [], False
-    check(valid, function, "padding", expected, repr(padding))
-    return pads
+        return same_padding(spatial, sizes, steps)
+    return padding_pairs(function, padding, len(sizes), expected=expected, below=sizes)
 
 
 def pad_axes(x: jax.Array, windows: Sequence[AxisWindows], value: float) -> jax.Array:

@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn._check import at_least_rank, check, choice, floating, shape_text
+from jaxcnn._check import array, at_least_rank, check, choice, floating, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops import _depthwise_dispatch, _depthwise_primitives
 from jaxcnn.ops._batching import working_dtype
-from jaxcnn.ops._depthwise_geometry import AXES, place
+from jaxcnn.ops._depthwise_geometry import place
+from jaxcnn.ops._spatial import AXES
 
 __all__ = ["Implementation", "Padding", "depthwise_conv", "separable_conv", "shared_depthwise_conv"]
 
@@ -70,6 +71,7 @@ def depthwise_conv(
     References:
         Howard et al. 2017, arXiv:1704.04861, section 3.1.
     """
+    x, kernel = _arrays("depthwise_conv", x, kernel)
     return _depthwise("depthwise_conv", x, kernel, strides, padding, dilation, implementation)
 
 
@@ -163,7 +165,7 @@ def separable_conv(
     if depthwise_kernel.shape[-2] == 1:
         depthwise_kernel = _for_every_channel(depthwise_kernel, x)
     maps = x.shape[-1] * depthwise_kernel.shape[-1]
-    pointwise_kernel = jnp.asarray(pointwise_kernel)
+    pointwise_kernel = array(name, "pointwise_kernel", pointwise_kernel)
     floating(name, "pointwise_kernel", pointwise_kernel)
     ones = (1,) * (depthwise_kernel.ndim - 2)
     fits = pointwise_kernel.shape[:-1] == (*ones, maps) and pointwise_kernel.shape[-1] > 0
@@ -184,15 +186,15 @@ def mix_channels(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 def _depthwise(
     name: str,
-    x: Any,
-    kernel: Any,
+    x: jax.Array,
+    kernel: jax.Array,
     strides: Any,
     padding: Any,
     dilation: Any,
     implementation: str,
     argument: str = "kernel",
 ) -> jax.Array:
-    x, kernel = _arrays(name, x, kernel, argument)
+    """Convolves what ``_arrays`` has checked."""
     choice(name, "implementation", implementation, _depthwise_dispatch.IMPLEMENTATIONS)
     both = f"x {shape_text(x)} and {argument} {shape_text(kernel)}"
     check(kernel.shape[-2] == x.shape[-1], name, argument, "of as many channels (second last axis) as x has", both)
@@ -206,7 +208,7 @@ def _for_every_channel(kernel: jax.Array, x: jax.Array) -> jax.Array:
 
 def _arrays(name: str, x: Any, kernel: Any, argument: str = "kernel") -> tuple[jax.Array, jax.Array]:
     """Returns both as JAX arrays of one dtype, or refuses wrong ranks and dtypes."""
-    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
+    x, kernel = array(name, "x", x), array(name, argument, kernel)
     both = f"{shape_text(kernel)}, with x {shape_text(x)}"
     check(kernel.ndim - 2 in AXES, name, argument, "of shape (*spatial, c, m) with 1 to 3 spatial axes", both)
     floating(name, "x", x)
