@@ -1,7 +1,9 @@
 """Timing of contenders side by side, and one JSON document for every benchmark.
 
-The contenders of a case take turns in every round, so that whatever else the machine does hits all of them
-alike; ratios are formed inside a round and only then summarised. A sample is the mean over as many calls
+The contenders of a case take turns in every round, in an order drawn anew, so that whatever else the machine does
+hits all of them alike; ratios are formed inside a round and only then summarised. Between turns the caller keeps
+its core busy for a moment: threads of an OpenMP runtime spin on after their work, and would take a core from
+whoever comes next. A sample is the mean over as many calls
 as fill ``Options.sample_seconds``, the device is waited for inside the timed region, and building
 (tracing, compiling, the first call) is timed apart.
 """
@@ -13,6 +15,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -128,12 +131,19 @@ def _take_turns(runs: Mapping[str, Run], options: Options) -> dict[str, list[flo
         seconds = [_timed(run, 1) for _ in range(options.warmup)]
         calls[name] = max(1, round(options.sample_seconds / min(seconds)))
     samples: dict[str, list[float]] = {name: [] for name in runs}
-    order = list(runs)
+    order, shuffle = list(runs), random.Random(0).shuffle
     for _ in range(3 if options.quick else options.rounds):
+        shuffle(order)
         for name in order:
+            _settle()
             samples[name].append(_timed(runs[name], calls[name]))
-        order.append(order.pop(0))  # nobody always runs after the same neighbour
     return samples
+
+
+def _settle(seconds: float = 0.005) -> None:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
 
 
 def _timed(run: Run, calls: int) -> float:

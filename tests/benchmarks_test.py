@@ -89,25 +89,33 @@ CASES = (
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_contenders_agree(case):
-    """The contenders that need no PyTorch; the benchmarks themselves compare all."""
-    own = [contender for contender in case.contenders if not contender.name.startswith("torch")]
+    """The contenders that need nothing else; the benchmarks themselves compare all."""
+    own = [contender for contender in case.contenders if not contender.name.startswith(("torch", "jaxcnn, native"))]
     entry = _harness.measure(dataclasses.replace(case, contenders=own), OPTIONS)
     assert len(entry["contenders"]) == len(own) >= 2
 
 
 def test_summary_of_depthwise():
     """Geometric means of ratios, PyTorch's faster format, and the plain shapes apart."""
-    times = {"jaxcnn": 1.0, "lax": 20.0, "torch, channels last": 4.0, "torch, channels first": 2.0}
+    times = {
+        "jaxcnn": 1.0,
+        "jaxcnn, native": 0.5,
+        "lax": 20.0,
+        "torch, channels last": 4.0,
+        "torch, channels first": 2.0,
+    }
     cases = []
     for work, factor in ((depthwise.Work((1, 8, 8, 2)), 1), (depthwise.Work((1, 8, 8, 2), kernel=5, strides=2), 8)):
         for task in depthwise.TASKS:
             contenders = {
-                name: {"ratio": {"median": time * factor if name != "jaxcnn" else 1.0}, "temporary_bytes": 10**6}
+                name: {"ratio": {"median": time * factor if "jax" not in name else time}, "temporary_bytes": 10**6}
                 for name, time in times.items()
             }
             parameters = {**dataclasses.asdict(work), "task": task}
             cases.append({"name": f"{work.name} {task}", "parameters": parameters, "contenders": contenders})
-    found = depthwise.summary({"cases": cases})["forward"]
+    every = depthwise.summary({"cases": cases})["forward"]
+    assert every["jaxcnn, native"]["torch, geometric mean of the plain 3x3 shapes"] == 4
+    found = every["jaxcnn"]
     assert found["lax, least, up to k5"] == 20
     assert found["torch, geometric mean of the plain 3x3 shapes"] == 2
     assert found["torch, geometric mean"] == pytest.approx(2 * 8**0.5, rel=0.01)

@@ -1,6 +1,7 @@
 """``depthwise_conv`` against XLA's grouped convolution and PyTorch (both memory formats).
 
-Command: ``python -m benchmarks.speed.depthwise``, with ``--quick`` to see that it runs. PyTorch is optional.
+Command: ``python -m benchmarks.speed.depthwise``, with ``--quick`` to see that it runs. PyTorch is optional, and so
+are the compiled kernels of jaxcnn-native.
 Float32, padding that keeps the size at stride 1. "forward+backward" gives the output and the gradients of input and
 kernel against one fixed cotangent. On an accelerator the document also holds the least traffic of every
 case in bytes, and cases in bfloat16.
@@ -21,6 +22,7 @@ from benchmarks import _harness, _tasks
 from jaxcnn import ops
 
 TASKS = {"forward": (), "forward+backward": (0, 1)}
+OURS = ("jaxcnn", "jaxcnn, native", "jaxcnn, stencil")
 TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}  # norm of the difference over norm
 
 
@@ -107,6 +109,8 @@ def with_jax(work: Work, wanted: Sequence[int], implementation: str) -> _harness
             implementation=implementation,  # pyright: ignore[reportArgumentType]
         )
 
+    if implementation == "native" and _harness.optional("jaxcnn_native") is None:
+        raise _harness.Skipped("jaxcnn-native is not installed")
     function = jax.vmap(convolve, (None, 0)) if work.members else convolve
     return _tasks.with_jax(function, work.arrays(), wanted)
 
@@ -191,42 +195,46 @@ def cases(every: Sequence[Work]) -> list[_harness.Case]:
                 _harness.Contender("torch, channels last", functools.partial(torch, channels_last=True), back),
                 _harness.Contender("torch, channels first", functools.partial(torch, channels_last=False), back),
             ]
-            if jax.default_backend() != "cpu":
-                build = functools.partial(with_jax, work, wanted, "stencil")
-                contenders.append(_harness.Contender("jaxcnn, stencil", build, list))
+            other = "native" if jax.default_backend() == "cpu" else "stencil"
+            build = functools.partial(with_jax, work, wanted, other)
+            contenders.append(_harness.Contender(f"jaxcnn, {other}", build, list))
             parameters = {**dataclasses.asdict(work), "task": task, "bytes_moved": work.bytes_moved(task)}
             found.append(_harness.Case(f"{work.name} {task}", parameters, contenders, TOLERANCE[work.dtype]))
     return found
 
 
 def summary(results: Any) -> dict[str, Any]:
-    """Gives ratios over the shapes: time of the other over ours, above 1 ours is faster; PyTorch's faster format."""
+    """Gives, for each of our forms, ratios over the shapes: time of the other over ours; PyTorch's faster format."""
+    return {task: {own: _against(results, task, own) for own in OURS if _has(results, own)} for task in TASKS}
 
+
+def _has(results: Any, name: str) -> bool:
+    return any(name in case["contenders"] for case in results["cases"])
+
+
+def _against(results: Any, task: str, own: str) -> dict[str, float]:
     def ratio(case: Any, names: Sequence[str]) -> float:
         there = [case["contenders"][name]["ratio"]["median"] for name in names if name in case["contenders"]]
-        return min(there) if there else math.nan
+        return min(there, default=math.nan) / case["contenders"][own]["ratio"]["median"]
 
     def memory(case: Any) -> float:
-        own, stock = (case["contenders"][name]["temporary_bytes"] + 1e6 for name in ("jaxcnn", "lax"))
-        return round(own / stock, 2)
+        mine, stock = (case["contenders"][name]["temporary_bytes"] + 1e6 for name in (own, "lax"))
+        return round(mine / stock, 2)
 
     def mean(values: Sequence[float]) -> float:
         return float(f"{math.exp(sum(map(math.log, values)) / len(values)):.3g}") if values else math.nan
 
-    found: dict[str, Any] = {}
-    for task in TASKS:
-        chosen = [case for case in results["cases"] if case["parameters"]["task"] == task]
-        plain = [case for case in chosen if case["name"].endswith(f" k3 {task}")]
-        small = [case for case in chosen if case["parameters"]["kernel"] <= 5]
-        torch = ("torch, channels last", "torch, channels first")
-        found[task] = {
-            "lax, least, up to k5": float(f"{min(ratio(case, ['lax']) for case in small):.3g}"),
-            "lax, geometric mean": mean([ratio(case, ["lax"]) for case in chosen]),
-            "torch, geometric mean of the plain 3x3 shapes": mean([ratio(case, torch) for case in plain]),
-            "torch, geometric mean": mean([ratio(case, torch) for case in chosen]),
-            "temporary memory over lax's, largest": max(memory(case) for case in chosen),
-        }
-    return found
+    chosen = [case for case in results["cases"] if case["parameters"]["task"] == task]
+    plain = [case for case in chosen if case["name"].endswith(f" k3 {task}")]
+    small = [case for case in chosen if case["parameters"]["kernel"] <= 5]
+    torch = ("torch, channels last", "torch, channels first")
+    return {
+        "lax, least, up to k5": float(f"{min(ratio(case, ['lax']) for case in small):.3g}"),
+        "lax, geometric mean": mean([ratio(case, ["lax"]) for case in chosen]),
+        "torch, geometric mean of the plain 3x3 shapes": mean([ratio(case, torch) for case in plain]),
+        "torch, geometric mean": mean([ratio(case, torch) for case in chosen]),
+        "temporary memory over lax's, largest": max(memory(case) for case in chosen),
+    }
 
 
 def main(options: _harness.Options) -> None:

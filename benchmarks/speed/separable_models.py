@@ -9,6 +9,7 @@ and an update by SGD with momentum, batch norms in training mode, float32, 1000 
 import functools
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -27,8 +28,11 @@ NETWORKS = [("mobilenet", 128, 16), ("xception", 160, 4)]
 QUICK = [("mobilenet", 64, 2)]
 
 
-def with_jaxcnn(name: str, size: int, batch: int) -> _harness.Run:
-    """Compiles our training step."""
+def with_jaxcnn(name: str, size: int, batch: int, *, native: bool) -> _harness.Run:
+    """Compiles our training step, with the compiled kernels of jaxcnn-native or without."""
+    if native and _harness.optional("jaxcnn_native") is None:
+        raise _harness.Skipped("jaxcnn-native is not installed")
+    os.environ["JAXCNN_NATIVE"] = str(int(native))
     random = np.random.default_rng(0)
     x, y = random.standard_normal((batch, size, size, 3), np.float32), random.integers(0, 1000, batch)
     model, tx = models.create(name, num_classes=1000), optax.sgd(0.01, momentum=0.9)
@@ -82,7 +86,11 @@ def cases(networks: Sequence[tuple[str, int, int]], threads: int) -> list[_harne
     found = []
     for name, size, batch in networks:
         count = lambda parameters: [np.float64(parameters)]  # noqa: E731
-        contenders = [_harness.Contender("jaxcnn", functools.partial(with_jaxcnn, name, size, batch), count)]
+        ours = functools.partial(with_jaxcnn, name, size, batch)
+        contenders = [
+            _harness.Contender("jaxcnn", functools.partial(ours, native=False), count),
+            _harness.Contender("jaxcnn, native", functools.partial(ours, native=True), count),
+        ]
         for backend in ("jax", "torch"):
             build = functools.partial(with_keras, backend, name, size, batch, threads)
             contenders.append(_harness.Contender(f"keras, {backend}", build, count))

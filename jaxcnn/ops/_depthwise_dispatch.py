@@ -3,6 +3,8 @@
 Decided by ``benchmarks/speed/depthwise.py``:
 
 - On CPU the stencil, everywhere: stock XLA was slower at every shape there.
+- With the environment variable ``JAXCNN_NATIVE=1``, on CPU the kernels of the package ``jaxcnn-native`` where it
+  has some for the operands.
 - Elsewhere XLA's grouped convolution, until a measurement on the device says otherwise.
 
 The primitives keep the choice open until they are lowered, so an exported program can hold one form per platform.
@@ -10,6 +12,7 @@ The primitives keep the choice open until they are lowered, so an exported progr
 
 import functools
 import operator
+import os
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -17,23 +20,30 @@ from typing import Any
 import jax
 from jax import lax
 
-from jaxcnn.ops import _depthwise_stencil, _depthwise_stock
+from jaxcnn.ops import _depthwise_native, _depthwise_stencil, _depthwise_stock
 from jaxcnn.ops._depthwise_geometry import Geometry
 
 __all__ = ["IMPLEMENTATIONS", "choose"]
 
-IMPLEMENTATIONS = ("auto", "stencil", "xla")
+IMPLEMENTATIONS = ("auto", "stencil", "xla", "native")
 
 _MOST_ADDED = 16
 
-_FORMS: dict[str, ModuleType] = {"stencil": _depthwise_stencil, "xla": _depthwise_stock}
+_FORMS: dict[str, ModuleType] = {"stencil": _depthwise_stencil, "xla": _depthwise_stock, "native": _depthwise_native}
 
 
 def choose(
-    function: str, a: Any, b: Any, geometry: Geometry, implementation: str, platform: str | None
+    function: str, a: Any, b: Any, geometry: Geometry, implementation: str, platform: str | None, exported: bool
 ) -> Callable[..., Any]:
-    """Gives the function that computes a primitive on a platform, lifted over its shared axes."""
-    if implementation == "auto":
+    """Gives the function that computes a primitive on a platform, lifted over its shared axes.
+
+    An exported program, which may run elsewhere, gets no native kernels unless it asks for them by name.
+    """
+    if implementation == "auto" and not exported and os.environ.get("JAXCNN_NATIVE", "0") not in ("", "0"):
+        implementation = "native"
+    if implementation == "native" and platform == "cpu" and _depthwise_native.takes(function, a, b, geometry):
+        _depthwise_native.load()
+    elif implementation in ("auto", "native"):
         implementation = "stencil" if platform == "cpu" else "xla"
     form = functools.partial(getattr(_FORMS[implementation], function), geometry=geometry)
     if implementation == "stencil" and function == "to_kernel":  # which takes shared axes itself

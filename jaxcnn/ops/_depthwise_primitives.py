@@ -95,8 +95,13 @@ def _axes(array: Any) -> tuple[Any, ...]:
 def _define(function: str) -> Primitive:
     primitive = Primitive(f"depthwise_{function}")
 
-    def run(a: Any, b: Any, *, geometry: Geometry, implementation: str, platform: str | None) -> Any:
-        return dispatch.choose(function, a, b, geometry, implementation, platform)(a, b)
+    def run(a: Any, b: Any, *, geometry: Geometry, implementation: str, platform: str | None, exported: bool) -> Any:
+        return dispatch.choose(function, a, b, geometry, implementation, platform, exported)(a, b)
+
+    def lower(platform: str | None, context: Any, *arrays: Any, **how: Any) -> Any:
+        exported = context.module_context.lowering_parameters.for_export
+        rule = functools.partial(run, platform=platform, exported=exported)
+        return mlir.lower_fun(rule, multiple_results=False)(context, *arrays, **how)
 
     @functools.partial(jax.jit, static_argnames=("geometry", "implementation"))
     def alone(a: Any, b: Any, *, geometry: Geometry, implementation: str) -> Any:
@@ -105,8 +110,7 @@ def _define(function: str) -> Primitive:
     primitive.def_impl(alone)
     primitive.def_abstract_eval(lambda a, b, *, geometry, implementation: _shape(function, a, b, geometry))
     for platform in (None, "cpu"):
-        rule = mlir.lower_fun(functools.partial(run, platform=platform), multiple_results=False)
-        mlir.register_lowering(primitive, rule, platform=platform)
+        mlir.register_lowering(primitive, functools.partial(lower, platform), platform=platform)
     batching.primitive_batchers[primitive] = functools.partial(_batch, function, primitive)
     return primitive
 

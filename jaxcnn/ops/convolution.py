@@ -9,14 +9,14 @@ from jax import lax
 
 from jaxcnn._check import array, at_least_rank, check, choice, floating, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
-from jaxcnn.ops import _depthwise_dispatch, _depthwise_primitives
+from jaxcnn.ops import _depthwise_dispatch, _depthwise_native, _depthwise_primitives
 from jaxcnn.ops._batching import working_dtype
 from jaxcnn.ops._depthwise_geometry import place
 from jaxcnn.ops._spatial import AXES
 
 __all__ = ["Implementation", "Padding", "depthwise_conv", "separable_conv", "shared_depthwise_conv"]
 
-Implementation = Literal["auto", "stencil", "xla"]
+Implementation = Literal["auto", "stencil", "xla", "native"]
 Padding = str | int | Sequence[int | tuple[int, int]]
 
 
@@ -49,7 +49,8 @@ def depthwise_conv(
             input), an integer, or one integer or pair (before, after) per spatial axis: zeros.
         dilation: Step between the taps of the kernel, in pixels; together with strides, too.
         implementation: ``"auto"`` chooses by platform and shape; ``"stencil"`` is a fused sum of shifted
-            products, ``"xla"`` the grouped convolution of XLA.
+            products, ``"xla"`` the grouped convolution of XLA, ``"native"`` compiled kernels from the optional
+            package jaxcnn-native, on CPU for float32, 1 or 2 spatial axes and m = 1 (elsewhere as ``"auto"``).
 
     Returns:
         The filtered maps.
@@ -196,6 +197,8 @@ def _depthwise(
 ) -> jax.Array:
     """Convolves what ``_arrays`` has checked."""
     choice(name, "implementation", implementation, _depthwise_dispatch.IMPLEMENTATIONS)
+    if implementation == "native":
+        _depthwise_native.load()
     both = f"x {shape_text(x)} and {argument} {shape_text(kernel)}"
     check(kernel.shape[-2] == x.shape[-1], name, argument, "of as many channels (second last axis) as x has", both)
     x, geometry = place(name, x, kernel, strides, padding, dilation, argument)

@@ -1,0 +1,94 @@
+"""Depthwise convolution and its adjoints by compiled CPU kernels, from the optional package ``jaxcnn-native``.
+
+They hold several outputs times two vectors of channels in registers while the taps pass, which XLA's fusions,
+with one result and two loads per multiply-add, cannot. They need no padded copy either.
+"""
+
+import importlib
+import math
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn.ops._depthwise_geometry import Geometry
+
+__all__ = ["forward", "load", "takes", "to_input", "to_kernel"]
+
+
+def load() -> ModuleType:
+    """Imports the package, which makes its kernels known to JAX.
+
+    Raises:
+        ValueError: If it is not installed.
+    """
+    try:
+        return importlib.import_module("jaxcnn_native")
+    except ImportError as error:
+        raise ValueError(
+            'depthwise_conv: implementation "native" needs the package jaxcnn-native: '
+            "pip install ./native in a clone of jaxcnn, or choose another implementation."
+        ) from error
+
+
+def takes(function: str, a: Any, b: Any, geometry: Geometry) -> bool:
+    """Tells if there are kernels for these operands: float32, one or two spatial axes, no channel multiplier."""
+    m = b.shape[-1] // a.shape[-1] if function == "to_kernel" else b.shape[-1]
+    whole = not jax.typeof(a).sharding.mesh.explicit_axes  # of parts of an array they know nothing
+    return a.dtype == jnp.float32 and geometry.rank <= 2 and m == 1 and whole
+
+
+def forward(x: Any, kernel: Any, geometry: Geometry) -> Any:
+    """Convolves x (*batch, *size, c) by a kernel (*kernel, c, 1)."""
+    low = [pair[0] for pair in geometry.padding]
+    gaps = (1,) * geometry.rank
+    return _correlate(x, kernel, geometry.outputs, geometry.strides, geometry.dilation, low, gaps)
+
+
+def to_input(g: Any, kernel: Any, geometry: Geometry) -> Any:
+    """Applies the adjoint in x to g."""
+    kernel = jnp.flip(kernel, tuple(range(geometry.rank)))
+    low = [pair[0] for pair in geometry.adjoint_padding]
+    strides = (1,) * geometry.rank
+    return _correlate(g, kernel, geometry.size, strides, geometry.dilation, low, geometry.strides)
+
+
+def to_kernel(x: Any, g: Any, geometry: Geometry) -> Any:
+    """Applies the adjoint in the kernel to g."""
+    c = x.shape[-1]
+    low = [pair[0] for pair in geometry.padding]
+    shape = (*_plane(geometry.kernel), c)
+    options = _options(geometry.rank, strides=geometry.strides, dilation=geometry.dilation, padding=low)
+    kernel = _call("jaxcnn_kernel_gradient", shape)(_images(x, geometry.size), _images(g, geometry.outputs), **options)
+    return kernel.reshape(*geometry.kernel, c, 1)
+
+
+def _correlate(x: Any, kernel: Any, outputs: Any, strides: Any, dilation: Any, padding: Any, gaps: Any) -> Any:
+    """Sums the inputs at (output * stride + tap * dilation - padding) / gap, where that is whole, times the taps."""
+    *taps, c, _ = kernel.shape
+    rank = len(taps)
+    lead, images = x.shape[: x.ndim - 1 - rank], _images(x, x.shape[x.ndim - 1 - rank : -1])
+    options = _options(rank, strides=strides, dilation=dilation, padding=padding, gaps=gaps)
+    call = _call("jaxcnn_correlate", (images.shape[0], *_plane(outputs), c))
+    return call(images, kernel.reshape(*_plane(taps), c), **options).reshape(*lead, *outputs, c)
+
+
+def _call(target: str, shape: tuple[int, ...]) -> Any:
+    return jax.ffi.ffi_call(target, jax.ShapeDtypeStruct(shape, jnp.float32), vmap_method="sequential")
+
+
+def _options(rank: int, **options: Any) -> dict[str, np.ndarray]:
+    """Gives options of two axes, of one or two: a line is a plane of height 1."""
+    usual = {"padding": 0}
+    return {k: np.array([usual.get(k, 1)] * (2 - rank) + list(v), np.int64) for k, v in options.items()}
+
+
+def _plane(axes: Any) -> tuple[int, ...]:
+    return (1,) * (2 - len(axes)) + tuple(axes)
+
+
+def _images(x: Any, size: Any) -> Any:
+    lead = x.shape[: x.ndim - 1 - len(size)]
+    return x.reshape(math.prod(lead), *_plane(size), x.shape[-1])

@@ -1,0 +1,189 @@
+"""The compiled CPU kernels of the optional package against XLA's grouped convolution."""
+
+import functools
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcnn import ops
+
+pytest.importorskip("jaxcnn_native")
+
+# spatial shape, kernel, channels, strides, dilation, padding: every block of outputs, every way to cut a kernel, whole
+# and broken vectors of channels
+CASES = [
+    ((13, 9), (3, 3), 32, 1, 1, "SAME"),
+    ((13, 9), (3, 3), 19, 1, 1, "VALID"),
+    ((13, 18), (3, 3), 17, 2, 1, "SAME"),
+    ((13, 18), (3, 3), 24, 1, 2, "SAME"),
+    ((6, 7), (5, 5), 16, 1, 1, "SAME"),
+    ((12, 17), (5, 5), 8, 2, 1, [(1, 2), (0, 3)]),
+    ((9, 10), (7, 7), 16, 1, 1, "SAME"),
+    ((9, 10), (7, 7), 5, 1, 2, [(6, 6), (6, 6)]),
+    ((9, 10), (2, 2), 16, 1, 1, "SAME"),
+    ((9, 10), (4, 4), 16, 2, 1, "SAME"),
+    ((9, 30), (9, 6), 16, 1, 1, "SAME"),
+    ((9, 30), (1, 11), 16, 1, 1, "SAME"),
+    ((9, 30), (3, 3), 16, 3, 1, "SAME"),
+    ((9, 30), (3, 5), 16, (2, 1), (1, 3), "SAME"),
+    ((5, 3), (3, 3), 16, 1, 1, "SAME"),
+    ((5, 2), (3, 3), 16, 1, 1, "SAME"),
+    ((1, 1), (3, 3), 16, 1, 1, "SAME"),
+    ((8, 8), (1, 1), 16, 2, 1, "VALID"),
+    ((6, 9), (3, 3), 16, 1, 1, [(5, 0), (0, 7)]),
+    ((6, 9), (3, 3), 16, 2, 1, [(5, 6), (5, 7)]),
+    ((30,), (5,), 16, 1, 1, "CAUSAL"),
+    ((30,), (3,), 7, 2, 1, "SAME"),
+    ((31,), (3,), 16, 1, 4, "REFLECT"),
+    ((3,), (3,), 16, 1, 1, "CIRCULAR"),
+]
+
+
+def normal(*shape, seed=0, dtype=np.float32):
+    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
+
+
+@functools.partial(jax.jit, static_argnames=("strides", "dilation", "padding", "implementation"))
+def with_gradients(x, kernel, **how):
+    value, pull = jax.vjp(functools.partial(ops.depthwise_conv, **how), x, kernel)
+    return value, *pull(jnp.cos(jnp.arange(value.size, dtype=value.dtype)).reshape(value.shape))
+
+
+def hashable(case):
+    strides, dilation, padding = case
+    return {
+        "strides": strides,
+        "dilation": dilation,
+        "padding": padding if isinstance(padding, str) else tuple(padding),
+    }
+
+
+def assert_close(found, expected, tolerance=2e-6):
+    for got, wanted in zip(found, expected, strict=True):
+        assert got.shape == wanted.shape and got.dtype == wanted.dtype
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=tolerance * (1 + np.abs(wanted).max()))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_equals_xla(case):
+    size, taps, c, *how = case
+    x, kernel = normal(2, 3, *size, c), normal(*taps, c, 1, seed=1)
+    found, expected = (with_gradients(x, kernel, implementation=i, **hashable(how)) for i in ("native", "xla"))
+    assert_close(found, expected)
+
+
+def test_large_results_which_are_written_past_the_cache():
+    x, kernel = normal(1, 80, 100, 272), normal(3, 3, 272, 1, seed=1)
+    how = {"strides": 1, "dilation": 1, "padding": "SAME"}
+    assert x.nbytes > 8 * 2**20
+    assert_close(
+        with_gradients(x, kernel, implementation="native", **how),
+        with_gradients(x, kernel, implementation="stencil", **how),
+        1e-5,
+    )
+
+
+def test_it_is_what_runs():
+    for gradients in (False, True):
+        function = with_gradients if gradients else functools.partial(ops.depthwise_conv)
+        program = jax.jit(functools.partial(function, strides=1, dilation=1, padding="SAME", implementation="native"))
+        text = program.lower(normal(2, 8, 8, 16), normal(3, 3, 16, 1)).as_text()
+        assert text.count("@jaxcnn_correlate(") == 1 + gradients
+        assert text.count("@jaxcnn_kernel_gradient(") == gradients
+
+
+@pytest.mark.parametrize(
+    ("shape", "taps", "dtype"),
+    [
+        ((2, 8, 8, 4), (3, 3, 4, 2), np.float32),
+        ((2, 8, 8, 4), (3, 3, 4, 1), jnp.bfloat16),
+        ((2, 5, 4, 6, 3), (3, 2, 3, 3, 1), np.float32),
+    ],
+    ids=["multiplier", "bfloat16", "volume"],
+)
+def test_what_it_has_no_kernels_for_runs_as_ever(shape, taps, dtype):
+    x, kernel = normal(*shape, dtype=dtype), normal(*taps, dtype=dtype, seed=1)
+    how = {"strides": 1, "dilation": 1, "padding": "SAME"}
+    assert "jaxcnn_" not in with_gradients.lower(x, kernel, implementation="native", **how).as_text()
+    found, expected = (with_gradients(x, kernel, implementation=i, **how) for i in ("native", "stencil"))
+    for got, wanted in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
+def test_float64_runs_as_ever():
+    with jax.enable_x64(True):
+        x, kernel = normal(2, 8, 8, 4, dtype=np.float64), normal(3, 3, 4, 1, dtype=np.float64)
+        found = ops.depthwise_conv(x, kernel, implementation="native")
+        np.testing.assert_array_equal(found, ops.depthwise_conv(x, kernel, implementation="stencil"))
+
+
+@pytest.mark.parametrize("axes", [(None, 0), (0, None), (0, 0)], ids=str)
+def test_vmap(axes):
+    x = normal(*(3,) * (axes[0] is not None), 2, 8, 9, 16)
+    kernel = normal(*(3,) * (axes[1] is not None), 3, 3, 16, 1, seed=1)
+    how = {"strides": 1, "dilation": 1, "padding": "SAME"}
+    found, expected = (
+        jax.vmap(functools.partial(with_gradients, implementation=i, **how), axes)(x, kernel)
+        for i in ("native", "stencil")
+    )
+    assert_close(found, expected)
+
+
+def test_derivatives_of_second_order():
+    x, kernel = jnp.asarray(normal(1, 4, 5, 8)), jnp.asarray(normal(3, 3, 8, 1, seed=1))
+
+    def product(implementation):
+        def loss(x, kernel):
+            return jnp.sum(ops.depthwise_conv(x, kernel, strides=2, implementation=implementation) ** 3)
+
+        directions = (jnp.cos(x), jnp.cos(kernel))
+        return jax.jit(lambda: jax.jvp(jax.grad(loss, (0, 1)), (x, kernel), directions)[1])()
+
+    assert_close(product("native"), product("xla"), 1e-5)
+
+
+def test_the_same_bits_every_time():
+    x, kernel = normal(4, 30, 31, 24), normal(3, 3, 24, 1, seed=1)
+    how = {"strides": 1, "dilation": 1, "padding": "SAME", "implementation": "native"}
+    first = with_gradients(x, kernel, **how)
+    for _ in range(20):
+        for got, wanted in zip(with_gradients(x, kernel, **how), first, strict=True):
+            np.testing.assert_array_equal(got, wanted)
+
+
+def test_an_empty_batch():
+    y, _, gradient = with_gradients(
+        np.zeros((0, 8, 8, 16), np.float32),
+        normal(3, 3, 16, 1),
+        strides=1,
+        dilation=1,
+        padding="SAME",
+        implementation="native",
+    )
+    assert y.shape == (0, 8, 8, 16)
+    np.testing.assert_array_equal(gradient, 0)
+
+
+def test_auto_takes_it_where_the_environment_says_so(monkeypatch):
+    x, kernel = normal(2, 8, 8, 16), normal(3, 3, 16, 1)
+    for value, there in (("1", True), ("0", False), ("", False)):
+        monkeypatch.setenv("JAXCNN_NATIVE", value)
+        program = jax.jit(lambda x, kernel: ops.depthwise_conv(x, kernel)).lower(x, kernel)
+        assert ("@jaxcnn_correlate(" in program.as_text()) == there
+
+
+def test_exported_programs_do_not_call_it_unasked(monkeypatch):
+    monkeypatch.setenv("JAXCNN_NATIVE", "1")
+    x, kernel = normal(2, 8, 8, 16), normal(3, 3, 16, 1)
+    program = jax.export.export(jax.jit(lambda x, kernel: ops.depthwise_conv(x, kernel)))(x, kernel)
+    assert "jaxcnn_" not in program.mlir_module()
+
+
+@pytest.mark.errors
+def test_without_the_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jaxcnn_native", None)
+    with pytest.raises(ValueError, match="needs the package jaxcnn-native: pip install"):
+        ops.depthwise_conv(normal(2, 8, 8, 16), normal(3, 3, 16, 1), implementation="native")
