@@ -27,12 +27,12 @@ USES += [
 @pytest.mark.parametrize(("build", "x", "train"), [use[1:] for use in USES], ids=[use[0] for use in USES])
 def test_to_nnx(build, x, train):
     bridged = nnx.bridge.ToNNX(build(), rngs=nnx.Rngs(params=0, dropout=1))
-    nnx.bridge.lazy_init(bridged, x)
+    nnx.jit(nnx.bridge.lazy_init)(bridged, x)
     first = nnx.Rngs(params=0, dropout=1).fork()  # as ToNNX does
-    variables = build().init({"params": first.params(), "dropout": first.dropout()}, x)
+    variables = jax.jit(build().init)({"params": first.params(), "dropout": first.dropout()}, x)
 
-    got = bridged(x, train=False)
-    close(got, build().apply(variables, x, train=False))
+    got = nnx.jit(lambda module, x: module(x, train=False))(bridged, x)
+    close(got, jax.jit(functools.partial(build().apply, train=False))(variables, x))
     if not jax.tree.leaves(variables):
         dropped = bridged(x, train=True, rngs=nnx.Rngs(dropout=2))
         assert np.any(dropped != got)

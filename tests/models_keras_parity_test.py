@@ -123,12 +123,15 @@ def run(net, x, *, train: bool):
 
 
 def build(name: str, shape, classes: int, **options):
-    """Builds Keras's network."""
+    """Builds Keras's network; ``randomise`` gives its variables their first values."""
     keras.backend.clear_session()
     known = {"xception": "Xception", "mobilenet": "MobileNet", "mobilenet_v2": "MobileNetV2"}
-    return getattr(keras.applications, known[name])(
-        weights=None, input_shape=shape, classes=classes, classifier_activation=None, **options
-    )
+    with keras.StatelessScope(initialize_variables=False):  # to draw values that are not used takes long
+        net = getattr(keras.applications, known[name])(
+            weights=None, input_shape=shape, classes=classes, classifier_activation=None, **options
+        )
+    keras.backend.clear_session()  # else it would draw them later
+    return net
 
 
 CASES = [

@@ -195,14 +195,15 @@ def test_slope_and_gradient_are_adjoint_and_agree_with_differences(case, impleme
             jnp.asarray(normal(*x.shape, seed=3, dtype=np.float64)),
             jnp.asarray(normal(*kernel.shape, seed=4, dtype=np.float64)),
         )
-        value, slope = jax.jvp(function, (x, kernel), (dx, dk))
+        value, slope = jax.jit(lambda *point: jax.jvp(function, point, (dx, dk)))(x, kernel)
+        function = jax.jit(function)
         # Bilinear: central differences have no error but rounding.
         difference = (function(x + dx, kernel + dk) - function(x - dx, kernel - dk)) / 2
         np.testing.assert_allclose(slope, difference, rtol=1e-10, atol=1e-11)
         cotangent = jnp.asarray(normal(*value.shape, seed=5, dtype=np.float64))
-        to_x, to_kernel = jax.vjp(function, x, kernel)[1](cotangent)
-        adjoint = jnp.vdot(to_x, dx) + jnp.vdot(to_kernel, dk)
-        np.testing.assert_allclose(adjoint, jnp.vdot(cotangent, slope), rtol=1e-10)
+        to_x, to_kernel = jax.jit(lambda c, *point: jax.vjp(function, *point)[1](c))(cotangent, x, kernel)
+        adjoint = np.vdot(to_x, dx) + np.vdot(to_kernel, dk)
+        np.testing.assert_allclose(adjoint, np.vdot(cotangent, slope), rtol=1e-10)
 
 
 @FORMS
@@ -215,7 +216,7 @@ def test_hessian(options, implementation):
         own = functools.partial(ops.depthwise_conv, implementation=implementation, **arguments)
         energy = lambda convolve: lambda x, kernel: jnp.sum(jnp.sin(convolve(x, kernel)))
         lax = functools.partial(of_lax, **arguments)
-        expected = jax.hessian(energy(lax), (0, 1))(x, kernel)
+        expected = jax.jit(jax.hessian(energy(lax), (0, 1)))(x, kernel)
         for hessian in (jax.hessian, lambda f, n: jax.jacrev(jax.jacrev(f, n), n)):
             found = jax.jit(hessian(energy(own), (0, 1)))(x, kernel)
             jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-11), found, expected)
@@ -239,8 +240,8 @@ def test_vmap(axes, implementation):
         x = normal(*np.insert(x.shape, axes[0], 3))
     if axes[1] is not None:
         kernel = normal(*np.insert(kernel.shape, axes[1], 3), seed=1)
-    got = jax.vmap(with_gradients, axes)(x, kernel)
-    for value, expected in zip(got, looped(with_gradients, axes, x, kernel), strict=True):
+    got = jax.jit(jax.vmap(with_gradients, axes))(x, kernel)
+    for value, expected in zip(got, looped(jax.jit(with_gradients), axes, x, kernel), strict=True):
         assert value.dtype == jnp.float32
         np.testing.assert_allclose(value, expected, rtol=1e-5, atol=2e-5)
 
@@ -259,8 +260,8 @@ def test_nested_vmap(outer, inner, implementation):
     (i, j), (k, n) = outer, inner
     x = normal(*([2] if i == 0 else []), *([3] if k == 0 else []), 1, 4, 5, 2)
     kernel = normal(*([2] if j == 0 else []), *([3] if n == 0 else []), 2, 3, 2, 1, seed=1)
-    got = jax.vmap(jax.vmap(with_gradients, inner), outer)(x, kernel)
-    expected = looped(functools.partial(looped, with_gradients, inner), outer, x, kernel)
+    got = jax.jit(jax.vmap(jax.vmap(with_gradients, inner), outer))(x, kernel)
+    expected = looped(functools.partial(looped, jax.jit(with_gradients), inner), outer, x, kernel)
     for value, wanted in zip(got, expected, strict=True):
         np.testing.assert_allclose(value, wanted, rtol=1e-5, atol=2e-5)
 

@@ -37,11 +37,15 @@ EACH_POOL = pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
 @EACH_POOL
 def test_jit_and_vmap(pool):
     x = image()
-    expected = pool(x)
-    np.testing.assert_allclose(jax.jit(pool)(x), expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(jax.vmap(pool)(x), expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(jnp.stack([pool(one) for one in x]), expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(pool(x[None, :, None])[0, :, 0], expected, rtol=1e-5, atol=1e-6)
+    expected = pool(x)  # op by op
+    forms = (
+        pool,
+        jax.vmap(pool),
+        lambda x: jnp.stack([pool(one) for one in x]),
+        lambda x: pool(x[None, :, None])[0, :, 0],
+    )
+    for value in jax.jit(lambda x: [form(x) for form in forms])(x):
+        np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
 
 
 @EACH_POOL
@@ -50,13 +54,13 @@ def test_derivatives_agree_with_differences(pool):
         x = jnp.asarray(image(dtype=np.float64))
         rng = np.random.default_rng(2)
         direction = jnp.asarray(rng.normal(size=x.shape))
-        value, slope = jax.jvp(pool, (x,), (direction,))
-        step = 1e-6
+        value, slope = jax.jit(lambda x, d: jax.jvp(pool, (x,), (d,)))(x, direction)
+        step, pool = 1e-6, jax.jit(pool)
         difference = (pool(x + step * direction) - pool(x - step * direction)) / (2 * step)
         np.testing.assert_allclose(slope, difference, rtol=1e-6, atol=1e-7)
         cotangent = jnp.asarray(rng.normal(size=value.shape))
-        (gradient,) = jax.vjp(pool, x)[1](cotangent)
-        np.testing.assert_allclose(jnp.vdot(gradient, direction), jnp.vdot(cotangent, slope), rtol=1e-9)
+        (gradient,) = jax.jit(lambda x, c: jax.vjp(pool, x)[1](c))(x, cotangent)
+        np.testing.assert_allclose(np.vdot(gradient, direction), np.vdot(cotangent, slope), rtol=1e-9)
 
 
 @EACH_POOL
@@ -66,25 +70,28 @@ def test_second_derivative(pool):
     def directional(x):
         return jax.jvp(lambda x: jnp.sum(pool(x) ** 2), (x,), (jnp.ones_like(x),))[1]
 
-    expected = jax.jvp(jax.grad(lambda x: jnp.sum(pool(x) ** 2)), (x,), (jnp.ones_like(x),))[1]
-    np.testing.assert_allclose(jax.grad(directional)(x), expected, rtol=1e-3, atol=1e-4)
+    def forward_over_reverse(x):
+        return jax.jvp(jax.grad(lambda x: jnp.sum(pool(x) ** 2)), (x,), (jnp.ones_like(x),))[1]
+
+    found, expected = jax.jit(jax.grad(directional))(x), jax.jit(forward_over_reverse)(x)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
 @EACH_POOL
 def test_bfloat16(pool):
-    x = jnp.asarray(image(), jnp.bfloat16)
+    x, pool = jnp.asarray(image(), jnp.bfloat16), jax.jit(pool)
     y = pool(x)
     assert y.dtype == jnp.bfloat16
     np.testing.assert_allclose(y.astype(jnp.float32), pool(x.astype(jnp.float32)), rtol=2e-2, atol=2e-2)
-    gradient = jax.grad(lambda x: jnp.sum(pool(x).astype(jnp.float32)))(x)
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(pool(x).astype(jnp.float32))))(x)
     assert gradient.dtype == jnp.bfloat16 and bool(jnp.isfinite(gradient).all())
 
 
 def test_means_accumulate_in_float32():
     x = jnp.full((1, 64, 64, 1), 1.0, jnp.bfloat16)  # a bfloat16 sum of ones stops at 256
-    assert pooling.global_average_pool(x).item() == 1.0
-    assert pooling.avg_pool(x, 63, strides=1)[0, 0, 0, 0] == 1.0
-    assert pooling.weighted_average_pool(x, x).item() == 1.0
+    assert jax.jit(pooling.global_average_pool)(x).item() == 1.0
+    assert jax.jit(lambda x: pooling.avg_pool(x, 63, strides=1))(x)[0, 0, 0, 0] == 1.0
+    assert jax.jit(pooling.weighted_average_pool)(x, x).item() == 1.0
 
 
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
@@ -96,7 +103,7 @@ def test_sharded_batch(pool, kind):
     def both(x):
         return pool(x), jax.grad(lambda x: jnp.sum(pool(x) ** 2))(x)
 
-    expected = both(x)
+    expected = jax.jit(both)(x)
     with jax.set_mesh(mesh):
         placed = jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))
         value, gradient = jax.jit(both)(placed)
@@ -113,16 +120,12 @@ def test_same_padding_equals_flax(window, stride):
     x = image()
     shape = (window, window) if isinstance(window, int) else window
     strides = shape if stride is None else (stride, stride)
-    np.testing.assert_array_equal(
-        pooling.max_pool(x, window, strides=stride, padding="SAME"), nn.max_pool(x, shape, strides, "SAME")
-    )
+    ours = lambda pool, **options: functools.partial(pool, window=window, strides=stride, padding="SAME", **options)
+    theirs = lambda pool, **options: pool(x, shape, strides, "SAME", **options)
+    np.testing.assert_array_equal(jax.jit(ours(pooling.max_pool))(x), theirs(nn.max_pool))
     for include in (False, True):
-        np.testing.assert_allclose(
-            pooling.avg_pool(x, window, strides=stride, padding="SAME", count_include_pad=include),
-            nn.avg_pool(x, shape, strides, "SAME", count_include_pad=include),
-            rtol=1e-5,
-            atol=1e-6,
-        )
+        got = jax.jit(ours(pooling.avg_pool, count_include_pad=include))(x)
+        np.testing.assert_allclose(got, theirs(nn.avg_pool, count_include_pad=include), rtol=1e-5, atol=1e-6)
 
 
 def test_uneven_padding_equals_flax():
@@ -135,7 +138,7 @@ def test_uneven_padding_equals_flax():
 
 @pytest.mark.parametrize("window", [2, 5, 9])
 def test_first_maximum_takes_the_gradient(window):
-    gradient = jax.grad(lambda x: jnp.sum(pooling.max_pool(x, window)))(jnp.ones((window, window, 1)))
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(pooling.max_pool(x, window))))(jnp.ones((window, window, 1)))
     expected = np.zeros((window, window, 1))
     expected[0, 0] = 1
     np.testing.assert_array_equal(gradient, expected)

@@ -1,10 +1,10 @@
 """grid_sample and affine_grid against PyTorch: live, and from a committed file where it is not installed."""
 
+import functools
 import itertools
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,10 +17,14 @@ TOLERANCE = {np.float32: 1e-4, np.float64: 1e-11}
 FIXTURE = Path(__file__).parent / "fixtures" / "grid_sample.npz"
 
 
+@functools.partial(jax.jit, static_argnames=("mode", "padding_mode", "align_corners"))
 def ours(image, grid, cotangent, **options):
     """Value and both gradients."""
-    value, pullback = jax.vjp(lambda i, g: ops.grid_sample(i, g, **options), jnp.asarray(image), jnp.asarray(grid))
-    return (value, *pullback(jnp.asarray(cotangent)))
+    value, pullback = jax.vjp(lambda i, g: ops.grid_sample(i, g, **options), image, grid)
+    return (value, *pullback(cotangent))
+
+
+sample = jax.jit(ops.grid_sample, static_argnames=("mode", "padding_mode", "align_corners"))
 
 
 def theirs(torch, image, grid, cotangent, **options):
@@ -102,7 +106,7 @@ def test_values_equal_pytorch_for_any_points(how, size, points):
     grid = np.array(points, np.float32).reshape(1, 2, 2, 2)
     options = {"mode": mode, "padding_mode": padding_mode, "align_corners": align_corners}
     expected = torch.nn.functional.grid_sample(torch.tensor(image).permute(0, 3, 1, 2), torch.tensor(grid), **options)
-    np.testing.assert_allclose(ops.grid_sample(image, grid, **options), expected.permute(0, 2, 3, 1), atol=1e-3)
+    np.testing.assert_allclose(sample(image, grid, **options), expected.permute(0, 2, 3, 1), atol=1e-3)
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
@@ -114,8 +118,7 @@ def test_affine_grid_equals_pytorch(align_corners, shape):
     theta, cotangent = rng.normal(size=(2, 2, 3)), rng.normal(size=(2, *shape, 2))
     with jax.enable_x64(True):
         f = lambda t: ops.affine_grid(t, shape, align_corners=align_corners)
-        value, pullback = jax.vjp(f, jnp.asarray(theta))
-        (gradient,) = pullback(jnp.asarray(cotangent))
+        value, (gradient,) = jax.jit(lambda t, c: (f(t), jax.vjp(f, t)[1](c)))(theta, cotangent)
     t = torch.tensor(theta, requires_grad=True)
     expected = torch.nn.functional.affine_grid(t, (2, 1, *shape), align_corners=align_corners)
     expected.backward(torch.tensor(cotangent))

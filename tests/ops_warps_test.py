@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxcnn import ops
+from tests import released
 
 REGULAR = np.stack(np.meshgrid(np.linspace(-1, 1, 4), np.linspace(-1, 1, 4)), -1).reshape(16, 2).astype(np.float32)
 THETA = np.array([[0.813, -0.317, 0.129], [0.257, 0.931, -0.173]], np.float32)
@@ -21,7 +22,7 @@ def image_of(*shape):
 
 @pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection", "fill"])
 @pytest.mark.parametrize("align_corners", [False, True])
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("jit", [None, released.jit], ids=["eager", "jit"])
 def test_identity_is_exact(align_corners, padding_mode, jit):
     image = image_of(2, 37, 224, 3)
     warps = {
@@ -33,7 +34,7 @@ def test_identity_is_exact(align_corners, padding_mode, jit):
     for warp, identity in warps.items():
         for mode in ("bilinear", "nearest"):
             f = functools.partial(warp, mode=mode, padding_mode=padding_mode, align_corners=align_corners)
-            np.testing.assert_array_equal((jax.jit(f) if jit else f)(image, identity), image)
+            np.testing.assert_array_equal((jit(f) if jit else f)(image, identity), image)
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
@@ -65,11 +66,10 @@ def test_warps_equal_sampling_at_the_grid(align_corners, shape):
             i, g(t, size, align_corners=align_corners), align_corners=align_corners
         )
         w = lambda i, t, w=warp: w(i, t, shape=shape, align_corners=align_corners)
-        np.testing.assert_allclose(w(image, transform), f(image, transform), atol=1e-5)
-        cotangent = image_of(*size, 2)
-        for a, b in zip(
-            jax.vjp(w, image, transform)[1](cotangent), jax.vjp(f, image, transform)[1](cotangent), strict=True
-        ):
+        both = [jax.jit(lambda i, t, c, f=f: (f(i, t), *jax.vjp(f, i, t)[1](c))) for f in (w, f)]
+        found, expected = (each(image, transform, image_of(*size, 2)) for each in both)
+        np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
+        for a, b in zip(found[1:], expected[1:], strict=True):
             np.testing.assert_allclose(a, b, atol=2e-4)
 
 
@@ -77,19 +77,21 @@ def test_points_behind_the_horizon_lie_outside():
     behind = jnp.array([[1.0, 0, 0], [0, 1.0, 0], [-2.0, 0, 0]])
     result = ops.warp_perspective(jnp.ones((2, 3, 1)), behind)
     np.testing.assert_array_equal(result[:, 1:], np.zeros((2, 2, 1)))
-    gradient = jax.grad(lambda m: ops.warp_perspective(image_of(2, 3, 1), m).sum())(behind)
+    gradient = jax.jit(jax.grad(lambda m: ops.warp_perspective(image_of(2, 3, 1), m).sum()))(behind)
     assert np.all(np.isfinite(gradient))
 
 
 def test_nan_in_a_projective_matrix_is_not_hidden():
-    for matrix in (jnp.eye(3) * jnp.nan, jnp.eye(3).at[2, 0].set(jnp.nan), jnp.eye(3).at[0, 2].set(jnp.nan)):
-        for mode in ("bilinear", "nearest"):
-            assert np.all(np.isnan(ops.warp_perspective(image_of(2, 3, 1), matrix, mode=mode)))
+    for mode in ("bilinear", "nearest"):
+        warp = jax.jit(functools.partial(ops.warp_perspective, mode=mode))
+        for matrix in (jnp.eye(3) * jnp.nan, jnp.eye(3).at[2, 0].set(jnp.nan), jnp.eye(3).at[0, 2].set(jnp.nan)):
+            assert np.all(np.isnan(warp(image_of(2, 3, 1), matrix)))
 
 
 def test_one_transform_serves_a_batch():
     image = image_of(3, 5, 5, 2)
     for warp, transform in ((ops.warp_affine, THETA), (ops.warp_perspective, HOMOGRAPHY), (ops.warp_tps, BENT)):
+        warp = jax.jit(warp)
         batch = warp(image, transform)
         np.testing.assert_allclose(batch[1], warp(image[1], transform), atol=1e-6)
         many = warp(image, jnp.broadcast_to(transform, (3, *transform.shape)))

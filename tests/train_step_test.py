@@ -18,6 +18,10 @@ def state_of(model, tx, **options):
     return train.create_state(jax.random.key(0), model, tx, BATCH, **options)
 
 
+def jitted_step(model, tx, **options):
+    return jax.jit(train.make_train_step(model, tx, **options))
+
+
 def advance(state, step, count=3):
     step = jax.jit(step)
     for i in range(count):
@@ -47,8 +51,8 @@ def test_step_is_the_textbook_formula():
         )
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, BATCH["label"]))
 
-    value, gradient = jax.value_and_grad(objective)(state.params)
-    after, metrics = train.make_train_step(model, tx)(state, BATCH)
+    value, gradient = jax.jit(jax.value_and_grad(objective))(state.params)
+    after, metrics = jitted_step(model, tx)(state, BATCH)
     np.testing.assert_allclose(metrics["loss"], value, rtol=1e-5)
     np.testing.assert_allclose(metrics["gradient_norm"], optax.tree.norm(gradient), rtol=1e-4)
     expected = jax.tree.map(lambda p, g: p - 0.1 * g, state.params, gradient)
@@ -68,7 +72,7 @@ def test_step_is_traced_once():
 
 def test_dropout_depends_on_key_and_step_only():
     model, tx = Net(rate=0.5), optax.set_to_zero()
-    step = train.make_train_step(model, tx)
+    step = jitted_step(model, tx)
     state = state_of(model, tx)
     frozen_statistics = lambda s: s.replace(model_state=state.model_state)
     again, first = step(state, BATCH)
@@ -82,8 +86,8 @@ def test_dropout_depends_on_key_and_step_only():
 def test_label_smoothing_and_weights():
     model, tx = Net(rate=0.0), optax.sgd(0.1)
     state = state_of(model, tx)
-    smooth = train.make_train_step(model, tx, loss=functools.partial(losses.cross_entropy, label_smoothing=0.3))
-    plain = train.make_train_step(model, tx)
+    smooth = jitted_step(model, tx, loss=functools.partial(losses.cross_entropy, label_smoothing=0.3))
+    plain = jitted_step(model, tx)
     assert smooth(state, BATCH)[1]["loss"] != plain(state, BATCH)[1]["loss"]
     ones = {**BATCH, "weight": jnp.ones(12)}
     chex.assert_trees_all_close(plain(state, ones)[1], plain(state, BATCH)[1], rtol=1e-6)
@@ -96,11 +100,11 @@ def test_label_smoothing_and_weights():
 def test_augment_gets_the_images_and_a_key_per_step():
     model, tx = Net(rate=0.0), optax.set_to_zero()
     state = state_of(model, tx)
-    noisy = train.make_train_step(model, tx, augment=lambda key, x: x + jax.random.normal(key, x.shape))
-    plain = train.make_train_step(model, tx)
+    noisy = jitted_step(model, tx, augment=lambda key, x: x + jax.random.normal(key, x.shape))
+    plain = jitted_step(model, tx)
     a, b = noisy(state, BATCH)[1]["loss"], noisy(state.replace(step=state.step + 1), BATCH)[1]["loss"]
     assert len({float(a), float(b), float(plain(state, BATCH)[1]["loss"])}) == 3
-    still = train.make_train_step(model, tx, augment=lambda key, x: x)
+    still = jitted_step(model, tx, augment=lambda key, x: x)
     assert_same(still(state, BATCH), plain(state, BATCH))
 
 
@@ -132,7 +136,7 @@ def test_moving_average_starts_in_the_step_where_there_is_none(frozen):
     for i in range(2):
         (late, of_late), (early, of_early) = (step(state, draw(jax.random.key(i))) for state in (late, early))
         assert_same((late, of_late), (early, of_early))
-    plain = train.make_train_step(model, tx)
+    plain = jitted_step(model, tx)
     assert plain(state_of(model, tx), BATCH)[0].ema is None
     assert_same(plain(late, BATCH)[0].ema, late.ema)
 
@@ -179,13 +183,13 @@ def test_frozen_norm_uses_running_statistics(switch):
     model, tx = Net(rate=0.0, switch=switch), optax.sgd(0.1)
     state = state_of(model, tx)
     state = state.replace(model_state=jax.tree.map(lambda leaf: leaf + 2.0, state.model_state))
-    _, frozen = train.make_train_step(model, tx, frozen=("block1", "block10"))(state, BATCH)
-    logits = model.apply(state.variables, BATCH["image"], train=False)
+    _, frozen = jitted_step(model, tx, frozen=("block1", "block10"))(state, BATCH)
+    logits = jax.jit(model.apply)(state.variables, BATCH["image"])
     np.testing.assert_allclose(frozen["loss"], losses.cross_entropy(logits, BATCH["label"]).mean(), rtol=1e-5)
-    _, free = train.make_train_step(model, tx)(state, BATCH)
+    _, free = jitted_step(model, tx)(state, BATCH)
     assert abs(free["loss"] - frozen["loss"]) > 1e-3
-    train.make_train_step(model, tx)(state, BATCH)  # the model itself was not changed
-    _, again = train.make_train_step(model, tx)(state, BATCH)
+    jitted_step(model, tx, frozen=("block1",))(state, BATCH)  # the model itself was not changed
+    _, again = jitted_step(model, tx)(state, BATCH)
     assert again["loss"] == free["loss"]
 
 
@@ -206,7 +210,7 @@ def test_frozen_norm_under_remat():
 
 def test_freeze_keeps_no_state_and_joins_with_the_step():
     model = Net()
-    variables = model.init(jax.random.key(0), BATCH["image"])
+    variables = jax.jit(model.init)(jax.random.key(0), BATCH["image"])
     tx = train.freeze(optax.adam(0.05), variables, ["block1", "block10/conv"])
     before = state_of(model, tx)
     count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
