@@ -1,6 +1,7 @@
 // Depthwise convolution of float32 arrays, channels last, and its adjoints, as calls that XLA makes.
 //
-// x (n, h, w, c), kernel (kh, kw, c), y and g (n, h_out, w_out, c). Results do not depend on the number of threads.
+// x (images, h, w, c), kernel (members, kh, kw, c), y and g (members * n, h_out, w_out, c): every member has n images of
+// its own, or all members see the same n. Results do not depend on the number of threads.
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -29,57 +30,72 @@ Axis axis(int i, int64_t inputs, int64_t taps, int64_t outputs, Numbers strides,
   return {inputs, taps, outputs, strides[i], dilation[i], padding[i], gaps[i]};
 }
 
-bool fits(const Floats& a, const Floats& b, const Floats& c, int64_t rank_of_b, int64_t rank_of_c) {
-  return a.dimensions().size() == 4 && b.dimensions().size() == rank_of_b && c.dimensions().size() == rank_of_c &&
-         a.dimensions().back() == b.dimensions().back() && a.dimensions().back() == c.dimensions().back();
+// Which image of x belongs to an image of y, and which member's kernel to both.
+struct Members {
+  int64_t n, images;
+  int64_t image(int64_t i) const { return images == n ? i % n : i; }
+  int64_t member(int64_t i) const { return i / n; }
+};
+
+bool fits(const Floats& x, const Floats& kernel, const Floats& y) {
+  if (x.dimensions().size() != 4 || kernel.dimensions().size() != 4 || y.dimensions().size() != 4) return false;
+  const int64_t c = x.dimensions()[3], members = kernel.dimensions()[0], images = y.dimensions()[0];
+  const bool channels = kernel.dimensions()[3] == c && y.dimensions()[3] == c;
+  const int64_t own = x.dimensions()[0];
+  return channels && members > 0 && images % members == 0 && (own == images || own == images / members);
 }
 
 ffi::Error Correlate(ffi::ThreadPool threads, Floats x, Floats kernel, Result y, Numbers strides, Numbers dilation,
                      Numbers padding, Numbers gaps) {
-  if (!fits(x, kernel, *y, 3, 4)) return ffi::Error::InvalidArgument("jaxcnn_correlate: ranks or channels differ.");
+  if (!fits(x, kernel, *y)) return ffi::Error::InvalidArgument("jaxcnn_correlate: shapes do not fit.");
   const auto from = x.dimensions(), to = y->dimensions(), taps = kernel.dimensions();
-  const Axis rows = axis(0, from[1], taps[0], to[1], strides, dilation, padding, gaps);
-  const Axis columns = axis(1, from[2], taps[1], to[2], strides, dilation, padding, gaps);
-  const int64_t c = from[3], image = from[1] * from[2] * c, row = to[2] * c;
-  const int64_t lines = to[0] * to[1];
-  const int64_t piece = (lines + kShares * threads.num_threads() - 1) / (kShares * threads.num_threads());
+  const Axis rows = axis(0, from[1], taps[1], to[1], strides, dilation, padding, gaps);
+  const Axis columns = axis(1, from[2], taps[2], to[2], strides, dilation, padding, gaps);
+  const Members members{to[0] / taps[0], from[0]};
+  const int64_t c = from[3], image = from[1] * from[2] * c, size = taps[1] * taps[2] * c, row = to[2] * c;
+  const int64_t lines = to[0] * to[1], shares = kShares * threads.num_threads();
+  const int64_t piece = std::max<int64_t>(1, (lines + shares - 1) / shares);
   const float *in = x.typed_data(), *weights = kernel.typed_data();
   float* out = y->typed_data();
   const std::vector<float> nothing(c);
   const float* zeros = nothing.data();
-  const bool streams = y->size_bytes() >= kStreamedBytes && c % (2 * kLanes) == 0 && reinterpret_cast<uintptr_t>(out) % 32 == 0;
-  const auto correlate_one = streams ? correlate_row<true> : correlate_row<false>;
-  parallel(threads, lines == 0 ? 0 : (lines + piece - 1) / piece, [=](int64_t p) {
-    for (int64_t l = p * piece; l < std::min(lines, (p + 1) * piece); ++l)
-      correlate_one(in + l / rows.outputs * image, weights, out + l * row, rows, columns, l % rows.outputs, c, zeros);
+  const bool whole = c % (2 * kLanes) == 0 && reinterpret_cast<uintptr_t>(out) % sizeof(Vector) == 0;
+  const auto correlate_one = whole && y->size_bytes() >= kStreamedBytes ? correlate_row<true> : correlate_row<false>;
+  parallel(threads, (lines + piece - 1) / piece, [=](int64_t p) {
+    for (int64_t l = p * piece; l < std::min(lines, (p + 1) * piece); ++l) {
+      const int64_t i = l / rows.outputs;
+      correlate_one(in + members.image(i) * image, weights + members.member(i) * size, out + l * row, rows, columns,
+                    l % rows.outputs, c, zeros);
+    }
   });
   return ffi::Error::Success();
 }
 
 ffi::Error KernelGradient(ffi::ThreadPool threads, Floats x, Floats g, Result kernel, Numbers strides,
                           Numbers dilation, Numbers padding) {
-  if (!fits(x, g, *kernel, 4, 3))
-    return ffi::Error::InvalidArgument("jaxcnn_kernel_gradient: ranks or channels differ.");
+  if (!fits(x, *kernel, g)) return ffi::Error::InvalidArgument("jaxcnn_kernel_gradient: shapes do not fit.");
   const auto from = x.dimensions(), to = g.dimensions(), taps = kernel->dimensions();
   const int64_t one[2] = {1, 1};
   const Numbers gaps(one, 2);
-  const Axis rows = axis(0, from[1], taps[0], to[1], strides, dilation, padding, gaps);
-  const Axis columns = axis(1, from[2], taps[1], to[2], strides, dilation, padding, gaps);
-  const int64_t c = from[3], image = from[1] * from[2] * c, row = to[2] * c;
-  const int64_t lines = to[0] * to[1], size = taps[0] * taps[1] * c, pieces = std::min(kPieces, lines);
+  const Axis rows = axis(0, from[1], taps[1], to[1], strides, dilation, padding, gaps);
+  const Axis columns = axis(1, from[2], taps[2], to[2], strides, dilation, padding, gaps);
+  const Members members{to[0] / taps[0], from[0]};
+  const int64_t c = from[3], image = from[1] * from[2] * c, size = taps[1] * taps[2] * c, row = to[2] * c;
+  const int64_t lines = members.n * to[1], pieces = std::min(kPieces, lines);  // of one member
   const float *in = x.typed_data(), *cotangent = g.typed_data();
   float* out = kernel->typed_data();
-  std::vector<float> sums(pieces * size), nothing(c);
+  std::vector<float> sums(taps[0] * pieces * size), nothing(c);
   float* partial = sums.data();
   const float* zeros = nothing.data();
-  parallel(threads, pieces, [=](int64_t p) {
-    for (int64_t l = p * lines / pieces; l < (p + 1) * lines / pieces; ++l)
-      kernel_gradient_row(in + l / rows.outputs * image, cotangent + l * row, partial + p * size, rows, columns,
-                          l % rows.outputs, c, zeros);
+  parallel(threads, taps[0] * pieces, [=](int64_t p) {
+    const int64_t first = p / pieces * lines, within = p % pieces;
+    for (int64_t l = first + within * lines / pieces; l < first + (within + 1) * lines / pieces; ++l)
+      kernel_gradient_row(in + members.image(l / rows.outputs) * image, cotangent + l * row, partial + p * size, rows,
+                          columns, l % rows.outputs, c, zeros);
   });
-  std::fill(out, out + size, 0.0f);
-  for (int64_t p = 0; p < pieces; ++p)
-    for (int64_t i = 0; i < size; ++i) out[i] += partial[p * size + i];
+  std::fill(out, out + taps[0] * size, 0.0f);
+  for (int64_t p = 0; p < taps[0] * pieces; ++p)
+    for (int64_t i = 0; i < size; ++i) out[p / pieces * size + i] += partial[p * size + i];
   return ffi::Error::Success();
 }
 

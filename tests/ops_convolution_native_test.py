@@ -132,6 +132,16 @@ def test_vmap(axes):
     assert_close(found, expected)
 
 
+def test_vmap_of_vmap_where_only_some_members_have_images_of_their_own():
+    x, kernel = normal(3, 2, 8, 9, 16), normal(2, 3, 3, 3, 16, 1, seed=1)
+    how = {"strides": 1, "dilation": 1, "padding": "SAME"}
+    found, expected = (
+        jax.vmap(jax.vmap(functools.partial(with_gradients, implementation=i, **how)), (None, 0))(x, kernel)
+        for i in ("native", "stencil")
+    )
+    assert_close(found, expected)
+
+
 def test_derivatives_of_second_order():
     x, kernel = jnp.asarray(normal(1, 4, 5, 8)), jnp.asarray(normal(3, 3, 8, 1, seed=1))
 

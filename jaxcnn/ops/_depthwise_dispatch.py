@@ -46,7 +46,7 @@ def choose(
     elif implementation in ("auto", "native"):
         implementation = "stencil" if platform == "cpu" else "xla"
     form = functools.partial(getattr(_FORMS[implementation], function), geometry=geometry)
-    if implementation == "stencil" and function == "to_kernel":  # which takes shared axes itself
+    if _takes_shared(implementation, function, geometry):
         return form
     for number, own in reversed(list(enumerate(geometry.shared))):
         if function == "to_input" and not own:
@@ -54,6 +54,13 @@ def choose(
         else:
             form = jax.vmap(form, (0 if own else None, 0))
     return form
+
+
+def _takes_shared(implementation: str, function: str, geometry: Geometry) -> bool:
+    """Tells if a form has the shared axes in its own loops."""
+    if implementation == "native":
+        return function != "to_input" or all(geometry.shared)
+    return implementation == "stencil" and function == "to_kernel"
 
 
 def _summed(form: Callable[..., Any], n: int, g: Any, kernel: Any) -> Any:

@@ -41,38 +41,54 @@ def takes(function: str, a: Any, b: Any, geometry: Geometry) -> bool:
 
 
 def forward(x: Any, kernel: Any, geometry: Geometry) -> Any:
-    """Convolves x (*batch, *size, c) by a kernel (*kernel, c, 1)."""
+    """Convolves x (*own, *batch, *size, c) by a kernel (*shared, *kernel, c, 1)."""
     low = [pair[0] for pair in geometry.padding]
     gaps = (1,) * geometry.rank
-    return _correlate(x, kernel, geometry.outputs, geometry.strides, geometry.dilation, low, gaps)
+    x, own = _every_member(x, kernel.shape[: len(geometry.shared)], geometry)
+    return _correlate(x, kernel, own, geometry.outputs, geometry.strides, geometry.dilation, low, gaps)
 
 
 def to_input(g: Any, kernel: Any, geometry: Geometry) -> Any:
-    """Applies the adjoint in x to g."""
-    kernel = jnp.flip(kernel, tuple(range(geometry.rank)))
+    """Applies the adjoint in x to g: both with or both without the shared axes, which the result has, too."""
+    rank = geometry.rank
+    kernel = jnp.flip(kernel, tuple(range(kernel.ndim - 2 - rank, kernel.ndim - 2)))
     low = [pair[0] for pair in geometry.adjoint_padding]
-    strides = (1,) * geometry.rank
-    return _correlate(g, kernel, geometry.size, strides, geometry.dilation, low, geometry.strides)
+    return _correlate(g, kernel, True, geometry.size, (1,) * rank, geometry.dilation, low, geometry.strides)
 
 
 def to_kernel(x: Any, g: Any, geometry: Geometry) -> Any:
-    """Applies the adjoint in the kernel to g."""
-    c = x.shape[-1]
+    """Applies the adjoint in the kernel to g (*shared, *batch, *outputs, c)."""
+    c, shared = x.shape[-1], g.shape[: len(geometry.shared)]
+    x, _ = _every_member(x, shared, geometry)
     low = [pair[0] for pair in geometry.padding]
-    shape = (*_plane(geometry.kernel), c)
     options = _options(geometry.rank, strides=geometry.strides, dilation=geometry.dilation, padding=low)
-    kernel = _call("jaxcnn_kernel_gradient", shape)(_images(x, geometry.size), _images(g, geometry.outputs), **options)
-    return kernel.reshape(*geometry.kernel, c, 1)
+    call = _call("jaxcnn_kernel_gradient", (math.prod(shared), *_plane(geometry.kernel), c))
+    kernel = call(_images(x, geometry.size), _images(g, geometry.outputs), **options)
+    return kernel.reshape(*shared, *geometry.kernel, c, 1)
 
 
-def _correlate(x: Any, kernel: Any, outputs: Any, strides: Any, dilation: Any, padding: Any, gaps: Any) -> Any:
+def _every_member(x: Any, shared: tuple[int, ...], geometry: Geometry) -> tuple[Any, bool]:
+    """Gives x with all of the shared axes or with none, and which it is: the kernels take no x that has some."""
+    own = any(geometry.shared)
+    if own and not all(geometry.shared):
+        missing = [i for i, has in enumerate(geometry.shared) if not has]
+        x = jnp.expand_dims(x, missing)
+        x = jnp.broadcast_to(x, (*shared, *x.shape[len(shared) :]))
+    return x, own
+
+
+def _correlate(
+    x: Any, kernel: Any, own: bool, outputs: Any, strides: Any, dilation: Any, padding: Any, gaps: Any
+) -> Any:
     """Sums the inputs at (output * stride + tap * dilation - padding) / gap, where that is whole, times the taps."""
-    *taps, c, _ = kernel.shape
-    rank = len(taps)
-    lead, images = x.shape[: x.ndim - 1 - rank], _images(x, x.shape[x.ndim - 1 - rank : -1])
+    rank, c = len(outputs), kernel.shape[-2]
+    shared, taps = kernel.shape[: kernel.ndim - 2 - rank], kernel.shape[kernel.ndim - 2 - rank : -2]
+    lead, size = x.shape[: x.ndim - 1 - rank], x.shape[x.ndim - 1 - rank : -1]
+    lead = lead if own else (*shared, *lead)
     options = _options(rank, strides=strides, dilation=dilation, padding=padding, gaps=gaps)
-    call = _call("jaxcnn_correlate", (images.shape[0], *_plane(outputs), c))
-    return call(images, kernel.reshape(*_plane(taps), c), **options).reshape(*lead, *outputs, c)
+    call = _call("jaxcnn_correlate", (math.prod(lead), *_plane(outputs), c))
+    y = call(_images(x, size), kernel.reshape(math.prod(shared), *_plane(taps), c), **options)
+    return y.reshape(*lead, *outputs, c)
 
 
 def _call(target: str, shape: tuple[int, ...]) -> Any:
