@@ -116,6 +116,10 @@ def transformer(transform: str, **options: Any) -> nn.Module:
 
 LAYERS: dict[str, list[tuple[Callable[..., nn.Module], bool]]] = {
     # name: (builder, whether to call it with train=True)
+    "layers.Conv": [
+        (functools.partial(layers.Conv, 4, (3, 2)), False),
+        (functools.partial(layers.Conv, 4, (1, 1), strides=2), False),
+    ],
     "layers.DepthwiseConv": [(functools.partial(layers.DepthwiseConv, (3, 2), depth_multiplier=2), False)],
     "layers.DropBlock": [(functools.partial(layers.DropBlock, 0.3, 2), True)],
     "layers.DropPath": [(functools.partial(layers.DropPath, 0.5), True)],

@@ -1,5 +1,6 @@
 """Linen modules, each a thin wrapper over ``jaxcnn.ops``: ``__call__(x, *, train=False)``."""
 
+from jaxcnn.layers.convolution import Conv as Conv
 from jaxcnn.layers.convolution import DepthwiseConv as DepthwiseConv
 from jaxcnn.layers.convolution import SeparableConv as SeparableConv
 from jaxcnn.layers.dropout import DropBlock as DropBlock

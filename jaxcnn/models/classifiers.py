@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jaxcnn import ops
 from jaxcnn._typing import Array, Dtype, Float
+from jaxcnn.layers.convolution import Conv
 from jaxcnn.models._inputs import check_images, flat
 
 __all__ = ["CNN", "FCN", "LeNet"]
@@ -46,9 +47,9 @@ class LeNet(nn.Module):
         del train
         check_images("lenet", x, smallest=12)
         kinds: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = self.activation(nn.Conv(6, (5, 5), padding="SAME", name="conv1", **kinds)(x))
+        x = self.activation(Conv(6, (5, 5), padding="SAME", name="conv1", **kinds)(x))
         x = ops.avg_pool(x, 2)
-        x = self.activation(nn.Conv(16, (5, 5), padding="VALID", name="conv2", **kinds)(x))
+        x = self.activation(Conv(16, (5, 5), padding="VALID", name="conv2", **kinds)(x))
         x = ops.avg_pool(x, 2)
         x = flat(x)
         x = self.activation(nn.Dense(120, name="dense1", **kinds)(x))
@@ -137,7 +138,7 @@ class CNN(nn.Module):
         kinds: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         x = _shrink(x, self.downsample)
         for i, (filters, kernel) in enumerate(zip(self.features, self.kernel_sizes, strict=True), 1):
-            convolution = nn.Conv(filters, (kernel, kernel), padding="VALID", kernel_init=_he, name=f"conv{i}", **kinds)
+            convolution = Conv(filters, (kernel, kernel), padding="VALID", kernel_init=_he, name=f"conv{i}", **kinds)
             x = ops.max_pool(nn.relu(convolution(x)), 2)
         x = flat(x)
         return x if self.num_classes is None else nn.Dense(self.num_classes, name="head", **kinds)(x)

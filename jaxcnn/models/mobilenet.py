@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxcnn._check import check
 from jaxcnn._typing import Array, Dtype, Float
 from jaxcnn.initializers import depthwise_variance_scaling
-from jaxcnn.layers.convolution import DepthwiseConv
+from jaxcnn.layers.convolution import Conv, DepthwiseConv
 from jaxcnn.models._head import pooled_logits
 from jaxcnn.models._inputs import check_images
 from jaxcnn.models._norms import KERAS_NORM
@@ -65,7 +65,7 @@ class MobileNetBlock(nn.Module):
             **kinds,
         )(x)
         x = nn.relu6(norm(name="conv_dw_bn")(x))
-        x = nn.Conv(self.filters, (1, 1), use_bias=False, kernel_init=_he, name="conv_pw", **kinds)(x)
+        x = Conv(self.filters, (1, 1), use_bias=False, kernel_init=_he, name="conv_pw", **kinds)(x)
         return nn.relu6(norm(name="conv_pw_bn")(x))
 
 
@@ -125,7 +125,7 @@ class MobileNet(nn.Module):
         kinds: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         norm = nn.BatchNorm(use_running_average=not train, name="conv1_bn", **KERAS_NORM, **kinds)
         filters = int(self.alpha * self.stem)
-        x = nn.Conv(filters, (3, 3), strides=2, use_bias=False, kernel_init=_he, name="conv1", **kinds)(x)
+        x = Conv(filters, (3, 3), strides=2, use_bias=False, kernel_init=_he, name="conv1", **kinds)(x)
         x = nn.relu6(norm(x))
         for i, (filters, stride) in enumerate(self.blocks, 1):
             filters = int(self.alpha * filters)

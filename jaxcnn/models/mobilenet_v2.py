@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxcnn._check import check, choice
 from jaxcnn._typing import Array, Dtype, Float
 from jaxcnn.initializers import depthwise_variance_scaling
-from jaxcnn.layers.convolution import DepthwiseConv
+from jaxcnn.layers.convolution import Conv, DepthwiseConv
 from jaxcnn.models._head import pooled_logits
 from jaxcnn.models._inputs import check_images
 
@@ -70,7 +70,7 @@ class InvertedResidual(nn.Module):
     def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b h_out w_out f"]:
         """Returns the maps of the block."""
         kinds: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        conv = functools.partial(nn.Conv, kernel_size=(1, 1), use_bias=False, kernel_init=_he, **kinds)
+        conv = functools.partial(Conv, kernel_size=(1, 1), use_bias=False, kernel_init=_he, **kinds)
         norm = _norm(self.framework, train, **kinds)
         y = x
         if self.expansion != 1:
@@ -148,7 +148,7 @@ class MobileNetV2(nn.Module):
         check_images("mobilenet_v2", x)
         framework = _FRAMEWORKS[self.variant]
         kinds: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        conv = functools.partial(nn.Conv, use_bias=False, kernel_init=_he, **kinds)
+        conv = functools.partial(Conv, use_bias=False, kernel_init=_he, **kinds)
         norm = _norm(framework, train, **kinds)
         stem = conv(round_to_eight(self.alpha * self.stem), (3, 3), strides=2, padding=framework.padding, name="conv1")
         x = nn.relu6(norm(name="conv1_bn")(stem(x)))

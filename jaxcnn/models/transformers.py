@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jaxcnn import ops
 from jaxcnn._typing import Array, Dtype, Float
+from jaxcnn.layers.convolution import Conv
 from jaxcnn.layers.transformer import SpatialTransformer
 from jaxcnn.models._inputs import check_images, flat
 
@@ -69,7 +70,7 @@ class ConvLocalizer(nn.Module):
         if self.downsample > 1:
             x = ops.avg_pool(x, self.downsample)
         for i, filters in enumerate(self.features, 1):
-            x = nn.relu(nn.Conv(filters, (5, 5), padding="VALID", name=f"conv{i}", **kinds)(x))
+            x = nn.relu(Conv(filters, (5, 5), padding="VALID", name=f"conv{i}", **kinds)(x))
             if i < last or self.pool_last:
                 x = ops.max_pool(x, 2)
         x = flat(x)

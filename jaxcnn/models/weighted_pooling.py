@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jaxcnn import ops
 from jaxcnn._typing import Array, Dtype, Float
+from jaxcnn.layers.convolution import Conv
 from jaxcnn.layers.pooling import GlobalWeightedAveragePool
 from jaxcnn.models._inputs import check_images
 
@@ -60,7 +61,7 @@ class WeightedPoolingCNN(nn.Module):
             raise ValueError("gwap_cnn: num_classes must be given if class_specific, got None.")
         kinds: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         for i, filters in enumerate(self.features, 1):
-            x = nn.Conv(filters, (3, 3), use_bias=False, kernel_init=_he, name=f"conv{i}", **kinds)(x)
+            x = Conv(filters, (3, 3), use_bias=False, kernel_init=_he, name=f"conv{i}", **kinds)(x)
             x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9, name=f"norm{i}", **kinds)(x))
             if i < len(self.features):
                 x = ops.max_pool(x, 2)

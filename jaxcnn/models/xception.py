@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxcnn import ops
 from jaxcnn._typing import Array, Dtype, Float
-from jaxcnn.layers.convolution import SeparableConv
+from jaxcnn.layers.convolution import Conv, SeparableConv
 from jaxcnn.models._head import pooled_logits
 from jaxcnn.models._inputs import check_images
 from jaxcnn.models._norms import KERAS_NORM
@@ -55,7 +55,7 @@ class SeparableModule(nn.Module):
             return y
         if self.shortcut == "identity":
             return x + y
-        projection = nn.Conv(self.filters[-1], (1, 1), strides=2, use_bias=False, name="shortcut", **kinds)
+        projection = Conv(self.filters[-1], (1, 1), strides=2, use_bias=False, name="shortcut", **kinds)
         return ops.max_pool(y, 3, strides=2, padding="SAME") + norm(name="shortcut_bn")(projection(x))
 
 
@@ -162,7 +162,7 @@ class MiniXception(nn.Module):
             block = SeparableModule((filters, filters), "projection", activate_first=False, name=f"block{i}", **kinds)
             x = block(x, train=train)
         if self.num_classes is not None:
-            x = nn.Conv(self.num_classes, (3, 3), name="head", **kinds)(x)
+            x = Conv(self.num_classes, (3, 3), name="head", **kinds)(x)
         return ops.global_average_pool(x)
 
 
@@ -170,9 +170,7 @@ def _stem(x: Any, features: tuple[int, int], *, strides: int, train: bool, **kin
     """Two valid 3x3 convolutions with batch norm and ReLU; the strides are the first one's."""
     for i, filters in enumerate(features, 1):
         step = strides if i == 1 else 1
-        x = nn.Conv(filters, (3, 3), step, padding="VALID", use_bias=False, kernel_init=_he, name=f"conv{i}", **kinds)(
-            x
-        )
+        x = Conv(filters, (3, 3), step, padding="VALID", use_bias=False, kernel_init=_he, name=f"conv{i}", **kinds)(x)
         x = nn.relu(nn.BatchNorm(use_running_average=not train, name=f"conv{i}_bn", **KERAS_NORM, **kinds)(x))
     return x
 
