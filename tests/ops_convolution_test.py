@@ -521,3 +521,17 @@ P = np.zeros((1, 1, 3, 4), np.float32)
 def test_separable_errors(kernels, options, message):
     with pytest.raises(ValueError, match=f"^separable_conv: {message}"):
         ops.separable_conv(X, *kernels, **options)
+
+
+def test_kernel_gradient_of_a_large_convolution_keeps_its_partial_sums_small():
+    x, g = (jnp.asarray(normal(4, 32, 32, 64, seed=seed)) for seed in (0, 1))
+    kernel = jnp.asarray(normal(5, 5, 64, 1))
+
+    def gradient(implementation):
+        convolve = functools.partial(ops.depthwise_conv, x, implementation=implementation)
+        return jax.jit(lambda g: jax.vjp(convolve, kernel)[1](g)[0]).lower(g).compile()
+
+    ours, stock = gradient("stencil"), gradient("xla")
+    np.testing.assert_allclose(ours(g), stock(g), rtol=0, atol=1e-5 * np.abs(stock(g)).max())
+    padded_x = 4 * 4 * 36 * 36 * 64
+    assert ours.memory_analysis().temp_size_in_bytes < padded_x + 2**20 + 2**17

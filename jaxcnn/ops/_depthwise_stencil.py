@@ -28,6 +28,8 @@ _MOST_TAPS = 64
 _TERMS = (8, 7, 9, 10, 6, 12, 14)
 # Above the first size, x and its gradient together are worked through in blocks of the second.
 _CACHE_BYTES, _BLOCK_BYTES = 16 * 2**20, 8 * 2**20
+# The partial sums of all taps together take no more than this, or half of the output's gradient.
+_SUM_BYTES = 2**20
 
 
 def forward(x: Any, kernel: Any, geometry: Geometry) -> Any:
@@ -58,8 +60,8 @@ def to_kernel(x: Any, g: Any, geometry: Geometry) -> Any:
     lead = x.ndim - 1 - geometry.rank
     padded = _pad(x, lead, geometry.padding)
     parts = [_every(g, m, j) for j in range(m)]
-    plan = _plan(geometry.outputs[0], 2 * g.size * g.dtype.itemsize)
     steps, inner = _loop(geometry.kernel)
+    plan = _plan(geometry.outputs[0], g.size * g.dtype.itemsize, math.prod(inner) if m == 1 else 0)
     offsets = list(_offsets(inner, geometry.dilation))
     wide = working_dtype(x)
 
@@ -111,14 +113,18 @@ class _Plan(NamedTuple):
     blocks: int
 
 
-def _plan(outputs: int, size: int) -> _Plan:
-    """Plans for so many rows of x and g together, of ``size`` bytes."""
+def _plan(outputs: int, size: int, taps: int) -> _Plan:
+    """Plans for so many rows of g, of ``size`` bytes, and so many taps whose sums are limited in size."""
     bands = outputs
     if outputs > max(_TERMS):
         bands = min(_TERMS, key=lambda terms: outputs % terms)
     band = outputs // bands
-    fitting = [rows for rows in range(1, band + 1) if band % rows == 0 and size * rows <= _BLOCK_BYTES * band]
-    rows = max(fitting, default=1) if size > _CACHE_BYTES else band
+    rows: float = band
+    if 2 * size > _CACHE_BYTES:
+        rows = min(rows, band * _BLOCK_BYTES // (2 * size))
+    if taps * size:
+        rows = min(rows, max(size / 2, _SUM_BYTES) * outputs // (taps * size))
+    rows = max((r for r in range(1, band + 1) if band % r == 0 and r <= rows), default=1)
     return _Plan(bands, band, rows, band // rows)
 
 
