@@ -21,7 +21,7 @@ import jax
 from jax import lax
 
 from jaxcnn.ops import _depthwise_native, _depthwise_stencil, _depthwise_stock
-from jaxcnn.ops._depthwise_geometry import Geometry
+from jaxcnn.ops._geometry import Geometry
 
 __all__ = ["IMPLEMENTATIONS", "choose"]
 

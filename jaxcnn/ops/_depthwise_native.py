@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.ops._depthwise_geometry import Geometry
+from jaxcnn.ops._geometry import Geometry
 
 __all__ = ["forward", "load", "takes", "to_input", "to_kernel"]
 

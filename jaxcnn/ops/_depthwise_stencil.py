@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.ops._batching import working_dtype
-from jaxcnn.ops._depthwise_geometry import Geometry
+from jaxcnn.ops._geometry import Geometry
 
 __all__ = ["forward", "to_input", "to_kernel"]
 

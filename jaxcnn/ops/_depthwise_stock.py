@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
-from jaxcnn.ops._depthwise_geometry import Geometry
+from jaxcnn.ops._geometry import Geometry
 
 __all__ = ["forward", "to_input", "to_kernel"]
 

@@ -11,7 +11,7 @@ from jaxcnn._check import array, at_least_rank, check, choice, floating, shape_t
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops import _depthwise_dispatch, _depthwise_native, _depthwise_primitives
 from jaxcnn.ops._batching import working_dtype
-from jaxcnn.ops._depthwise_geometry import place
+from jaxcnn.ops._geometry import place
 from jaxcnn.ops._spatial import AXES
 
 __all__ = ["Implementation", "Padding", "depthwise_conv", "separable_conv", "shared_depthwise_conv"]

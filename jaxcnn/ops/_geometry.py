@@ -1,7 +1,8 @@
-"""Where the taps of a depthwise convolution lie: strides, dilation and zero padding, checked once."""
+"""Where the taps of a convolution lie: strides, dilations and zero padding, checked once."""
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +15,12 @@ __all__ = ["Geometry", "place"]
 _MODES = {"REFLECT": "reflect", "CIRCULAR": "wrap"}
 
 
-class Geometry(NamedTuple):
-    """One depthwise convolution, all of it static: the parameter of the primitives.
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+    """One convolution, all of it static: the parameter of the primitives.
 
-    Arrays are x (*own, *batch, *size, c), kernel (*shared, *kernel, c, m) and output
-    (*shared, *batch, *outputs, c * m). The shared axes are those that ``vmap`` has mapped over kernels;
+    Arrays are x (*own, *batch, *size, c), kernel (*shared, *kernel, ., .) and output
+    (*shared, *batch, *outputs, .). The shared axes are those that ``vmap`` has mapped over kernels;
     ``shared`` tells of each whether x has it, too. Without it all kernels of the axis see one x.
     """
 
@@ -27,6 +29,7 @@ class Geometry(NamedTuple):
     strides: tuple[int, ...]
     dilation: tuple[int, ...]
     padding: tuple[tuple[int, int], ...]  # zeros
+    input_dilation: tuple[int, ...]  # step between the pixels of x, zeros in between
     shared: tuple[bool, ...] = ()
 
     @property
@@ -35,12 +38,17 @@ class Geometry(NamedTuple):
         return len(self.size)
 
     @property
+    def spread(self) -> tuple[int, ...]:
+        """Spatial shape of x with the zeros between its pixels."""
+        return _spread(self.size, self.input_dilation)
+
+    @property
     def outputs(self) -> tuple[int, ...]:
         """Spatial shape of the output."""
         return tuple(
             (n + low + high - (k - 1) * d - 1) // s + 1
             for n, k, s, d, (low, high) in zip(
-                self.size, self.kernel, self.strides, self.dilation, self.padding, strict=True
+                self.spread, self.kernel, self.strides, self.dilation, self.padding, strict=True
             )
         )
 
@@ -49,7 +57,7 @@ class Geometry(NamedTuple):
         """Zeros around the output's gradient, ``strides - 1`` zeros between its entries, before the flipped kernel."""
         padding = []
         for n, k, o, s, d, (low, _) in zip(
-            self.size, self.kernel, self.outputs, self.strides, self.dilation, self.padding, strict=True
+            self.spread, self.kernel, self.outputs, self.strides, self.dilation, self.padding, strict=True
         ):
             reach = (k - 1) * d
             padding.append((reach - low, n - ((o - 1) * s + 1) + low))
@@ -63,9 +71,18 @@ class Geometry(NamedTuple):
 
 
 def place(
-    function: str, x: jax.Array, kernel: Any, strides: Any, padding: Any, dilation: Any, argument: str
+    function: str,
+    x: jax.Array,
+    kernel: Any,
+    strides: Any,
+    padding: Any,
+    dilation: Any,
+    argument: str,
+    input_dilation: Any = 1,
 ) -> tuple[jax.Array, Geometry]:
     """Checks how image and kernel, which messages call ``argument``, fit together.
+
+    Padding by name goes by the size of x as it is, without the zeros of an input dilation, as in JAX and Flax.
 
     Returns:
         ``x``, padded where the padding is not of zeros, and the geometry of what is left to do.
@@ -78,12 +95,13 @@ def place(
     check(0 not in kernel.shape, function, argument, "at least one weight along each axis", both)
     steps = positive_shape(function, "strides", each(strides, rank), names)
     gaps = positive_shape(function, "dilation", each(dilation, rank), names)
-    widths = tuple((k - 1) * d + 1 for k, d in zip(taps, gaps, strict=True))
+    between = positive_shape(function, "input_dilation", each(input_dilation, rank), names)
+    widths = _spread(taps, gaps)
     mode, pads = _padding(function, padding, size, widths, steps, gaps, both)
     if mode != "zeros":
         x = jnp.pad(x, [(0, 0)] * (x.ndim - 1 - rank) + pads + [(0, 0)], mode=_MODES[mode])
         size, pads = x.shape[-1 - rank : -1], [(0, 0)] * rank
-    geometry = Geometry(size, taps, steps, gaps, tuple(pads))
+    geometry = Geometry(size, taps, steps, gaps, tuple(pads), between)
     fits = all(n > 0 for n in geometry.outputs)
     check(fits, function, argument, f"no larger than the padded x, with dilation {gaps} and padding {pads}", both)
     return x, geometry
@@ -117,3 +135,8 @@ def _padding(
         check(fits, function, "padding", f'{smaller} under "{padding}"', f"{pads}, from {both} and dilation {dilation}")
         return padding, pads
     return "zeros", padding_pairs(function, padding, rank, expected=expected)
+
+
+def _spread(size: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
+    """Gives the size with ``dilation - 1`` zeros between the pixels."""
+    return tuple((n - 1) * d + 1 for n, d in zip(size, dilation, strict=True))
