@@ -60,6 +60,10 @@ OPS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     "ops.affine_grid": [((THETA,), {"shape": (4, 3)})],
     "ops.avg_pool": [((IMAGE,), {"window": (3, 2)}), ((IMAGE,), {"window": 2, "padding": "SAME", "ceil_mode": True})],
     "ops.class_activation_map": [((IMAGE, uniform(3, 4)), {})],
+    "ops.conv": [
+        ((IMAGE, uniform(3, 2, 3, 4)), {"strides": (1, 2)}),
+        ((IMAGE, uniform(3, 3, 1, 6)), {"groups": 3, "padding": "CIRCULAR", "dilation": 2}),
+    ],
     "ops.depthwise_conv": [
         ((IMAGE, uniform(3, 2, 3, 1)), {}),
         ((IMAGE, uniform(3, 3, 3, 2)), {"strides": 2, "dilation": (2, 1), "padding": ((2, 1), (0, 3))}),
@@ -93,6 +97,7 @@ OPS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
 
 SHARED_ARGUMENTS = {
     ("ops.class_activation_map", 1),
+    ("ops.conv", 1),
     ("ops.depthwise_conv", 1),
     ("ops.separable_conv", 1),
     ("ops.separable_conv", 2),

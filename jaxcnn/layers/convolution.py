@@ -12,7 +12,7 @@ from jaxcnn import ops
 from jaxcnn._check import at_least_rank, check, each, floating, shape_text, whole
 from jaxcnn._typing import Array, Dtype, Float, Initializer
 from jaxcnn.initializers import depthwise_variance_scaling
-from jaxcnn.ops._conv import convolve
+from jaxcnn.ops._conv import conv_general_dilated
 from jaxcnn.ops._spatial import AXES
 from jaxcnn.ops.convolution import Implementation, Padding, mix_channels
 
@@ -61,7 +61,7 @@ class Conv(nn.Conv):
         Equals ``flax.linen.Conv`` in parameters and, up to rounding, in results and gradients.
     """
 
-    conv_general_dilated: Any = convolve
+    conv_general_dilated: Any = conv_general_dilated
 
     def __call__(self, x: Float[Array, "*b_spatial_c"], *, train: bool = False) -> Float[Array, "*b_spatial_f"]:
         """Convolves ``x``; ``train`` changes nothing."""

@@ -1,5 +1,6 @@
 """Pure functions of arrays: no keys, no parameters. Channels last, any number of leading axes."""
 
+from jaxcnn.ops.convolution import conv as conv
 from jaxcnn.ops.convolution import depthwise_conv as depthwise_conv
 from jaxcnn.ops.convolution import separable_conv as separable_conv
 from jaxcnn.ops.convolution import shared_depthwise_conv as shared_depthwise_conv

@@ -82,8 +82,6 @@ def place(
 ) -> tuple[jax.Array, Geometry]:
     """Checks how image and kernel, which messages call ``argument``, fit together.
 
-    Padding by name goes by the size of x as it is, without the zeros of an input dilation, as in JAX and Flax.
-
     Returns:
         ``x``, padded where the padding is not of zeros, and the geometry of what is left to do.
     """
@@ -96,6 +94,14 @@ def place(
     steps = positive_shape(function, "strides", each(strides, rank), names)
     gaps = positive_shape(function, "dilation", each(dilation, rank), names)
     between = positive_shape(function, "input_dilation", each(input_dilation, rank), names)
+    same = isinstance(padding, str) and padding == "SAME"  # as x or as what is spread?
+    check(
+        not same or between == (1,) * rank,
+        function,
+        "padding",
+        "given in numbers if input_dilation is not 1",
+        repr(padding),
+    )
     widths = _spread(taps, gaps)
     mode, pads = _padding(function, padding, size, widths, steps, gaps, both)
     if mode != "zeros":

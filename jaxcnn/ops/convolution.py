@@ -1,4 +1,4 @@
-"""Depthwise and separable convolutions."""
+"""Convolutions: ordinary, depthwise, separable."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -7,17 +7,75 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn._check import array, at_least_rank, check, choice, floating, shape_text
+from jaxcnn._check import array, at_least_rank, check, choice, floating, shape_text, whole
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops import _depthwise_dispatch, _depthwise_native, _depthwise_primitives
 from jaxcnn.ops._batching import working_dtype
+from jaxcnn.ops._conv import convolve
 from jaxcnn.ops._geometry import place
 from jaxcnn.ops._spatial import AXES
 
-__all__ = ["Implementation", "Padding", "depthwise_conv", "separable_conv", "shared_depthwise_conv"]
+__all__ = ["Implementation", "Padding", "conv", "depthwise_conv", "separable_conv", "shared_depthwise_conv"]
 
 Implementation = Literal["auto", "stencil", "xla", "native"]
 Padding = str | int | Sequence[int | tuple[int, int]]
+
+
+def conv(
+    x: Float[AnyArray, "*b_spatial_c"],
+    kernel: Float[AnyArray, "*spatial_c_f"],
+    *,
+    strides: int | Sequence[int] = 1,
+    padding: Padding = "SAME",
+    dilation: int | Sequence[int] = 1,
+    input_dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    precision: Any = None,
+) -> Float[Array, "*b_spatial_f"]:
+    """Convolves images by kernels that mix all channels of a group.
+
+    The kernel is not flipped (a cross-correlation, as in every deep learning library). It stays fast where
+    JAX's own is not, on CPU: under ``vmap`` over kernels (members of an ensemble, per-example kernels)
+    and, for its gradients, inside of ``lax.scan`` and ``lax.map``.
+
+    Convention:
+        - Axes: x (*b, h, w, c), kernel (kh, kw, c // groups, f), output (*b, h_out, w_out, f); the rank of the
+          kernel says how many spatial axes there are: 1, 2 or 3. Any number of leading axes.
+        - Input channels c // groups * i and following give output channels f // groups * i and following.
+        - On a mesh with explicit axes the leading axes may be sharded, no other ones.
+
+    Args:
+        x: Images or feature maps.
+        kernel: Weights.
+        strides: Step between outputs, in pixels.
+        padding: ``"SAME"`` (ceil(h / stride) outputs), ``"VALID"``, ``"REFLECT"`` and ``"CIRCULAR"`` (around
+            an odd kernel as many outputs as inputs, at stride 1), ``"CAUSAL"`` (1-D: outputs see no later
+            input), an integer, or one integer or pair (before, after) per spatial axis: zeros.
+        dilation: Step between the taps of the kernel, in pixels.
+        input_dilation: Step between the pixels of x, with zeros in between; not together with ``"SAME"``.
+        groups: Number of groups of channels that do not mix.
+        precision: As in ``jax.lax.conv_general_dilated``.
+
+    Returns:
+        The filtered maps, in the wider of both dtypes.
+
+    Raises:
+        ValueError: If a rank, dtype, number of channels or option is wrong, the kernel does not fit into
+            the padded x, or a reflection would reach beyond it.
+
+    Example:
+        >>> x = jnp.arange(4.0).reshape(1, 4, 1)
+        >>> ops.conv(x, jnp.array([[[1.0, 0.0]], [[0.0, 2.0]]]), padding="VALID")[0].tolist()  # (kw=2, c=1, f=2)
+        [[0.0, 2.0], [1.0, 4.0], [2.0, 6.0]]
+
+    Parity:
+        Equals ``jax.lax.conv_general_dilated``, ``flax.linen.Conv`` without its bias, and
+        ``torch.nn.functional.conv2d``; with strides, PyTorch has no ``"SAME"``.
+    """
+    x, kernel = _arrays("conv", x, kernel, last="c // groups, f")
+    check(whole(groups, 1), "conv", "groups", "an integer of at least 1", repr(groups))
+    x, geometry = place("conv", x, kernel, strides, padding, dilation, "kernel", input_dilation)
+    return convolve(x, kernel, geometry, int(groups), precision)
 
 
 def depthwise_conv(
@@ -209,11 +267,13 @@ def _for_every_channel(kernel: jax.Array, x: jax.Array) -> jax.Array:
     return jnp.broadcast_to(kernel, (*kernel.shape[:-2], x.shape[-1], kernel.shape[-1]))
 
 
-def _arrays(name: str, x: Any, kernel: Any, argument: str = "kernel") -> tuple[jax.Array, jax.Array]:
+def _arrays(
+    name: str, x: Any, kernel: Any, argument: str = "kernel", last: str = "c, m"
+) -> tuple[jax.Array, jax.Array]:
     """Returns both as JAX arrays of one dtype, or refuses wrong ranks and dtypes."""
     x, kernel = array(name, "x", x), array(name, argument, kernel)
     both = f"{shape_text(kernel)}, with x {shape_text(x)}"
-    check(kernel.ndim - 2 in AXES, name, argument, "of shape (*spatial, c, m) with 1 to 3 spatial axes", both)
+    check(kernel.ndim - 2 in AXES, name, argument, f"of shape (*spatial, {last}) with 1 to 3 spatial axes", both)
     floating(name, "x", x)
     floating(name, argument, kernel)
     at_least_rank(name, "x", x, f"{AXES[kernel.ndim - 2]} c")

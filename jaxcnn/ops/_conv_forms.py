@@ -1,0 +1,158 @@
+"""An ordinary convolution and its adjoints by XLA, and how many kernels take their turns.
+
+On CPU both adjoints are written as plain convolutions (images NHWC, kernel HWIO, output NHWC) of transposed arrays.
+JAX's own adjoints rename the axes instead, which XLA undoes outside of loops only: inside of one (a ``scan`` over
+training steps, a ``map`` over members) it runs them as scalar loops, 20 to 30 times slower. Elsewhere they
+are JAX's, which the backends know.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import PartitionSpec as P
+
+from jaxcnn.ops._geometry import Geometry
+
+__all__ = ["Convolution", "choose", "tail"]
+
+_SPACE = {1: "W", 2: "HW", 3: "DHW"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Convolution(Geometry):
+    """Geometry of a kernel (*shared, *kernel, c // groups, f)."""
+
+    groups: int = 1
+    precision: Any = None
+
+
+def tail(function: str, a: Any, b: Any, geometry: Any, first: Any, second: Any) -> list[tuple[int, Any]]:
+    """Gives the axes behind the leading ones, none of which may be sharded in any operand."""
+    for array, axes, channels in ((a, first, 1), (b, second, 1 if function == "to_kernel" else 2)):
+        if any(axis is not None for axis in axes[-channels - geometry.rank :]):
+            raise ValueError(f"conv: only leading axes may be sharded, got {axes} for {array.shape}.")
+    sizes = {
+        "forward": (*geometry.outputs, b.shape[-1]),
+        "to_input": (*geometry.size, b.shape[-2] * geometry.groups),
+        "to_kernel": (*geometry.kernel, a.shape[-1] // geometry.groups, b.shape[-1]),
+    }
+    return [(n, None) for n in sizes[function]]
+
+
+def choose(function: str, a: Any, b: Any, geometry: Any, implementation: str, platform: Any, exported: bool) -> Any:
+    """Gives the function that computes a primitive on a platform, lifted over its shared axes.
+
+    Members with images of their own take turns on CPU: XLA runs there what ``vmap`` makes of them, a convolution in
+    groups, as scalar loops. Members that see the same images are one convolution with more outputs.
+    """
+    del a, b, implementation, exported
+    form: Any = functools.partial(_FORMS[function], geometry=geometry, plain=platform == "cpu")
+    for own in reversed(geometry.shared):
+        if own:
+            form = functools.partial(_in_turns if platform == "cpu" else _at_once, form)
+        elif function == "to_input":
+            form = functools.partial(_summed, form, geometry.groups)
+        else:
+            form = jax.vmap(form, (None, 0))
+    return form
+
+
+def _forward(x: Any, kernel: Any, geometry: Convolution, plain: bool) -> Any:
+    """Convolves x (*batch, *size, c) by a kernel (*kernel, c // groups, f)."""
+    del plain
+    lead = x.ndim - 1 - geometry.rank
+    y = _convolve(x, kernel, geometry, geometry.strides, geometry.padding, geometry.input_dilation, "IO")
+    return y.reshape(*x.shape[:lead], *y.shape[1:])
+
+
+def _to_input(g: Any, kernel: Any, geometry: Convolution, plain: bool) -> Any:
+    """Applies the adjoint in x to g: the flipped kernel over g, strides and input dilation in each other's place."""
+    lead = g.ndim - 1 - geometry.rank
+    *taps, c, _ = kernel.shape
+    kernel = jnp.flip(kernel, tuple(range(geometry.rank))).reshape(*taps, c, geometry.groups, -1)
+    kernel = jnp.swapaxes(kernel, -3, -2).reshape(*taps, geometry.groups * c, -1)  # (c, f per group)
+    kernel = jnp.swapaxes(kernel, -2, -1) if plain else kernel
+    order = "IO" if plain else "OI"
+    x = _convolve(g, kernel, geometry, geometry.input_dilation, geometry.adjoint_padding, geometry.strides, order)
+    return x.reshape(*g.shape[:lead], *x.shape[1:])
+
+
+def _to_kernel(x: Any, g: Any, geometry: Convolution, plain: bool) -> Any:
+    """Applies the adjoint in the kernel to g: g over x, images and channels in each other's place."""
+    rank, space = geometry.rank, _SPACE[geometry.rank]
+    x, g = _one_batch_axis(x, geometry), _one_batch_axis(g, geometry)
+    axes = (f"C{space}N", f"I{space}O", f"{space}NC")
+    convolve = functools.partial(
+        lax.conv_general_dilated,
+        window_strides=geometry.dilation,
+        padding=geometry.kernel_padding,
+        lhs_dilation=geometry.input_dilation,
+        rhs_dilation=geometry.strides,
+        batch_group_count=geometry.groups,
+        precision=geometry.precision,
+        out_sharding=_replicated(x, geometry),
+    )
+    if not plain or geometry.groups > 1:
+        return convolve(x, g, dimension_numbers=axes)
+    inner = tuple(range(1, rank + 1))
+    x, g = jnp.transpose(x, (rank + 1, *inner, 0)), jnp.transpose(g, (*inner, 0, rank + 1))
+    kernel = convolve(x, g, dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"))
+    return jnp.transpose(kernel, (*inner, 0, rank + 1))
+
+
+_FORMS: dict[str, Callable[..., Any]] = {"forward": _forward, "to_input": _to_input, "to_kernel": _to_kernel}
+
+
+def _convolve(x: Any, kernel: Any, geometry: Convolution, strides: Any, padding: Any, gaps: Any, order: str) -> Any:
+    space = _SPACE[geometry.rank]
+    return lax.conv_general_dilated(
+        _one_batch_axis(x, geometry),
+        kernel,
+        strides,
+        padding,
+        lhs_dilation=gaps,
+        rhs_dilation=geometry.dilation,
+        dimension_numbers=(f"N{space}C", f"{space}{order}", f"N{space}C"),
+        feature_group_count=geometry.groups,
+        precision=geometry.precision,
+    )
+
+
+def _one_batch_axis(x: Any, geometry: Convolution) -> Any:
+    lead = x.ndim - 1 - geometry.rank
+    return x if lead == 1 else x.reshape(math.prod(x.shape[:lead]), *x.shape[lead:])
+
+
+def _replicated(x: Any, geometry: Convolution) -> Any:
+    """Gives the sharding of a sum over a batch that an explicit mesh has sharded: it lies on every device."""
+    sharding = jax.typeof(x).sharding
+    return sharding.update(spec=P(*[None] * (geometry.rank + 2))) if sharding.mesh.explicit_axes else None
+
+
+def _at_once(form: Callable[..., Any], a: Any, b: Any) -> Any:
+    return jax.vmap(form)(a, b)
+
+
+def _in_turns(form: Callable[..., Any], a: Any, b: Any) -> Any:
+    """Takes one member after the other, or all at once where a mesh has sharded them."""
+    if any(jax.typeof(array).sharding.spec[0] is not None for array in (a, b)):
+        return _at_once(form, a, b)
+    return lax.map(lambda arrays: form(*arrays), (a, b))
+
+
+def _summed(form: Callable[..., Any], groups: int, g: Any, kernel: Any) -> Any:
+    """Adds what all members give, as one convolution with their outputs side by side."""
+    return form(_side_by_side(g, groups), _side_by_side(kernel, groups))
+
+
+def _side_by_side(array: Any, groups: int) -> Any:
+    """Turns (n, ..., groups * f) into (..., groups * n * f)."""
+    array = array.reshape(*array.shape[:-1], groups, array.shape[-1] // groups)
+    array = jnp.moveaxis(array, 0, -2)
+    return array.reshape(*array.shape[:-3], -1)

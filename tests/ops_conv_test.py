@@ -1,0 +1,265 @@
+"""``ops.conv`` against ``lax.conv_general_dilated``: values, derivatives, batching, sharding, programs, errors."""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from jaxcnn import ops
+
+SPACE = {1: "W", 2: "HW", 3: "DHW"}
+
+
+def normal(*shape, seed=0, dtype=jnp.float32):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
+
+
+def stock(x, kernel, *, strides=1, padding="SAME", dilation=1, input_dilation=1, groups=1):
+    """Convolves one batch of images, as JAX does it."""
+    rank = kernel.ndim - 2
+    each = lambda value: (value,) * rank if isinstance(value, int) else value
+    padding = padding if isinstance(padding, str) else [each(pair) if rank == 2 else pair for pair in padding]
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        each(strides),
+        padding,
+        lhs_dilation=each(input_dilation),
+        rhs_dilation=each(dilation),
+        dimension_numbers=(f"N{SPACE[rank]}C", f"{SPACE[rank]}IO", f"N{SPACE[rank]}C"),
+        feature_group_count=groups,
+    )
+
+
+def close(got, wanted, tolerance=1e-5):
+    assert jax.tree.structure(got) == jax.tree.structure(wanted)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
+        assert a.shape == b.shape and a.dtype == b.dtype
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * (1 + np.abs(b).max(initial=0)))
+
+
+def derivatives(function, x, kernel):
+    """Gives the output, both gradients, the tangent, and the gradients of a gradient's square."""
+    y, pull = jax.vjp(function, x, kernel)
+    g = jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape).astype(y.dtype)
+    tangent = jax.jvp(function, (x, kernel), (jnp.sin(x), jnp.cos(kernel)))[1]
+    inner = lambda x, kernel: sum(jnp.sum(d.astype(jnp.float32) ** 2) for d in jax.vjp(function, x, kernel)[1](g))
+    return y, pull(g), tangent, jax.grad(inner, (0, 1))(x, kernel)
+
+
+CASES = {
+    "plane": ((2, 6, 7, 3), (3, 2, 3, 4), {}),
+    "valid": ((2, 6, 7, 3), (3, 2, 3, 4), {"padding": "VALID"}),
+    "strides": ((2, 7, 8, 3), (3, 3, 3, 4), {"strides": (2, 3)}),
+    "strides that leave pixels over": ((2, 8, 8, 3), (3, 3, 3, 4), {"strides": 3, "padding": "VALID"}),
+    "dilation": ((2, 7, 8, 3), (3, 3, 3, 4), {"dilation": (2, 1)}),
+    "all dilations and strides": (
+        (2, 5, 6, 3),
+        (3, 2, 3, 4),
+        {"strides": (2, 3), "dilation": (1, 2), "input_dilation": (3, 2), "padding": [(2, 1), (0, 3)]},
+    ),
+    "groups": ((2, 6, 7, 4), (3, 2, 2, 6), {"groups": 2, "strides": 2}),
+    "a group per channel": (
+        (2, 6, 7, 3),
+        (3, 2, 1, 6),
+        {"groups": 3, "input_dilation": 2, "padding": [(1, 1), (0, 1)]},
+    ),
+    "line": ((2, 9, 3), (4, 3, 2), {"strides": 2, "dilation": 2}),
+    "volume": ((2, 4, 5, 3, 2), (2, 3, 2, 2, 3), {"strides": (1, 2, 1)}),
+    "pointwise": ((2, 6, 7, 3), (1, 1, 3, 4), {"strides": (2, 3)}),
+    "pointwise with zeros": ((2, 3, 4, 3), (1, 1, 3, 4), {"input_dilation": 2, "padding": [(1, 0), (0, 2)]}),
+    "kernel as large as x": ((2, 5, 5, 3), (5, 5, 3, 4), {"padding": "VALID"}),
+    "no image": ((0, 5, 5, 3), (3, 3, 3, 4), {}),
+}
+
+
+@pytest.mark.parametrize(("shape", "kernel", "options"), CASES.values(), ids=CASES)
+def test_equals_lax_in_all_derivatives(shape, kernel, options):
+    arrays = normal(*shape), normal(*kernel, seed=1)
+    got, wanted = (
+        jax.jit(functools.partial(derivatives, functools.partial(f, **options)))(*arrays) for f in (ops.conv, stock)
+    )
+    close(got, wanted)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+def test_dtypes(dtype):
+    with jax.enable_x64(dtype == "float64"):
+        arrays = normal(2, 6, 7, 3, dtype=dtype), normal(3, 3, 3, 4, seed=1, dtype=dtype)
+        both = [jax.vjp(f, *arrays) for f in (ops.conv, stock)]
+        got, wanted = ((y, pull(jnp.ones_like(y))) for y, pull in both)
+        close(got, wanted, {"bfloat16": 2e-2, "float16": 3e-3, "float64": 1e-13}[dtype])
+
+
+def test_dtypes_are_promoted():
+    assert ops.conv(normal(4, 4, 1, dtype=jnp.bfloat16), normal(3, 3, 1, 1)).dtype == jnp.float32
+
+
+def test_any_number_of_leading_axes():
+    x, kernel = normal(2, 1, 3, 6, 7, 3), normal(3, 3, 3, 4, seed=1)
+    flat = jax.jit(functools.partial(derivatives, stock))(x.reshape(6, 6, 7, 3), kernel)
+    y, (dx, dk), tangent, (ddx, ddk) = jax.jit(functools.partial(derivatives, ops.conv))(x, kernel)
+    unflat = lambda a: a.reshape(6, *a.shape[3:])
+    close((unflat(y), (unflat(dx), dk), unflat(tangent), (unflat(ddx), ddk)), flat)
+    close(ops.conv(x[0, 0, 0], kernel), y[0, 0, 0])
+
+
+MAPS = {
+    "images and kernels": (0, 0),
+    "kernels": (None, 0),
+    "images": (0, None),
+    "kernels along other axes": (2, -1),
+}
+
+
+@pytest.mark.parametrize("axes", MAPS.values(), ids=MAPS)
+@pytest.mark.parametrize("options", [{}, {"strides": 2, "groups": 2, "padding": "VALID"}], ids=["plain", "groups"])
+def test_vmap_equals_a_loop(axes, options):
+    groups = options.get("groups", 1)
+    x, kernel = normal(2, 6, 7, 4), normal(3, 2, 4 // groups, 6, seed=1)
+    more = lambda a, axis, seed: a if axis is None else normal(*np.insert(a.shape, axis % (a.ndim + 1), 3), seed=seed)
+    x, kernel = more(x, axes[0], 2), more(kernel, axes[1], 3)
+    conv = functools.partial(ops.conv, **options)
+    got = jax.jit(jax.vmap(functools.partial(derivatives, conv), axes))(x, kernel)
+    reference = functools.partial(derivatives, functools.partial(stock, **options))
+    at = lambda a, axis, i: a if axis is None else jnp.take(a, i, axis)
+    loop = [jax.jit(reference)(at(x, axes[0], i), at(kernel, axes[1], i)) for i in range(3)]
+    close(got, jax.tree.map(lambda *leaves: jnp.stack(leaves), *loop))
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("axes", [(0, 0), (None, 0)], ids=["own images", "shared images"])
+def test_gradient_of_a_map_over_kernels(axes, groups):
+    """The sum over members that a shared image needs is one convolution."""
+    x, kernels = normal(*(3,) * (axes[0] == 0), 2, 6, 7, 4), normal(3, 3, 2, 4 // groups, 6, seed=1)
+
+    def mapped(convolve):
+        return jax.vmap(functools.partial(convolve, groups=groups, strides=2), axes)
+
+    got, wanted = (jax.jit(functools.partial(derivatives, mapped(f)))(x, kernels) for f in (ops.conv, stock))
+    close(got, wanted)
+
+
+@pytest.mark.parametrize("inner", MAPS.values(), ids=MAPS)
+@pytest.mark.parametrize("outer", [(0, 0), (None, 0), (0, None)], ids=["both", "kernels", "images"])
+def test_nested_vmap(outer, inner):
+    def shape(core, *mapped):
+        for axis, n in mapped:
+            if axis is not None:
+                core = tuple(np.insert(core, axis % (len(core) + 1), n))
+        return core
+
+    x = normal(*shape((2, 5, 6, 4), (inner[0], 2), (outer[0], 3)))
+    kernel = normal(*shape((3, 2, 4, 3), (inner[1], 2), (outer[1], 3)), seed=1)
+    got, wanted = (
+        jax.jit(jax.vmap(jax.vmap(functools.partial(derivatives, f), inner), outer))(x, kernel)
+        for f in (ops.conv, stock)
+    )
+    close(got, wanted)
+
+
+@settings(deadline=None, max_examples=25)
+@given(data=st.data())
+def test_any_geometry(data):
+    rank = data.draw(st.integers(1, 3))
+    number = lambda low, high: data.draw(st.integers(low, high))
+    every = lambda low, high: tuple(number(low, high) for _ in range(rank))
+    groups, size, taps = number(1, 2), every(1, 6), every(1, 4)
+    options = {
+        "strides": every(1, 3),
+        "dilation": every(1, 3),
+        "input_dilation": every(1, 3),
+        "padding": [(number(0, 4), number(0, 4)) for _ in range(rank)],
+        "groups": groups,
+    }
+    x, kernel = normal(number(1, 2), *size, 2 * groups), normal(*taps, 2, number(1, 2) * groups, seed=1)
+    assume(min(jax.eval_shape(functools.partial(stock, **options), x, kernel).shape) > 0)
+    both = [jax.vjp(functools.partial(f, **options), x, kernel) for f in (ops.conv, stock)]
+    got, wanted = ((y, pull(jnp.sin(y))) for y, pull in both)
+    close(got, wanted)
+
+
+PADDINGS = {"CIRCULAR": "wrap", "REFLECT": "reflect"}
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+def test_padding_from_the_image(padding):
+    x, kernel = normal(2, 6, 7, 3), normal(3, 3, 3, 4, seed=1)
+    wide = jnp.pad(x, [(0, 0), (2, 2), (2, 2), (0, 0)], mode=PADDINGS[padding])
+    close(ops.conv(x, kernel, padding=padding, dilation=2), stock(wide, kernel, padding="VALID", dilation=2))
+
+
+def test_causal_padding_and_an_integer():
+    x, kernel = normal(2, 6, 3), normal(3, 3, 4, seed=1)
+    close(ops.conv(x, kernel, padding="CAUSAL", dilation=2), stock(x, kernel, padding=[(4, 0)], dilation=2))
+    close(ops.conv(x, kernel, padding=1), stock(x, kernel, padding=[(1, 1)]))
+
+
+def programs(function, *arrays):
+    return jax.jit(function).lower(*arrays).as_text()
+
+
+@pytest.mark.parametrize("wanted", [(), (0,), (1,)], ids=["forward", "input gradient", "kernel gradient"])
+def test_no_grouped_convolution_is_made_of_members_on_cpu(wanted):
+    loss = lambda x, kernel: jnp.sum(ops.conv(x, kernel) ** 2)
+    function = jax.grad(loss, wanted) if wanted else loss
+    arrays = normal(3, 2, 6, 7, 4), normal(3, 3, 3, 4, 6)
+    text = programs(jax.vmap(function), *arrays)
+    groups = [int(n) for n in re.findall(r"(?:feature|batch)_group_count = (\d+)", text)]
+    assert groups and set(groups) == {1}
+    many = [jnp.repeat(a, 7, 0) for a in arrays]
+    assert len(programs(jax.vmap(function), *many)) < 1.1 * len(text)  # one body for any number of members
+
+
+def test_other_platforms_keep_the_batched_convolution():
+    exported = jax.export.export(jax.jit(jax.vmap(ops.conv)), platforms=["cuda"])(
+        normal(3, 2, 6, 7, 4), normal(3, 3, 3, 4, 6)
+    )
+    text = exported.mlir_module()
+    assert "feature_group_count = 3" in text and "stablehlo.while" not in text
+
+
+def test_precision_reaches_the_program():
+    arrays = normal(2, 6, 7, 4), normal(3, 3, 4, 6)
+    loss = lambda x, kernel: jnp.sum(ops.conv(x, kernel, precision=("highest", "default")) ** 2)
+    text = programs(jax.grad(loss, (0, 1)), *arrays)
+    found = re.findall(r"stablehlo.convolution.*?precision_config = \[(.*?)\]", text)
+    assert len(found) == 3 and all("HIGHEST" in one and "DEFAULT" in one for one in found)
+
+
+X, K = jnp.ones((2, 5, 5, 4)), jnp.ones((3, 3, 4, 6))
+BOTH = r"x float32\(2, 5, 5, 4\)"
+ERRORS = [
+    (
+        (X, jnp.ones((3, 3, 3, 6))),
+        {},
+        rf"kernel must be of c // groups channels .*, got {BOTH}, kernel float32\(3, 3, 3",
+    ),
+    ((X, K), {"groups": 3}, rf"groups must be a divisor of the channels of x and kernel, got {BOTH}.* and 3 groups"),
+    ((X, jnp.ones((3, 3, 2, 5))), {"groups": 2}, "groups must be a divisor"),
+    ((X, K), {"groups": 0}, "groups must be an integer of at least 1, got 0"),
+    ((X, K), {"groups": 2.0}, "groups must be an integer of at least 1, got 2.0"),
+    ((X, jnp.ones((4, 6))), {}, r"kernel must be of shape \(\*spatial, c // groups, f\) with 1 to 3 spatial axes"),
+    ((X, K), {"dilation": 0}, r"dilation must be \(h, w\) of positive integers"),
+    ((X, K), {"input_dilation": (1, 0)}, r"input_dilation must be \(h, w\) of positive integers"),
+    ((X, K), {"input_dilation": 2}, "padding must be given in numbers if input_dilation is not 1, got 'SAME'"),
+    ((X, K), {"strides": (1, 2, 3)}, r"strides must be \(h, w\) of positive integers"),
+    ((X, K), {"padding": "FULL"}, 'padding must be "SAME"'),
+    ((X, K), {"padding": -1}, 'padding must be "SAME"'),
+    ((X, K), {"padding": "VALID", "dilation": 3}, rf"kernel must be no larger than the padded x.*{BOTH}"),
+    ((X, K), {"padding": "REFLECT", "dilation": 5}, rf"padding must be smaller than x .*{BOTH}"),
+    ((jnp.ones((2, 5, 5, 4), int), K), {}, "x must be of a floating dtype"),
+    (("x", K), {}, "x must be"),
+]
+
+
+@pytest.mark.parametrize(("arrays", "options", "message"), ERRORS, ids=[m[:40] for _, _, m in ERRORS])
+def test_errors(arrays, options, message):
+    with pytest.raises(ValueError, match=f"^conv: {message}"):
+        ops.conv(*arrays, **options)
