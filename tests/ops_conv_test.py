@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from jaxcnn import ops
 
@@ -55,6 +57,14 @@ def derivatives(function, x, kernel):
 
 CASES = {
     "plane": ((2, 6, 7, 3), (3, 2, 3, 4), {}),
+    "many channels": ((2, 6, 7, 9), (3, 2, 9, 5), {}),
+    "many channels and all else": (
+        (2, 5, 6, 9),
+        (3, 2, 9, 4),
+        {"strides": (2, 3), "dilation": (1, 2), "input_dilation": (3, 2), "padding": [(2, 1), (0, 3)]},
+    ),
+    "two channels": ((2, 6, 7, 2), (3, 2, 2, 4), {"strides": (2, 1), "padding": [(2, 0), (1, 1)]}),
+    "more taps than are unrolled": ((2, 12, 13, 2), (11, 10, 2, 3), {}),
     "valid": ((2, 6, 7, 3), (3, 2, 3, 4), {"padding": "VALID"}),
     "strides": ((2, 7, 8, 3), (3, 3, 3, 4), {"strides": (2, 3)}),
     "strides that leave pixels over": ((2, 8, 8, 3), (3, 3, 3, 4), {"strides": 3, "padding": "VALID"}),
@@ -208,13 +218,20 @@ def programs(function, *arrays):
 @pytest.mark.parametrize("wanted", [(), (0,), (1,)], ids=["forward", "input gradient", "kernel gradient"])
 def test_no_grouped_convolution_is_made_of_members_on_cpu(wanted):
     loss = lambda x, kernel: jnp.sum(ops.conv(x, kernel) ** 2)
-    function = jax.grad(loss, wanted) if wanted else loss
-    arrays = normal(3, 2, 6, 7, 4), normal(3, 3, 3, 4, 6)
-    text = programs(jax.vmap(function), *arrays)
-    groups = [int(n) for n in re.findall(r"(?:feature|batch)_group_count = (\d+)", text)]
+    function = jax.vmap(jax.grad(loss, wanted) if wanted else loss)
+    program = lambda n: programs(function, normal(n, 2, 6, 7, 9), normal(n, 3, 3, 9, 6))
+    groups = [int(n) for n in re.findall(r"(?:feature|batch)_group_count = (\d+)", program(3))]
     assert groups and set(groups) == {1}
-    many = [jnp.repeat(a, 7, 0) for a in arrays]
-    assert len(programs(jax.vmap(function), *many)) < 1.1 * len(text)  # one body for any number of members
+    assert len(program(32)) < 1.02 * len(program(8))  # one loop for any number of members
+
+
+@pytest.mark.parametrize("n", [1, 3, 7, 8, 10])
+def test_any_number_of_members(n):
+    x, kernels = normal(n, 2, 6, 7, 9), normal(n, 3, 2, 9, 4, seed=1)
+    got = jax.jit(jax.vmap(functools.partial(derivatives, ops.conv)))(x, kernels)
+    one = jax.jit(functools.partial(derivatives, stock))
+    loop = [one(x[i], kernels[i]) for i in range(n)]
+    close(got, jax.tree.map(lambda *leaves: jnp.stack(leaves), *loop))
 
 
 def test_other_platforms_keep_the_batched_convolution():
@@ -225,12 +242,13 @@ def test_other_platforms_keep_the_batched_convolution():
     assert "feature_group_count = 3" in text and "stablehlo.while" not in text
 
 
-def test_precision_reaches_the_program():
-    arrays = normal(2, 6, 7, 4), normal(3, 3, 4, 6)
-    loss = lambda x, kernel: jnp.sum(ops.conv(x, kernel, precision=("highest", "default")) ** 2)
+@pytest.mark.parametrize("channels", [2, 9])
+def test_precision_reaches_the_program(channels):
+    arrays = normal(2, 6, 7, channels), normal(3, 3, channels, 6)
+    loss = lambda x, kernel: jnp.sum(ops.conv(x, kernel, precision="highest") ** 2)
     text = programs(jax.grad(loss, (0, 1)), *arrays)
-    found = re.findall(r"stablehlo.convolution.*?precision_config = \[(.*?)\]", text)
-    assert len(found) == 3 and all("HIGHEST" in one and "DEFAULT" in one for one in found)
+    found = re.findall(r"stablehlo\.(?:convolution|dot_general).*", text)
+    assert len(found) >= 3 and all("DEFAULT" not in line and "HIGHEST" in line for line in found)
 
 
 X, K = jnp.ones((2, 5, 5, 4)), jnp.ones((3, 3, 4, 6))
@@ -263,3 +281,34 @@ ERRORS = [
 def test_errors(arrays, options, message):
     with pytest.raises(ValueError, match=f"^conv: {message}"):
         ops.conv(*arrays, **options)
+
+
+@pytest.mark.parametrize("kind", ["auto", "explicit", "shard_map", "pmap"])
+def test_members_on_devices_of_their_own(kind):
+    arrays = normal(4, 2, 6, 7, 9), normal(4, 3, 2, 9, 4, seed=1)
+    loss = lambda x, kernel: jnp.sum(ops.conv(x, kernel, strides=2) ** 2)
+    function = jax.vmap(jax.value_and_grad(loss, (0, 1)))
+    wanted = jax.jit(function)(*arrays)
+    types = {"explicit": AxisType.Explicit}.get(kind, AxisType.Auto)
+    mesh = jax.make_mesh((2,), ("members",), axis_types=(types,), devices=jax.devices()[:2])
+    if kind == "pmap":
+        split = [a.reshape(2, 2, *a.shape[1:]) for a in arrays]
+        got = jax.tree.map(lambda a: a.reshape(4, *a.shape[2:]), jax.pmap(function, devices=jax.devices()[:2])(*split))
+    else:
+        with jax.set_mesh(mesh):
+            arrays = [jax.device_put(a, NamedSharding(mesh, P("members"))) for a in arrays]
+            if kind == "shard_map":
+                function = jax.shard_map(function, in_specs=P("members"), out_specs=P("members"))
+            got = jax.jit(function)(*arrays)
+    close(jax.device_get(got), jax.device_get(wanted))
+
+
+def test_explicit_meshes_may_shard_leading_axes_only():
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Explicit,), devices=jax.devices()[:2])
+    with jax.set_mesh(mesh):
+        x = jax.device_put(normal(2, 6, 8, 4), NamedSharding(mesh, P(None, None, None, "data")))
+        with pytest.raises(ValueError, match="conv: only leading axes may be sharded, got .*'data'"):
+            jax.jit(ops.conv)(x, normal(3, 3, 4, 4))
+        x = jax.device_put(x, NamedSharding(mesh, P(None, "data")))
+        with pytest.raises(ValueError, match="conv: the spatial axes of x must not be sharded, got .*'data'"):
+            jax.jit(ops.conv)(x, normal(3, 3, 4, 4))

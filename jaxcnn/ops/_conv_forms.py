@@ -8,6 +8,7 @@ are JAX's, which the backends know.
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -17,10 +18,14 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
+from jaxcnn.ops import _conv_products
 from jaxcnn.ops._geometry import Geometry
 
 __all__ = ["Convolution", "choose", "tail"]
 
+# So many members are written out in a program, and taken together in each step of a loop over more: the backend runs
+# what is independent at the same time. More would cost more to compile.
+_TOGETHER = 4
 _SPACE = {1: "W", 2: "HW", 3: "DHW"}
 
 
@@ -53,13 +58,16 @@ def choose(function: str, a: Any, b: Any, geometry: Any, implementation: str, pl
     """
     del a, b, implementation, exported
     form: Any = functools.partial(_FORMS[function], geometry=geometry, plain=platform == "cpu")
-    for own in reversed(geometry.shared):
-        if own:
-            form = functools.partial(_in_turns if platform == "cpu" else _at_once, form)
-        elif function == "to_input":
-            form = functools.partial(_summed, form, geometry.groups)
-        else:
-            form = jax.vmap(form, (None, 0))
+    for own, axes in itertools.groupby(reversed(geometry.shared)):
+        number = len(list(axes))
+        if own and platform == "cpu":
+            form = functools.partial(_in_turns, form, number)
+            continue
+        for _ in range(number):
+            if own or function != "to_input":
+                form = jax.vmap(form, (0 if own else None, 0))
+            else:
+                form = functools.partial(_summed, form, geometry.groups)
     return form
 
 
@@ -74,6 +82,8 @@ def _forward(x: Any, kernel: Any, geometry: Convolution, plain: bool) -> Any:
 def _to_input(g: Any, kernel: Any, geometry: Convolution, plain: bool) -> Any:
     """Applies the adjoint in x to g: the flipped kernel over g, strides and input dilation in each other's place."""
     lead = g.ndim - 1 - geometry.rank
+    if plain and geometry.groups == 1 and _conv_products.suits_input(g, kernel, geometry):
+        return _conv_products.to_input(g, kernel, geometry, geometry.precision)
     *taps, c, _ = kernel.shape
     kernel = jnp.flip(kernel, tuple(range(geometry.rank))).reshape(*taps, c, geometry.groups, -1)
     kernel = jnp.swapaxes(kernel, -3, -2).reshape(*taps, geometry.groups * c, -1)  # (c, f per group)
@@ -85,6 +95,8 @@ def _to_input(g: Any, kernel: Any, geometry: Convolution, plain: bool) -> Any:
 
 def _to_kernel(x: Any, g: Any, geometry: Convolution, plain: bool) -> Any:
     """Applies the adjoint in the kernel to g: g over x, images and channels in each other's place."""
+    if plain and geometry.groups == 1 and _conv_products.suits_kernel(x, geometry):
+        return _conv_products.to_kernel(x, g, geometry, geometry.precision)
     rank, space = geometry.rank, _SPACE[geometry.rank]
     x, g = _one_batch_axis(x, geometry), _one_batch_axis(g, geometry)
     axes = (f"C{space}N", f"I{space}O", f"{space}NC")
@@ -135,15 +147,30 @@ def _replicated(x: Any, geometry: Convolution) -> Any:
     return sharding.update(spec=P(*[None] * (geometry.rank + 2))) if sharding.mesh.explicit_axes else None
 
 
-def _at_once(form: Callable[..., Any], a: Any, b: Any) -> Any:
-    return jax.vmap(form)(a, b)
+def _in_turns(form: Callable[..., Any], axes: int, a: Any, b: Any) -> Any:
+    """Takes the members along the first axes in turns, a few at a time; each device its own if a mesh shards them."""
+    specs = [jax.typeof(array).sharding.spec[:axes] for array in (a, b)]
+    spec = P(*(one if one is not None else other for one, other in zip(*specs, strict=True)))
+    names = {name for axis in spec if axis is not None for name in (axis if isinstance(axis, tuple) else (axis,))}
+    if names:
+        local = functools.partial(_in_turns, form, axes)
+        return jax.shard_map(local, in_specs=(spec, spec), out_specs=spec, axis_names=names)(a, b)
+    members, n = a.shape[:axes], math.prod(a.shape[:axes])
+    a, b = (array.reshape(n, *array.shape[axes:]) for array in (a, b))
 
+    def some(a: Any, b: Any) -> Any:
+        return jnp.stack([form(a[i], b[i]) for i in range(a.shape[0])])
 
-def _in_turns(form: Callable[..., Any], a: Any, b: Any) -> Any:
-    """Takes one member after the other, or all at once where a mesh has sharded them."""
-    if any(jax.typeof(array).sharding.spec[0] is not None for array in (a, b)):
-        return _at_once(form, a, b)
-    return lax.map(lambda arrays: form(*arrays), (a, b))
+    whole = n - n % _TOGETHER if n >= 2 * _TOGETHER else 0
+    parts = []
+    if whole:
+        groups = [array[:whole].reshape(-1, _TOGETHER, *array.shape[1:]) for array in (a, b)]
+        part = lax.map(lambda arrays: some(*arrays), tuple(groups))
+        parts.append(part.reshape(whole, *part.shape[2:]))
+    if whole < n:
+        parts.append(some(a[whole:], b[whole:]))
+    result = parts[0] if len(parts) == 1 else jnp.concatenate(parts)
+    return result.reshape(*members, *result.shape[1:])
 
 
 def _summed(form: Callable[..., Any], groups: int, g: Any, kernel: Any) -> Any:
