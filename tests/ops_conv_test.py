@@ -81,6 +81,13 @@ CASES = {
         {"groups": 3, "input_dilation": 2, "padding": [(1, 1), (0, 1)]},
     ),
     "line": ((2, 9, 3), (4, 3, 2), {"strides": 2, "dilation": 2}),
+    "volume with all dilations and strides": (
+        (2, 4, 5, 3, 2),
+        (2, 3, 2, 2, 3),
+        {"strides": (2, 1, 2), "dilation": (2, 1, 1), "input_dilation": (3, 1, 2), "padding": [(1, 2), (0, 1), (1, 0)]},
+    ),
+    "a large volume": ((1, 9, 9, 9, 2), (5, 5, 5, 2, 3), {"groups": 1}),
+    "volume in groups": ((2, 4, 5, 3, 4), (2, 3, 2, 2, 4), {"groups": 2, "strides": 2}),
     "volume": ((2, 4, 5, 3, 2), (2, 3, 2, 2, 3), {"strides": (1, 2, 1)}),
     "pointwise": ((2, 6, 7, 3), (1, 1, 3, 4), {"strides": (2, 3)}),
     "pointwise with zeros": ((2, 3, 4, 3), (1, 1, 3, 4), {"input_dilation": 2, "padding": [(1, 0), (0, 2)]}),
@@ -222,10 +229,10 @@ def test_no_grouped_convolution_is_made_of_members_on_cpu(wanted):
     program = lambda n: programs(function, normal(n, 2, 6, 7, 9), normal(n, 3, 3, 9, 6))
     groups = [int(n) for n in re.findall(r"(?:feature|batch)_group_count = (\d+)", program(3))]
     assert groups and set(groups) == {1}
-    assert len(program(32)) < 1.02 * len(program(8))  # one loop for any number of members
+    assert len(program(32)) < 1.02 * len(program(16))  # one loop for any number of members
 
 
-@pytest.mark.parametrize("n", [1, 3, 7, 8, 10])
+@pytest.mark.parametrize("n", [1, 3, 16, 19])
 def test_any_number_of_members(n):
     x, kernels = normal(n, 2, 6, 7, 9), normal(n, 3, 2, 9, 4, seed=1)
     got = jax.jit(jax.vmap(functools.partial(derivatives, ops.conv)))(x, kernels)

@@ -11,7 +11,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ __all__ = ["Convolution", "choose", "tail"]
 
 # So many members are written out in a program, and taken together in each step of a loop over more: the backend runs
 # what is independent at the same time. More would cost more to compile.
-_TOGETHER = 4
+_TOGETHER = 8
 _SPACE = {1: "W", 2: "HW", 3: "DHW"}
 
 
@@ -73,9 +73,9 @@ def choose(function: str, a: Any, b: Any, geometry: Any, implementation: str, pl
 
 def _forward(x: Any, kernel: Any, geometry: Convolution, plain: bool) -> Any:
     """Convolves x (*batch, *size, c) by a kernel (*kernel, c // groups, f)."""
-    del plain
     lead = x.ndim - 1 - geometry.rank
-    y = _convolve(x, kernel, geometry, geometry.strides, geometry.padding, geometry.input_dilation, "IO")
+    how = _How(geometry.strides, geometry.padding, geometry.input_dilation, geometry.dilation)
+    y = _convolve(_one_batch_axis(x, geometry), kernel, geometry, how, plain, "IO")
     return y.reshape(*x.shape[:lead], *y.shape[1:])
 
 
@@ -88,8 +88,8 @@ def _to_input(g: Any, kernel: Any, geometry: Convolution, plain: bool) -> Any:
     kernel = jnp.flip(kernel, tuple(range(geometry.rank))).reshape(*taps, c, geometry.groups, -1)
     kernel = jnp.swapaxes(kernel, -3, -2).reshape(*taps, geometry.groups * c, -1)  # (c, f per group)
     kernel = jnp.swapaxes(kernel, -2, -1) if plain else kernel
-    order = "IO" if plain else "OI"
-    x = _convolve(g, kernel, geometry, geometry.input_dilation, geometry.adjoint_padding, geometry.strides, order)
+    how = _How(geometry.input_dilation, geometry.adjoint_padding, geometry.strides, geometry.dilation)
+    x = _convolve(_one_batch_axis(g, geometry), kernel, geometry, how, plain, "IO" if plain else "OI")
     return x.reshape(*g.shape[:lead], *x.shape[1:])
 
 
@@ -121,19 +121,50 @@ def _to_kernel(x: Any, g: Any, geometry: Convolution, plain: bool) -> Any:
 _FORMS: dict[str, Callable[..., Any]] = {"forward": _forward, "to_input": _to_input, "to_kernel": _to_kernel}
 
 
-def _convolve(x: Any, kernel: Any, geometry: Convolution, strides: Any, padding: Any, gaps: Any, order: str) -> Any:
-    space = _SPACE[geometry.rank]
+class _How(NamedTuple):
+    """Where the taps of one convolution are, one item per spatial axis."""
+
+    strides: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    input_dilation: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+    def planes(self) -> "_How":
+        """Leaves the first axis out."""
+        return _How(*(axes[1:] for axes in self))
+
+
+def _convolve(x: Any, kernel: Any, geometry: Convolution, how: _How, plain: bool, order: str) -> Any:
+    """Convolves x (b, *spatial, c) by a kernel whose last axes are in this order; volumes plane by plane if plain."""
+    rank = len(how.strides)
+    if rank == 3 and plain:
+        return _by_planes(x, kernel, geometry, how)
     return lax.conv_general_dilated(
-        _one_batch_axis(x, geometry),
+        x,
         kernel,
-        strides,
-        padding,
-        lhs_dilation=gaps,
-        rhs_dilation=geometry.dilation,
-        dimension_numbers=(f"N{space}C", f"{space}{order}", f"N{space}C"),
+        how.strides,
+        how.padding,
+        lhs_dilation=how.input_dilation,
+        rhs_dilation=how.dilation,
+        dimension_numbers=(f"N{_SPACE[rank]}C", f"{_SPACE[rank]}{order}", f"N{_SPACE[rank]}C"),
         feature_group_count=geometry.groups,
         precision=geometry.precision,
     )
+
+
+def _by_planes(x: Any, kernel: Any, geometry: Convolution, how: _How) -> Any:
+    """Adds, for every plane of the kernel, a convolution of planes: of volumes XLA's is a scalar loop on CPU."""
+    taps, stride, dilation = kernel.shape[0], how.strides[0], how.dilation[0]
+    widths = [(0, 0, 0)] * 5
+    widths[1] = (*how.padding[0], how.input_dilation[0] - 1)
+    x = lax.pad(x, jnp.zeros((), x.dtype), widths)
+    last = (x.shape[1] - (taps - 1) * dilation - 1) // stride * stride
+    total: Any = 0
+    for t in range(taps):
+        planes = lax.slice_in_dim(x, t * dilation, t * dilation + last + 1, stride, 1)
+        part = _convolve(planes.reshape(-1, *planes.shape[2:]), kernel[t], geometry, how.planes(), True, "IO")
+        total = total + part.reshape(*planes.shape[:2], *part.shape[1:])
+    return total
 
 
 def _one_batch_axis(x: Any, geometry: Convolution) -> Any:
