@@ -131,7 +131,7 @@ class _How(NamedTuple):
 
     def planes(self) -> "_How":
         """Leaves the first axis out."""
-        return _How(*(axes[1:] for axes in self))
+        return _How(self.strides[1:], self.padding[1:], self.input_dilation[1:], self.dilation[1:])
 
 
 def _convolve(x: Any, kernel: Any, geometry: Convolution, how: _How, plain: bool, order: str) -> Any:

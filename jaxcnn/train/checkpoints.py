@@ -18,16 +18,17 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from jaxcnn._check import check, shape_text
+from jaxcnn._check import check, shape_text, whole
 from jaxcnn._typing import PyTree
 from jaxcnn.train.history import best_evaluation, read_history, write_atomically
+from jaxcnn.train.members import best_member
 from jaxcnn.train.state import State, is_key
 
 __all__ = ["FORMAT", "RunFolder", "key_text", "load_variables", "tree_text"]
@@ -121,19 +122,23 @@ class _KeepStep:
         return [checkpoint.step == self.step for checkpoint in checkpoints]
 
 
-def load_variables(run: str | os.PathLike[str], *, checkpoint: int | str = "last") -> dict[str, Any]:
+def load_variables(
+    run: str | os.PathLike[str], *, checkpoint: int | str = "last", member: int | Literal["best"] | None = None
+) -> dict[str, Any]:
     """Reads the model's variables out of a run folder, without model or optimiser.
 
     Args:
         run: Folder that ``fit`` or ``fit_ensemble`` wrote.
         checkpoint: ``"last"``, ``"best"`` (by the metric that the run was told to go by), or a step.
+        member: Of an ensemble, a member by number, or ``"best"`` for the one with the best evaluation at that
+            checkpoint; None for all.
 
     Returns:
         Variables to evaluate with (averaged parameters where the run kept them); of an ensemble with a
         leading axis of members.
 
     Raises:
-        ValueError: If there is no such run or checkpoint, or it is of another format.
+        ValueError: If there is no such run, checkpoint or member, or it is of another format.
 
     Example:
         >>> import flax.linen as nn, optax, tempfile
@@ -164,7 +169,25 @@ def load_variables(run: str | os.PathLike[str], *, checkpoint: int | str = "last
     params = packed["params"]
     if "ema" in packed:
         params = jax.tree.map(lambda average, param: average.astype(param.dtype), packed["ema"], params)
-    return jax.tree.map(jnp.asarray, {"params": params, **packed.get("model_state", {})})
+    variables = jax.tree.map(jnp.asarray, {"params": params, **packed.get("model_state", {})})
+    if member is None:
+        return variables
+    number = _member(config, path, step, member)
+    return jax.tree.map(lambda leaf: leaf[number], variables)
+
+
+def _member(config: Mapping[str, Any], path: Path, step: Any, member: Any) -> Any:
+    """Gives the number of a member of an ensemble, or refuses it."""
+    count, number = config.get("members") or 0, member
+    if count and isinstance(member, str) and member == "best" and config.get("best") is not None:
+        lines = [line for line in read_history(path) if line["split"] == "test" and line["step"] == step]
+        check(bool(lines), "load_variables", "checkpoint", "of a step with an evaluation, for member='best'", step)
+        name = config["best"].removeprefix("-")
+        found = best_member([line[name] for line in lines], config["best"], [True] * len(lines))
+        number = found if found is None else lines[found]["member"]
+    expected = f"'best' or one of the {count} members, from 0, of {str(path)!r}"
+    check(whole(number, 0) and number < count, "load_variables", "member", expected, repr(member))
+    return number
 
 
 def _steps(checkpoints: Path) -> set[int]:
@@ -232,8 +255,12 @@ def _pack(state: State) -> dict[str, Any]:
 def _unpack(packed: Mapping[str, Any], like: State) -> State:
     def leaf_like(value: Any, leaf: Any) -> Any:
         if is_key(leaf):
-            return jax.random.wrap_key_data(jnp.asarray(value), impl=jax.random.key_impl(leaf))
-        return jnp.asarray(value, dtype=leaf.dtype) if leaf.size else leaf
+            return placed_as(jax.random.wrap_key_data(jnp.asarray(value), impl=jax.random.key_impl(leaf)), leaf)
+        return placed_as(jnp.asarray(value, dtype=leaf.dtype), leaf) if leaf.size else leaf
+
+    def placed_as(value: Any, leaf: Any) -> Any:
+        """Spreads over devices what was spread."""
+        return jax.device_put(value, leaf.sharding) if len(leaf.sharding.device_set) > 1 else value
 
     def nested(tree: PyTree, values: PyTree) -> Any:
         found = traverse_util.flatten_dict(values)

@@ -4,7 +4,7 @@ import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -13,14 +13,15 @@ import numpy as np
 import optax
 
 from jaxcnn import losses
-from jaxcnn._check import check, choice
+from jaxcnn._check import check
 from jaxcnn._typing import Array, Key, Variables
 from jaxcnn.train.evaluation import Evaluator
 from jaxcnn.train.fitting import Result, evaluation_at, with_source
 from jaxcnn.train.freezing import check_prefixes, freeze
 from jaxcnn.train.loop import Settings, run_loop
+from jaxcnn.train.members import Members, best_member, member_mesh, over_members, placed
 from jaxcnn.train.sources import make_source
-from jaxcnn.train.state import check_key, create_state, strong
+from jaxcnn.train.state import State, check_key, create_state, strong
 from jaxcnn.train.step import Augment, Loss, Metrics, count_classes, default_metrics, make_eval_step, make_train_step
 
 __all__ = ["fit_ensemble"]
@@ -51,7 +52,8 @@ def fit_ensemble(
     log_every: int = 20,
     progress: str | None = None,
     donate: bool = True,
-    members: Literal["auto", "unroll", "vmap"] = "auto",
+    halve_every: int | None = None,
+    devices: Sequence[Any] | None = None,
 ) -> Result:
     """Trains one model per key, each with its own hyper-parameters, in one jitted step.
 
@@ -62,9 +64,12 @@ def fit_ensemble(
     Hyper-parameters go through ``optax.inject_hyperparams``: they are arrays in the state of the
     optimiser, and ``make_tx`` is called with traced values, so it must not branch on them.
 
-    On CPU the members are unrolled inside the step, because a convolution that is vmapped over
-    kernels is about fifteen times slower there; compilation then takes as many times as long. On
-    other platforms the step is vmapped.
+    The step is one step under ``vmap``. On several devices each has members of its own (``shard_map``): as many
+    devices take part as divide the number of members evenly. On CPU that needs convolutions that stay fast
+    under ``vmap`` over kernels: ``layers.Conv``, of which all models here are made, in place of ``flax.linen.Conv``.
+
+    With ``halve_every`` the members compete (successive halving): the worse half stops, by the metric ``best``, and
+    keeps the state it has; its curve ends there. Members are masked, so a step takes as long as before.
 
     Args:
         keys: One typed key per member, e.g. ``jax.random.split(key, 3)``.
@@ -90,15 +95,18 @@ def fit_ensemble(
         log_every: As for ``fit``.
         progress: As for ``fit``; means over members are shown.
         donate: As for ``fit``.
-        members: ``"unroll"``, ``"vmap"``, or ``"auto"`` to choose by platform.
+        halve_every: Steps after which, again and again, the worse half of the members that still train stops; a
+            multiple of ``evaluate_every``.
+        devices: Devices to spread the members over; None for all of this process.
 
     Returns:
         The result with a leading axis of members: in every leaf of the state, in every evaluation
-        metric; the history is one list per member.
+        metric (the last of each member); the history is one list per member. ``result.best_member`` is the number of
+        the best member, ``result.member(i)`` the result of one.
 
     Raises:
         ValueError: If an argument is not as described.
-        NonFiniteLossError: If the loss or a parameter of any member is not finite; the message names the members.
+        NonFiniteLossError: If the loss or a parameter of a member that trains is not finite; the message names them.
 
     Example:
         >>> import flax.linen as nn, optax
@@ -108,10 +116,12 @@ def fit_ensemble(
         >>> result = fit_ensemble(keys, nn.Dense(3), optax.sgd, [batch], hparams=rates, steps=9, evaluate=batch)
         >>> result.state.params["kernel"].shape, bool(result.evaluation["loss"][0] > result.evaluation["loss"][1])
         ((2, 3, 3), True)
+
+    References:
+        Successive halving: Jamieson and Talwalkar 2016, arXiv:1502.07943.
     """
     name = "fit_ensemble"
     check_key(name, keys, rank=1)
-    choice(name, "members", members, ("auto", "unroll", "vmap"))
     count = keys.shape[0]
     check(count > 0, name, "keys", "at least one key", f"shape {keys.shape}")
     settings = Settings(
@@ -132,41 +142,58 @@ def fit_ensemble(
     source = make_source(name, data)
     batch = source.example()
     values = _of_members(hparams or {}, count)
-    states, txs = [], []
-    for i in range(count):
-        state = create_state(keys[i], model, optax.identity(), batch, variables=variables, ema=ema is not None)
-        tx = _injected(make_tx, {argument: array[i] for argument, array in values.items()})
-        if check_prefixes(name, state.variables, frozen):
-            tx = freeze(tx, state.variables, frozen)
-        txs.append(tx)
-        states.append(state.replace(opt_state=strong(tx.init(state.params))))
-    classes = count_classes(model, states[0], batch)
-    state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    members = Members(name, count, halve_every, evaluate_every, settings.best)
+    mesh = member_mesh(name, count, devices)
+
+    def start(key: Any, values: Mapping[str, Array]) -> State:
+        state = create_state(key, model, optax.identity(), batch, variables=variables, ema=ema is not None)
+        return state.replace(opt_state=strong(transformation(values, state.variables).init(state.params)))
+
+    def transformation(values: Mapping[str, Array], variables: Variables) -> optax.GradientTransformation:
+        tx = _injected(make_tx, values)
+        return freeze(tx, variables, frozen) if check_prefixes(name, variables, frozen) else tx
+
+    state = placed(jax.jit(jax.vmap(start))(keys, values), mesh)
+    one = jax.tree.map(lambda leaf: leaf[0], state)
     # The injected hyper-parameters live in the state, so that the transformation of one member serves for all.
-    train_step = make_train_step(model, txs[0], loss=loss, augment=augment, frozen=frozen, ema=ema)
-    unroll = members == "unroll" or (members == "auto" and jax.default_backend() == "cpu")
-    step = _over_members(with_source(train_step, source), count, unroll=unroll)
-    eval_step = jax.jit(_over_members(make_eval_step(model, metrics=measures), count, unroll=unroll))
+    tx = transformation({argument: array[0] for argument, array in values.items()}, one.variables)
+    train_step = make_train_step(model, tx, loss=loss, augment=augment, frozen=frozen, ema=ema)
+    step = jax.jit(
+        over_members(with_source(train_step, source), mesh, masked=halve_every is not None),
+        donate_argnums=(0,) if donate else (),
+    )
+    eval_step = jax.jit(over_members(make_eval_step(model, metrics=measures), mesh))
     outcome = run_loop(
         settings,
         state,
-        jax.jit(step, donate_argnums=(0,) if donate else ()),
+        step if halve_every is None else lambda *arguments: step(*arguments, members.active),
         source,
         None if evaluate is None else Evaluator(name, eval_step, evaluate, evaluate_batch),
-        classes=classes,
-        config={"frozen": list(frozen), "ema": ema, "hparams": {k: np.asarray(v).tolist() for k, v in values.items()}},
+        classes=count_classes(model, one, batch),
+        config={
+            "frozen": list(frozen),
+            "ema": ema,
+            "halve_every": halve_every,
+            "hparams": {k: np.asarray(v).tolist() for k, v in values.items()},
+        },
+        members=members,
     )
     history = [[line for line in outcome.lines if line["member"] == i] for i in range(count)]
     evaluations = [evaluation_at(lines, outcome.step) for lines in history]
+    evaluation = {metric: np.asarray([e[metric] for e in evaluations]) for metric in evaluations[0]}
+    chosen = None
+    if settings.best is not None:
+        chosen = best_member(evaluation[settings.best.removeprefix("-")], settings.best, members.active)
     return Result(
         state=outcome.state,
         history=history,
-        evaluation={metric: np.asarray([e[metric] for e in evaluations]) for metric in evaluations[0]},
+        evaluation=evaluation,
         seconds=outcome.seconds,
         compile_seconds=outcome.compile_seconds,
         best_step=outcome.best_step,
         stopped_early=outcome.stopped_early,
         run=None if run is None else Path(run),
+        best_member=chosen,
     )
 
 
@@ -193,16 +220,3 @@ def _injected(make_tx: Callable[..., optax.GradientTransformation], values: Mapp
     kind = inspect.Parameter.KEYWORD_ONLY
     vars(factory)["__signature__"] = inspect.Signature([inspect.Parameter(name, kind) for name in values])
     return optax.inject_hyperparams(factory)(**values)
-
-
-def _over_members(function: Callable[..., Any], count: int, *, unroll: bool) -> Callable[..., Any]:
-    """Maps a function over the members of its first argument; the other arguments are shared."""
-
-    def mapped(state: Any, *shared: Any) -> Any:
-        return jax.vmap(lambda one: function(one, *shared))(state)
-
-    def unrolled(state: Any, *shared: Any) -> Any:
-        outputs = [function(jax.tree.map(lambda leaf, i=i: leaf[i], state), *shared) for i in range(count)]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *outputs)
-
-    return unrolled if unroll else mapped

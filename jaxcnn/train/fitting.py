@@ -12,6 +12,7 @@ import numpy as np
 import optax
 
 from jaxcnn import losses
+from jaxcnn._check import check, whole
 from jaxcnn._typing import Array, Batch, PRNGKey, Variables
 from jaxcnn.train.evaluation import Evaluator
 from jaxcnn.train.freezing import check_prefixes, freeze
@@ -47,6 +48,8 @@ class Result:
         best_step: Step of the best evaluation, None without one.
         stopped_early: Whether early stopping ended the run.
         run: The run folder, or None.
+        best_member: Of an ensemble, the member whose last evaluation is best among those that trained to the end;
+            None without evaluation, and for one model.
 
     Example:
         >>> import flax.linen as nn, jax.numpy as jnp, optax
@@ -64,11 +67,38 @@ class Result:
     best_step: int | None
     stopped_early: bool
     run: Path | None
+    best_member: int | None = None
 
     @property
     def variables(self) -> dict[str, Any]:
         """Flax variables to evaluate with."""
         return self.state.eval_variables
+
+    def member(self, i: int) -> "Result":
+        """Gives one member of an ensemble as a result of its own, without the step of the ensemble's best evaluation.
+
+        Raises:
+            ValueError: If this is no ensemble, or it has no such member.
+
+        Example:
+            >>> import flax.linen as nn, jax.numpy as jnp, optax
+            >>> from jaxcnn.train import fit_ensemble
+            >>> batch = {"image": jnp.eye(3), "label": jnp.arange(3)}
+            >>> keys = jax.random.split(jax.random.key(0), 2)
+            >>> result = fit_ensemble(keys, nn.Dense(3), lambda: optax.sgd(1.0), [batch], steps=4, evaluate=batch)
+            >>> result.member(result.best_member).state.params["kernel"].shape
+            (3, 3)
+        """
+        count = self.state.step.size if self.state.step.ndim else 0
+        check(whole(i, 0) and i < count, "member", "i", f"one of the {count} members, from 0", repr(i))
+        return dataclasses.replace(
+            self,
+            state=jax.tree.map(lambda leaf: leaf[i], self.state),
+            history=self.history[i],
+            evaluation={name: value[i] for name, value in self.evaluation.items()},
+            best_step=None,
+            best_member=None,
+        )
 
 
 def fit(
@@ -215,8 +245,8 @@ def with_source(train_step: TrainStep, source: Source) -> Step:
 
 
 def evaluation_at(lines: Sequence[dict[str, Any]], step: int) -> dict[str, Any]:
-    """Gives the metrics of the evaluation after a step, empty if there was none; what was not finite is nan."""
-    found = [line for line in lines if line["split"] == "test" and line["step"] == step]
+    """Gives the metrics of the last evaluation up to a step, empty if there was none; what was not finite is nan."""
+    found = [line for line in lines if line["split"] == "test" and line["step"] <= step]
     if not found:
         return {}
     metrics = {name: value for name, value in found[-1].items() if name not in LINE_FIELDS}

@@ -18,6 +18,7 @@ from jaxcnn._typing import Array, Batch
 from jaxcnn.train.checkpoints import RunFolder, key_text, tree_text
 from jaxcnn.train.evaluation import Evaluator
 from jaxcnn.train.history import History, best_evaluation
+from jaxcnn.train.members import Members
 from jaxcnn.train.progress import Progress
 from jaxcnn.train.sources import Source
 from jaxcnn.train.state import State
@@ -123,6 +124,7 @@ def run_loop(
     *,
     classes: int | None,
     config: dict[str, Any],
+    members: Members | None = None,
 ) -> Outcome:
     """Trains from a fresh state, or from the last checkpoint of the run folder.
 
@@ -138,6 +140,7 @@ def run_loop(
         evaluator: Evaluates a state, or None.
         classes: Number of classes, for the warning about a loss that does not move.
         config: What a run must have in common with one that it continues, besides the settings.
+        members: Of an ensemble, which members are active; those that are not write no lines and are not looked at.
 
     Returns:
         The outcome.
@@ -149,7 +152,7 @@ def run_loop(
         config = {**shared, "key": key_text(state.key), **config, "tree": tree_text(state)}
         folder = RunFolder(settings.function, settings.run, config, settings.keep)
     try:
-        return _Loop(settings, folder, source, evaluator, classes).run(state, step)
+        return _Loop(settings, folder, source, evaluator, classes, members).run(state, step)
     finally:
         if folder is not None:
             folder.close()
@@ -165,8 +168,10 @@ class _Loop:
         source: Source,
         evaluator: Evaluator | None,
         classes: int | None,
+        members: Members | None,
     ):
         self.settings, self.folder, self.source, self.evaluator = settings, folder, source, evaluator
+        self.members = members
         self.on_device: list[dict[str, Array]] = []
         self.pending: list[list[Any]] = []  # per step the figures since the last line, on the host
         self.earlier, self.began, self.compile_seconds = 0.0, time.perf_counter(), 0.0
@@ -181,6 +186,8 @@ class _Loop:
             check(start <= self.settings.steps, self.settings.function, "steps", text, self.settings.steps)
             state, progress = self.folder.restore(start, state)
             self.pending, self.earlier, self.saved = progress["pending"], progress["seconds"], start
+            if self.members is not None:
+                self.members.active = np.array(progress["active"])
         self.history = History(None if self.folder is None else self.folder.path, start or 0)
         return state, start or 0
 
@@ -224,16 +231,20 @@ class _Loop:
         stopped = evaluating and self.stopped(tests)
         if logging or stopped:
             means = {name: np.mean([row[i] for row in self.pending], axis=0) for i, name in enumerate(FIGURES)}
-            self.stuck.look(means["loss"], done, len(self.pending))
+            self.stuck.look(np.where(self.active(), means["loss"], 0), done, len(self.pending))
             self.history.add(self.lines(done, "train", means, rate=rate))
             self.pending = []
         self.history.add(tests)
+        if evaluating and self.members is not None:
+            self.members.look(done, tests)
         best = evaluating and settings.best is not None and self.best_step() == done
         if last or stopped or saving or best:
             self.check_parameters(state, done)
         if self.folder is not None and (saving or stopped or best):
             self.history.sync()
             progress = {"pending": self.pending, "seconds": self.seconds()}
+            if self.members is not None:
+                progress["active"] = self.members.active.tolist()
             self.folder.save(state, progress, self.best_step())
             self.saved = done
         self.mark, self.marked = time.perf_counter(), done  # the rate counts neither evaluation nor saving
@@ -258,9 +269,10 @@ class _Loop:
 
     def check_finite(self, what: str, finite: np.ndarray, value: np.ndarray, step: int) -> None:
         """Raises the error about what is not finite."""
+        finite = finite | ~self.active()
         if np.all(finite):
             return
-        who = "" if self.settings.members is None else f" of members {np.flatnonzero(~finite).tolist()}"
+        who = "" if self.members is None else f" of members {np.flatnonzero(~finite).tolist()}"
         good = None if self.folder is None or self.saved is None else self.folder.name(self.saved)
         text = f"{what}{who} must be finite, got {value}"
         raise NonFiniteLossError(self.settings.function, text, step, self.key, good)
@@ -281,8 +293,12 @@ class _Loop:
             return [{"step": step, "split": split, **figures, **timing}]
         return [
             {"step": step, "split": split, "member": i, **{name: value[i] for name, value in figures.items()}, **timing}
-            for i in range(self.settings.members)
+            for i in np.flatnonzero(self.active()).tolist()
         ]
+
+    def active(self) -> np.ndarray:
+        """Says of every member, or of the only model, whether it trains."""
+        return np.array(True) if self.members is None else self.members.active
 
     def stopped(self, more: Sequence[dict[str, Any]] = ()) -> bool:
         """Says whether the best metric has not improved for too long."""
