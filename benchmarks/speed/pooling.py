@@ -47,7 +47,7 @@ class Work:
     def flax(self, x: Any) -> Any:
         """Pools by Flax's."""
         pool = nn.max_pool if self.kind == "max" else nn.avg_pool
-        pads = [(self.padding, self.padding)] * 2
+        pads: Any = [(self.padding, self.padding)] * 2
         return pool(x, (self.window,) * 2, strides=(self.strides,) * 2, padding=pads)
 
     def arrays(self) -> list[np.ndarray]:

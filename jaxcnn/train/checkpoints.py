@@ -178,7 +178,8 @@ def load_variables(
 
 def _member(config: Mapping[str, Any], path: Path, step: Any, member: Any) -> Any:
     """Gives the number of a member of an ensemble, or refuses it."""
-    count, number = config.get("members") or 0, member
+    count = config.get("members") or 0
+    number: Any = member
     if count and isinstance(member, str) and member == "best" and config.get("best") is not None:
         lines = [line for line in read_history(path) if line["split"] == "test" and line["step"] == step]
         check(bool(lines), "load_variables", "checkpoint", "of a step with an evaluation, for member='best'", step)
