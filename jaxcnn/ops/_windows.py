@@ -163,8 +163,23 @@ def _(windows: tuple[AxisWindows, ...], primals: Any, tangents: Any) -> Any:
     for number, element in enumerate(others, 1):
         wins = (element > top) | jnp.isnan(element)
         top, winner = jnp.where(wins, element, top), jnp.where(wins, jnp.int8(number), winner)
+    if all(w.stride == w.size for w in windows):
+        return top, _won_in_blocks(tangent, winner, windows)
     parts = [jnp.where(winner == i, part, jnp.zeros_like(part)) for i, part in enumerate(_elements(tangent, windows))]
     return top, functools.reduce(jnp.add, parts)
+
+
+def _won_in_blocks(tangent: jax.Array, winner: jax.Array, windows: Sequence[AxisWindows]) -> jax.Array:
+    """Takes the winners' tangents of windows that do not overlap; the gradient of that is a comparison per element."""
+    number = np.arange(math.prod(w.size for w in windows), dtype=np.int8).reshape([w.size for w in windows])
+    for w in reversed(windows):
+        tangent = _apart(tangent, w)
+    inside = [w.axis + 1 + i for i, w in enumerate(windows)]
+    shape = [1] * tangent.ndim
+    for axis, w in zip(inside, windows, strict=True):
+        shape[axis] = w.size
+    mine = jnp.expand_dims(winner, inside) == number.reshape(shape)
+    return jnp.sum(jnp.where(mine, tangent, jnp.zeros_like(tangent)), inside)
 
 
 def _larger(a: jax.Array, b: jax.Array) -> jax.Array:
