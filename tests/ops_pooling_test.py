@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxcnn.ops import pooling
+from jaxcnn.ops import _windows, pooling
 
 SHAPE = (2, 9, 8, 3)
 
@@ -278,3 +278,26 @@ def test_global_errors(name, x):
 def test_other_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("strides", [1, 2, (2, 3)])
+@pytest.mark.parametrize("window", [2, 3, (3, 2)])
+def test_the_form_for_large_arrays_equals_the_one_for_small_ones(window, strides, monkeypatch):
+    rng = np.random.default_rng(3)
+    x = rng.integers(0, 4, (2, 9, 8, 3)).astype(np.float32)  # few values: ties are common
+    x[rng.random(x.shape) < 0.02] = np.nan
+    direction = rng.normal(size=x.shape).astype(np.float32)
+
+    def every(x):
+        pool = functools.partial(pooling.max_pool, window=window, strides=strides, padding=1, ceil_mode=True)
+        y, slope = jax.jvp(pool, (x,), (direction,))
+        g = jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape)
+        (gradient,) = jax.vjp(pool, x)[1](g)
+        return y, slope, gradient, jax.vmap(jax.grad(lambda x: jnp.sum(jnp.sin(jnp.nan_to_num(pool(x))))))(x)
+
+    small = jax.jit(every)(x)
+    monkeypatch.setattr(_windows, "_CACHE_BYTES", 0)
+
+    large = jax.jit(lambda x: every(x))(x)
+    for a, b in zip(large, small, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
