@@ -4,12 +4,15 @@ import dataclasses
 import itertools
 import json
 
+import jax
 import numpy as np
+import optax
 import pytest
 
 from benchmarks import _harness
-from benchmarks.experiments import separable
-from benchmarks.speed import depthwise, depthwise_forms, grid_sample
+from benchmarks.experiments import ensembles, separable
+from benchmarks.speed import conv, depthwise, depthwise_forms, grid_sample, pooling
+from jaxcnn import layers, losses, train
 
 OPTIONS = _harness.Options(rounds=3, warmup=1, sample_seconds=1e-4)
 
@@ -83,7 +86,11 @@ def test_committed_results_are_of_the_schema(path):
 
 
 CASES = (
-    grid_sample.cases([(2, 5, 4, 3)]) + depthwise.cases(depthwise.QUICK) + depthwise_forms.cases([((2, 8, 6, 3), 3)])
+    grid_sample.cases([(2, 5, 4, 3)])
+    + depthwise.cases(depthwise.QUICK)
+    + depthwise_forms.cases([((2, 8, 6, 3), 3)])
+    + conv.cases(conv.QUICK)
+    + pooling.cases(pooling.QUICK)
 )
 
 
@@ -92,7 +99,8 @@ def test_contenders_agree(case):
     """The contenders that need nothing else; the benchmarks themselves compare all."""
     own = [contender for contender in case.contenders if not contender.name.startswith(("torch", "jaxcnn, native"))]
     entry = _harness.measure(dataclasses.replace(case, contenders=own), OPTIONS)
-    assert len(entry["contenders"]) == len(own) >= 2
+    assert len(entry["contenders"]) + len(entry["skipped"]) == len(own)
+    assert len(entry["contenders"]) >= 2
 
 
 def test_summary_of_depthwise():
@@ -139,3 +147,35 @@ def test_separable_counts_what_the_layers_have():
     for arm in separable.arms(3):
         separable.entry(arm, [1.0], 1.0)  # it compares both
     assert separable.Arm("own", 2).multiplications == 2 * 32 * (9 + 64)
+
+
+def test_ensembles_compare_five_forms_of_one_step(tmp_path):
+    """A small network in place of the experiment's, on two devices."""
+    model, tx = layers.Conv(3, (3, 3), padding="VALID"), optax.sgd(0.1)
+    images = np.random.default_rng(0).normal(size=(4, 2, 3, 3, 6)).astype(np.float32)
+    batches = {"image": images, "label": np.zeros((4, 2), int)}
+    loss = lambda logits, labels: losses.cross_entropy(logits[..., 0, 0, :], labels)
+    example = jax.tree.map(lambda leaf: leaf[0], batches)
+    states = jax.vmap(lambda key: train.create_state(key, model, tx, example))(jax.random.split(jax.random.key(0), 4))
+
+    def step(state, batch):
+        value, slope = jax.value_and_grad(
+            lambda params: loss(model.apply({"params": params}, batch["image"]), batch["label"]).mean()
+        )(state.params)
+        updates, _ = tx.update(slope, state.opt_state)
+        return state.replace(params=optax.apply_updates(state.params, updates)), {"loss": value}
+
+    task = ensembles.Task(step, states, batches, 4)
+    entry = _harness.measure(ensembles.case(task, 2), OPTIONS)
+    assert len(entry["contenders"]) == 5
+    ratios = ensembles.summary(entry, 3, ensembles.drift(task, 3))
+    assert set(ratios["time over that of one program, the faster of both"]) == {
+        ensembles.SINGLE,
+        ensembles.STOCK,
+        ensembles.STOCK_SPREAD,
+    }
+    (difference,) = ratios["largest difference of a member's parameters after 3 steps, norm over norm"].values()
+    assert difference < 1e-5
+    assert ensembles.png(ensembles.plot(entry)).startswith(b"\x89PNG")
+    texts = [jax.jit(jax.vmap(f)).lower(states, batches).as_text() for f in (step, ensembles.stock_convolution(step))]
+    assert ["feature_group_count = 4" in text for text in texts] == [False, True]

@@ -185,7 +185,7 @@ def summary(entry: Mapping[str, Any], steps: int, difference: float) -> dict[str
 
 
 def plot(entry: Mapping[str, Any]) -> Any:
-    """Draws the time of a step and of compilation, one bar per form."""
+    """Draws the time of a step and of compilation, one row per form."""
     names = list(entry["contenders"])
     canvas, grid = figure(1, 2, width=9.0, height=0.6 + 0.42 * len(names), sharey=True)
     quantities = {
@@ -193,21 +193,19 @@ def plot(entry: Mapping[str, Any]) -> Any:
         "tracing, compilation and first step, seconds": [entry["contenders"][name]["build_seconds"] for name in names],
     }
     for axis, (title, values) in zip(grid[0], quantities.items(), strict=True):
-        colors = [FAINT if name in (STOCK, STOCK_SPREAD) else PALETTE[int(name == SINGLE)] for name in names]
-        axis.barh(range(len(names)), values, color=colors, height=0.62)
-        for i, value in enumerate(values):
-            axis.annotate(
-                f"{value:,.3g}" if value < 1000 else f"{value:,.0f}",
-                (value, i),
-                xytext=(4, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=8,
-            )
+        for i, (name, value) in enumerate(zip(names, values, strict=True)):
+            color = PALETTE[2 if name in (STOCK, STOCK_SPREAD) else int(name == SINGLE)]
+            axis.plot([value], [i], "o", color=color, markersize=7)
+            text = f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
+            offset = {"xytext": (8, 0), "textcoords": "offset points"}
+            axis.annotate(text, (value, i), va="center", fontsize=8, **offset)
         axis.set_xscale("log")
-        axis.set_xlim(right=max(values) * 3)
+        low, high = np.log10(min(values)), np.log10(max(values))
+        axis.set_xlim(10 ** (np.floor(low) if low % 1 else low - 0.1), 10 ** max(high + 0.6, np.ceil(high)))
         axis.set_xlabel(title, fontsize=9)
         axis.set_yticks(range(len(names)), names)
+        axis.set_ylim(-0.6, len(names) - 0.4)
+        axis.grid(axis="x", color=FAINT, linewidth=0.6)
     grid[0][0].invert_yaxis()
     return canvas
 
