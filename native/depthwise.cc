@@ -1,7 +1,8 @@
 // Depthwise convolution of float32 arrays, channels last, and its adjoints, as calls that XLA makes.
 //
-// x (images, h, w, c), kernel (members, kh, kw, c), y and g (members * n, h_out, w_out, c): every member has n images of
-// its own, or all members see the same n. Results do not depend on the number of threads.
+// x (images, h, w, c / m), kernel (members, kh, kw, c), y and g (members * n, h_out, w_out, c): every member has n images
+// of its own, or all members see the same n; channel i of x gives channels i * m and following. Results do not depend on
+// the number of threads.
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -39,8 +40,8 @@ struct Members {
 
 bool fits(const Floats& x, const Floats& kernel, const Floats& y) {
   if (x.dimensions().size() != 4 || kernel.dimensions().size() != 4 || y.dimensions().size() != 4) return false;
-  const int64_t c = x.dimensions()[3], members = kernel.dimensions()[0], images = y.dimensions()[0];
-  const bool channels = kernel.dimensions()[3] == c && y.dimensions()[3] == c;
+  const int64_t c = y.dimensions()[3], members = kernel.dimensions()[0], images = y.dimensions()[0];
+  const bool channels = kernel.dimensions()[3] == c && x.dimensions()[3] > 0 && c % x.dimensions()[3] == 0;
   const int64_t own = x.dimensions()[0];
   return channels && members > 0 && images % members == 0 && (own == images || own == images / members);
 }
@@ -52,7 +53,10 @@ ffi::Error Correlate(ffi::ThreadPool threads, Floats x, Floats kernel, Result y,
   const Axis rows = axis(0, from[1], taps[1], to[1], strides, dilation, padding, gaps);
   const Axis columns = axis(1, from[2], taps[2], to[2], strides, dilation, padding, gaps);
   const Members members{to[0] / taps[0], from[0]};
-  const int64_t c = from[3], image = from[1] * from[2] * c, size = taps[1] * taps[2] * c, row = to[2] * c;
+  const int64_t c = to[3], m = c / from[3], size = taps[1] * taps[2] * c, row = to[2] * c;
+  const int64_t image = from[1] * from[2] * from[3];
+  if (m > 1 && (rows.gap > 1 || columns.gap > 1))
+    return ffi::Error::InvalidArgument("jaxcnn_correlate: with gaps all arrays have the same channels.");
   const int64_t lines = to[0] * to[1], shares = kShares * threads.num_threads();
   const int64_t piece = std::max<int64_t>(1, (lines + shares - 1) / shares);
   const float *in = x.typed_data(), *weights = kernel.typed_data();
@@ -60,12 +64,15 @@ ffi::Error Correlate(ffi::ThreadPool threads, Floats x, Floats kernel, Result y,
   const std::vector<float> nothing(c);
   const float* zeros = nothing.data();
   const bool whole = c % (2 * kLanes) == 0 && reinterpret_cast<uintptr_t>(out) % sizeof(Vector) == 0;
-  const auto correlate_one = whole && y->size_bytes() >= kStreamedBytes ? correlate_row<true> : correlate_row<false>;
+  const bool streams = whole && y->size_bytes() >= kStreamedBytes;
+  const auto correlate_one = m == 1   ? streams ? correlate_row<true, 1> : correlate_row<false, 1>
+                             : m == 2 ? streams ? correlate_row<true, 2> : correlate_row<false, 2>
+                                      : correlate_row<false, 0>;
   parallel(threads, (lines + piece - 1) / piece, [=](int64_t p) {
     for (int64_t l = p * piece; l < std::min(lines, (p + 1) * piece); ++l) {
       const int64_t i = l / rows.outputs;
       correlate_one(in + members.image(i) * image, weights + members.member(i) * size, out + l * row, rows, columns,
-                    l % rows.outputs, c, zeros);
+                    l % rows.outputs, c, m, zeros);
     }
   });
   return ffi::Error::Success();
@@ -80,7 +87,9 @@ ffi::Error KernelGradient(ffi::ThreadPool threads, Floats x, Floats g, Result ke
   const Axis rows = axis(0, from[1], taps[1], to[1], strides, dilation, padding, gaps);
   const Axis columns = axis(1, from[2], taps[2], to[2], strides, dilation, padding, gaps);
   const Members members{to[0] / taps[0], from[0]};
-  const int64_t c = from[3], image = from[1] * from[2] * c, size = taps[1] * taps[2] * c, row = to[2] * c;
+  const int64_t c = to[3], m = c / from[3], size = taps[1] * taps[2] * c, row = to[2] * c;
+  const int64_t image = from[1] * from[2] * from[3];
+  const auto add_row = m == 1 ? kernel_gradient_row<1> : m == 2 ? kernel_gradient_row<2> : kernel_gradient_row<0>;
   const int64_t lines = members.n * to[1], pieces = std::min(kPieces, lines);  // of one member
   const float *in = x.typed_data(), *cotangent = g.typed_data();
   float* out = kernel->typed_data();
@@ -90,8 +99,8 @@ ffi::Error KernelGradient(ffi::ThreadPool threads, Floats x, Floats g, Result ke
   parallel(threads, taps[0] * pieces, [=](int64_t p) {
     const int64_t first = p / pieces * lines, within = p % pieces;
     for (int64_t l = first + within * lines / pieces; l < first + (within + 1) * lines / pieces; ++l)
-      kernel_gradient_row(in + members.image(l / rows.outputs) * image, cotangent + l * row, partial + p * size, rows,
-                          columns, l % rows.outputs, c, zeros);
+      add_row(in + members.image(l / rows.outputs) * image, cotangent + l * row, partial + p * size, rows, columns,
+              l % rows.outputs, c, m, zeros);
   });
   std::fill(out, out + taps[0] * size, 0.0f);
   for (int64_t p = 0; p < taps[0] * pieces; ++p)

@@ -16,6 +16,15 @@ inline Vector load(const float* p) {
   return v;
 }
 
+// Channels i to i + 7 of a pixel whose channels count `m` times each; `M` is m where it is known when compiled, or 0.
+template <int M>
+inline Vector load_repeated(const float* p, int64_t i, int64_t m) {
+  if constexpr (M == 1) return load(p + i);
+  Vector v;
+  for (int lane = 0; lane < kLanes; ++lane) v[lane] = p[(i + lane) / (M ? M : m)];
+  return v;
+}
+
 // Writes to memory, past the cache if `Streams`, where the processor can and p is aligned.
 template <bool Streams = false>
 inline void store(float* p, Vector v) {

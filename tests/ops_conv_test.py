@@ -319,3 +319,10 @@ def test_explicit_meshes_may_shard_leading_axes_only():
         x = jax.device_put(x, NamedSharding(mesh, P(None, "data")))
         with pytest.raises(ValueError, match="conv: the spatial axes of x must not be sharded, got .*'data'"):
             jax.jit(ops.conv)(x, normal(3, 3, 4, 4))
+
+
+def test_exported_programs_can_be_stored():
+    function = jax.jit(jax.vmap(jax.grad(lambda x, kernel: jnp.sum(ops.conv(x, kernel) ** 2), (0, 1))))
+    arrays = normal(2, 2, 5, 6, 9), normal(2, 3, 3, 9, 4, seed=1)
+    stored = jax.export.export(function, platforms=["cpu", "cuda", "tpu"])(*arrays).serialize()
+    close(jax.export.deserialize(stored).call(*arrays), function(*arrays))

@@ -4,14 +4,17 @@ They hold several outputs times two vectors of channels in registers while the t
 with one result and two loads per multiply-add, cannot. They need no padded copy either.
 """
 
+import functools
 import importlib
 import math
+import operator
 from types import ModuleType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jaxcnn.ops._geometry import Geometry
 
@@ -34,14 +37,14 @@ def load() -> ModuleType:
 
 
 def takes(function: str, a: Any, b: Any, geometry: Geometry) -> bool:
-    """Tells if there are kernels for these operands: float32, one or two spatial axes, no channel multiplier."""
-    m = b.shape[-1] // a.shape[-1] if function == "to_kernel" else b.shape[-1]
+    """Tells if there are kernels for these operands: float32, one or two spatial axes."""
+    del function, b
     whole = not jax.typeof(a).sharding.mesh.explicit_axes  # of parts of an array they know nothing
-    return a.dtype == jnp.float32 and geometry.rank <= 2 and m == 1 and whole
+    return a.dtype == jnp.float32 and geometry.rank <= 2 and whole
 
 
 def forward(x: Any, kernel: Any, geometry: Geometry) -> Any:
-    """Convolves x (*own, *batch, *size, c) by a kernel (*shared, *kernel, c, 1)."""
+    """Convolves x (*own, *batch, *size, c) by a kernel (*shared, *kernel, c, m)."""
     low = [pair[0] for pair in geometry.padding]
     gaps = (1,) * geometry.rank
     x, own = _every_member(x, kernel.shape[: len(geometry.shared)], geometry)
@@ -53,18 +56,24 @@ def to_input(g: Any, kernel: Any, geometry: Geometry) -> Any:
     rank = geometry.rank
     kernel = jnp.flip(kernel, tuple(range(kernel.ndim - 2 - rank, kernel.ndim - 2)))
     low = [pair[0] for pair in geometry.adjoint_padding]
-    return _correlate(g, kernel, True, geometry.size, (1,) * rank, geometry.dilation, low, geometry.strides)
+    *taps, c, m = kernel.shape
+    kernel = kernel.reshape(*taps, c * m, 1)  # of every output channel, then added
+    x = _correlate(g, kernel, True, geometry.size, (1,) * rank, geometry.dilation, low, geometry.strides)
+    if m == 1:
+        return x
+    return functools.reduce(operator.add, (lax.slice_in_dim(x, j, None, m, x.ndim - 1) for j in range(m)))
 
 
 def to_kernel(x: Any, g: Any, geometry: Geometry) -> Any:
     """Applies the adjoint in the kernel to g (*shared, *batch, *outputs, c)."""
-    c, shared = x.shape[-1], g.shape[: len(geometry.shared)]
+    c, shared = g.shape[-1], g.shape[: len(geometry.shared)]
+    m = c // x.shape[-1]
     x, _ = _every_member(x, shared, geometry)
     low = [pair[0] for pair in geometry.padding]
     options = _options(geometry.rank, strides=geometry.strides, dilation=geometry.dilation, padding=low)
     call = _call("jaxcnn_kernel_gradient", (math.prod(shared), *_plane(geometry.kernel), c))
     kernel = call(_images(x, geometry.size), _images(g, geometry.outputs), **options)
-    return kernel.reshape(*shared, *geometry.kernel, c, 1)
+    return kernel.reshape(*shared, *geometry.kernel, c // m, m)
 
 
 def _every_member(x: Any, shared: tuple[int, ...], geometry: Geometry) -> tuple[Any, bool]:
@@ -81,7 +90,7 @@ def _correlate(
     x: Any, kernel: Any, own: bool, outputs: Any, strides: Any, dilation: Any, padding: Any, gaps: Any
 ) -> Any:
     """Sums the inputs at (output * stride + tap * dilation - padding) / gap, where that is whole, times the taps."""
-    rank, c = len(outputs), kernel.shape[-2]
+    rank, c = len(outputs), kernel.shape[-2] * kernel.shape[-1]
     shared, taps = kernel.shape[: kernel.ndim - 2 - rank], kernel.shape[kernel.ndim - 2 - rank : -2]
     lead, size = x.shape[: x.ndim - 1 - rank], x.shape[x.ndim - 1 - rank : -1]
     lead = lead if own else (*shared, *lead)

@@ -108,7 +108,7 @@ def depthwise_conv(
         dilation: Step between the taps of the kernel, in pixels; together with strides, too.
         implementation: ``"auto"`` chooses by platform and shape; ``"stencil"`` is a fused sum of shifted
             products, ``"xla"`` the grouped convolution of XLA, ``"native"`` compiled kernels from the optional
-            package jaxcnn-native, on CPU for float32, 1 or 2 spatial axes and m = 1 (elsewhere as ``"auto"``).
+            package jaxcnn-native, on CPU for float32 and 1 or 2 spatial axes (elsewhere as ``"auto"``).
 
     Returns:
         The filtered maps.
