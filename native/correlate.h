@@ -6,9 +6,9 @@
 namespace jaxcnn {
 
 // One vector of channels of a block of outputs, which stay in registers while the lines pass.
-template <typename S, int M, typename At>
+template <typename S, bool Repeats, typename At>
 inline void correlate_vector(At at, const std::vector<Line>& lines, const float* kernel, Vector* y, int64_t i,
-                             int64_t c, int64_t m) {
+                             int64_t c, const int32_t* from) {
   Vector sum[S::Outputs] = {};
   for (size_t line = 0; line < lines.size(); ++line) {
     const float* weights = kernel + lines[line].tap * c + i;
@@ -17,7 +17,7 @@ inline void correlate_vector(At at, const std::vector<Line>& lines, const float*
     for (int t = 0; t < S::Taps; ++t) w[t] = load(weights + t * c);
 #pragma GCC unroll 32
     for (int j = 0; j < S::Pixels; ++j) {
-      const Vector x = load_repeated<M>(at(line, j), i, m);
+      const Vector x = load_channels<Repeats>(at(line, j), from, i);
 #pragma GCC unroll 8
       for (int t = 0; t < S::Taps; ++t)
         if (const int o = S::output(j, t); o >= 0) sum[o] += x * w[t];
@@ -28,9 +28,9 @@ inline void correlate_vector(At at, const std::vector<Line>& lines, const float*
 }
 
 // All channels of a block of outputs. Asks early for the row of inputs below and for the next block of outputs.
-template <typename S, bool Streams, int M, typename At>
+template <typename S, bool Streams, bool Repeats, typename At>
 inline void correlate_block(At at, const std::vector<Line>& lines, const float* kernel, float* y, int64_t c,
-                            int64_t m) {
+                            const int32_t* from) {
   const size_t last = lines.size() - 1;
   int64_t i = 0;
   for (; i + 2 * kLanes <= c; i += 2 * kLanes) {
@@ -40,7 +40,7 @@ inline void correlate_block(At at, const std::vector<Line>& lines, const float* 
       for (int o = 0; o < S::Outputs; ++o)
         __builtin_prefetch(y + S::Outputs * c + i * S::Outputs + o * 2 * kLanes, 1);
     Vector sums[2][S::Outputs];
-    for (int v = 0; v < 2; ++v) correlate_vector<S, M>(at, lines, kernel, sums[v], i + v * kLanes, c, m);
+    for (int v = 0; v < 2; ++v) correlate_vector<S, Repeats>(at, lines, kernel, sums[v], i + v * kLanes, c, from);
     for (int o = 0; o < S::Outputs; ++o)  // a whole cache line at a time
       for (int v = 0; v < 2; ++v) store<Streams>(y + o * c + i + v * kLanes, sums[v][o]);
   }
@@ -49,7 +49,7 @@ inline void correlate_block(At at, const std::vector<Line>& lines, const float* 
       float sum = 0;
       for (size_t line = 0; line <= last; ++line)
         for (int t = 0; t < S::Taps; ++t)
-          sum += at(line, o * S::Stride + t * S::Dilation)[i / m] * kernel[(lines[line].tap + t) * c + i];
+          sum += at(line, o * S::Stride + t * S::Dilation)[Repeats ? from[i] : i] * kernel[(lines[line].tap + t) * c + i];
       y[o * c + i] = sum;
     }
 }
@@ -76,11 +76,11 @@ inline void correlate_taps(const std::vector<Tap>& taps, float* y, int64_t c) {
   }
 }
 
-// One row of outputs of one image: x (h, w, c / m), kernel (kh, kw, c), y (w_out, c), c zeros. `Streams` writes past
-// the cache. With gaps m is 1.
-template <bool Streams, int M>
+// One row of outputs of one image: x (h, w, pixel), kernel (kh, kw, c), y (w_out, c), c zeros. `Streams` writes past
+// the cache. With gaps pixel is c.
+template <bool Streams, bool Repeats>
 inline void correlate_row(const float* x, const float* kernel, float* y, const Axis& rows, const Axis& columns,
-                          int64_t row, int64_t c, int64_t m, const float* zeros) {
+                          int64_t row, int64_t c, int64_t pixel, const int32_t* from, const float* zeros) {
   if (columns.gap > 1) {
     const std::vector<Line> lines = lines_of(x, rows, columns, row, columns.taps, c);
     std::vector<Tap> taps;
@@ -96,11 +96,11 @@ inline void correlate_row(const float* x, const float* kernel, float* y, const A
   }
   choose_shape(columns, [&](auto shape, int64_t step) {
     using S = decltype(shape);
-    const std::vector<Line> lines = lines_of(x, rows, columns, row, S::Taps, c / m);
+    const std::vector<Line> lines = lines_of(x, rows, columns, row, S::Taps, pixel);
     if (lines.empty()) return std::fill(y, y + columns.outputs * c, 0.0f);
     constexpr bool streams = Streams && S::Outputs == 8;  // short rows make no large results
-    every_block<S>(lines, columns, rows.stride, step, c / m, zeros, [&](auto at, int64_t o, int64_t) {
-      correlate_block<S, streams, M>(at, lines, kernel, y + o * c, c, m);
+    every_block<S>(lines, columns, rows.stride, step, pixel, zeros, [&](auto at, int64_t o, int64_t) {
+      correlate_block<S, streams, Repeats>(at, lines, kernel, y + o * c, c, from);
     });
   });
 }

@@ -46,6 +46,13 @@ bool fits(const Floats& x, const Floats& kernel, const Floats& y) {
   return channels && members > 0 && images % members == 0 && (own == images || own == images / members);
 }
 
+// Which channel of a pixel each of c channels is made of.
+std::vector<int32_t> repeated(int64_t c, int64_t pixel) {
+  std::vector<int32_t> from(c);
+  for (int64_t i = 0; i < c; ++i) from[i] = static_cast<int32_t>(i * pixel / c);
+  return from;
+}
+
 ffi::Error Correlate(ffi::ThreadPool threads, Floats x, Floats kernel, Result y, Numbers strides, Numbers dilation,
                      Numbers padding, Numbers gaps) {
   if (!fits(x, kernel, *y)) return ffi::Error::InvalidArgument("jaxcnn_correlate: shapes do not fit.");
@@ -53,9 +60,9 @@ ffi::Error Correlate(ffi::ThreadPool threads, Floats x, Floats kernel, Result y,
   const Axis rows = axis(0, from[1], taps[1], to[1], strides, dilation, padding, gaps);
   const Axis columns = axis(1, from[2], taps[2], to[2], strides, dilation, padding, gaps);
   const Members members{to[0] / taps[0], from[0]};
-  const int64_t c = to[3], m = c / from[3], size = taps[1] * taps[2] * c, row = to[2] * c;
-  const int64_t image = from[1] * from[2] * from[3];
-  if (m > 1 && (rows.gap > 1 || columns.gap > 1))
+  const int64_t c = to[3], pixel = from[3], size = taps[1] * taps[2] * c, row = to[2] * c;
+  const int64_t image = from[1] * from[2] * pixel;
+  if (pixel != c && (rows.gap > 1 || columns.gap > 1))
     return ffi::Error::InvalidArgument("jaxcnn_correlate: with gaps all arrays have the same channels.");
   const int64_t lines = to[0] * to[1], shares = kShares * threads.num_threads();
   const int64_t piece = std::max<int64_t>(1, (lines + shares - 1) / shares);
@@ -65,14 +72,16 @@ ffi::Error Correlate(ffi::ThreadPool threads, Floats x, Floats kernel, Result y,
   const float* zeros = nothing.data();
   const bool whole = c % (2 * kLanes) == 0 && reinterpret_cast<uintptr_t>(out) % sizeof(Vector) == 0;
   const bool streams = whole && y->size_bytes() >= kStreamedBytes;
-  const auto correlate_one = m == 1   ? streams ? correlate_row<true, 1> : correlate_row<false, 1>
-                             : m == 2 ? streams ? correlate_row<true, 2> : correlate_row<false, 2>
-                                      : correlate_row<false, 0>;
+  const auto correlate_one = pixel != c ? correlate_row<false, true>
+                             : streams  ? correlate_row<true, false>
+                                        : correlate_row<false, false>;
+  const std::vector<int32_t> channels = repeated(c, pixel);
+  const int32_t* origin = channels.data();
   parallel(threads, (lines + piece - 1) / piece, [=](int64_t p) {
     for (int64_t l = p * piece; l < std::min(lines, (p + 1) * piece); ++l) {
       const int64_t i = l / rows.outputs;
       correlate_one(in + members.image(i) * image, weights + members.member(i) * size, out + l * row, rows, columns,
-                    l % rows.outputs, c, m, zeros);
+                    l % rows.outputs, c, pixel, origin, zeros);
     }
   });
   return ffi::Error::Success();
@@ -87,9 +96,11 @@ ffi::Error KernelGradient(ffi::ThreadPool threads, Floats x, Floats g, Result ke
   const Axis rows = axis(0, from[1], taps[1], to[1], strides, dilation, padding, gaps);
   const Axis columns = axis(1, from[2], taps[2], to[2], strides, dilation, padding, gaps);
   const Members members{to[0] / taps[0], from[0]};
-  const int64_t c = to[3], m = c / from[3], size = taps[1] * taps[2] * c, row = to[2] * c;
-  const int64_t image = from[1] * from[2] * from[3];
-  const auto add_row = m == 1 ? kernel_gradient_row<1> : m == 2 ? kernel_gradient_row<2> : kernel_gradient_row<0>;
+  const int64_t c = to[3], pixel = from[3], size = taps[1] * taps[2] * c, row = to[2] * c;
+  const int64_t image = from[1] * from[2] * pixel;
+  const auto add_row = pixel == c ? kernel_gradient_row<false> : kernel_gradient_row<true>;
+  const std::vector<int32_t> channels = repeated(c, pixel);
+  const int32_t* origin = channels.data();
   const int64_t lines = members.n * to[1], pieces = std::min(kPieces, lines);  // of one member
   const float *in = x.typed_data(), *cotangent = g.typed_data();
   float* out = kernel->typed_data();
@@ -100,7 +111,7 @@ ffi::Error KernelGradient(ffi::ThreadPool threads, Floats x, Floats g, Result ke
     const int64_t first = p / pieces * lines, within = p % pieces;
     for (int64_t l = first + within * lines / pieces; l < first + (within + 1) * lines / pieces; ++l)
       add_row(in + members.image(l / rows.outputs) * image, cotangent + l * row, partial + p * size, rows, columns,
-              l % rows.outputs, c, m, zeros);
+              l % rows.outputs, c, pixel, origin, zeros);
   });
   std::fill(out, out + taps[0] * size, 0.0f);
   for (int64_t p = 0; p < taps[0] * pieces; ++p)

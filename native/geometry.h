@@ -16,12 +16,12 @@ inline Vector load(const float* p) {
   return v;
 }
 
-// Channels i to i + 7 of a pixel whose channels count `m` times each; `M` is m where it is known when compiled, or 0.
-template <int M>
-inline Vector load_repeated(const float* p, int64_t i, int64_t m) {
-  if constexpr (M == 1) return load(p + i);
+// Channels i to i + 7 of a pixel; if it `Repeats` them, output channel i is made of its channel from[i].
+template <bool Repeats>
+inline Vector load_channels(const float* p, const int32_t* from, int64_t i) {
+  if constexpr (!Repeats) return load(p + i);
   Vector v;
-  for (int lane = 0; lane < kLanes; ++lane) v[lane] = p[(i + lane) / (M ? M : m)];
+  for (int lane = 0; lane < kLanes; ++lane) v[lane] = p[from[i + lane]];
   return v;
 }
 
