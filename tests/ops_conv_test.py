@@ -229,10 +229,10 @@ def test_no_grouped_convolution_is_made_of_members_on_cpu(wanted):
     program = lambda n: programs(function, normal(n, 2, 6, 7, 9), normal(n, 3, 3, 9, 6))
     groups = [int(n) for n in re.findall(r"(?:feature|batch)_group_count = (\d+)", program(3))]
     assert groups and set(groups) == {1}
-    assert len(program(32)) < 1.02 * len(program(16))  # one loop for any number of members
+    assert len(program(64)) < 1.02 * len(program(24))  # one loop for any number of members
 
 
-@pytest.mark.parametrize("n", [1, 3, 16, 19])
+@pytest.mark.parametrize("n", [1, 3, 19])
 def test_any_number_of_members(n):
     x, kernels = normal(n, 2, 6, 7, 9), normal(n, 3, 2, 9, 4, seed=1)
     got = jax.jit(jax.vmap(functools.partial(derivatives, ops.conv)))(x, kernels)

@@ -23,8 +23,8 @@ from jaxcnn.ops._geometry import Geometry
 
 __all__ = ["Convolution", "choose", "tail"]
 
-# So many members are written out in a program, and taken together in each step of a loop over more: the backend runs
-# what is independent at the same time. More would cost more to compile.
+# So many members are taken together in each step of a loop over them, and twice as many written out without one: the
+# backend runs what is independent at the same time. More would cost more to compile.
 _TOGETHER = 8
 _SPACE = {1: "W", 2: "HW", 3: "DHW"}
 
@@ -192,7 +192,7 @@ def _in_turns(form: Callable[..., Any], axes: int, a: Any, b: Any) -> Any:
     def some(a: Any, b: Any) -> Any:
         return jnp.stack([form(a[i], b[i]) for i in range(a.shape[0])])
 
-    whole = n - n % _TOGETHER if n >= 2 * _TOGETHER else 0
+    whole = n - n % _TOGETHER if n > 2 * _TOGETHER else 0
     parts = []
     if whole:
         groups = [array[:whole].reshape(-1, _TOGETHER, *array.shape[1:]) for array in (a, b)]
