@@ -61,6 +61,8 @@ class Conv(nn.Conv):
         Equals ``flax.linen.Conv`` in parameters and, up to rounding, in results and gradients.
     """
 
+    # Flax's hint of this field, a protocol, is nothing that could be checked at run time.
+    promote_dtype: Any = promote_dtype
     conv_general_dilated: Any = conv_general_dilated
 
     def __call__(self, x: Float[Array, "*b_spatial_c"], *, train: bool = False) -> Float[Array, "*b_spatial_f"]:
