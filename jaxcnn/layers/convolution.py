@@ -47,6 +47,7 @@ class Conv(nn.Conv):
         precision: As in ``jax.lax.conv_general_dilated``.
         kernel_init: Initialiser of the kernel.
         bias_init: Initialiser of the bias.
+        promote_dtype: What brings input and parameters to one dtype.
 
     Raises:
         ValueError: If mask and kernel have different shapes, or as ``jax.lax.conv_general_dilated``.

@@ -108,7 +108,7 @@ def _to_kernel(x: Any, g: Any, geometry: Convolution, plain: bool) -> Any:
         rhs_dilation=geometry.strides,
         batch_group_count=geometry.groups,
         precision=geometry.precision,
-        out_sharding=_replicated(x, geometry),
+        out_sharding=_conv_products.replicated(x, rank + 2),
     )
     if not plain or geometry.groups > 1:
         return convolve(x, g, dimension_numbers=axes)
@@ -170,12 +170,6 @@ def _by_planes(x: Any, kernel: Any, geometry: Convolution, how: _How) -> Any:
 def _one_batch_axis(x: Any, geometry: Convolution) -> Any:
     lead = x.ndim - 1 - geometry.rank
     return x if lead == 1 else x.reshape(math.prod(x.shape[:lead]), *x.shape[lead:])
-
-
-def _replicated(x: Any, geometry: Convolution) -> Any:
-    """Gives the sharding of a sum over a batch that an explicit mesh has sharded: it lies on every device."""
-    sharding = jax.typeof(x).sharding
-    return sharding.update(spec=P(*[None] * (geometry.rank + 2))) if sharding.mesh.explicit_axes else None
 
 
 def _in_turns(form: Callable[..., Any], axes: int, a: Any, b: Any) -> Any:

@@ -8,12 +8,14 @@ import itertools
 import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import PartitionSpec as P
 
 from jaxcnn.ops._geometry import Geometry
 
-__all__ = ["suits_input", "suits_kernel", "to_input", "to_kernel"]
+__all__ = ["replicated", "suits_input", "suits_kernel", "to_input", "to_kernel"]
 
 _MOST_TAPS = 100  # that are unrolled into a program
 _MOST_BYTES = 32 * 2**20  # of intermediate results
@@ -72,5 +74,12 @@ def to_kernel(x: Any, g: Any, geometry: Geometry, precision: Any) -> Any:
         row = columns
         for axis, t in enumerate(tap):
             row = shifted(row, axis, t)
-        rows.append(lax.dot_general(row, g, ((summed, summed), ((), ())), precision=precision))
+        dimensions: Any = ((summed, summed), ((), ()))
+        rows.append(lax.dot_general(row, g, dimensions, precision=precision, out_sharding=replicated(x, 2)))
     return jnp.stack(rows).reshape(*geometry.kernel, -1, g.shape[-1])
+
+
+def replicated(x: Any, rank: int) -> Any:
+    """Gives the sharding of a sum over axes of x that an explicit mesh may have sharded: it lies on every device."""
+    sharding = jax.typeof(x).sharding
+    return sharding.update(spec=P(*[None] * rank)) if sharding.mesh.explicit_axes else None
