@@ -55,9 +55,11 @@ FLOW = uniform(2, 6, 5, 2, low=-2, high=2)
 THETA = near([[0.8, 0.2, 0.1], [-0.1, 0.9, 0.05]])
 MATRIX = near([[0.8, 0.2, 0.1], [-0.1, 0.9, 0.05], [0.1, 0.1, 1.0]], 0.03)
 POINTS = near([[-1, -1], [1, -1], [-1, 1], [1, 1]])
+VOLUME = uniform(2, 3, 5, 4, 2)
+THETA_3D = near([[0.8, 0.2, 0.1, 0.05], [-0.1, 0.9, 0.1, 0.05], [0.1, -0.1, 0.9, 0.1]])
 
 OPS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
-    "ops.affine_grid": [((THETA,), {"shape": (4, 3)})],
+    "ops.affine_grid": [((THETA,), {"shape": (4, 3)}), ((THETA_3D,), {"shape": (2, 4, 3)})],
     "ops.avg_pool": [((IMAGE,), {"window": (3, 2)}), ((IMAGE,), {"window": 2, "padding": "SAME", "ceil_mode": True})],
     "ops.class_activation_map": [((IMAGE, uniform(3, 4)), {})],
     "ops.conv": [
@@ -71,7 +73,7 @@ OPS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
         ((IMAGE, uniform(3, 3, 2)), {"padding": "CAUSAL"}),
         ((IMAGE[:, None], uniform(1, 3, 3, 3, 1)), {"padding": "CIRCULAR"}),
     ],
-    "ops.flow_grid": [((FLOW,), {})],
+    "ops.flow_grid": [((FLOW,), {}), ((uniform(2, 3, 2, 4, 3, low=-1.1),), {})],
     "ops.gem_pool": [((IMAGE + 0.1,), {"p": 3.0})],
     "ops.global_average_pool": [((IMAGE,), {})],
     "ops.global_max_pool": [((IMAGE,), {})],
@@ -80,6 +82,9 @@ OPS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
         ((IMAGE, GRID), {"padding_mode": "border", "align_corners": True}),
         ((IMAGE, GRID), {"padding_mode": "reflection"}),
         ((IMAGE, GRID), {"mode": "nearest", "padding_mode": "fill", "fill_value": 0.5}),
+        ((IMAGE, GRID), {"mode": "bicubic", "padding_mode": "reflection", "align_corners": True}),
+        ((VOLUME, uniform(2, 3, 2, 4, 3, low=-1.1)), {"padding_mode": "fill", "fill_value": 0.5}),
+        ((VOLUME, uniform(2, 1, 3, 2, 3, low=-1.1)), {"mode": "bicubic", "padding_mode": "border"}),
     ],
     "ops.lse_pool": [((IMAGE,), {"r": 4.0})],
     "ops.max_pool": [((IMAGE,), {"window": 2}), ((IMAGE,), {"window": 3, "strides": 2, "ceil_mode": True})],
@@ -87,8 +92,8 @@ OPS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     "ops.separable_conv": [((IMAGE, uniform(3, 3, 3, 2), uniform(1, 1, 6, 4)), {})],
     "ops.shared_depthwise_conv": [((IMAGE, uniform(3, 3, 1, 2)), {})],
     "ops.tps_grid": [((POINTS,), {"shape": (4, 3)})],
-    "ops.warp_affine": [((IMAGE, THETA), {"shape": (4, 3)})],
-    "ops.warp_flow": [((IMAGE, FLOW), {})],
+    "ops.warp_affine": [((IMAGE, THETA), {"shape": (4, 3)}), ((VOLUME, THETA_3D), {"mode": "bicubic"})],
+    "ops.warp_flow": [((IMAGE, FLOW), {}), ((VOLUME, uniform(2, 3, 5, 4, 3, low=-1.7)), {})],
     "ops.warp_perspective": [((IMAGE, MATRIX), {})],
     "ops.warp_tps": [((IMAGE, POINTS), {})],
     "ops.weighted_average_pool": [((IMAGE, uniform(2, 6, 5, 1)), {}), ((IMAGE, uniform(2, 6, 5, 3) + 0.1), {})],

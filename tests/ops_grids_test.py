@@ -152,7 +152,7 @@ LINE = np.stack([np.linspace(-1, 1, 4), np.linspace(-1, 1, 4)], -1)
     [
         (
             lambda: ops.affine_grid(jnp.ones((3, 3)), (2, 2)),
-            r"theta must be of shape \(..., 2, 3\), got float32\(3, 3\)",
+            r"theta must be of shape \(..., 2, 3\) or \(..., 3, 4\), got float32\(3, 3\)",
         ),
         (lambda: ops.affine_grid(jnp.ones((2, 3), int), (2, 2)), "theta must be of a floating dtype"),
         (
@@ -190,7 +190,7 @@ LINE = np.stack([np.linspace(-1, 1, 4), np.linspace(-1, 1, 4)], -1)
         (lambda: ops.tps_grid(jnp.ones((4, 2)), (2, 2), control_points=LINE * np.nan), "control_points must be finite"),
         (lambda: ops.tps_grid(jnp.ones((4, 2)), (2, 2), control_points="ab"), "control_points must be an array"),
         (lambda: ops.flow_grid(jnp.ones((4, 4, 3))), r"flow must be of shape \(..., h, w, 2\)"),
-        (lambda: ops.flow_grid(jnp.ones((0, 4, 2))), "positive integers"),
+        (lambda: ops.flow_grid(jnp.ones((0, 4, 2))), "at least 1 x 1 points"),
     ],
 )
 def test_errors(call, message):

@@ -20,7 +20,7 @@ from jax.interpreters import ad, batching, mlir
 
 from jaxcnn.ops._geometry import Geometry
 
-__all__ = ["Kind", "Operation", "define"]
+__all__ = ["Kind", "Operation", "define", "vary_alike"]
 
 Operation = Callable[..., jax.Array]
 """(a, b, *, geometry, implementation) -> array."""
@@ -66,10 +66,10 @@ def define(kind: Kind) -> tuple[Operation, Operation, Operation]:
 
 
 def _bind(primitive: Primitive, a: Any, b: Any, *, geometry: Geometry, implementation: str) -> Any:
-    return primitive.bind(*_vary_alike(a, b), geometry=geometry, implementation=implementation)
+    return primitive.bind(*vary_alike(a, b), geometry=geometry, implementation=implementation)
 
 
-def _vary_alike(*arrays: Any) -> list[Any]:
+def vary_alike(*arrays: Any) -> list[Any]:
     """Makes arrays vary over the same manual axes of a ``shard_map``; without it gradients miss a sum there."""
     varying = [_varying(a) for a in arrays]
     every = frozenset().union(*varying)

@@ -1,11 +1,13 @@
 """Where a transform sends single points: the arithmetic behind grids, warps and frames.
 
-Everything here works on one example. Points are given as two arrays ``x`` and ``y`` of one shape,
-normalised to [-1, 1], and every function returns the two coordinates in the source image. With
+Everything here works on one example. Points are given as arrays ``x`` and ``y`` (and ``z``) of one shape,
+normalised to [-1, 1], and every function returns their coordinates in the source image. With
 ``relative=True`` it returns the displacement from the point instead, computed so that the identity
 transform displaces by exactly zero; warps add that to exact pixel positions.
 """
 
+import functools
+import operator
 from typing import Any
 
 import jax
@@ -29,14 +31,13 @@ def axis(size: int, align_corners: bool, dtype: Any) -> jax.Array:
     return jnp.asarray(centres, dtype)
 
 
-def affine_points(theta: Any, x: Any, y: Any, *, relative: bool = False) -> tuple[Any, Any]:
-    """Maps points by a 2x3 matrix."""
+def affine_points(theta: Any, *points: Any, relative: bool = False) -> tuple[Any, ...]:
+    """Maps points by a matrix of d x (d + 1): (x, y) by 2x3, (x, y, z) by 3x4."""
+    d = len(points)
     if relative:
-        theta = theta - jnp.eye(2, 3, dtype=theta.dtype)
-    return (
-        theta[0, 0] * x + theta[0, 1] * y + theta[0, 2],
-        theta[1, 0] * x + theta[1, 1] * y + theta[1, 2],
-    )
+        theta = theta - jnp.eye(d, d + 1, dtype=theta.dtype)
+    terms = [[row[i] * points[i] for i in range(d)] for row in theta]
+    return tuple(functools.reduce(operator.add, [*term, row[d]]) for term, row in zip(terms, theta, strict=True))
 
 
 def projective_points(matrix: Any, x: Any, y: Any, *, relative: bool = False) -> tuple[Any, Any]:

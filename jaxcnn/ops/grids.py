@@ -17,21 +17,36 @@ from jaxcnn.ops._transforms import (
     tps_points,
 )
 
-__all__ = ["affine_grid", "check_matrix", "check_points", "flow_grid", "mesh", "projective_grid", "tps_grid"]
+__all__ = [
+    "SPATIAL",
+    "affine_grid",
+    "check_affine",
+    "check_matrix",
+    "check_points",
+    "check_vectors",
+    "flow_grid",
+    "mesh",
+    "projective_grid",
+    "tps_grid",
+]
+
+SPATIAL = {2: "h w", 3: "d h w"}
+"""The spatial axes of images and volumes."""
 
 
 def affine_grid(
-    theta: Float[AnyArray, "*batch 2 3"], shape: tuple[int, int], *, align_corners: bool = False
-) -> Float[Array, "*batch h w xy=2"]:
-    """Makes the sampling grid of an affine transform.
+    theta: Float[AnyArray, "*batch d d1"], shape: tuple[int, ...], *, align_corners: bool = False
+) -> Float[Array, "*batch_and_shape d"]:
+    """Makes the sampling grid of an affine transform, of images or volumes.
 
     Convention:
         ``theta`` maps points (x, y, 1) of the output to points (x, y) of the input, both in [-1, 1]
-        over their image; see ``grid_sample`` for what -1 and 1 stand for.
+        over their image; see ``grid_sample`` for what -1 and 1 stand for. Of volumes: (x, y, z, 1) to
+        (x, y, z).
 
     Args:
-        theta: The matrix; float32 is used for narrower ones.
-        shape: Height and width of the output, in pixels.
+        theta: The matrix, 2x3 or 3x4; float32 is used for narrower ones.
+        shape: Height and width of the output, in pixels; of a volume depth, height and width.
         align_corners: What -1 and 1 stand for.
 
     Returns:
@@ -51,11 +66,11 @@ def affine_grid(
     References:
         Jaderberg et al. 2015, arXiv:1506.02025, equation 1.
     """
-    theta = check_matrix("affine_grid", "theta", theta, 2, 3)
-    x, y = mesh("affine_grid", shape, align_corners, working_dtype(theta))
+    theta = check_affine("affine_grid", theta)
+    points = mesh("affine_grid", shape, align_corners, working_dtype(theta), dimensions=theta.shape[-2])
 
     def one(theta: Any) -> Any:
-        return jnp.stack(affine_points(theta.astype(x.dtype), x, y), -1)
+        return jnp.stack(affine_points(theta.astype(points[0].dtype), *points), -1)
 
     return over_batch(one, (theta,), (2,), name="affine_grid", arguments="theta")
 
@@ -155,12 +170,13 @@ def tps_grid(
 
 
 def flow_grid(
-    flow: Float[AnyArray, "*batch h w xy=2"], *, align_corners: bool = False
-) -> Float[Array, "*batch h w xy=2"]:
-    """Makes the sampling grid of a displacement field.
+    flow: Float[AnyArray, "*batch_and_shape d"], *, align_corners: bool = False
+) -> Float[Array, "*batch_and_shape d"]:
+    """Makes the sampling grid of a displacement field, of images or volumes.
 
     Convention:
-        ``flow`` is in pixels, (x, y): output pixel (i, j) is read at row i + y, column j + x.
+        ``flow`` is in pixels, (x, y): output pixel (i, j) is read at row i + y, column j + x. Of a volume,
+        (*batch, d, h, w, 3), it is (x, y, z).
 
     Args:
         flow: The displacement of every pixel; float32 is used for narrower ones.
@@ -177,27 +193,43 @@ def flow_grid(
         >>> ops.flow_grid(jnp.ones((1, 4, 2)))[0, :, 0].tolist()
         [-0.25, 0.25, 0.75, 1.25]
     """
-    flow = array("flow_grid", "flow", flow)
-    floating("flow_grid", "flow", flow)
-    at_least_rank("flow_grid", "flow", flow, "h w 2")
-    check(flow.shape[-1] == 2, "flow_grid", "flow", "of shape (..., h, w, 2)", shape_text(flow))
-    h, w = flow.shape[-3:-1]
-    x, y = mesh("flow_grid", (h, w), align_corners, working_dtype(flow))
-    per_pixel = [2 / max(n - 1, 1) if align_corners else 2 / n for n in (w, h)]
+    flow, d = check_vectors("flow_grid", "flow", flow)
+    shape = flow.shape[-1 - d : -1]
+    points = mesh("flow_grid", shape, align_corners, working_dtype(flow), dimensions=d)
+    per_pixel = [2 / max(n - 1, 1) if align_corners else 2 / n for n in reversed(shape)]
 
     def one(flow: Any) -> Any:
-        flow = flow.astype(x.dtype)
-        return jnp.stack([x + per_pixel[0] * flow[..., 0], y + per_pixel[1] * flow[..., 1]], -1)
+        flow = flow.astype(points[0].dtype)
+        return jnp.stack([points[i] + per_pixel[i] * flow[..., i] for i in range(d)], -1)
 
-    return over_batch(one, (flow,), (3,), name="flow_grid", arguments="flow")
+    return over_batch(one, (flow,), (d + 1,), name="flow_grid", arguments="flow")
 
 
-def mesh(function: str, shape: Any, align_corners: bool, dtype: Any) -> tuple[Any, Any]:
-    """Returns the normalised x and y of every pixel centre, each of shape (h, w)."""
-    h, w = positive_shape(function, "shape", shape, "h w")
-    x = axis(w, align_corners, dtype)
-    y = axis(h, align_corners, dtype)
-    return jnp.broadcast_to(x[None, :], (h, w)), jnp.broadcast_to(y[:, None], (h, w))
+def mesh(function: str, shape: Any, align_corners: bool, dtype: Any, *, dimensions: int = 2) -> list[Any]:
+    """Returns the normalised x and y (and z) of every pixel centre, each of the given shape."""
+    size = positive_shape(function, "shape", shape, SPATIAL[dimensions])
+    along = [axis(n, align_corners, dtype) for n in size]
+    return [jax.lax.broadcast_in_dim(v, size, (i,)) for i, v in reversed(list(enumerate(along)))]
+
+
+def check_vectors(function: str, argument: str, vectors: Any) -> tuple[jax.Array, int]:
+    """Returns a field of points or displacements as a JAX array and its dimensions, 2 or 3, or refuses it."""
+    vectors = array(function, argument, vectors)
+    floating(function, argument, vectors)
+    d = vectors.shape[-1] if vectors.ndim else 0
+    expected = "of shape (..., h, w, 2) or (..., d, h, w, 3)"
+    check(d in SPATIAL and vectors.ndim > d, function, argument, expected, shape_text(vectors))
+    check(0 not in vectors.shape[-1 - d : -1], function, argument, "at least 1 x 1 points", shape_text(vectors))
+    return vectors, d
+
+
+def check_affine(function: str, theta: Any) -> jax.Array:
+    """Returns an affine matrix as a JAX array, or refuses what is not a floating one of 2x3 or 3x4."""
+    theta = array(function, "theta", theta)
+    floating(function, "theta", theta)
+    known = theta.shape[-2:] in ((2, 3), (3, 4))
+    check(known, function, "theta", "of shape (..., 2, 3) or (..., 3, 4)", shape_text(theta))
+    return theta
 
 
 def check_matrix(function: str, argument: str, matrix: Any, rows: int, columns: int) -> jax.Array:

@@ -5,42 +5,44 @@ at 224 pixels). A warp therefore starts from exact pixel positions and adds the 
 displacement, which is exactly zero for the identity.
 """
 
+import functools
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._check import array, at_least_rank, check, floating, positive_shape, shape_text
+from jaxcnn._check import check, positive_shape, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._batching import over_batch, working_dtype
 from jaxcnn.ops._transforms import affine_points, projective_points, tps_coefficients, tps_points
-from jaxcnn.ops.grids import check_matrix, check_points, mesh
+from jaxcnn.ops.grids import SPATIAL, check_affine, check_matrix, check_points, check_vectors, mesh
 from jaxcnn.ops.sampling import Mode, PaddingMode, check_image, check_options, sample_pixels
 
 __all__ = ["warp_affine", "warp_flow", "warp_perspective", "warp_tps"]
 
 
 def warp_affine(
-    image: Float[AnyArray, "*#batch h_in w_in c"],
-    theta: Float[AnyArray, "*#batch 2 3"],
+    image: Float[AnyArray, "*batch_and_size c"],
+    theta: Float[AnyArray, "*#batch d d1"],
     *,
-    shape: tuple[int, int] | None = None,
+    shape: tuple[int, ...] | None = None,
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
     fill_value: float | Float[AnyArray, "*c"] = 0.0,
     align_corners: bool = False,
-) -> Float[Array, "*#batch h w c"]:
-    """Warps an image by an affine transform.
+) -> Float[Array, "*batch_and_out c"]:
+    """Warps images by an affine transform, or volumes (*batch, d, h, w, c) by a matrix of 3x4.
 
     Convention:
-        As ``affine_grid`` and ``grid_sample``: ``theta`` maps output points to input points, (x, y) in
-        [-1, 1]. Leading axes broadcast: one matrix may serve a whole batch.
+        As ``affine_grid`` and ``grid_sample``: ``theta`` maps output points to input points, (x, y) or
+        (x, y, z) in [-1, 1]. Leading axes broadcast: one matrix may serve a whole batch.
 
     Args:
         image: The image.
-        theta: The matrix.
-        shape: Height and width of the output; None keeps the image's.
-        mode: ``"bilinear"`` or ``"nearest"``.
+        theta: The matrix, 2x3 or 3x4.
+        shape: Height and width of the output (of a volume: depth, height, width); None keeps the image's.
+        mode: ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
         padding_mode: ``"zeros"``, ``"border"``, ``"reflection"`` or ``"fill"``.
         fill_value: With ``"fill"``: what lies outside.
         align_corners: What -1 and 1 stand for.
@@ -60,13 +62,10 @@ def warp_affine(
     References:
         Jaderberg et al. 2015, arXiv:1506.02025, section 3.2.
     """
-    theta = check_matrix("warp_affine", "theta", theta, 2, 3)
-
-    def displace(theta: Any, x: Any, y: Any) -> Any:
-        return affine_points(theta, x, y, relative=True)
-
+    theta = check_affine("warp_affine", theta)
+    displace = functools.partial(affine_points, relative=True)
     options = (mode, padding_mode, fill_value, align_corners)
-    return _warp("warp_affine", image, theta, "theta", displace, shape, *options)
+    return _warp("warp_affine", image, theta, "theta", displace, shape, *options, dimensions=theta.shape[-2])
 
 
 def warp_perspective(
@@ -89,7 +88,7 @@ def warp_perspective(
         image: The image.
         matrix: The matrix; a positive factor changes nothing.
         shape: Height and width of the output; None keeps the image's.
-        mode: ``"bilinear"`` or ``"nearest"``.
+        mode: ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
         padding_mode: ``"zeros"``, ``"border"``, ``"reflection"`` or ``"fill"``.
         fill_value: With ``"fill"``: what lies outside.
         align_corners: What -1 and 1 stand for.
@@ -110,9 +109,7 @@ def warp_perspective(
     """
     matrix = check_matrix("warp_perspective", "matrix", matrix, 3, 3)
 
-    def displace(matrix: Any, x: Any, y: Any) -> Any:
-        return projective_points(matrix, x, y, relative=True)
-
+    displace = functools.partial(projective_points, relative=True)
     options = (mode, padding_mode, fill_value, align_corners)
     return _warp("warp_perspective", image, matrix, "matrix", displace, shape, *options)
 
@@ -141,7 +138,7 @@ def warp_tps(
         shape: Height and width of the output; None keeps the image's.
         control_points: Where they lie in the output; None stands for a regular square grid.
         regularization: 0 interpolates the points; more bends less.
-        mode: ``"bilinear"`` or ``"nearest"``.
+        mode: ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
         padding_mode: ``"zeros"``, ``"border"``, ``"reflection"`` or ``"fill"``.
         fill_value: With ``"fill"``: what lies outside.
         align_corners: What -1 and 1 stand for.
@@ -174,24 +171,24 @@ def warp_tps(
 
 
 def warp_flow(
-    image: Float[AnyArray, "*#batch h w c"],
-    flow: Float[AnyArray, "*#batch h w xy=2"],
+    image: Float[AnyArray, "*batch_and_size c"],
+    flow: Float[AnyArray, "*batch_and_shape d"],
     *,
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
     fill_value: float | Float[AnyArray, "*c"] = 0.0,
     align_corners: bool = False,
-) -> Float[Array, "*#batch h w c"]:
-    """Warps an image by a displacement field.
+) -> Float[Array, "*batch_and_out c"]:
+    """Warps images by displacements (*batch, h, w, 2), or volumes (*batch, d, h, w, c) by (*batch, d, h, w, 3).
 
     Convention:
-        ``flow`` is in pixels, (x, y): output pixel (i, j) is read at row i + y, column j + x. Leading
-        axes broadcast.
+        ``flow`` is in pixels, (x, y): output pixel (i, j) is read at row i + y, column j + x; of volumes
+        (x, y, z). Leading axes broadcast.
 
     Args:
-        image: The image.
+        image: The image or volume.
         flow: The displacement of every pixel.
-        mode: ``"bilinear"`` or ``"nearest"``.
+        mode: ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
         padding_mode: ``"zeros"``, ``"border"``, ``"reflection"`` or ``"fill"``.
         fill_value: With ``"fill"``: what lies outside.
         align_corners: Matters for ``"reflection"`` only: mirrored at the border pixels' centres or edges.
@@ -200,7 +197,7 @@ def warp_flow(
         The warped image in its dtype.
 
     Raises:
-        ValueError: If a form, dtype or option is wrong, or if the two differ in height or width.
+        ValueError: If a form, dtype or option is wrong, or if the two differ in their spatial axes.
 
     Example:
         >>> image = jnp.arange(3.0).reshape(1, 3, 1)
@@ -208,21 +205,18 @@ def warp_flow(
         >>> ops.warp_flow(image, one_right, padding_mode="border")[0, :, 0].tolist()
         [1.0, 2.0, 2.0]
     """
-    image, flow = check_image("warp_flow", image), array("warp_flow", "flow", flow)
-    floating("warp_flow", "flow", flow)
-    at_least_rank("warp_flow", "flow", flow, "h w 2")
-    expected = (*image.shape[-3:-1], 2)
-    check(flow.shape[-3:] == expected, "warp_flow", "flow", f"of shape (..., {expected})", shape_text(flow))
-    fill = check_options("warp_flow", image, mode, padding_mode, fill_value)
+    flow, d = check_vectors("warp_flow", "flow", flow)
+    image = check_image("warp_flow", image, d)
+    expected = (*image.shape[-1 - d : -1], d)
+    check(flow.shape[-1 - d :] == expected, "warp_flow", "flow", f"of shape (..., {expected})", shape_text(flow))
+    how = check_options("warp_flow", image, mode, padding_mode, fill_value, align_corners)
     dtype = working_dtype(image, flow)
-    h, w = expected[:2]
-    row, column = (jnp.asarray(v, dtype) for v in np.mgrid[:h, :w])
+    places = [jnp.asarray(v, dtype) for v in reversed(np.mgrid[tuple(slice(n) for n in expected[:-1])])]
 
     def one(image: Any, flow: Any) -> Any:
-        x, y = column + flow[..., 0].astype(dtype), row + flow[..., 1].astype(dtype)
-        return sample_pixels(image, x, y, mode, padding_mode, fill, align_corners)
+        return sample_pixels(image, [place + flow[..., i].astype(dtype) for i, place in enumerate(places)], how)
 
-    return over_batch(one, (image, flow), (3, 3), name="warp_flow", arguments="image and flow")
+    return over_batch(one, (image, flow), (d + 1, d + 1), name="warp_flow", arguments="image and flow")
 
 
 def _warp(
@@ -236,22 +230,26 @@ def _warp(
     padding_mode: Any,
     fill_value: Any,
     align_corners: bool,
+    *,
+    dimensions: int = 2,
 ) -> Any:
-    image = check_image(name, image)
-    fill = check_options(name, image, mode, padding_mode, fill_value)
+    image = check_image(name, image, dimensions)
+    how = check_options(name, image, mode, padding_mode, fill_value, align_corners)
     dtype = working_dtype(image, transform)
-    h, w = image.shape[-3:-1]
-    size = positive_shape(name, "shape", (h, w) if shape is None else shape, "h w")
-    x, y = mesh(name, size, align_corners, dtype)
-    column = jnp.asarray(_matching_pixels(size[1], w, align_corners), dtype)[None, :]
-    row = jnp.asarray(_matching_pixels(size[0], h, align_corners), dtype)[:, None]
-    half_w, half_h = ((n - 1) / 2 if align_corners else n / 2 for n in (w, h))
+    before = image.shape[-1 - dimensions : -1]
+    size = positive_shape(name, "shape", before if shape is None else shape, SPATIAL[dimensions])
+    points = mesh(name, size, align_corners, dtype, dimensions=dimensions)
+    places, halves = [], []
+    for axis in reversed(range(dimensions)):
+        along = jnp.asarray(_matching_pixels(size[axis], before[axis], align_corners), dtype)
+        places.append(jax.lax.broadcast_in_dim(along, size, (axis,)))
+        halves.append((before[axis] - 1) / 2 if align_corners else before[axis] / 2)
 
     def one(image: Any, transform: Any) -> Any:
-        dx, dy = displace(transform.astype(dtype), x, y)
-        return sample_pixels(image, column + half_w * dx, row + half_h * dy, mode, padding_mode, fill, align_corners)
+        moved = displace(transform.astype(dtype), *points)
+        return sample_pixels(image, [p + half * m for p, half, m in zip(places, halves, moved, strict=True)], how)
 
-    return over_batch(one, (image, transform), (3, 2), name=name, arguments=f"image and {argument}")
+    return over_batch(one, (image, transform), (dimensions + 1, 2), name=name, arguments=f"image and {argument}")
 
 
 def _matching_pixels(size_out: int, size_in: int, align_corners: bool) -> np.ndarray:

@@ -1,0 +1,111 @@
+"""Interpolation along one axis: which pixels a position touches, and with what weights.
+
+A position is in pixels, the first pixel's centre being 0. What the padding mode does beyond the image is already in
+the result: all pixels named are inside, taps that fall outside are folded back into the image or left out.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+__all__ = ["WIDTHS", "Axis", "along", "fold"]
+
+WIDTHS = {"nearest": 1, "bilinear": 2, "bicubic": 4}
+"""How many pixels in line a mode reads."""
+
+_CUBIC = -0.75
+
+
+class Axis(NamedTuple):
+    """Pixels that positions touch along an axis, consecutive ones."""
+
+    first: Any  # int32, as many as positions
+    weights: list[Any]  # of every pixel from the first on
+    outside: Any  # weight of what is outside; None if nothing is
+
+
+def along(position: Any, size: int, mode: str, padding_mode: str, align_corners: bool) -> Axis:
+    """Interpolates along an axis of ``size`` pixels."""
+    width = WIDTHS[mode]
+    position = fold(position, size, mode, padding_mode, align_corners)
+    lost = jnp.isnan(position)
+    if mode == "nearest":
+        left, parts = lax.round(lax.stop_gradient(position), lax.RoundingMethod.TO_NEAREST_EVEN), [_one(position)]
+    else:
+        left = jnp.floor(lax.stop_gradient(position))
+        parts = (_linear if mode == "bilinear" else _cubic)(position - left)
+    # Whole numbers stay floating until the end: comparisons of these, unlike conversions, vectorise.
+    left -= (width - 1) // 2
+    count = min(width, size)
+    first = lax.clamp(_scalar(0.0, left), left, _scalar(size - count, left))
+    weights, outside = [jnp.zeros_like(position) for _ in range(count)], None
+    if padding_mode in ("zeros", "fill"):
+        outside = jnp.zeros_like(position)
+    for i, part in enumerate(parts):
+        tap = left + i
+        if outside is not None:
+            outside += jnp.where((tap < 0) | (tap >= size), part, 0)
+        elif mode == "bicubic":
+            tap = _fold_index(tap, size, padding_mode, align_corners)
+        for k in range(count):
+            weights[k] += jnp.where(tap == first + k, part, 0)
+    weights = [jnp.where(lost, jnp.nan, weight) for weight in weights]
+    return Axis(jnp.where(lost, 0, first).astype(jnp.int32), weights, outside)
+
+
+def _linear(t: Any) -> list[Any]:
+    return [1 - t, t]
+
+
+def _cubic(t: Any) -> list[Any]:
+    """The cubic convolution kernel at distances 1 + t, t, 1 - t, 2 - t (Keys 1981)."""
+    return [_far(1 + t), _near(t), _near(1 - t), _far(2 - t)]
+
+
+def _near(x: Any) -> Any:
+    return ((_CUBIC + 2) * x - (_CUBIC + 3)) * x * x + 1
+
+
+def _far(x: Any) -> Any:
+    return _CUBIC * (((x - 5) * x + 8) * x - 4)
+
+
+def fold(position: Any, size: int, mode: str, padding_mode: str, align_corners: bool) -> Any:
+    """Brings positions of border and reflection into the image, others to where all is outside."""
+    if padding_mode in ("zeros", "fill") or (padding_mode == "border" and mode == "bicubic"):
+        # Beyond the last pixel that a tap can reach nothing changes, and integers cannot overflow.
+        reach = WIDTHS[mode] // 2 + 1.0
+        return lax.clamp(_scalar(-reach, position), position, _scalar(size - 1 + reach, position))
+    if padding_mode == "reflection":
+        low, span = (0.0, size - 1.0) if align_corners else (-0.5, float(size))
+        if span == 0:
+            return position * 0
+        # A triangle wave about the nearest multiple of the period. Where division takes another multiple for the
+        # nearest (XLA divides by multiplying), the point lies on an edge, which is as far from both.
+        offset = position - low
+        nearest = lax.round(lax.stop_gradient(offset) / (2 * span), lax.RoundingMethod.TO_NEAREST_EVEN)
+        position = jnp.abs(offset - nearest * (2 * span)) + low
+        if mode == "bicubic":  # its taps are mirrored one by one
+            return position
+    # Not jnp.clip: at the border itself the slope is zero, as in PyTorch.
+    return lax.clamp(_scalar(0.0, position), position, _scalar(size - 1.0, position))
+
+
+def _fold_index(index: Any, size: int, padding_mode: str, align_corners: bool) -> Any:
+    """Brings the number of a pixel, at most two images away, into the image."""
+    if padding_mode == "reflection" and size > 1:
+        edge = 0.0 if align_corners else 0.5  # of the mirror, beyond the outer pixels' centres
+        for _ in range(2 if size > 2 else 4):
+            index = jnp.where(index < 0, -2 * edge - index, index)
+            index = jnp.where(index > size - 1, 2 * (size - 1 + edge) - index, index)
+    return lax.clamp(_scalar(0.0, index), index, _scalar(size - 1.0, index))
+
+
+def _one(like: Any) -> Any:
+    return jnp.ones_like(like)
+
+
+def _scalar(value: float, like: Any) -> jax.Array:
+    return jnp.asarray(value, like.dtype)

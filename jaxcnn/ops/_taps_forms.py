@@ -1,0 +1,153 @@
+"""How the sums of ``_taps`` are computed: by gather and scatter, or point by point in a loop.
+
+On CPU XLA runs a scatter serially, an update of one pixel at a time, and does not vectorise a sum over channels. A
+loop over points that updates or sums whole rows of taps took a fifth to a half of that
+(``benchmarks/speed/grid_sample_forms.py``).
+"""
+
+import functools
+import math
+import operator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxcnn.ops._bilinear import vary_alike
+
+__all__ = ["Taps", "choose", "read", "to_pixels", "to_weights"]
+
+_LANES = 8
+
+
+class Taps(NamedTuple):
+    """What is fixed when a program is traced."""
+
+    rows: tuple[int, ...]  # where rows begin, from the first pixel of a point
+    width: int  # pixels of a row
+    pixels: int  # pixels of an image
+    own: tuple[bool, ...]  # of every leading axis of the points: whether images have it, or share one
+
+    @property
+    def number(self) -> int:
+        """Taps of a point."""
+        return len(self.rows) * self.width
+
+    @property
+    def offsets(self) -> list[int]:
+        """Distance of every tap from the first."""
+        return [row + i for row in self.rows for i in range(self.width)]
+
+
+def choose(name: str, a: Any, b: Any, first: Any, *, taps: Taps, looped: bool) -> Any:
+    """Gives the function that computes a primitive from arrays of these shapes."""
+    images = math.prod(n for n, own in zip(first.shape[:-1], taps.own, strict=True) if own)
+    c = b.shape[-1] if name == "to_weights" else a.shape[-1]
+    small = images * taps.pixels < 2**31 and 0 not in first.shape and c > 0
+    if looped and small and name != "read":
+        return functools.partial(_to_pixels_in_loop if name == "to_pixels" else _to_weights_in_loop, taps=taps)
+    function = functools.partial({"read": read, "to_pixels": to_pixels, "to_weights": to_weights}[name], taps=taps)
+    for own in reversed(taps.own):
+        if name == "to_pixels" and not own:
+            function = functools.partial(_summed, function)
+        else:
+            function = jax.vmap(function, (0 if own or name == "to_pixels" else None, 0, 0))
+    return function
+
+
+def _summed(function: Any, *arrays: Any) -> Any:
+    return jnp.sum(jax.vmap(function)(*arrays), 0)
+
+
+def read(pixels: Any, weights: Any, first: Any, *, taps: Taps) -> Any:
+    """Sums pixels (n, c) times weights (*points, t)."""
+    total = jnp.zeros((), pixels.dtype)
+    for k, offset in enumerate(taps.offsets):
+        total += _times(weights[..., k, None], pixels.at[first + offset].get(mode="promise_in_bounds"))
+    return total
+
+
+def to_pixels(g: Any, weights: Any, first: Any, *, taps: Taps) -> Any:
+    """Adds g (q, c) times weights (q, t) to the pixels (n, c) that they touch."""
+    pixels = jnp.zeros((taps.pixels, g.shape[-1]), g.dtype)
+    for k, offset in enumerate(taps.offsets):
+        pixels = pixels.at[first + offset].add(_times(weights[..., k, None], g), mode="promise_in_bounds")
+    return pixels
+
+
+def to_weights(pixels: Any, g: Any, first: Any, *, taps: Taps) -> Any:
+    """Sums pixels (n, c) times g (q, c) over channels, for every tap."""
+    dots = [jnp.sum(pixels.at[first + k].get(mode="promise_in_bounds") * g, -1) for k in taps.offsets]
+    return jnp.stack(dots, -1)
+
+
+def _to_pixels_in_loop(g: Any, weights: Any, first: Any, *, taps: Taps) -> Any:
+    lead, c, width = first.shape[:-1], g.shape[-1], taps.width
+    own = [n for n, has in zip(lead, taps.own, strict=True) if has]
+    first = _counted_through(first, taps).reshape(-1)
+    g, weights = g.reshape(-1, c), weights.reshape(-1, taps.number)
+
+    def add(q: Any, pixels: Any) -> Any:
+        at, weight, value = _one(first, q)[0], _one(weights, q)[0], _one(g, q)
+        for i, row in enumerate(taps.rows):
+            update = _times(weight[i * width : (i + 1) * width, None], value)
+            there = lax.dynamic_slice_in_dim(pixels, at + row, width)
+            pixels = lax.dynamic_update_slice_in_dim(pixels, there + update, at + row, 0)
+        return pixels
+
+    pixels, _ = vary_alike(jnp.zeros((math.prod(own) * taps.pixels, c), g.dtype), g)
+    return lax.fori_loop(jnp.int32(0), jnp.int32(first.size), add, pixels).reshape(*own, taps.pixels, c)
+
+
+def _to_weights_in_loop(pixels: Any, g: Any, first: Any, *, taps: Taps) -> Any:
+    shape, c, width = first.shape, g.shape[-1], taps.width
+    first = _counted_through(first, taps).reshape(-1)
+    g, pixels = g.reshape(-1, c), pixels.reshape(-1, c)
+
+    def dot(q: Any, weights: Any) -> Any:
+        at, value = _one(first, q)[0], _one(g, q)
+        here = [lax.dynamic_slice_in_dim(pixels, at + row, width) for row in taps.rows]
+        sums = jnp.concatenate([_over_channels(row * value) for row in here])
+        return lax.dynamic_update_slice_in_dim(weights, sums[None], q, 0)
+
+    weights, _ = vary_alike(jnp.zeros((first.size, taps.number), g.dtype), g)
+    return lax.fori_loop(jnp.int32(0), jnp.int32(first.size), dot, weights).reshape(*shape, taps.number)
+
+
+def _one(array: Any, q: Any) -> Any:
+    return lax.dynamic_slice_in_dim(array, q, 1)
+
+
+def _counted_through(first: Any, taps: Taps) -> Any:
+    """Counts first pixels (*lead, q) through all images, which lie one behind the other."""
+    image = jnp.zeros((), jnp.int32)
+    for axis, own in enumerate(taps.own):
+        if own:
+            image = image * first.shape[axis] + lax.broadcasted_iota(jnp.int32, first.shape, axis)
+    return first + image * taps.pixels
+
+
+def _over_channels(products: Any) -> Any:
+    """Sums (t, c) over c, eight lanes at a time, which the compiler vectorises."""
+    c = products.shape[1]
+    whole = c - c % _LANES
+    rest = [products[:, i] for i in range(whole, c)]
+    if whole:
+        lanes = _added([products[:, i : i + _LANES] for i in range(0, whole, _LANES)])
+        for half in (4, 2, 1):
+            lanes = lanes[:, :half] + lanes[:, half:]
+        rest.append(lanes[:, 0])
+    return _added(rest)
+
+
+def _added(terms: list[Any]) -> Any:
+    while len(terms) > 1:
+        pairs = [operator.add(*terms[i : i + 2]) for i in range(0, len(terms) - 1, 2)]
+        terms = pairs + ([terms[-1]] if len(terms) % 2 else [])
+    return terms[0]
+
+
+def _times(weight: Any, value: Any) -> Any:
+    """Multiplies, where zero times what is not finite is zero: it lies outside."""
+    return jnp.where(weight == 0, jnp.zeros((), value.dtype), weight * value)
