@@ -117,7 +117,8 @@ def test_bfloat16(name):
             got, want = function(*narrow), function(*rounded)
         else:
             got, want = jax.jit(item.bfloat16)(*item.arrays), function(*item.arrays)
-    wide = name.split("[")[0].endswith("_grid") or name.startswith("losses.")  # coordinates and losses stay float32 at least
+    # Coordinates and losses stay float32 at least.
+    wide = name.split("[")[0].endswith("_grid") or name.startswith("losses.")
     assert got.dtype == (jnp.float32 if wide else jnp.bfloat16)
     chex.assert_tree_all_finite(got)
     close(got, want, 0.1 if item.bfloat16 else 0.02)
