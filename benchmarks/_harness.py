@@ -289,10 +289,11 @@ def run(
     options: Options,
     *,
     summary: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None,
+    tables: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Measures all cases, shows each as it is done, and writes ``<name>-<device>.json`` and ``.md``.
 
-    What ``summary`` makes of the document is added to it.
+    What ``summary`` and ``tables`` make of the document is added to it.
     """
     from rich.console import Console
 
@@ -307,6 +308,8 @@ def run(
     if summary is not None:
         results["summary"] = summary(results)
         console.print(results["summary"])
+    if tables is not None:
+        results["tables"] = tables(results)
     path = write(results, options)
     console.print(f"wrote {path.name} and {path.with_suffix('.md').name}")
     return results

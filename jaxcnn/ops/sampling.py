@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxcnn._check import array, at_least_rank, check, choice, floating, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
+from jaxcnn.ops._antialias import antialiased
 from jaxcnn.ops._batching import over_batch, working_dtype
 from jaxcnn.ops._interpolation import along
 from jaxcnn.ops._taps import read
@@ -32,6 +33,7 @@ def grid_sample(
     padding_mode: PaddingMode = "zeros",
     fill_value: float | Float[AnyArray, "*c"] = 0.0,
     align_corners: bool = False,
+    antialias: bool = False,
 ) -> Float[Array, "*batch_and_out c"]:
     """Reads images (*batch, h, w, c) at points (*batch, h_out, w_out, 2), or volumes (*batch, d, h, w, c) at (..., 3).
 
@@ -58,6 +60,9 @@ def grid_sample(
             at its edges (``"reflection"``), or ``"fill"``. Zeros and fill blend over one pixel.
         fill_value: With ``"fill"``: one value, or one per channel, that lies outside.
         align_corners: What -1 and 1 stand for, see Convention.
+        antialias: Whether an output pixel that covers more than one input pixel is a mean over what it covers
+            (images and ``"bilinear"`` only). What it covers follows from the grid: the steps to the
+            neighbouring points. Where the grid does not shrink the image nothing changes.
 
     Returns:
         The values read, in the dtype of ``image``.
@@ -84,7 +89,7 @@ def grid_sample(
     """
     grid, d = check_vectors("grid_sample", "grid", grid)
     image = check_image("grid_sample", image, d)
-    how = check_options("grid_sample", image, mode, padding_mode, fill_value, align_corners)
+    how = check_options("grid_sample", image, mode, padding_mode, fill_value, align_corners, antialias, d)
     dtype = working_dtype(image, grid)
     size = image.shape[-1 - d : -1]
 
@@ -102,6 +107,7 @@ class Sampling(NamedTuple):
     padding_mode: str
     fill: Any  # None for zero or nothing, or one value (per channel)
     align_corners: bool
+    antialias: bool
 
 
 def check_image(function: str, image: Any, dimensions: int = 2) -> jax.Array:
@@ -115,7 +121,14 @@ def check_image(function: str, image: Any, dimensions: int = 2) -> jax.Array:
 
 
 def check_options(
-    function: str, image: Any, mode: Any, padding_mode: Any, fill_value: Any, align_corners: bool
+    function: str,
+    image: Any,
+    mode: Any,
+    padding_mode: Any,
+    fill_value: Any,
+    align_corners: bool,
+    antialias: bool,
+    dimensions: int = 2,
 ) -> Sampling:
     """Refuses unknown options and returns them."""
     choice(function, "mode", mode, ("bilinear", "nearest", "bicubic"))
@@ -128,11 +141,17 @@ def check_options(
         fill, c = array(function, "fill_value", fill_value), image.shape[-1]
         expected = f"one value or {c}, one per channel"
         check(fill.shape in ((), (c,)), function, "fill_value", expected, shape_text(fill))
-    return Sampling(mode, padding_mode, fill, align_corners)
+    able = not antialias or (mode == "bilinear" and dimensions == 2)
+    got = f"mode {mode!r} in {dimensions} dimensions"
+    check(able, function, "antialias", 'False but for images and mode "bilinear"', got)
+    return Sampling(mode, padding_mode, fill, align_corners, antialias)
 
 
 def sample_pixels(image: Any, coordinates: Sequence[Any], how: Sampling) -> jax.Array:
     """Reads one image (*size, c) at points given in pixels, x first, the first pixel's centre being 0."""
+    if how.antialias:
+        x, y = coordinates
+        return antialiased(image, x, y, how.padding_mode, how.fill, how.align_corners)
     *size, c = image.shape
     dtype = coordinates[0].dtype
     axes = [

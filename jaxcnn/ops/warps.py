@@ -31,6 +31,7 @@ def warp_affine(
     padding_mode: PaddingMode = "zeros",
     fill_value: float | Float[AnyArray, "*c"] = 0.0,
     align_corners: bool = False,
+    antialias: bool = False,
 ) -> Float[Array, "*batch_and_out c"]:
     """Warps images by an affine transform, or volumes (*batch, d, h, w, c) by a matrix of 3x4.
 
@@ -46,6 +47,7 @@ def warp_affine(
         padding_mode: ``"zeros"``, ``"border"``, ``"reflection"`` or ``"fill"``.
         fill_value: With ``"fill"``: what lies outside.
         align_corners: What -1 and 1 stand for.
+        antialias: Whether pixels that cover several input pixels are means over them, as in ``grid_sample``.
 
     Returns:
         The warped image in its dtype.
@@ -64,7 +66,7 @@ def warp_affine(
     """
     theta = check_affine("warp_affine", theta)
     displace = functools.partial(affine_points, relative=True)
-    options = (mode, padding_mode, fill_value, align_corners)
+    options = (mode, padding_mode, fill_value, align_corners, antialias)
     return _warp("warp_affine", image, theta, "theta", displace, shape, *options, dimensions=theta.shape[-2])
 
 
@@ -77,6 +79,7 @@ def warp_perspective(
     padding_mode: PaddingMode = "zeros",
     fill_value: float | Float[AnyArray, "*c"] = 0.0,
     align_corners: bool = False,
+    antialias: bool = False,
 ) -> Float[Array, "*#batch h w c"]:
     """Warps an image by a projective transform (homography).
 
@@ -92,6 +95,7 @@ def warp_perspective(
         padding_mode: ``"zeros"``, ``"border"``, ``"reflection"`` or ``"fill"``.
         fill_value: With ``"fill"``: what lies outside.
         align_corners: What -1 and 1 stand for.
+        antialias: Whether pixels that cover several input pixels are means over them, as in ``grid_sample``.
 
     Returns:
         The warped image in its dtype.
@@ -110,7 +114,7 @@ def warp_perspective(
     matrix = check_matrix("warp_perspective", "matrix", matrix, 3, 3)
 
     displace = functools.partial(projective_points, relative=True)
-    options = (mode, padding_mode, fill_value, align_corners)
+    options = (mode, padding_mode, fill_value, align_corners, antialias)
     return _warp("warp_perspective", image, matrix, "matrix", displace, shape, *options)
 
 
@@ -125,6 +129,7 @@ def warp_tps(
     padding_mode: PaddingMode = "zeros",
     fill_value: float | Float[AnyArray, "*c"] = 0.0,
     align_corners: bool = False,
+    antialias: bool = False,
 ) -> Float[Array, "*#batch h w c"]:
     """Warps an image by a thin-plate spline.
 
@@ -142,6 +147,7 @@ def warp_tps(
         padding_mode: ``"zeros"``, ``"border"``, ``"reflection"`` or ``"fill"``.
         fill_value: With ``"fill"``: what lies outside.
         align_corners: What -1 and 1 stand for.
+        antialias: Whether pixels that cover several input pixels are means over them, as in ``grid_sample``.
 
     Returns:
         The warped image in its dtype.
@@ -166,7 +172,7 @@ def warp_tps(
     def displace(points: Any, x: Any, y: Any) -> Any:
         return tps_points(points - jnp.asarray(control, dtype), control, coefficients, x, y)
 
-    options = (mode, padding_mode, fill_value, align_corners)
+    options = (mode, padding_mode, fill_value, align_corners, antialias)
     return _warp("warp_tps", image, points, "points", displace, shape, *options)
 
 
@@ -178,6 +184,7 @@ def warp_flow(
     padding_mode: PaddingMode = "zeros",
     fill_value: float | Float[AnyArray, "*c"] = 0.0,
     align_corners: bool = False,
+    antialias: bool = False,
 ) -> Float[Array, "*batch_and_out c"]:
     """Warps images by displacements (*batch, h, w, 2), or volumes (*batch, d, h, w, c) by (*batch, d, h, w, 3).
 
@@ -192,6 +199,7 @@ def warp_flow(
         padding_mode: ``"zeros"``, ``"border"``, ``"reflection"`` or ``"fill"``.
         fill_value: With ``"fill"``: what lies outside.
         align_corners: Matters for ``"reflection"`` only: mirrored at the border pixels' centres or edges.
+        antialias: Whether pixels that cover several input pixels are means over them, as in ``grid_sample``.
 
     Returns:
         The warped image in its dtype.
@@ -209,7 +217,7 @@ def warp_flow(
     image = check_image("warp_flow", image, d)
     expected = (*image.shape[-1 - d : -1], d)
     check(flow.shape[-1 - d :] == expected, "warp_flow", "flow", f"of shape (..., {expected})", shape_text(flow))
-    how = check_options("warp_flow", image, mode, padding_mode, fill_value, align_corners)
+    how = check_options("warp_flow", image, mode, padding_mode, fill_value, align_corners, antialias, d)
     dtype = working_dtype(image, flow)
     places = [jnp.asarray(v, dtype) for v in reversed(np.mgrid[tuple(slice(n) for n in expected[:-1])])]
 
@@ -230,11 +238,12 @@ def _warp(
     padding_mode: Any,
     fill_value: Any,
     align_corners: bool,
+    antialias: bool,
     *,
     dimensions: int = 2,
 ) -> Any:
     image = check_image(name, image, dimensions)
-    how = check_options(name, image, mode, padding_mode, fill_value, align_corners)
+    how = check_options(name, image, mode, padding_mode, fill_value, align_corners, antialias, dimensions)
     dtype = working_dtype(image, transform)
     before = image.shape[-1 - dimensions : -1]
     size = positive_shape(name, "shape", before if shape is None else shape, SPATIAL[dimensions])
