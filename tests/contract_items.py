@@ -83,6 +83,7 @@ OPS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
         ((IMAGE, GRID), {"padding_mode": "reflection"}),
         ((IMAGE, GRID), {"mode": "nearest", "padding_mode": "fill", "fill_value": 0.5}),
         ((IMAGE, GRID), {"mode": "bicubic", "padding_mode": "reflection", "align_corners": True}),
+        ((IMAGE, GRID), {"antialias": True}),
         ((VOLUME, uniform(2, 3, 2, 4, 3, low=-1.1)), {"padding_mode": "fill", "fill_value": 0.5}),
         ((VOLUME, uniform(2, 1, 3, 2, 3, low=-1.1)), {"mode": "bicubic", "padding_mode": "border"}),
     ],

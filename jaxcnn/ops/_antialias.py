@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxcnn.ops._bilinear import vary_alike
 from jaxcnn.ops._interpolation import fold
 from jaxcnn.ops._taps import read
 
@@ -22,32 +23,71 @@ _MARGIN = 1
 _SOFT = 1 / 120  # pixels^2: below it the spread of the samples grows with the variance, above with its root
 
 
-def antialiased(image: Any, x: Any, y: Any, padding_mode: str, fill: Any, align_corners: bool) -> jax.Array:
-    """Reads one image (h, w, c) at points (h_out, w_out) in pixels, each averaged over its footprint."""
-    h, w = image.shape[:2]
-    dtype = x.dtype
-    levels = max(1, int(math.log2(max(min(h, w), 1))))
-    atlas, tops = _pyramid(image.astype(dtype), levels, padding_mode, fill)
+def antialiased(
+    image: Any, x: Any, y: Any, padding_mode: str, fill: Any, align_corners: bool, pieces: int
+) -> jax.Array:
+    """Reads one image (h, w, c) at points (h_out, w_out) in pixels, each averaged over its footprint.
+
+    With several pieces, of whole rows, one is read after the other, and read again for its gradient.
+    """
+    levels = max(1, int(math.log2(min(image.shape[:2]))))
+    atlas, tops = _pyramid(image.astype(x.dtype), levels, padding_mode, fill)
+    rows = -(-x.shape[0] // pieces)
+    extended = [_extended(position, rows * pieces) for position in (x, y)]
+
+    def piece(top: Any) -> Any:
+        part_x, part_y = (lax.dynamic_slice_in_dim(position, top, rows + 2) for position in extended)
+        values = _read_footprints(atlas, tops, image.shape[:2], part_x, part_y, padding_mode, align_corners)
+        return values.astype(image.dtype)
+
+    if pieces == 1:
+        return piece(jnp.int32(0))
+    values = lax.map(jax.checkpoint(piece), rows * jnp.arange(pieces, dtype=jnp.int32))
+    return values.reshape(pieces * rows, *values.shape[2:])[: x.shape[0]]
+
+
+def _read_footprints(
+    atlas: Any, tops: list[int], size: tuple[int, int], x: Any, y: Any, padding_mode: str, align_corners: bool
+) -> Any:
+    """Reads at all points (h_out + 2, w_out + 2) but the outer ones."""
     # Barriers: XLA would compute what belongs to a pixel anew for every sample, weight and channel.
     x, y = lax.optimization_barrier((x, y))
     columns = [(_slope(x, axis), _slope(y, axis)) for axis in (1, 0)]
+    x, y = x[1:-1, 1:-1], y[1:-1, 1:-1]
     squares = [dx * dx + dy * dy for dx, dy in columns]
     # A pixel already has the variance of a unit square.
     variances = [jnp.maximum(square - 1, 0) / 12 for square in squares]
     mean = lax.optimization_barrier(lax.stop_gradient((variances[0] + variances[1]) / 2))
-    size, top = lax.optimization_barrier(_of_level(mean, tops))
+    scale, top = lax.optimization_barrier(_of_level(mean, tops))
     reaches = []
     for square, variance in zip(squares, variances, strict=True):
-        rest = jnp.maximum(variance - (size * size - 1) / 4, 0)
+        rest = jnp.maximum(variance - (scale * scale - 1) / 4, 0)
         reaches.append(rest / jnp.sqrt(rest + _SOFT) / jnp.sqrt(jnp.maximum(square, 1)))
-    ((ax, ay), (bx, by)) = [(reach * dx, reach * dy) for reach, (dx, dy) in zip(reaches, columns, strict=True)]
+    (ax, ay), (bx, by) = [(reach * dx, reach * dy) for reach, (dx, dy) in zip(reaches, columns, strict=True)]
     ax, ay, bx, by = lax.optimization_barrier((ax, ay, bx, by))
-    total = jnp.zeros((), dtype)
-    for a, b in ((-1, -1), (1, -1), (-1, 1), (1, 1)):
-        column = _place(x + a * ax + b * bx, w, size, padding_mode, align_corners)
-        row = _place(y + a * ay + b * by, h, size, padding_mode, align_corners)
-        total += _bilinear(atlas, column, row + top)
-    return (total * 0.25).astype(image.dtype)
+
+    def sample(total: Any, corner: Any) -> tuple[Any, None]:
+        a, b = corner
+        column = _place(x + a * ax + b * bx, size[1], scale, padding_mode, align_corners)
+        row = _place(y + a * ay + b * by, size[0], scale, padding_mode, align_corners)
+        return total + _bilinear(atlas, column, row + top), None
+
+    corners = tuple(jnp.asarray(v, x.dtype) for v in ([-1, 1, -1, 1], [-1, -1, 1, 1]))
+    start, *_ = vary_alike(jnp.zeros((*x.shape, atlas.shape[-1]), x.dtype), x, atlas)
+    total, _ = lax.scan(sample, start, corners)
+    return total * 0.25
+
+
+def _extended(position: Any, rows: int) -> Any:
+    """Adds a point on every side, in line with the last two, and repeats the last row up to ``rows`` of them."""
+    for axis in (0, 1):
+        n = position.shape[axis]
+        ends = []
+        for end, inner in ((0, min(1, n - 1)), (n - 1, max(n - 2, 0))):
+            a, b = (lax.slice_in_dim(position, i, i + 1, axis=axis) for i in (end, inner))
+            ends.append(2 * a - b)
+        position = jnp.concatenate([ends[0], position, ends[1]], axis)
+    return jnp.pad(position, ((0, rows + 2 - position.shape[0]), (0, 0)), mode="edge")
 
 
 def _of_level(variance: Any, tops: list[int]) -> tuple[Any, Any]:
@@ -91,21 +131,20 @@ def _padded(image: Any, widths: Any, padding_mode: str, fill: Any) -> Any:
 
 
 def _slope(position: Any, axis: int) -> Any:
-    """Differences to the next output pixel or the one before: the smaller, as beyond a horizon there is no slope."""
+    """Differences to the next point or the one before: the smaller, as beyond a horizon there is no slope."""
     n = position.shape[axis]
-    if n == 1:
-        return jnp.zeros_like(position)
+    position = lax.slice_in_dim(position, 1, position.shape[1 - axis] - 1, axis=1 - axis)
     step = lax.slice_in_dim(position, 1, n, axis=axis) - lax.slice_in_dim(position, 0, n - 1, axis=axis)
-    after = jnp.concatenate([step, lax.slice_in_dim(step, n - 2, n - 1, axis=axis)], axis)
-    before = jnp.concatenate([lax.slice_in_dim(step, 0, 1, axis=axis), step], axis)
+    before, after = (lax.slice_in_dim(step, i, n - 2 + i, axis=axis) for i in (0, 1))
     return jnp.where(jnp.abs(after) <= jnp.abs(before), after, before)
 
 
-def _place(position: Any, n: int, size: Any, padding_mode: str, align_corners: bool) -> Any:
+def _place(position: Any, n: int, scale: Any, padding_mode: str, align_corners: bool) -> Any:
     """Brings a position to a level, in pixels of the level from its margin on."""
-    position = fold(position, n, "bilinear", padding_mode, align_corners)
-    last = jnp.ceil(n / size) - 1
-    return jnp.clip((position + 0.5) / size - 0.5, -_MARGIN, last + _MARGIN) + _MARGIN
+    if padding_mode == "reflection":
+        position = fold(position, n, "bilinear", padding_mode, align_corners)
+    last = jnp.ceil(n / scale) - 1
+    return jnp.clip((position + 0.5) / scale - 0.5, -_MARGIN, last + _MARGIN) + _MARGIN
 
 
 def _bilinear(atlas: Any, x: Any, y: Any) -> Any:

@@ -4,6 +4,7 @@ Leading axes are never flattened or indexed: a mesh may have sharded them, and g
 sharded axis are refused under explicit sharding, while gathers under ``vmap`` are not.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from jaxcnn._check import check, shape_text
 
-__all__ = ["over_batch", "working_dtype"]
+__all__ = ["batch_size", "in_pieces", "over_batch", "working_dtype"]
 
 
 def working_dtype(*arrays: Any) -> Any:
@@ -63,3 +64,40 @@ def over_batch(
         return jax.vmap(lift, in_axes=tuple(axes))(*mapped)
 
     return lift(*arrays)
+
+
+def batch_size(arrays: Sequence[Any], core_ranks: Sequence[int]) -> int:
+    """Tells how many examples there are, if leading axes that do not broadcast count as one."""
+    leading = [a.shape[: a.ndim - rank] for a, rank in zip(arrays, core_ranks, strict=True)]
+    try:
+        return math.prod(np.broadcast_shapes(*leading))
+    except ValueError:
+        return 1
+
+
+def in_pieces(function: Callable[..., Any], arrays: Sequence[Any], count: int) -> Any:
+    """Applies a function of arrays of one shape, of any number of points, to ``count`` pieces, one after another.
+
+    What a piece computes on the way is computed anew for its gradient, so one piece at a time takes memory.
+
+    Args:
+        function: Maps as many arrays of any shape to one of that shape and further axes.
+        arrays: Its arguments, all of one shape.
+        count: Number of pieces; 1 applies it to the whole.
+
+    Returns:
+        What ``function`` would return.
+    """
+    if count <= 1:
+        return function(*arrays)
+    shape = arrays[0].shape
+    n = math.prod(shape)
+    length = -(-n // count)
+    flat = [a.reshape(n) for a in arrays]
+    piece = jax.checkpoint(function)
+    whole = n // length * length
+    parts = jax.lax.map(lambda args: piece(*args), [a[:whole].reshape(-1, length) for a in flat])
+    result = parts.reshape(whole, *parts.shape[2:])
+    if whole < n:
+        result = jnp.concatenate([result, piece(*(a[whole:] for a in flat))])
+    return result.reshape(*shape, *result.shape[1:])

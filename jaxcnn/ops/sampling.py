@@ -14,8 +14,8 @@ import numpy as np
 from jaxcnn._check import array, at_least_rank, check, choice, floating, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._antialias import antialiased
-from jaxcnn.ops._batching import over_batch, working_dtype
-from jaxcnn.ops._interpolation import along
+from jaxcnn.ops._batching import batch_size, in_pieces, over_batch, working_dtype
+from jaxcnn.ops._interpolation import WIDTHS, along
 from jaxcnn.ops._taps import read
 from jaxcnn.ops.grids import SPATIAL, check_vectors
 
@@ -90,14 +90,15 @@ def grid_sample(
     grid, d = check_vectors("grid_sample", "grid", grid)
     image = check_image("grid_sample", image, d)
     how = check_options("grid_sample", image, mode, padding_mode, fill_value, align_corners, antialias, d)
-    dtype = working_dtype(image, grid)
+    arrays, dtype = (image, grid), working_dtype(image, grid)
+    batch = batch_size(arrays, (d + 1, d + 1))
     size = image.shape[-1 - d : -1]
 
     def one(image: Any, grid: Any) -> Any:
         points = [_to_pixels(grid[..., i].astype(dtype), n, align_corners) for i, n in enumerate(reversed(size))]
-        return sample_pixels(image, points, how)
+        return sample_pixels(image, points, how, batch)
 
-    return over_batch(one, (image, grid), (d + 1, d + 1), name="grid_sample", arguments="image and grid")
+    return over_batch(one, arrays, (d + 1, d + 1), name="grid_sample", arguments="image and grid")
 
 
 class Sampling(NamedTuple):
@@ -108,6 +109,22 @@ class Sampling(NamedTuple):
     fill: Any  # None for zero or nothing, or one value (per channel)
     align_corners: bool
     antialias: bool
+
+    def pieces(self, image: Any, points: int, dimensions: int, batch: int) -> int:
+        """Tells in how many pieces to read ``points`` per image, for the memory that a gradient takes on the way.
+
+        It is to stay below 8 times that of input and output, or 64 MB. What a point takes was measured
+        (``benchmarks/speed/grid_sample_memory.py``).
+        """
+        c, width = image.shape[-1], image.dtype.itemsize
+        pixels = math.prod(image.shape[-1 - dimensions : -1])
+        if self.antialias:
+            numbers = 120 + 2 * c
+        else:
+            numbers = 3 * WIDTHS[self.mode] ** dimensions + 3 + (3 * c if self.fill is not None else 0)
+        needed = points * numbers * max(width, 4)
+        allowed = max(8 * width * c * (pixels + points), 64_000_000 / max(batch, 1))
+        return math.ceil(4 * needed / allowed) if needed > allowed else 1
 
 
 def check_image(function: str, image: Any, dimensions: int = 2) -> jax.Array:
@@ -147,35 +164,40 @@ def check_options(
     return Sampling(mode, padding_mode, fill, align_corners, antialias)
 
 
-def sample_pixels(image: Any, coordinates: Sequence[Any], how: Sampling) -> jax.Array:
-    """Reads one image (*size, c) at points given in pixels, x first, the first pixel's centre being 0."""
-    if how.antialias:
-        x, y = coordinates
-        return antialiased(image, x, y, how.padding_mode, how.fill, how.align_corners)
+def sample_pixels(image: Any, coordinates: Sequence[Any], how: Sampling, batch: int) -> jax.Array:
+    """Reads one image (*size, c) of a batch at points given in pixels, x first, the first pixel's centre being 0."""
     *size, c = image.shape
     dtype = coordinates[0].dtype
-    axes = [
-        along(position, n, how.mode, how.padding_mode, how.align_corners)
-        for position, n in zip(reversed(coordinates), size, strict=True)
-    ]
-    strides = [math.prod(size[i + 1 :]) for i in range(len(size))]
-    first = functools.reduce(operator.add, (axis.first * stride for axis, stride in zip(axes, strides, strict=True)))
-    *outer, inner = axes
-    rows = [
-        sum(k * stride for k, stride in zip(taps, strides, strict=False))
-        for taps in itertools.product(*(range(len(axis.weights)) for axis in outer))
-    ]
-    weights = [functools.reduce(operator.mul, taps) for taps in itertools.product(*(axis.weights for axis in axes))]
+    count = how.pieces(image, math.prod(coordinates[0].shape), len(size), batch)
+    if how.antialias:
+        x, y = coordinates
+        return antialiased(image, x, y, how.padding_mode, how.fill, how.align_corners, count)
     # One index per pixel: XLA gathers, and above all scatters, faster along one axis than along several.
     pixels = image.reshape(math.prod(size), c).astype(dtype)
-    values = read(pixels, jnp.stack(weights, -1), first, rows=rows, width=len(inner.weights))
-    if how.fill is not None:
-        # Exactly zero where all is inside, so that even an infinite fill does not leak in.
-        inside = functools.reduce(operator.mul, (1 - axis.outside for axis in axes))
-        outside = (1 - inside)[..., None]
-        fill = jnp.broadcast_to(jnp.asarray(how.fill, dtype), values.shape)
-        values += jnp.where(outside == 0, 0, outside * fill)
-    return values.astype(image.dtype)
+    strides = [math.prod(size[i + 1 :]) for i in range(len(size))]
+
+    def piece(*coordinates: Any) -> Any:
+        axes = [
+            along(position, n, how.mode, how.padding_mode, how.align_corners)
+            for position, n in zip(reversed(coordinates), size, strict=True)
+        ]
+        first = functools.reduce(operator.add, (axis.first * n for axis, n in zip(axes, strides, strict=True)))
+        *outer, inner = axes
+        rows = [
+            sum(k * stride for k, stride in zip(taps, strides, strict=False))
+            for taps in itertools.product(*(range(len(axis.weights)) for axis in outer))
+        ]
+        weights = [functools.reduce(operator.mul, taps) for taps in itertools.product(*(axis.weights for axis in axes))]
+        values = read(pixels, jnp.stack(weights, -1), first, rows=rows, width=len(inner.weights))
+        if how.fill is not None:
+            # Exactly zero where all is inside, so that even an infinite fill does not leak in.
+            inside = functools.reduce(operator.mul, (1 - axis.outside for axis in axes))
+            outside = (1 - inside)[..., None]
+            fill = jnp.broadcast_to(jnp.asarray(how.fill, dtype), values.shape)
+            values += jnp.where(outside == 0, 0, outside * fill)
+        return values.astype(image.dtype)
+
+    return in_pieces(piece, coordinates, count)
 
 
 def _to_pixels(coordinate: Any, size: int, align_corners: bool) -> Any:

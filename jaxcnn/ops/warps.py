@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxcnn._check import check, positive_shape, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
-from jaxcnn.ops._batching import over_batch, working_dtype
+from jaxcnn.ops._batching import batch_size, over_batch, working_dtype
 from jaxcnn.ops._transforms import affine_points, projective_points, tps_coefficients, tps_points
 from jaxcnn.ops.grids import SPATIAL, check_affine, check_matrix, check_points, check_vectors, mesh
 from jaxcnn.ops.sampling import Mode, PaddingMode, check_image, check_options, sample_pixels
@@ -218,13 +218,14 @@ def warp_flow(
     expected = (*image.shape[-1 - d : -1], d)
     check(flow.shape[-1 - d :] == expected, "warp_flow", "flow", f"of shape (..., {expected})", shape_text(flow))
     how = check_options("warp_flow", image, mode, padding_mode, fill_value, align_corners, antialias, d)
-    dtype = working_dtype(image, flow)
+    arrays, dtype = (image, flow), working_dtype(image, flow)
+    batch = batch_size(arrays, (d + 1, d + 1))
     places = [jnp.asarray(v, dtype) for v in reversed(np.mgrid[tuple(slice(n) for n in expected[:-1])])]
 
     def one(image: Any, flow: Any) -> Any:
-        return sample_pixels(image, [place + flow[..., i].astype(dtype) for i, place in enumerate(places)], how)
+        return sample_pixels(image, [place + flow[..., i].astype(dtype) for i, place in enumerate(places)], how, batch)
 
-    return over_batch(one, (image, flow), (d + 1, d + 1), name="warp_flow", arguments="image and flow")
+    return over_batch(one, arrays, (d + 1, d + 1), name="warp_flow", arguments="image and flow")
 
 
 def _warp(
@@ -244,7 +245,8 @@ def _warp(
 ) -> Any:
     image = check_image(name, image, dimensions)
     how = check_options(name, image, mode, padding_mode, fill_value, align_corners, antialias, dimensions)
-    dtype = working_dtype(image, transform)
+    arrays, dtype = (image, transform), working_dtype(image, transform)
+    batch = batch_size(arrays, (dimensions + 1, 2))
     before = image.shape[-1 - dimensions : -1]
     size = positive_shape(name, "shape", before if shape is None else shape, SPATIAL[dimensions])
     points = mesh(name, size, align_corners, dtype, dimensions=dimensions)
@@ -256,9 +258,11 @@ def _warp(
 
     def one(image: Any, transform: Any) -> Any:
         moved = displace(transform.astype(dtype), *points)
-        return sample_pixels(image, [p + half * m for p, half, m in zip(places, halves, moved, strict=True)], how)
+        return sample_pixels(
+            image, [p + half * m for p, half, m in zip(places, halves, moved, strict=True)], how, batch
+        )
 
-    return over_batch(one, (image, transform), (dimensions + 1, 2), name=name, arguments=f"image and {argument}")
+    return over_batch(one, arrays, (dimensions + 1, 2), name=name, arguments=f"image and {argument}")
 
 
 def _matching_pixels(size_out: int, size_in: int, align_corners: bool) -> np.ndarray:

@@ -1,0 +1,144 @@
+"""Antialiased reading: identity, error against supersampling, footprints, gradients, meshes, memory, bad input."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+from sklearn.datasets import load_sample_images
+
+from jaxcnn import ops
+
+sample = jax.jit(ops.grid_sample, static_argnames=("mode", "padding_mode", "align_corners", "antialias"))
+warp = jax.jit(ops.warp_affine, static_argnames=("shape", "padding_mode", "align_corners", "antialias"))
+
+
+def scaled(scale, degrees=0.0):
+    angle = np.deg2rad(degrees)
+    rotation = [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0]]
+    return jnp.asarray(np.array(rotation) * scale, jnp.float32)
+
+
+@functools.cache
+def photographs():
+    return np.stack([i[:384, :384] for i in load_sample_images().images]).astype(np.float32) / 255
+
+
+def supersampled(images, theta, side, n=16):
+    return ops.avg_pool(warp(images, theta, shape=(n * side, n * side)), n)
+
+
+def error(images, theta, side, reference, **options):
+    return float(jnp.sqrt(jnp.mean((warp(images, theta, shape=(side, side), **options) - reference) ** 2)))
+
+
+@pytest.mark.parametrize("scale", [3, 5, 8])
+def test_error_against_supersampling_is_a_quarter_of_that_of_plain_reading(scale):
+    images, gains = photographs(), []
+    side = int(384 / scale / np.sqrt(2)) - 2
+    for degrees in (0.0, 25.0, 70.0):
+        theta = scaled(side * scale / 384, degrees)
+        reference = supersampled(images, theta, side)
+        plain, ours = (error(images, theta, side, reference, antialias=a) for a in (False, True))
+        gains.append(plain / ours)
+    assert np.mean(gains) > 4
+
+
+@pytest.mark.parametrize("degrees", [0.0, 25.0])
+def test_no_worse_at_half_the_size_or_near_it(degrees):
+    images = photographs()
+    for scale in (1.2, 2):
+        side = int(384 / scale / np.sqrt(2)) - 2
+        theta = scaled(side * scale / 384, degrees)
+        reference = supersampled(images, theta, side)
+        plain, ours = (error(images, theta, side, reference, antialias=a) for a in (False, True))
+        assert ours < 1.0001 * plain  # equal where the samples stay between the same pixels
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection", "fill"])
+def test_without_shrinking_nothing_changes(align_corners, padding_mode):
+    image = jnp.asarray(np.random.default_rng(0).normal(size=(7, 6, 2)), jnp.float32)
+    options = {"padding_mode": padding_mode, "align_corners": align_corners}
+    identity = ops.warp_affine(image, jnp.eye(2, 3), antialias=True, **options)
+    np.testing.assert_array_equal(identity, image)
+    for theta in (
+        scaled(0.4, 20.0),
+        jnp.array([[1.0, 0, 0.7], [0, 1.0, -0.6]]),
+        jnp.array([[0.5, 0, 1.0], [0, 0.9, 0]]),
+    ):
+        plain, ours = (warp(image, theta, antialias=a, **options) for a in (False, True))
+        np.testing.assert_allclose(ours, plain, atol=1e-5)
+
+
+def test_far_away_an_image_is_its_mean():
+    image = jnp.asarray(np.random.default_rng(0).uniform(size=(64, 64, 1)), jnp.float32)
+    result = warp(image, scaled(1.0), shape=(2, 2), antialias=True)
+    means = image.reshape(2, 32, 2, 32).mean((1, 3))
+    assert np.abs(result[..., 0] - means).max() < 0.03
+    constant = warp(jnp.ones((37, 53, 1)), scaled(0.7, 33.0), shape=(4, 5), antialias=True)
+    np.testing.assert_allclose(constant, 1, atol=1e-6)
+
+
+def test_what_lies_outside_is_part_of_the_mean():
+    image, outside = jnp.ones((32, 32, 1)), scaled(4.0)  # the image fills a quarter of either side
+    for padding_mode, value in (("zeros", 0.0), ("fill", 3.0), ("border", 1.0), ("reflection", 1.0)):
+        options = {"fill_value": value} if padding_mode == "fill" else {}
+        result = ops.warp_affine(image, outside, shape=(8, 8), padding_mode=padding_mode, antialias=True, **options)
+        assert float(result[0, 0, 0]) == value
+        np.testing.assert_allclose(result[3:5, 3:5], 1, atol=0.35 * abs(value - 1))
+
+
+def test_one_axis_may_shrink_alone():
+    rows = jnp.asarray(np.random.default_rng(0).uniform(size=(40, 1, 1)), jnp.float32)
+    image = jnp.broadcast_to(rows, (40, 40, 1))
+    result = warp(image, jnp.eye(2, 3), shape=(10, 40), antialias=True)
+    plain = warp(image, jnp.eye(2, 3), shape=(10, 40))
+    true = rows.reshape(10, 4, 1).mean(1)[:, None]
+    assert jnp.abs(result - true).mean() < 0.4 * jnp.abs(plain - true).mean()
+
+
+@pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection"])
+def test_derivatives(padding_mode):
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(1)
+        image = jnp.asarray(rng.normal(size=(9, 8, 2)))
+        grid = ops.affine_grid(jnp.array([[1.0, 0.3, 0.02], [-0.2, 0.9, 0.01]]), (3, 2))
+        grid = grid + jnp.asarray(rng.normal(size=grid.shape)) * 0.01
+        f = jax.jit(lambda i, g: ops.grid_sample(i, g, padding_mode=padding_mode, antialias=True))
+        check_grads(f, (image, grid), order=1, modes=("fwd", "rev"), eps=1e-6)
+
+
+def test_gradients_are_finite_where_the_footprint_is_a_pixel():
+    image = jnp.asarray(np.random.default_rng(0).normal(size=(6, 6, 1)), jnp.float32)
+    loss = lambda theta: jnp.sum(ops.warp_affine(image, theta, antialias=True) ** 2)
+    for factor in (1.0, 1.0 + 1e-6, 1.0 + 1e-3):
+        gradient = jax.jit(jax.grad(loss))(jnp.eye(2, 3) * factor)
+        assert np.all(np.isfinite(gradient)) and np.abs(gradient).max() < 1e3
+
+
+def test_batches_and_missing_batches():
+    rng = np.random.default_rng(0)
+    images, theta = jnp.asarray(rng.normal(size=(2, 3, 16, 16, 2)), jnp.float32), scaled(2.0, 10.0)
+    result = warp(images, theta, shape=(5, 6), antialias=True)
+    single = warp(images[1, 2], theta, shape=(5, 6), antialias=True)
+    np.testing.assert_allclose(result[1, 2], single, atol=1e-6)
+    assert warp(images[:0], theta, shape=(5, 6), antialias=True).shape == (0, 3, 5, 6, 2)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 3)])
+def test_small_images_and_outputs(size):
+    image = jnp.asarray(np.random.default_rng(0).uniform(size=(*size, 1)), jnp.float32)
+    for shape in ((1, 1), (1, 3), (4, 1)):
+        result = warp(image, jnp.eye(2, 3), shape=shape, padding_mode="border", antialias=True)
+        assert np.all(np.isfinite(result)) and result.min() >= image.min() and result.max() <= image.max() + 1e-6
+
+
+def test_volumes_and_other_modes_are_refused():
+    message = r'antialias must be False but for images and mode "bilinear", got mode '
+    with pytest.raises(ValueError, match=message + "'nearest' in 2 dimensions"):
+        ops.grid_sample(jnp.ones((4, 4, 1)), jnp.zeros((2, 2, 2)), mode="nearest", antialias=True)
+    with pytest.raises(ValueError, match=message + "'bilinear' in 3 dimensions"):
+        ops.grid_sample(jnp.ones((4, 4, 4, 1)), jnp.zeros((2, 2, 2, 3)), antialias=True)
