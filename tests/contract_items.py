@@ -58,14 +58,21 @@ POINTS = near([[-1, -1], [1, -1], [-1, 1], [1, 1]])
 VOLUME = uniform(2, 3, 5, 4, 2)
 THETA_3D = near([[0.8, 0.2, 0.1, 0.05], [-0.1, 0.9, 0.1, 0.05], [0.1, -0.1, 0.9, 0.1]])
 
+CORNERS = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1], [0.2, 0.1]], np.float32)
+PAIRS = (near(CORNERS, 0.2), near(CORNERS * 0.7, 0.1))
+
 OPS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     "ops.affine_grid": [((THETA,), {"shape": (4, 3)}), ((THETA_3D,), {"shape": (2, 4, 3)})],
+    "ops.apply_matrix": [((THETA, PAIRS[0]), {}), ((MATRIX, PAIRS[0]), {})],
+    "ops.apply_tps": [((uniform(2, 8, 2), CORNERS, PAIRS[0]), {})],
     "ops.avg_pool": [((IMAGE,), {"window": (3, 2)}), ((IMAGE,), {"window": 2, "padding": "SAME", "ceil_mode": True})],
     "ops.class_activation_map": [((IMAGE, uniform(3, 4)), {})],
+    "ops.compose_matrices": [((THETA, MATRIX), {}), ((THETA_3D, THETA_3D * 0.9), {})],
     "ops.conv": [
         ((IMAGE, uniform(3, 2, 3, 4)), {"strides": (1, 2)}),
         ((IMAGE, uniform(3, 3, 1, 6)), {"groups": 3, "padding": "CIRCULAR", "dilation": 2}),
     ],
+    "ops.crop_and_resize": [((IMAGE, uniform(2, 3, 4, low=-1, high=6)), {"shape": (3, 2), "padding_mode": "border"})],
     "ops.depthwise_conv": [
         ((IMAGE, uniform(3, 2, 3, 1)), {}),
         ((IMAGE, uniform(3, 3, 3, 2)), {"strides": 2, "dilation": (2, 1), "padding": ((2, 1), (0, 3))}),
@@ -73,6 +80,9 @@ OPS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
         ((IMAGE, uniform(3, 3, 2)), {"padding": "CAUSAL"}),
         ((IMAGE[:, None], uniform(1, 3, 3, 3, 1)), {"padding": "CIRCULAR"}),
     ],
+    "ops.fit_affine": [(PAIRS, {})],
+    "ops.fit_homography": [(PAIRS, {})],
+    "ops.fit_tps": [((PAIRS[1], CORNERS), {})],
     "ops.flow_grid": [((FLOW,), {}), ((uniform(2, 3, 2, 4, 3, low=-1.1),), {})],
     "ops.gem_pool": [((IMAGE + 0.1,), {"p": 3.0})],
     "ops.global_average_pool": [((IMAGE,), {})],
@@ -87,6 +97,7 @@ OPS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
         ((VOLUME, uniform(2, 3, 2, 4, 3, low=-1.1)), {"padding_mode": "fill", "fill_value": 0.5}),
         ((VOLUME, uniform(2, 1, 3, 2, 3, low=-1.1)), {"mode": "bicubic", "padding_mode": "border"}),
     ],
+    "ops.invert_matrix": [((THETA,), {}), ((MATRIX,), {})],
     "ops.lse_pool": [((IMAGE,), {"r": 4.0})],
     "ops.max_pool": [((IMAGE,), {"window": 2}), ((IMAGE,), {"window": 3, "strides": 2, "ceil_mode": True})],
     "ops.projective_grid": [((MATRIX,), {"shape": (4, 3)})],
@@ -102,6 +113,8 @@ OPS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
 }
 
 SHARED_ARGUMENTS = {
+    ("ops.apply_tps", 1),
+    ("ops.fit_tps", 1),
     ("ops.class_activation_map", 1),
     ("ops.conv", 1),
     ("ops.depthwise_conv", 1),

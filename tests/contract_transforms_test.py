@@ -1,5 +1,7 @@
 """Every public op, layer and model under jit, pmap, vmap, grad, jvp, in bfloat16, and lowered for all platforms."""
 
+import re
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -118,7 +120,8 @@ def test_bfloat16(name):
         else:
             got, want = jax.jit(item.bfloat16)(*item.arrays), function(*item.arrays)
     # Coordinates and losses stay float32 at least.
-    wide = name.split("[")[0].endswith("_grid") or name.startswith("losses.")
+    coordinates = r"ops\.(\w+_grid|(apply|compose|invert|fit)_\w+)(\[\d+\])?"
+    wide = re.fullmatch(coordinates, name) or name.startswith("losses.")
     assert got.dtype == (jnp.float32 if wide else jnp.bfloat16)
     chex.assert_tree_all_finite(got)
     close(got, want, 0.1 if item.bfloat16 else 0.02)

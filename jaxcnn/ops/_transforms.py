@@ -116,10 +116,12 @@ def _distinct_and_broad(control: Any, xp: Any) -> tuple[Any, Any]:
 
 
 def tps_points(values: Any, control: Any, coefficients: Any, x: Any, y: Any) -> tuple[Any, Any]:
-    """Evaluates the spline that has ``values`` (k, 2) at the control points."""
+    """Evaluates the spline that has ``values`` (k, 2) at the control points, or has them (k + 3, 2) as weights."""
     # Coordinates must not pass through the reduced-precision matrix units of accelerators.
-    weights = jnp.matmul(coefficients, values, precision=jax.lax.Precision.HIGHEST)
-    k = values.shape[0]
+    weights = values
+    if coefficients is not None:
+        weights = jnp.matmul(coefficients, values, precision=jax.lax.Precision.HIGHEST)
+    k = weights.shape[0] - 3
     centres = jnp.asarray(control, values.dtype)
     ones = (1,) * x.ndim
     squared = (x[..., None] - centres[:, 0].reshape(*ones, k)) ** 2 + (

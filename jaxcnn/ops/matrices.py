@@ -1,0 +1,388 @@
+"""Matrices of affine and projective transforms, and thin-plate splines: applied, composed, inverted, fitted."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn._check import array, at_least_rank, check, floating, shape_text
+from jaxcnn._typing import AnyArray, Array, Float
+from jaxcnn.ops._batching import over_batch, working_dtype
+from jaxcnn.ops._transforms import projective_points, tps_coefficients, tps_points
+from jaxcnn.ops.grids import check_points
+
+__all__ = [
+    "apply_matrix",
+    "apply_tps",
+    "compose_matrices",
+    "fit_affine",
+    "fit_homography",
+    "fit_tps",
+    "invert_matrix",
+]
+
+_HIGHEST = jax.lax.Precision.HIGHEST
+_KNOWN = ((2, 3), (3, 3), (3, 4))
+
+
+def apply_matrix(
+    matrix: Float[AnyArray, "*#batch rows columns"], points: Float[AnyArray, "*#batch k d"]
+) -> Float[Array, "*batch_and_k d"]:
+    """Maps points by an affine (2x3, of volumes 3x4) or a projective (3x3) matrix.
+
+    Convention:
+        Points (x, y) or (x, y, z), in any unit that the matrix has: [-1, 1] for those of ``warp_affine``
+        and ``warp_perspective``, which map output points to input points. Projective points with w <= 0
+        have no image and go to (1000, 1000), as in ``projective_grid``.
+
+    Args:
+        matrix: The matrix.
+        points: k points.
+
+    Returns:
+        Where they lie afterwards, float32 or float64.
+
+    Raises:
+        ValueError: If a form or dtype is wrong, or leading axes do not broadcast.
+
+    Example:
+        >>> half = jnp.array([[0.5, 0.0, 0.1], [0.0, 0.5, 0.0]])
+        >>> np.round(ops.apply_matrix(half, jnp.array([[1.0, -1.0]])), 3).tolist()
+        [[0.6000000238418579, -0.5]]
+    """
+    matrix = _matrix("apply_matrix", "matrix", matrix)
+    d = matrix.shape[-1] - 1
+    points = _points("apply_matrix", "points", points, d, 1)
+    dtype = working_dtype(matrix, points)
+
+    def one(matrix: Any, points: Any) -> Any:
+        matrix, points = matrix.astype(dtype), points.astype(dtype)
+        if matrix.shape == (3, 3):
+            return jnp.stack(projective_points(matrix, points[:, 0], points[:, 1]), -1)
+        return _mapped(matrix, points)
+
+    return over_batch(one, (matrix, points), (2, 2), name="apply_matrix", arguments="matrix and points")
+
+
+def compose_matrices(
+    first: Float[AnyArray, "*#batch rows columns"], second: Float[AnyArray, "*#batch rows2 columns2"]
+) -> Float[Array, "*batch rows3 columns3"]:
+    """Makes the one matrix that warps as ``first`` does and then, of what that gives, ``second``.
+
+    Convention:
+        Matrices map output points to input points, so points pass ``second`` before ``first``: the result is
+        their product. Two affine ones (2x3 or 3x4) give an affine one, a projective one (3x3) with
+        whatever else a projective one.
+
+    Args:
+        first: The transform of the image.
+        second: The transform of the image that ``first`` has made.
+
+    Returns:
+        The matrix, float32 or float64.
+
+    Raises:
+        ValueError: If a form or dtype is wrong, or leading axes do not broadcast.
+
+    Example:
+        >>> zoom = jnp.array([[0.5, 0.0, 0.0], [0.0, 0.5, 0.0]])
+        >>> right = jnp.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]])
+        >>> ops.compose_matrices(zoom, right).tolist()
+        [[0.5, 0.0, 0.25], [0.0, 0.5, 0.0]]
+    """
+    first, second = _matrix("compose_matrices", "first", first), _matrix("compose_matrices", "second", second)
+    alike = first.shape[-1] == second.shape[-1]
+    got = f"{shape_text(first)} and {shape_text(second)}"
+    check(alike, "compose_matrices", "first and second", "both of images or both of volumes", got)
+    dtype, d = working_dtype(first, second), first.shape[-1] - 1
+
+    def one(first: Any, second: Any) -> Any:
+        first, second = first.astype(dtype), second.astype(dtype)
+        if second.shape[0] == d:
+            last = jnp.asarray(np.eye(d + 1)[-1:], dtype)
+            return jnp.matmul(first[:, :d], second, precision=_HIGHEST) + first[:, d:] * last
+        product = jnp.matmul(first, second, precision=_HIGHEST)
+        return product if first.shape[0] > d else jnp.concatenate([product, second[-1:]])
+
+    return over_batch(one, (first, second), (2, 2), name="compose_matrices", arguments="first and second")
+
+
+def invert_matrix(matrix: Float[AnyArray, "*batch rows columns"]) -> Float[Array, "*batch rows columns"]:
+    """Inverts an affine (2x3, of volumes 3x4) or a projective (3x3) transform.
+
+    Convention:
+        The inverse of a matrix that maps output to input points maps input to output points; warping by
+        it undoes the warp, up to what left the image. What a projective one shows (w > 0) its inverse
+        shows, too.
+
+    Args:
+        matrix: The matrix.
+
+    Returns:
+        The inverse, of the same form, float32 or float64. A singular matrix gives inf or NaN.
+
+    Raises:
+        ValueError: If ``matrix`` has the wrong form or dtype.
+
+    Example:
+        >>> ops.invert_matrix(jnp.array([[2.0, 0.0, 1.0], [0.0, 4.0, 0.0]])).tolist()
+        [[0.5, -0.0, -0.5], [-0.0, 0.25, 0.0]]
+    """
+    matrix = _matrix("invert_matrix", "matrix", matrix)
+    dtype = working_dtype(matrix)
+
+    def one(matrix: Any) -> Any:
+        matrix = matrix.astype(dtype)
+        d = matrix.shape[1] - 1
+        adjugate, determinant = _adjugate(matrix[:, : matrix.shape[0]])
+        inverse = adjugate / determinant
+        if matrix.shape[0] == d + 1:
+            return inverse
+        return jnp.concatenate([inverse, -jnp.matmul(inverse, matrix[:, d:], precision=_HIGHEST)], 1)
+
+    return over_batch(one, (matrix,), (2,), name="invert_matrix", arguments="matrix")
+
+
+def fit_affine(
+    points: Float[AnyArray, "*#batch k d"], targets: Float[AnyArray, "*#batch k d"]
+) -> Float[Array, "*batch d d1"]:
+    """Fits the affine transform that maps points closest to their targets, by least squares.
+
+    Args:
+        points: k points (x, y), at least 3, not on one line; of volumes (x, y, z), at least 4, not in a plane.
+        targets: Where each is to lie.
+
+    Returns:
+        The matrix, 2x3 or 3x4, float32 or float64; differentiable in both. For ``warp_affine`` the points
+        are of the output, the targets of the input. Degenerate points give inf or NaN.
+
+    Raises:
+        ValueError: If a form or dtype is wrong, or leading axes do not broadcast.
+
+    Example:
+        >>> corners = jnp.array([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0]])
+        >>> np.round(ops.fit_affine(corners, corners * 2 + 0.5), 3).tolist()
+        [[2.0, 0.0, 0.5], [0.0, 2.0, 0.5]]
+    """
+    points, targets, dtype = _pairs("fit_affine", points, targets, (2, 3), lambda d: d + 1)
+
+    def one(points: Any, targets: Any) -> Any:
+        return _affine(points.astype(dtype), targets.astype(dtype))
+
+    return over_batch(one, (points, targets), (2, 2), name="fit_affine", arguments="points and targets")
+
+
+def fit_homography(
+    points: Float[AnyArray, "*#batch k xy=2"], targets: Float[AnyArray, "*#batch k xy=2"]
+) -> Float[Array, "*batch 3 3"]:
+    """Fits the projective transform that maps points to their targets.
+
+    Four pairs are met exactly; more by least squares of the linear equations in normalised coordinates.
+
+    Args:
+        points: k points (x, y), at least 4, no three on one line.
+        targets: Where each is to lie.
+
+    Returns:
+        The matrix, float32 or float64, scaled to w = 1 in the middle of the points; differentiable in both.
+        For ``warp_perspective`` the points are of the output, the targets of the input. Degenerate points
+        give inf or NaN.
+
+    Raises:
+        ValueError: If a form or dtype is wrong, or leading axes do not broadcast.
+
+    Example:
+        >>> corners = jnp.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
+        >>> matrix = ops.fit_homography(corners, corners * jnp.array([[1.0], [1.0], [0.5], [0.5]]))
+        >>> np.round(ops.apply_matrix(matrix, corners), 3).tolist()
+        [[-1.0, -1.0], [1.0, -1.0], [0.5, 0.5], [-0.5, 0.5]]
+
+    References:
+        Hartley and Zisserman 2004, "Multiple view geometry in computer vision", algorithms 4.1 and 4.2.
+    """
+    points, targets, dtype = _pairs("fit_homography", points, targets, (2,), lambda _: 4)
+
+    def one(points: Any, targets: Any) -> Any:
+        points, targets = points.astype(dtype), targets.astype(dtype)
+        (middle, scale), (middle2, scale2) = _normal(points), _normal(targets)
+        x, y = ((points - middle[None]) * scale).T
+        u, v = ((targets - middle2[None]) * scale2).T
+        zero = 0 * x  # sharded as x is, which a new array would not be
+        unit = zero + 1
+        first = jnp.stack([x, y, unit, zero, zero, zero, -u * x, -u * y], -1)
+        second = jnp.stack([zero, zero, zero, x, y, unit, -v * x, -v * y], -1)
+        entries = _least_squares(jnp.concatenate([first, second]), jnp.concatenate([u, v])[:, None])[:, 0]
+        normal = jnp.concatenate([entries, jnp.ones_like(entries[:1])]).reshape(3, 3)
+        linear = normal[:, :2] * scale
+        matrix = jnp.concatenate([linear, normal[:, 2:] - jnp.matmul(linear, middle[:, None], precision=_HIGHEST)], 1)
+        return jnp.concatenate([matrix[:2] / scale2 + middle2[:, None] * matrix[2:], matrix[2:]])
+
+    return over_batch(one, (points, targets), (2, 2), name="fit_homography", arguments="points and targets")
+
+
+def fit_tps(
+    points: Float[AnyArray, "*batch k xy=2"],
+    control_points: Float[AnyArray, "k xy=2"],
+    *,
+    regularization: float | Float[AnyArray, ""] = 0.0,
+) -> Float[Array, "*batch k3 xy=2"]:
+    """Fits the thin-plate spline that sends control points to points.
+
+    An affine map is fitted first, and the spline to what that leaves: large movements cost no precision.
+
+    Args:
+        points: Where the control points are to lie.
+        control_points: k points (x, y), at least 3, distinct and not on one line.
+        regularization: 0 interpolates; more bends less.
+
+    Returns:
+        Coefficients for ``apply_tps``: k of the radial functions, then those of 1, x and y; float32 or float64,
+        differentiable in all arguments.
+
+    Raises:
+        ValueError: As ``tps_grid``.
+
+    Example:
+        >>> corners = jnp.array([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0], [0.0, 0.0]])
+        >>> moved = corners.at[4, 0].set(0.5)
+        >>> coefficients = ops.fit_tps(moved, corners)
+        >>> np.round(ops.apply_tps(coefficients, corners, corners[4:]), 3).tolist()
+        [[0.5, 0.0]]
+
+    References:
+        Bookstein 1989, "Principal warps: thin-plate splines and the decomposition of deformations".
+    """
+    points, control, strength = check_points("fit_tps", points, control_points, regularization)
+    dtype = working_dtype(points)
+    inverse = tps_coefficients(control, strength, name="fit_tps", dtype=dtype)
+    centres = jnp.asarray(control, dtype)
+
+    def one(points: Any) -> Any:
+        points = points.astype(dtype)
+        theta = _affine(centres, points)
+        rest = points - _mapped(theta, centres)
+        bend = jnp.matmul(inverse, rest, precision=_HIGHEST)
+        return bend + jnp.concatenate([jnp.zeros_like(centres), theta[:, 2:].T, theta[:, :2].T])
+
+    return over_batch(one, (points,), (2,), name="fit_tps", arguments="points")
+
+
+def apply_tps(
+    coefficients: Float[AnyArray, "*#batch k3 xy=2"],
+    control_points: Float[AnyArray, "k xy=2"],
+    points: Float[AnyArray, "*#batch n xy=2"],
+) -> Float[Array, "*batch n xy=2"]:
+    """Maps points by a thin-plate spline that ``fit_tps`` has fitted.
+
+    Args:
+        coefficients: What ``fit_tps`` gave.
+        control_points: The k control points that it was given.
+        points: Points (x, y) to map.
+
+    Returns:
+        Where they lie afterwards, float32 or float64.
+
+    Raises:
+        ValueError: If a form or dtype is wrong, or leading axes do not broadcast.
+
+    Example:
+        >>> corners = jnp.array([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]])
+        >>> twice = ops.fit_tps(2 * corners, corners)
+        >>> np.round(ops.apply_tps(twice, corners, jnp.array([[0.25, 0.5]])), 3).tolist()
+        [[0.5, 1.0]]
+    """
+    control = _points("apply_tps", "control_points", control_points, 2, 3)
+    points = _points("apply_tps", "points", points, 2, 1)
+    coefficients = _points("apply_tps", "coefficients", coefficients, 2, 1)
+    k = control.shape[-2]
+    expected = f"of shape (..., {k + 3}, 2), as there are {k} control points"
+    check(coefficients.shape[-2] == k + 3, "apply_tps", "coefficients", expected, shape_text(coefficients))
+    check(control.ndim == 2, "apply_tps", "control_points", "of shape (k, 2)", shape_text(control))
+    dtype = working_dtype(coefficients, points)
+
+    def one(coefficients: Any, points: Any) -> Any:
+        points = points.astype(dtype)
+        return jnp.stack(tps_points(coefficients.astype(dtype), control, None, points[:, 0], points[:, 1]), -1)
+
+    return over_batch(one, (coefficients, points), (2, 2), name="apply_tps", arguments="coefficients and points")
+
+
+def _matrix(function: str, argument: str, matrix: Any) -> jax.Array:
+    matrix = array(function, argument, matrix)
+    floating(function, argument, matrix)
+    expected = "of shape (..., 2, 3), (..., 3, 3) or (..., 3, 4)"
+    check(matrix.shape[-2:] in _KNOWN, function, argument, expected, shape_text(matrix))
+    return matrix
+
+
+def _points(function: str, argument: str, points: Any, dimensions: int, least: int) -> jax.Array:
+    points = array(function, argument, points)
+    floating(function, argument, points)
+    at_least_rank(function, argument, points, f"k {dimensions}")
+    valid = points.shape[-1] == dimensions and points.shape[-2] >= least
+    check(valid, function, argument, f"of shape (..., k, {dimensions}) with k >= {least}", shape_text(points))
+    return points
+
+
+def _pairs(function: str, points: Any, targets: Any, dimensions: Any, least: Any) -> tuple[Any, Any, Any]:
+    points = array(function, "points", points)
+    d = points.shape[-1] if points.ndim and points.shape[-1] in dimensions else dimensions[0]
+    points = _points(function, "points", points, d, least(d))
+    targets = _points(function, "targets", targets, d, least(d))
+    got = f"{shape_text(points)} and {shape_text(targets)}"
+    check(points.shape[-2] == targets.shape[-2], function, "points and targets", "as many", got)
+    return points, targets, working_dtype(points, targets)
+
+
+def _mapped(theta: Any, points: Any) -> Any:
+    d = points.shape[1]
+    return jnp.matmul(points, theta[:, :d].T, precision=_HIGHEST) + theta[None, :, d]
+
+
+def _adjugate(matrix: Any) -> tuple[Any, Any]:
+    """Gives the adjugate and the determinant of a 2x2 or 3x3 matrix."""
+    if matrix.shape == (2, 2):
+        (a, b), (c, d) = matrix
+        return jnp.array([[d, -b], [-c, a]], matrix.dtype), a * d - b * c
+    rows = [_cross(matrix[1], matrix[2]), _cross(matrix[2], matrix[0]), _cross(matrix[0], matrix[1])]
+    return jnp.stack(rows, 1), jnp.sum(matrix[0] * rows[0])
+
+
+def _cross(a: Any, b: Any) -> Any:
+    return jnp.stack([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
+
+
+def _normal(points: Any) -> tuple[Any, Any]:
+    """Gives the mean of points and the factor that brings their mean square distance from it to 1 per axis."""
+    middle = jnp.mean(points, 0)
+    return middle, jax.lax.rsqrt(jnp.mean((points - middle[None]) ** 2))
+
+
+def _affine(points: Any, targets: Any) -> Any:
+    """Fits in centred and scaled coordinates."""
+    middle, scale = _normal(points)
+    middle2 = jnp.mean(targets, 0)
+    linear = _least_squares((points - middle[None]) * scale, targets - middle2[None]).T * scale
+    return jnp.concatenate([linear, (middle2 - jnp.matmul(linear, middle, precision=_HIGHEST))[:, None]], 1)
+
+
+def _least_squares(matrix: Any, right: Any) -> Any:
+    """Solves (m, n) x = (m, k) by modified Gram-Schmidt of both sides, which is as stable as Householder's.
+
+    Written out, as n is small: matrix units would round, and JAX's own QR cannot run on a part of a sharded batch.
+    """
+    columns, triangle, norms, solved = list(matrix.T), {}, [], []
+    for j in range(len(columns)):
+        norms.append(jnp.sqrt(jnp.sum(columns[j] ** 2)))
+        q = columns[j] / norms[j]
+        for i in range(j + 1, len(columns)):
+            triangle[j, i] = jnp.sum(q * columns[i])
+            columns[i] = columns[i] - triangle[j, i] * q
+        solved.append(jnp.sum(q[:, None] * right, 0))
+        right = right - q[:, None] * solved[j][None]
+    for j in reversed(range(len(columns))):
+        for i in range(j + 1, len(columns)):
+            solved[j] = solved[j] - triangle[j, i] * solved[i]
+        solved[j] = solved[j] / norms[j]
+    return jnp.stack(solved)
