@@ -98,6 +98,7 @@ OPS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
         ((VOLUME, uniform(2, 1, 3, 2, 3, low=-1.1)), {"mode": "bicubic", "padding_mode": "border"}),
     ],
     "ops.invert_matrix": [((THETA,), {}), ((MATRIX,), {})],
+    "ops.linearized_grid_sample": [((IMAGE, GRID, uniform(5, 2, low=-0.3, high=0.3)), {})],
     "ops.lse_pool": [((IMAGE,), {"r": 4.0})],
     "ops.max_pool": [((IMAGE,), {"window": 2}), ((IMAGE,), {"window": 3, "strides": 2, "ceil_mode": True})],
     "ops.projective_grid": [((MATRIX,), {"shape": (4, 3)})],
@@ -115,6 +116,7 @@ OPS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
 SHARED_ARGUMENTS = {
     ("ops.apply_tps", 1),
     ("ops.fit_tps", 1),
+    ("ops.linearized_grid_sample", 2),
     ("ops.class_activation_map", 1),
     ("ops.conv", 1),
     ("ops.depthwise_conv", 1),
@@ -123,6 +125,9 @@ SHARED_ARGUMENTS = {
     ("ops.shared_depthwise_conv", 1),
 }
 """Arguments that all examples share; the others have a batch axis."""
+
+TRUE_GRADIENTS = {"ops.linearized_grid_sample": (0,)}
+"""Arguments whose gradient is that of the value, where it is not so of all."""
 
 
 class Localizer(nn.Module):
@@ -138,6 +143,14 @@ def transformer(transform: str, **options: Any) -> nn.Module:
     return layers.SpatialTransformer(Localizer(), transform, output_shape=(4, 5), **options)  # pyright: ignore
 
 
+class VolumeLocalizer(nn.Module):
+    """The same for volumes."""
+
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        return nn.tanh(nn.Dense(4, name="dense")(x.reshape(*x.shape[:-4], np.prod(x.shape[-4:]))))
+
+
 LAYERS: dict[str, list[tuple[Callable[..., nn.Module], bool]]] = {
     # name: (builder, whether to call it with train=True)
     "layers.Conv": [
@@ -150,6 +163,18 @@ LAYERS: dict[str, list[tuple[Callable[..., nn.Module], bool]]] = {
     "layers.GlobalWeightedAveragePool": [
         (layers.GlobalWeightedAveragePool, False),
         (functools.partial(layers.GlobalWeightedAveragePool, features=4), False),
+    ],
+    "layers.InverseCompositionalTransformer": [
+        (functools.partial(layers.InverseCompositionalTransformer, Localizer(), "projective", steps=2), False),
+        (
+            functools.partial(
+                layers.InverseCompositionalTransformer, Localizer(), "similarity", steps=2, output_shape=(4, 3)
+            ),
+            False,
+        ),
+    ],
+    "layers.ParallelTransformer": [
+        (functools.partial(layers.ParallelTransformer, Localizer(), 2, transform="affine", output_shape=(4, 3)), False)
     ],
     "layers.SeparableConv": [
         (functools.partial(layers.SeparableConv, 4, 3), False),
@@ -164,6 +189,9 @@ LAYERS: dict[str, list[tuple[Callable[..., nn.Module], bool]]] = {
         (functools.partial(transformer, "affine", padding_mode="border"), False),
         (functools.partial(transformer, "projective", align_corners=True), False),
         (functools.partial(transformer, "tps", control_points=(2, 2)), False),
+    ],
+    "layers.VolumeTransformer": [
+        (functools.partial(layers.VolumeTransformer, VolumeLocalizer(), output_shape=(2, 3, 4)), False)
     ],
 }
 
@@ -199,7 +227,8 @@ def op_item(title: str, name: str, arrays: tuple[Any, ...], options: dict[str, A
     namespace, _, short = name.partition(".")
     function = getattr({"ops": ops, "losses": losses}[namespace], short)
     batched = tuple((name, position) not in SHARED_ARGUMENTS for position in range(len(arrays)))
-    return Item(title, functools.partial(function, **options), arrays, batched, tuple(range(len(arrays))))
+    differentiable = TRUE_GRADIENTS.get(name, tuple(range(len(arrays))))
+    return Item(title, functools.partial(function, **options), arrays, batched, differentiable)
 
 
 def module_item(name: str, build: Callable[..., nn.Module], x: np.ndarray, train: bool) -> Item:
@@ -234,7 +263,8 @@ def builders() -> dict[str, Callable[[], Item]]:
     for name, builds in LAYERS.items():
         for number, (build, train) in enumerate(builds):
             title = f"{name}[{number}]" if len(builds) > 1 else name
-            found[title] = functools.partial(module_item, title, build, IMAGE, train)
+            x = VOLUME if "Volume" in name else IMAGE
+            found[title] = functools.partial(module_item, title, build, x, train)
     for name, (options, shape) in MODELS.items():
         create = functools.partial(models.create, name, num_classes=3, **options)
         for train in (False, True) if name in IN_TRAINING else (False,):

@@ -9,6 +9,7 @@ from jaxcnn.ops.grids import affine_grid as affine_grid
 from jaxcnn.ops.grids import flow_grid as flow_grid
 from jaxcnn.ops.grids import projective_grid as projective_grid
 from jaxcnn.ops.grids import tps_grid as tps_grid
+from jaxcnn.ops.linearized import linearized_grid_sample as linearized_grid_sample
 from jaxcnn.ops.matrices import apply_matrix as apply_matrix
 from jaxcnn.ops.matrices import apply_tps as apply_tps
 from jaxcnn.ops.matrices import compose_matrices as compose_matrices

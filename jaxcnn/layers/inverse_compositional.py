@@ -1,0 +1,107 @@
+"""The inverse-compositional spatial transformer: corrects its transform step by step, on the original image."""
+
+import dataclasses
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from jaxcnn import ops
+from jaxcnn._check import at_least_rank, check, choice, floating, positive_shape, whole
+from jaxcnn._typing import Array, Dtype, Float
+from jaxcnn.layers._transforms import IDENTITIES, features, geometry, identity, regression
+from jaxcnn.ops.sampling import Mode, PaddingMode
+
+__all__ = ["InverseCompositionalTransformer"]
+
+
+class InverseCompositionalTransformer(nn.Module):
+    """Predicts, several times, how to correct its transform, and always samples the original image.
+
+    Every step looks at the image as warped so far, predicts an increment with one and the same network,
+    and composes it with the transform: what a step has cropped the next one sees again, and no image is
+    resampled twice. The increments start as the identity. Trains with a learning rate of its own, smaller
+    than that of a transformer with one step.
+
+    Convention:
+        - Input (*b, h, w, c), output (*b, h_out, w_out, c); any number of leading axes.
+        - Increments have the parameters of the family as in ``SpatialTransformer``; the transform after a
+          step is the product of that before it and the increment, 2x3 or 3x3 as ``ops.warp_affine`` and
+          ``ops.warp_perspective`` take it.
+
+    Sows into ``"intermediates"``: ``theta``, the matrix after every step (*b, steps, rows, 3), ``grid``
+    (*b, h_out, w_out, 2) and ``frame`` (*b, 4, 2) of the last.
+
+    Args:
+        localizer: Linen module, warped image (of the output's shape) to features; is given ``train`` if it takes it.
+        transform: ``"attention"``, ``"translation"``, ``"similarity"``, ``"affine"`` or ``"projective"``.
+        steps: Number of increments.
+        output_shape: Height and width of the output; None keeps the input's.
+        mode: ``"bilinear"``, ``"bicubic"`` or ``"nearest"`` (no gradient to the localizer).
+        padding_mode: What lies outside of the input: ``"zeros"``, ``"border"``, ``"reflection"``, ``"fill"``.
+        fill_value: With ``"fill"``: what lies outside.
+        align_corners: Whether -1 and 1 are the centres of the border pixels or the outer edges.
+        antialias: Whether pixels that cover several input pixels are means over them, as in ``ops.grid_sample``.
+        dtype: Dtype of the output; None keeps the input's.
+        param_dtype: Dtype of the regression's parameters.
+
+    Raises:
+        ValueError: If an option is unknown, or the input has the wrong rank or dtype.
+
+    Example:
+        >>> class Localizer(nn.Module):
+        ...     @nn.compact
+        ...     def __call__(self, x):
+        ...         return nn.relu(nn.Dense(8)(x.reshape(*x.shape[:-3], np.prod(x.shape[-3:]))))
+        >>> layer = layers.InverseCompositionalTransformer(Localizer(), "projective", steps=3)
+        >>> image = jnp.arange(36.0).reshape(1, 6, 6, 1)
+        >>> y, variables = layer.init_with_output(jax.random.key(0), image)
+        >>> bool(jnp.all(y == image)), sorted(variables["params"])
+        (True, ['localizer', 'regression'])
+
+    References:
+        Lin and Lucey 2017, "Inverse compositional spatial transformer networks", arXiv:1612.03897.
+    """
+
+    localizer: nn.Module
+    transform: Literal["attention", "translation", "similarity", "affine", "projective"] = "affine"
+    _: dataclasses.KW_ONLY
+    steps: int = 4
+    output_shape: tuple[int, int] | None = None
+    mode: Mode = "bilinear"
+    padding_mode: PaddingMode = "zeros"
+    fill_value: float = 0.0
+    align_corners: bool = False
+    antialias: bool = False
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b h_out w_out c"]:
+        """Warps ``x`` by the transform that the steps have found."""
+        name = "InverseCompositionalTransformer"
+        choice(name, "transform", self.transform, tuple(IDENTITIES))
+        check(whole(self.steps, 1), name, "steps", "a positive integer", repr(self.steps))
+        at_least_rank(name, "x", x, "h w c")
+        floating(name, "x", x)
+        size = x.shape[-3:-1] if self.output_shape is None else self.output_shape
+        size = positive_shape(name, "output_shape", size, "h w")
+        x = x if self.dtype is None else x.astype(self.dtype)
+
+        start = identity(self.transform, None, name)
+        dense = regression(start, x.dtype, self.param_dtype)
+        found = geometry(self.transform, jnp.asarray(start, jnp.float32), None)
+        matrix = found.transform
+        options: dict[str, Any] = {"shape": size, "mode": self.mode, "antialias": self.antialias}
+        options |= {"padding_mode": self.padding_mode, "fill_value": self.fill_value}
+        matrices = []
+        for _ in range(self.steps):
+            warped = found.warp(x, matrix, align_corners=self.align_corners, **options)
+            increment = dense(features(self.localizer, warped, train, name))
+            matrix = ops.compose_matrices(matrix, geometry(self.transform, increment, None).transform)
+            matrices.append(matrix)
+        if self.is_mutable_collection("intermediates"):
+            self.sow("intermediates", "theta", jnp.stack(matrices, -3))
+            self.sow("intermediates", "grid", found.grid(matrix, size, align_corners=self.align_corners))
+            self.sow("intermediates", "frame", found.frame(matrix))
+        return found.warp(x, matrix, align_corners=self.align_corners, **options)

@@ -1,0 +1,94 @@
+"""The spatial transformer of volumes."""
+
+import dataclasses
+import itertools
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn import ops
+from jaxcnn._check import at_least_rank, floating, positive_shape
+from jaxcnn._typing import Array, Dtype, Float
+from jaxcnn.layers._transforms import features, regression
+from jaxcnn.ops.sampling import Mode, PaddingMode
+
+__all__ = ["VolumeTransformer"]
+
+
+class VolumeTransformer(nn.Module):
+    """Predicts an affine transform of 12 parameters from a volume and warps the volume by it.
+
+    As ``SpatialTransformer``, one dimension up; like it, it starts as the exact identity and trains with a
+    learning rate of its own, about a tenth of what follows it.
+
+    Convention:
+        - Input (*b, d, h, w, c), output (*b, d_out, h_out, w_out, c); any number of leading axes.
+        - Parameters: the 3x4 matrix row by row; it maps output points to input points, (x, y, z) in [-1, 1].
+
+    Sows into ``"intermediates"``: ``theta`` (*b, 12), ``grid`` (*b, d_out, h_out, w_out, 3) and ``frame``, where in
+    the input the output's corners lie (*b, 8, 3), x changing first, z last.
+
+    Args:
+        localizer: Linen module, volume to features; is given ``train`` if it takes it.
+        output_shape: Depth, height and width of the output; None keeps the input's.
+        mode: ``"bilinear"`` (of 8 voxels), ``"bicubic"`` (of 64) or ``"nearest"`` (no gradient to the localizer).
+        padding_mode: What lies outside of the input: ``"zeros"``, ``"border"``, ``"reflection"``, ``"fill"``.
+        fill_value: With ``"fill"``: what lies outside.
+        align_corners: Whether -1 and 1 are the centres of the border voxels or the outer faces.
+        dtype: Dtype of the output; None keeps the input's.
+        param_dtype: Dtype of the regression's parameters.
+
+    Raises:
+        ValueError: If an option is unknown, or the input has the wrong rank or dtype.
+
+    Example:
+        >>> class Localizer(nn.Module):
+        ...     @nn.compact
+        ...     def __call__(self, x):
+        ...         return nn.relu(nn.Dense(8)(x.reshape(*x.shape[:-4], np.prod(x.shape[-4:]))))
+        >>> layer = layers.VolumeTransformer(Localizer(), output_shape=(2, 4, 4))
+        >>> y, variables = layer.init_with_output(jax.random.key(0), jnp.ones((1, 4, 6, 6, 1)))
+        >>> y.shape, variables["params"]["regression"]["bias"].shape
+        ((1, 2, 4, 4, 1), (12,))
+
+    References:
+        Jaderberg et al. 2015, arXiv:1506.02025, appendix A.3.
+    """
+
+    localizer: nn.Module
+    _: dataclasses.KW_ONLY
+    output_shape: tuple[int, int, int] | None = None
+    mode: Mode = "bilinear"
+    padding_mode: PaddingMode = "zeros"
+    fill_value: float = 0.0
+    align_corners: bool = False
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b d h w c"], *, train: bool = False) -> Float[Array, "*b d_out h_out w_out c"]:
+        """Warps ``x`` by the transform that is predicted from it."""
+        name = "VolumeTransformer"
+        at_least_rank(name, "x", x, "d h w c")
+        floating(name, "x", x)
+        size = x.shape[-4:-1] if self.output_shape is None else self.output_shape
+        size = positive_shape(name, "output_shape", size, "d h w")
+        x = x if self.dtype is None else x.astype(self.dtype)
+        dense = regression(np.eye(3, 4), x.dtype, self.param_dtype)
+        theta = dense(features(self.localizer, x, train, name, spatial=4))
+        matrix = theta.reshape(*theta.shape[:-1], 3, 4)
+        if self.is_mutable_collection("intermediates"):
+            corners = [corner[::-1] for corner in itertools.product((-1.0, 1.0), repeat=3)]
+            self.sow("intermediates", "theta", theta)
+            self.sow("intermediates", "grid", ops.affine_grid(matrix, size, align_corners=self.align_corners))
+            self.sow("intermediates", "frame", ops.apply_matrix(matrix, jnp.asarray(corners, theta.dtype)))
+        return ops.warp_affine(
+            x,
+            matrix,
+            shape=size,
+            mode=self.mode,
+            padding_mode=self.padding_mode,
+            fill_value=self.fill_value,
+            align_corners=self.align_corners,
+        )
