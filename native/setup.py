@@ -17,8 +17,8 @@ setup(
     ext_modules=[
         Extension(
             "jaxcnn_native._kernels",
-            ["depthwise.cc"],
-            depends=["correlate.h", "geometry.h", "kernel_gradient.h", "parallel.h", "windows.h"],
+            ["kernels.cc"],
+            depends=["correlate.h", "geometry.h", "kernel_gradient.h", "parallel.h", "taps.h", "windows.h"],
             include_dirs=[jax.ffi.include_dir()],
             extra_compile_args=FLAGS,
             language="c++",

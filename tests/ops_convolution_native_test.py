@@ -206,5 +206,5 @@ def test_exported_programs_do_not_call_it_unasked(monkeypatch):
 @pytest.mark.errors
 def test_without_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "jaxcnn_native", None)
-    with pytest.raises(ValueError, match="needs the package jaxcnn-native: pip install"):
+    with pytest.raises(ValueError, match="need the package jaxcnn-native: pip install"):
         ops.depthwise_conv(normal(2, 8, 8, 16), normal(3, 3, 16, 1), implementation="native")

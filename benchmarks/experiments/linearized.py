@@ -36,8 +36,8 @@ SIDE, POINTS, SPREAD, REACH, BATCH = 64, 8, 0.6, 0.3, 32
 ARMS: dict[str, dict[str, Any]] = {
     "bilinear": {},
     "antialias": {"antialias": True},
-    "linearized, k = 4": {"auxiliary_samples": 4},
     "linearized, k = 8": {"auxiliary_samples": 8},
+    "linearized, k = 32": {"auxiliary_samples": 32},
 }
 
 

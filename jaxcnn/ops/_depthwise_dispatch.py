@@ -12,7 +12,6 @@ The primitives keep the choice open until they are lowered, so an exported progr
 
 import functools
 import operator
-import os
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -20,7 +19,7 @@ from typing import Any
 import jax
 from jax import lax
 
-from jaxcnn.ops import _depthwise_native, _depthwise_stencil, _depthwise_stock
+from jaxcnn.ops import _depthwise_native, _depthwise_stencil, _depthwise_stock, _native
 from jaxcnn.ops._geometry import Geometry
 
 __all__ = ["IMPLEMENTATIONS", "choose"]
@@ -39,10 +38,10 @@ def choose(
 
     An exported program, which may run elsewhere, gets no native kernels unless it asks for them by name.
     """
-    if implementation == "auto" and not exported and os.environ.get("JAXCNN_NATIVE", "0") not in ("", "0"):
+    if implementation == "auto" and not exported and _native.wanted():
         implementation = "native"
     if implementation == "native" and platform == "cpu" and _depthwise_native.takes(function, a, b, geometry):
-        _depthwise_native.load()
+        _native.load("depthwise_conv")
     elif implementation in ("auto", "native"):
         implementation = "stencil" if platform == "cpu" else "xla"
     form = functools.partial(getattr(_FORMS[implementation], function), geometry=geometry)

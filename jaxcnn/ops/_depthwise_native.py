@@ -5,10 +5,8 @@ with one result and two loads per multiply-add, cannot. They need no padded copy
 """
 
 import functools
-import importlib
 import math
 import operator
-from types import ModuleType
 from typing import Any
 
 import jax
@@ -18,22 +16,7 @@ from jax import lax
 
 from jaxcnn.ops._geometry import Geometry
 
-__all__ = ["forward", "load", "takes", "to_input", "to_kernel"]
-
-
-def load() -> ModuleType:
-    """Imports the package, which makes its kernels known to JAX.
-
-    Raises:
-        ValueError: If it is not installed.
-    """
-    try:
-        return importlib.import_module("jaxcnn_native")
-    except ImportError as error:
-        raise ValueError(
-            'depthwise_conv: implementation "native" needs the package jaxcnn-native: '
-            "pip install ./native in a clone of jaxcnn, or choose another implementation."
-        ) from error
+__all__ = ["forward", "takes", "to_input", "to_kernel"]
 
 
 def takes(function: str, a: Any, b: Any, geometry: Geometry) -> bool:

@@ -57,7 +57,8 @@ def _define(name: str) -> Primitive:
 
     def lower(platform: str | None, context: Any, *arrays: Any, taps: Taps) -> Any:
         looped = platform == "cpu" and _on_one_device(context.module_context.axis_context)
-        form = forms.choose(name, *context.avals_in, taps=taps, looped=looped)
+        exported = context.module_context.lowering_parameters.for_export
+        form = forms.choose(name, *context.avals_in, taps=taps, looped=looped, exported=exported)
         return mlir.lower_fun(form, multiple_results=False)(context, *arrays)
 
     primitive.def_impl(alone)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxcnn.ops import _native, _taps_native
 from jaxcnn.ops._bilinear import vary_alike
 
 __all__ = ["Taps", "choose", "read", "to_pixels", "to_weights"]
@@ -40,11 +41,16 @@ class Taps(NamedTuple):
         return [row + i for row in self.rows for i in range(self.width)]
 
 
-def choose(name: str, a: Any, b: Any, first: Any, *, taps: Taps, looped: bool) -> Any:
-    """Gives the function that computes a primitive from arrays of these shapes."""
+def choose(name: str, a: Any, b: Any, first: Any, *, taps: Taps, looped: bool, exported: bool) -> Any:
+    """Gives the function that computes a primitive from arrays of these shapes.
+
+    ``looped`` says that the program is for one CPU. One that is exported gets no native kernels.
+    """
     images = math.prod(n for n, own in zip(first.shape[:-1], taps.own, strict=True) if own)
     c = b.shape[-1] if name == "to_weights" else a.shape[-1]
     small = images * taps.pixels < 2**31 and 0 not in first.shape and c > 0
+    if looped and small and not exported and _native.wanted() and _taps_native.takes(a, b):
+        return _taps_native.choose(name, taps=taps)
     if looped and small and name != "read":
         return functools.partial(_to_pixels_in_loop if name == "to_pixels" else _to_weights_in_loop, taps=taps)
     function = functools.partial({"read": read, "to_pixels": to_pixels, "to_weights": to_weights}[name], taps=taps)

@@ -9,7 +9,7 @@ from jax import lax
 
 from jaxcnn._check import array, at_least_rank, check, choice, floating, shape_text, whole
 from jaxcnn._typing import AnyArray, Array, Float
-from jaxcnn.ops import _depthwise_dispatch, _depthwise_native, _depthwise_primitives
+from jaxcnn.ops import _depthwise_dispatch, _depthwise_primitives, _native
 from jaxcnn.ops._batching import working_dtype
 from jaxcnn.ops._conv import convolve
 from jaxcnn.ops._geometry import place
@@ -256,7 +256,7 @@ def _depthwise(
     """Convolves what ``_arrays`` has checked."""
     choice(name, "implementation", implementation, _depthwise_dispatch.IMPLEMENTATIONS)
     if implementation == "native":
-        _depthwise_native.load()
+        _native.load("depthwise_conv")
     both = f"x {shape_text(x)} and {argument} {shape_text(kernel)}"
     check(kernel.shape[-2] == x.shape[-1], name, argument, "of as many channels (second last axis) as x has", both)
     x, geometry = place(name, x, kernel, strides, padding, dilation, argument)

@@ -1,0 +1,73 @@
+"""Temporary memory that compiled programs of ``ops.grid_sample`` take, beside their inputs and outputs.
+
+Command: ``python -m benchmarks.speed.grid_sample_memory``, with ``--quick`` for small arrays. Programs are compiled and
+not run. The bound is 8 times the memory of images and output, or 64 MB: larger work is done in pieces. PyTorch
+reports no such number.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import tyro
+
+from benchmarks import _harness
+from benchmarks.speed.grid_sample import TASKS
+from jaxcnn import ops
+
+CASES: list[tuple[tuple[int, ...], dict[str, Any]]] = [
+    ((16, 1024, 1024, 3), {}),
+    ((16, 1024, 1024, 1), {}),
+    ((16, 1024, 1024, 3), {"mode": "bicubic"}),
+    ((16, 1024, 1024, 1), {"mode": "bicubic"}),
+    ((16, 1024, 1024, 3), {"antialias": True}),
+    ((16, 1024, 1024, 3), {"padding_mode": "fill", "fill_value": 0.5}),
+    ((2, 128, 128, 128, 4), {}),
+    ((2, 128, 128, 128, 1), {}),
+    ((2, 128, 128, 128, 1), {"mode": "bicubic"}),
+]
+
+
+def measure(shape: tuple[int, ...], options: dict[str, Any], wanted: tuple[int, ...]) -> tuple[float, float]:
+    """Gives the temporary memory of a program and its bound, in MB."""
+    image = jax.ShapeDtypeStruct(shape, jnp.float32)
+    grid = jax.ShapeDtypeStruct((*shape[:-1], len(shape) - 2), jnp.float32)
+
+    def work(image: Any, grid: Any, cotangent: Any) -> Any:
+        given = [image, grid]
+
+        def read(*variables: Any) -> Any:
+            for position, variable in zip(wanted, variables, strict=True):
+                given[position] = variable
+            return ops.grid_sample(*given, **options)
+
+        value, pullback = jax.vjp(read, *(given[position] for position in wanted))
+        return [value, *pullback(cotangent)]
+
+    memory = jax.jit(work).lower(image, grid, image).compile().memory_analysis()
+    if memory is None:
+        raise SystemExit("This backend does not say what memory a program takes.")
+    both = 2 * 4 * image.size
+    return memory.temp_size_in_bytes / 1e6, max(8 * both, 64_000_000) / 1e6
+
+
+def main(options: _harness.Options) -> None:
+    """Compiles all and writes the table."""
+    rows: list[list[Any]] = [["images", "options", *TASKS, "bound, MB"]]
+    entries = []
+    for shape, how in CASES:
+        if options.quick:
+            shape = (2, *(n // 16 for n in shape[1:-1]), shape[-1])
+        found = [measure(shape, how, wanted) for wanted in TASKS.values()]
+        rows.append([" x ".join(map(str, shape)), ", ".join(f"{k}={v}" for k, v in how.items())])
+        rows[-1] += [*(f"{megabytes:.0f}" for megabytes, _ in found), f"{found[0][1]:.0f}"]
+        entries.append({"shape": list(shape), "options": how, "megabytes": [m for m, _ in found], "bound": found[0][1]})
+        print(rows[-1], flush=True)
+        assert all(megabytes <= bound for megabytes, bound in found), "above the bound"
+    results = _harness.document("grid_sample_memory", [], options)
+    results |= {"memory": entries, "tables": {"temporary memory, MB": rows}}
+    _harness.write(results, options)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(_harness.Options, description=__doc__))

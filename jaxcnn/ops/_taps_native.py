@@ -1,0 +1,58 @@
+"""The sums of ``_taps`` by compiled CPU kernels, from the optional package ``jaxcnn-native``."""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn.ops import _native
+
+__all__ = ["choose", "takes"]
+
+
+def takes(a: Any, b: Any) -> bool:
+    """Tells if there are kernels for these operands: float32."""
+    return a.dtype == jnp.float32 and b.dtype == jnp.float32
+
+
+def choose(name: str, *, taps: Any) -> Any:
+    """Gives the function that computes a primitive."""
+    _native.load("grid_sample")
+    return functools.partial({"read": _read, "to_pixels": _to_pixels, "to_weights": _to_weights}[name], taps=taps)
+
+
+def _read(pixels: Any, weights: Any, first: Any, *, taps: Any) -> Any:
+    c = pixels.shape[-1]
+    call = _call("jaxcnn_taps_read", (first.size, c))
+    values = call(
+        pixels.reshape(-1, *pixels.shape[-2:]), weights.reshape(first.size, -1), first.reshape(-1), **_how(first, taps)
+    )
+    return values.reshape(*first.shape, c)
+
+
+def _to_weights(pixels: Any, g: Any, first: Any, *, taps: Any) -> Any:
+    call = _call("jaxcnn_taps_to_weights", (first.size, taps.number))
+    weights = call(
+        pixels.reshape(-1, *pixels.shape[-2:]), g.reshape(first.size, -1), first.reshape(-1), **_how(first, taps)
+    )
+    return weights.reshape(*first.shape, taps.number)
+
+
+def _to_pixels(g: Any, weights: Any, first: Any, *, taps: Any) -> Any:
+    c = g.shape[-1]
+    own = [n for n, has in zip(first.shape, taps.own, strict=False) if has]
+    call = _call("jaxcnn_taps_to_pixels", (math.prod(own), taps.pixels, c))
+    pixels = call(g.reshape(first.size, c), weights.reshape(first.size, -1), first.reshape(-1), **_how(first, taps))
+    return pixels.reshape(*own, taps.pixels, c)
+
+
+def _call(target: str, shape: tuple[int, ...]) -> Any:
+    return jax.ffi.ffi_call(target, jax.ShapeDtypeStruct(shape, jnp.float32))
+
+
+def _how(first: Any, taps: Any) -> dict[str, Any]:
+    numbers = {"rows": taps.rows, "groups": first.shape[:-1], "own": [int(own) for own in taps.own]}
+    return {k: np.array(v, np.int64) for k, v in numbers.items()} | {"width": np.int64(taps.width)}

@@ -1,0 +1,88 @@
+"""The compiled CPU kernels of the optional package against the same sums in XLA."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcnn import ops
+
+pytest.importorskip("jaxcnn_native")
+
+
+def both(monkeypatch, function, *arrays):
+    """Results with and without native kernels; each is traced anew, as the variable is read then."""
+    results = []
+    for value in ("0", "1"):
+        monkeypatch.setenv("JAXCNN_NATIVE", value)
+        compiled = jax.jit(lambda *a: function(*a)).lower(*arrays).compile()
+        assert ("jaxcnn_taps" in compiled.as_text()) == (value == "1")
+        results.append(compiled(*arrays))
+    return results
+
+
+def with_gradients(**options):
+    def run(image, grid):
+        value, pullback = jax.vjp(lambda i, g: ops.grid_sample(i, g, **options), image, grid)
+        return (value, *pullback(jnp.cos(jnp.arange(value.size, dtype=value.dtype)).reshape(value.shape)))
+
+    return run
+
+
+def arrays(*size, c, n=(2,)):
+    rng = np.random.default_rng(c)
+    d = len(size)
+    image = jnp.asarray(rng.normal(size=(*n, *size, c)), jnp.float32)
+    return image, jnp.asarray(rng.uniform(-1.3, 1.3, (*n, *(5, 6, 3)[:d], d)), jnp.float32)
+
+
+@pytest.mark.parametrize("c", [1, 2, 3, 4, 5, 8, 19, 40])
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+def test_images(monkeypatch, mode, c):
+    for a, b in zip(*both(monkeypatch, with_gradients(mode=mode), *arrays(9, 7, c=c)), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"mode": "bicubic", "padding_mode": "border"}])
+def test_volumes(monkeypatch, options):
+    for a, b in zip(*both(monkeypatch, with_gradients(**options), *arrays(4, 5, 6, c=3)), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+def test_antialiasing(monkeypatch):
+    image, grid = arrays(32, 30, c=3)
+    for a, b in zip(*both(monkeypatch, with_gradients(antialias=True), image, grid), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [((2, 3), (2, 3)), ((2, 1), (1, 3)), ((), (2, 3)), ((2, 3), ()), ((3,), (2, 1))])
+def test_images_shared_by_grids_and_grids_by_images(monkeypatch, shape):
+    image, grid = arrays(9, 7, c=3, n=shape[0])[0], arrays(9, 7, c=3, n=shape[1])[1]
+    for a, b in zip(*both(monkeypatch, with_gradients(), image, grid), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+def test_many_points_and_one_image_of_many_channels(monkeypatch):
+    rng = np.random.default_rng(0)
+    image = jnp.asarray(rng.normal(size=(33, 31, 70)), jnp.float32)
+    grid = jnp.asarray(rng.uniform(-1.1, 1.1, (60, 50, 2)), jnp.float32)
+    for a, b in zip(*both(monkeypatch, with_gradients(), image, grid), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-4)
+
+
+def test_what_is_not_finite_and_not_read_stays_out(monkeypatch):
+    image = jnp.array([[[jnp.inf], [1.0], [jnp.nan]]])
+    grid = jnp.array([[[3.0, 0.0], [-5.0, 0.0], [0.0, 0.0]]])
+    found = both(monkeypatch, lambda i, g: (ops.grid_sample(i, g),), image, grid)
+    for (result,) in found:
+        np.testing.assert_array_equal(result[0, :, 0], [0, 0, 1])
+
+
+def test_other_dtypes_and_exported_programs_run_without(monkeypatch):
+    monkeypatch.setenv("JAXCNN_NATIVE", "1")
+    image, grid = arrays(5, 4, c=2)
+    with jax.enable_x64(True):
+        wide = jax.jit(ops.grid_sample).lower(image.astype(jnp.float64), grid)
+    assert "jaxcnn_taps" not in wide.as_text()
+    exported = jax.export.export(jax.jit(lambda i, g: ops.grid_sample(i, g)), platforms=["cpu"])(image, grid)
+    assert "jaxcnn_taps" not in exported.mlir_module()
