@@ -152,6 +152,6 @@ def _bilinear(atlas: Any, x: Any, y: Any) -> Any:
     lost = jnp.isnan(x) | jnp.isnan(y)
     left, top = (jnp.clip(jnp.floor(lax.stop_gradient(v)), 0, n - 2) for v, n in ((x, w), (y, h)))
     a, b = x - left, y - top
-    weights = jnp.stack([(1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b], -1)
+    weights = [(1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b]
     first = jnp.where(lost, 0, top * w + left).astype(jnp.int32)
     return read(atlas.reshape(h * w, c), weights, first, rows=(0, w), width=2)

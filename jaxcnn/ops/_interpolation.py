@@ -4,6 +4,8 @@ A position is in pixels, the first pixel's centre being 0. What the padding mode
 the result: all pixels named are inside, taps that fall outside are folded back into the image or left out.
 """
 
+import functools
+import operator
 from typing import Any, NamedTuple
 
 import jax
@@ -23,40 +25,62 @@ class Axis(NamedTuple):
 
     first: Any  # int32, as many as positions
     weights: list[Any]  # of every pixel from the first on
-    outside: Any  # weight of what is outside; None if nothing is
+    outside: Any  # weight of what is outside
 
 
 def along(position: Any, size: int, mode: str, padding_mode: str, align_corners: bool) -> Axis:
     """Interpolates along an axis of ``size`` pixels."""
-    width = WIDTHS[mode]
     position = fold(position, size, mode, padding_mode, align_corners)
-    lost = jnp.isnan(position)
-    if mode == "nearest":
-        left, parts = lax.round(lax.stop_gradient(position), lax.RoundingMethod.TO_NEAREST_EVEN), [_one(position)]
-    else:
-        left = jnp.floor(lax.stop_gradient(position))
-        parts = (_linear if mode == "bilinear" else _cubic)(position - left)
     # Whole numbers stay floating until the end: comparisons of these, unlike conversions, vectorise.
-    left -= (width - 1) // 2
-    count = min(width, size)
+    whole = lax.stop_gradient(position)
+    left = lax.round(whole, lax.RoundingMethod.TO_NEAREST_EVEN) if mode == "nearest" else jnp.floor(whole)
+    left -= (WIDTHS[mode] - 1) // 2
+    count = min(WIDTHS[mode], size)
     first = lax.clamp(_scalar(0.0, left), left, _scalar(size - count, left))
-    weights, outside = [jnp.zeros_like(position) for _ in range(count)], None
-    if padding_mode in ("zeros", "fill"):
-        outside = jnp.zeros_like(position)
-    for i, part in enumerate(parts):
+    if mode == "bicubic":
+        weights, outside = _cubics(position, left, first, count, size, padding_mode, align_corners)
+    else:
+        if mode == "nearest":
+            weights = [jnp.where(whole == whole, jnp.where(left == first, 1, 0).astype(whole.dtype), whole)]
+            inside = left == first
+        else:
+            weights = [_hat(position, first + k) for k in range(count)]
+            inside = (position >= 0) & (position <= size - 1)
+        # Exactly zero inside: one minus the sum of the weights need not be.
+        outside = jnp.where(inside, 0, 1 - functools.reduce(operator.add, weights))
+    return Axis(jnp.where(whole == whole, first, 0).astype(jnp.int32), weights, outside)
+
+
+@jax.custom_jvp
+def _hat(position: Any, pixel: Any) -> Any:
+    """Weighs a pixel by its distance; the slope is the right-hand one, which that of a maximum would not be."""
+    return jnp.maximum(1 - jnp.abs(position - pixel), 0)
+
+
+@_hat.defjvp
+def _hat_slope(primals: Any, tangents: Any) -> tuple[Any, Any]:
+    position, pixel = primals
+    left = jnp.floor(lax.stop_gradient(position))
+    slope = jnp.where(left == pixel, -1, 0) + jnp.where(left == pixel - 1, 1, 0)
+    slope = jnp.where(left == left, slope.astype(position.dtype), position)  # NaN stays NaN
+    return _hat(position, pixel), slope * tangents[0]
+
+
+def _cubics(
+    position: Any, left: Any, first: Any, count: int, size: int, padding_mode: str, align_corners: bool
+) -> tuple[list[Any], Any]:
+    """Gives the weights of ``count`` pixels and of what is outside."""
+    weights, outside = [jnp.zeros_like(position) for _ in range(count)], jnp.zeros_like(position)
+    for i, part in enumerate(_cubic(position - (left + 1))):
         tap = left + i
-        if outside is not None:
+        if padding_mode in ("zeros", "fill"):
             outside += jnp.where((tap < 0) | (tap >= size), part, 0)
-        elif mode == "bicubic":
+        else:
             tap = _fold_index(tap, size, padding_mode, align_corners)
         for k in range(count):
             weights[k] += jnp.where(tap == first + k, part, 0)
-    weights = [jnp.where(lost, jnp.nan, weight) for weight in weights]
-    return Axis(jnp.where(lost, 0, first).astype(jnp.int32), weights, outside)
-
-
-def _linear(t: Any) -> list[Any]:
-    return [1 - t, t]
+    lost = jnp.isnan(left)
+    return [jnp.where(lost, jnp.nan, weight) for weight in weights], jnp.where(lost, jnp.nan, outside)
 
 
 def _cubic(t: Any) -> list[Any]:
@@ -73,9 +97,11 @@ def _far(x: Any) -> Any:
 
 
 def fold(position: Any, size: int, mode: str, padding_mode: str, align_corners: bool) -> Any:
-    """Brings positions of border and reflection into the image, others to where all is outside."""
+    """Brings positions of border and reflection into the image, others not beyond what their weights can stand."""
+    if padding_mode in ("zeros", "fill") and mode != "bicubic":
+        return position
     if padding_mode in ("zeros", "fill") or (padding_mode == "border" and mode == "bicubic"):
-        # Beyond the last pixel that a tap can reach nothing changes, and integers cannot overflow.
+        # Beyond the last pixel that a tap can reach nothing changes, and powers cannot overflow.
         reach = WIDTHS[mode] // 2 + 1.0
         return lax.clamp(_scalar(-reach, position), position, _scalar(size - 1 + reach, position))
     if padding_mode == "reflection":
@@ -101,10 +127,6 @@ def _fold_index(index: Any, size: int, padding_mode: str, align_corners: bool) -
             index = jnp.where(index < 0, -2 * edge - index, index)
             index = jnp.where(index > size - 1, 2 * (size - 1 + edge) - index, index)
     return lax.clamp(_scalar(0.0, index), index, _scalar(size - 1.0, index))
-
-
-def _one(like: Any) -> Any:
-    return jnp.ones_like(like)
 
 
 def _scalar(value: float, like: Any) -> jax.Array:

@@ -4,10 +4,15 @@
 are bilinear; which pixels they touch is given by integers, which have no derivative. Every interpolation is such a
 sum, its derivative in a coordinate is one in a weight, so forward and reverse mode of any order stay among the three.
 
-A point touches ``rows``: at fixed distances from its first pixel, ``width`` pixels in line each.
+A point touches ``rows``: at fixed distances from its first pixel, ``width`` pixels in line each. The operands are:
+
+- ``read`` (pixels, first pixel of each point, weights, one array per tap) -> values;
+- ``to_pixels`` (values, first pixels, weights) -> pixels;
+- ``to_weights`` (pixels, first pixels, values) -> weights, stacked.
 """
 
 import functools
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,12 +28,13 @@ from jaxcnn.ops._taps_forms import Taps
 __all__ = ["read"]
 
 
-def read(pixels: Any, weights: Any, first: Any, *, rows: Sequence[int], width: int) -> jax.Array:
+def read(pixels: Any, weights: Sequence[Any], first: Any, *, rows: Sequence[int], width: int) -> jax.Array:
     """Sums pixels times weights at every point; what has weight zero counts as zero, also if it is not finite.
 
     Args:
         pixels: (n, c).
-        weights: (*points, t) of the same dtype, row by row; t = len(rows) * width.
+        weights: Of every tap, row by row, (*points) of the same dtype. They are not stacked: XLA's CPU backend would
+            store them before it reads them.
         first: (*points) int32, the first pixel that a point touches.
         rows: Where its rows begin, counted from there. All that is touched must be within ``pixels``.
         width: Pixels of a row.
@@ -37,23 +43,22 @@ def read(pixels: Any, weights: Any, first: Any, *, rows: Sequence[int], width: i
         (*points, c).
     """
     taps = Taps(tuple(rows), width, pixels.shape[0], ())
-    if jax.typeof(weights).sharding.mesh.explicit_axes:  # which may shard the axes of the points
-        return forms.read(pixels, weights, first, taps=taps)
-    shape = first.shape
-    values = _bind(_read, pixels, weights.reshape(-1, weights.shape[-1]), first.reshape(-1), taps=taps)
-    return values.reshape(*shape, pixels.shape[-1])
+    if jax.typeof(first).sharding.mesh.explicit_axes:  # which may shard the axes of the points
+        return forms.read(pixels, first, *weights, taps=taps)
+    flat = [weight.reshape(-1) for weight in weights]
+    return _bind(_read, pixels, first.reshape(-1), *flat, taps=taps).reshape(*first.shape, pixels.shape[-1])
 
 
-def _bind(primitive: Primitive, a: Any, b: Any, first: Any, *, taps: Taps) -> Any:
-    return primitive.bind(*vary_alike(a, b, first), taps=taps)
+def _bind(primitive: Primitive, *arrays: Any, taps: Taps) -> Any:
+    return primitive.bind(*vary_alike(*arrays), taps=taps)
 
 
 def _define(name: str) -> Primitive:
     primitive = Primitive(f"taps_{name}")
 
     @functools.partial(jax.jit, static_argnames="taps")
-    def alone(a: Any, b: Any, first: Any, *, taps: Taps) -> Any:
-        return primitive.bind(a, b, first, taps=taps)
+    def alone(*arrays: Any, taps: Taps) -> Any:
+        return primitive.bind(*arrays, taps=taps)
 
     def lower(platform: str | None, context: Any, *arrays: Any, taps: Taps) -> Any:
         looped = platform == "cpu" and _on_one_device(context.module_context.axis_context)
@@ -66,6 +71,8 @@ def _define(name: str) -> Primitive:
     for platform in (None, "cpu"):
         mlir.register_lowering(primitive, functools.partial(lower, platform), platform=platform)
     batching.primitive_batchers[primitive] = functools.partial(_batch, name, primitive)
+    ad.primitive_jvps[primitive] = functools.partial(_jvp, primitive)
+    ad.primitive_transposes[primitive] = functools.partial(_transpose, primitive)
     return primitive
 
 
@@ -77,7 +84,8 @@ def _on_one_device(context: Any) -> bool:
     return getattr(context, "num_devices", 0) == 1
 
 
-def _shape(name: str, a: Any, b: Any, first: Any, *, taps: Taps) -> Any:
+def _shape(name: str, a: Any, first: Any, *rest: Any, taps: Taps) -> Any:
+    del rest
     *lead, q = first.shape
     if name == "read":
         shape = (*lead, q, a.shape[-1])
@@ -102,31 +110,36 @@ def _first(array: Any, axis: int | None, n: int) -> Any:
     return jnp.broadcast_to(array, (n, *array.shape)) if axis is None else jnp.moveaxis(array, axis, 0)
 
 
+def _jvp(primitive: Primitive, primals: Sequence[Any], tangents: Sequence[Any], *, taps: Taps) -> Any:
+    a, first, *rest = primals
+    change, _, *changes = tangents
+    value = _bind(primitive, *primals, taps=taps)
+    terms = []
+    if type(change) is not ad.Zero:
+        terms.append(_bind(primitive, change, first, *rest, taps=taps))
+    if any(type(c) is not ad.Zero for c in changes):
+        whole = [ad.instantiate_zeros(c) for c in changes]
+        terms.append(_bind(primitive, a, first, *whole, taps=taps))
+    if not terms:
+        return value, jnp.zeros_like(value)
+    return value, functools.reduce(operator.add, terms)
+
+
+def _transpose(primitive: Primitive, ct: Any, a: Any, first: Any, *rest: Any, taps: Taps) -> list[Any]:
+    in_first = ad.is_undefined_primal(a)
+    if primitive is _to_weights:
+        parts = [jax.lax.index_in_dim(ct, k, axis=-1, keepdims=False) for k in range(taps.number)]
+        (g,) = rest
+        if in_first:
+            return [_bind(_to_pixels, g, first, *parts, taps=taps), None, None]
+        return [None, None, _bind(_read, a, first, *parts, taps=taps)]
+    if in_first:
+        other = _to_pixels if primitive is _read else _read
+        return [_bind(other, ct, first, *rest, taps=taps), None, *[None] * len(rest)]
+    pixels, g = (a, ct) if primitive is _read else (ct, a)
+    found = _bind(_to_weights, pixels, first, g, taps=taps)
+    parts = [jax.lax.index_in_dim(found, k, axis=-1, keepdims=False) for k in range(len(rest))]
+    return [None, None, *(p if ad.is_undefined_primal(w) else None for p, w in zip(parts, rest, strict=True))]
+
+
 _read, _to_pixels, _to_weights = (_define(name) for name in ("read", "to_pixels", "to_weights"))
-
-# The adjoints of each in its first and in its second operand, from the cotangent and both.
-_ADJOINTS: dict[Primitive, Any] = {
-    _read: (
-        lambda ct, pixels, weights: (_to_pixels, ct, weights),
-        lambda ct, pixels, weights: (_to_weights, pixels, ct),
-    ),
-    _to_pixels: (lambda ct, g, weights: (_read, ct, weights), lambda ct, g, weights: (_to_weights, ct, g)),
-    _to_weights: (lambda ct, pixels, g: (_to_pixels, g, ct), lambda ct, pixels, g: (_read, pixels, ct)),
-}
-
-
-def _adjoint(primitive: Primitive, ct: Any, a: Any, b: Any, first: Any, *, taps: Taps) -> list[Any]:
-    position = 0 if ad.is_undefined_primal(a) else 1
-    adjoint, left, right = _ADJOINTS[primitive][position](ct, a, b)
-    result = _bind(adjoint, left, right, first, taps=taps)
-    return [result, None, None] if position == 0 else [None, result, None]
-
-
-def _linear(primitive: Primitive, position: int, tangent: Any, a: Any, b: Any, first: Any, *, taps: Taps) -> Any:
-    a, b = (tangent, b) if position == 0 else (a, tangent)
-    return _bind(primitive, a, b, first, taps=taps)
-
-
-for _primitive in _ADJOINTS:
-    ad.defjvp(_primitive, *(functools.partial(_linear, _primitive, position) for position in (0, 1)), None)
-    ad.primitive_transposes[_primitive] = functools.partial(_adjoint, _primitive)

@@ -41,15 +41,14 @@ class Taps(NamedTuple):
         return [row + i for row in self.rows for i in range(self.width)]
 
 
-def choose(name: str, a: Any, b: Any, first: Any, *, taps: Taps, looped: bool, exported: bool) -> Any:
+def choose(name: str, a: Any, first: Any, *rest: Any, taps: Taps, looped: bool, exported: bool) -> Any:
     """Gives the function that computes a primitive from arrays of these shapes.
 
     ``looped`` says that the program is for one CPU. One that is exported gets no native kernels.
     """
     images = math.prod(n for n, own in zip(first.shape[:-1], taps.own, strict=True) if own)
-    c = b.shape[-1] if name == "to_weights" else a.shape[-1]
-    small = images * taps.pixels < 2**31 and 0 not in first.shape and c > 0
-    if looped and small and not exported and _native.wanted() and _taps_native.takes(a, b):
+    small = images * taps.pixels < 2**31 and 0 not in first.shape and a.shape[-1] > 0
+    if looped and small and not exported and _native.wanted() and _taps_native.takes(a, *rest):
         return _taps_native.choose(name, taps=taps)
     if looped and small and name != "read":
         return functools.partial(_to_pixels_in_loop if name == "to_pixels" else _to_weights_in_loop, taps=taps)
@@ -58,7 +57,7 @@ def choose(name: str, a: Any, b: Any, first: Any, *, taps: Taps, looped: bool, e
         if name == "to_pixels" and not own:
             function = functools.partial(_summed, function)
         else:
-            function = jax.vmap(function, (0 if own or name == "to_pixels" else None, 0, 0))
+            function = jax.vmap(function, (0 if own or name == "to_pixels" else None, 0, *[0] * len(rest)))
     return function
 
 
@@ -66,47 +65,47 @@ def _summed(function: Any, *arrays: Any) -> Any:
     return jnp.sum(jax.vmap(function)(*arrays), 0)
 
 
-def read(pixels: Any, weights: Any, first: Any, *, taps: Taps) -> Any:
-    """Sums pixels (n, c) times weights (*points, t)."""
+def read(pixels: Any, first: Any, *weights: Any, taps: Taps) -> Any:
+    """Sums pixels (n, c) times weights, each (*points)."""
     total = jnp.zeros((), pixels.dtype)
-    for k, offset in enumerate(taps.offsets):
-        total += _times(weights[..., k, None], pixels.at[first + offset].get(mode="promise_in_bounds"))
+    for weight, offset in zip(weights, taps.offsets, strict=True):
+        total += _times(weight[..., None], pixels.at[first + offset].get(mode="promise_in_bounds"))
     return total
 
 
-def to_pixels(g: Any, weights: Any, first: Any, *, taps: Taps) -> Any:
-    """Adds g (q, c) times weights (q, t) to the pixels (n, c) that they touch."""
+def to_pixels(g: Any, first: Any, *weights: Any, taps: Taps) -> Any:
+    """Adds g (q, c) times weights, each (q), to the pixels (n, c) that they touch."""
     pixels = jnp.zeros((taps.pixels, g.shape[-1]), g.dtype)
-    for k, offset in enumerate(taps.offsets):
-        pixels = pixels.at[first + offset].add(_times(weights[..., k, None], g), mode="promise_in_bounds")
+    for weight, offset in zip(weights, taps.offsets, strict=True):
+        pixels = pixels.at[first + offset].add(_times(weight[..., None], g), mode="promise_in_bounds")
     return pixels
 
 
-def to_weights(pixels: Any, g: Any, first: Any, *, taps: Taps) -> Any:
+def to_weights(pixels: Any, first: Any, g: Any, *, taps: Taps) -> Any:
     """Sums pixels (n, c) times g (q, c) over channels, for every tap."""
     dots = [jnp.sum(pixels.at[first + k].get(mode="promise_in_bounds") * g, -1) for k in taps.offsets]
     return jnp.stack(dots, -1)
 
 
-def _to_pixels_in_loop(g: Any, weights: Any, first: Any, *, taps: Taps) -> Any:
+def _to_pixels_in_loop(g: Any, first: Any, *weights: Any, taps: Taps) -> Any:
     lead, c, width = first.shape[:-1], g.shape[-1], taps.width
     own = [n for n, has in zip(lead, taps.own, strict=True) if has]
     first = _counted_through(first, taps).reshape(-1)
-    g, weights = g.reshape(-1, c), weights.reshape(-1, taps.number)
+    g, weights = g.reshape(-1, c), tuple(weight.reshape(-1, 1) for weight in weights)
 
     def add(q: Any, pixels: Any) -> Any:
-        at, weight, value = _one(first, q)[0], _one(weights, q)[0], _one(g, q)
+        at, value = _one(first, q)[0], _one(g, q)
         for i, row in enumerate(taps.rows):
-            update = _times(weight[i * width : (i + 1) * width, None], value)
+            weight = jnp.concatenate([_one(w, q) for w in weights[i * width : (i + 1) * width]])
             there = lax.dynamic_slice_in_dim(pixels, at + row, width)
-            pixels = lax.dynamic_update_slice_in_dim(pixels, there + update, at + row, 0)
+            pixels = lax.dynamic_update_slice_in_dim(pixels, there + _times(weight, value), at + row, 0)
         return pixels
 
     pixels, _ = vary_alike(jnp.zeros((math.prod(own) * taps.pixels, c), g.dtype), g)
     return lax.fori_loop(jnp.int32(0), jnp.int32(first.size), add, pixels).reshape(*own, taps.pixels, c)
 
 
-def _to_weights_in_loop(pixels: Any, g: Any, first: Any, *, taps: Taps) -> Any:
+def _to_weights_in_loop(pixels: Any, first: Any, g: Any, *, taps: Taps) -> Any:
     shape, c, width = first.shape, g.shape[-1], taps.width
     first = _counted_through(first, taps).reshape(-1)
     g, pixels = g.reshape(-1, c), pixels.reshape(-1, c)

@@ -13,9 +13,9 @@ from jaxcnn.ops import _native
 __all__ = ["choose", "takes"]
 
 
-def takes(a: Any, b: Any) -> bool:
+def takes(*arrays: Any) -> bool:
     """Tells if there are kernels for these operands: float32."""
-    return a.dtype == jnp.float32 and b.dtype == jnp.float32
+    return all(a.dtype == jnp.float32 for a in arrays)
 
 
 def choose(name: str, *, taps: Any) -> Any:
@@ -24,29 +24,30 @@ def choose(name: str, *, taps: Any) -> Any:
     return functools.partial({"read": _read, "to_pixels": _to_pixels, "to_weights": _to_weights}[name], taps=taps)
 
 
-def _read(pixels: Any, weights: Any, first: Any, *, taps: Any) -> Any:
+def _read(pixels: Any, first: Any, *weights: Any, taps: Any) -> Any:
     c = pixels.shape[-1]
     call = _call("jaxcnn_taps_read", (first.size, c))
-    values = call(
-        pixels.reshape(-1, *pixels.shape[-2:]), weights.reshape(first.size, -1), first.reshape(-1), **_how(first, taps)
-    )
+    values = call(pixels.reshape(-1, *pixels.shape[-2:]), _stacked(weights), first.reshape(-1), **_how(first, taps))
     return values.reshape(*first.shape, c)
 
 
-def _to_weights(pixels: Any, g: Any, first: Any, *, taps: Any) -> Any:
+def _to_weights(pixels: Any, first: Any, g: Any, *, taps: Any) -> Any:
     call = _call("jaxcnn_taps_to_weights", (first.size, taps.number))
-    weights = call(
-        pixels.reshape(-1, *pixels.shape[-2:]), g.reshape(first.size, -1), first.reshape(-1), **_how(first, taps)
-    )
+    g = g.reshape(first.size, -1)
+    weights = call(pixels.reshape(-1, *pixels.shape[-2:]), g, first.reshape(-1), **_how(first, taps))
     return weights.reshape(*first.shape, taps.number)
 
 
-def _to_pixels(g: Any, weights: Any, first: Any, *, taps: Any) -> Any:
+def _to_pixels(g: Any, first: Any, *weights: Any, taps: Any) -> Any:
     c = g.shape[-1]
     own = [n for n, has in zip(first.shape, taps.own, strict=False) if has]
     call = _call("jaxcnn_taps_to_pixels", (math.prod(own), taps.pixels, c))
-    pixels = call(g.reshape(first.size, c), weights.reshape(first.size, -1), first.reshape(-1), **_how(first, taps))
+    pixels = call(g.reshape(first.size, c), _stacked(weights), first.reshape(-1), **_how(first, taps))
     return pixels.reshape(*own, taps.pixels, c)
+
+
+def _stacked(weights: Any) -> Any:
+    return jnp.stack([weight.reshape(-1) for weight in weights], -1)
 
 
 def _call(target: str, shape: tuple[int, ...]) -> Any:

@@ -188,7 +188,7 @@ def sample_pixels(image: Any, coordinates: Sequence[Any], how: Sampling, batch: 
             for taps in itertools.product(*(range(len(axis.weights)) for axis in outer))
         ]
         weights = [functools.reduce(operator.mul, taps) for taps in itertools.product(*(axis.weights for axis in axes))]
-        values = read(pixels, jnp.stack(weights, -1), first, rows=rows, width=len(inner.weights))
+        values = read(pixels, weights, first, rows=rows, width=len(inner.weights))
         if how.fill is not None:
             # Exactly zero where all is inside, so that even an infinite fill does not leak in.
             inside = functools.reduce(operator.mul, (1 - axis.outside for axis in axes))
