@@ -1,4 +1,5 @@
-// Depthwise convolution of float32 arrays, channels last, and its adjoints, as calls that XLA makes.
+// Depthwise convolution of float32 arrays, channels last, and its adjoints, as calls that XLA makes; and the table of all
+// kernels of this module, those of taps.h included.
 //
 // x (images, h, w, c / m), kernel (members, kh, kw, c), y and g (members * n, h_out, w_out, c): every member has n images
 // of its own, or all members see the same n; channel i of x gives channels i * m and following. Results do not depend on
