@@ -23,10 +23,10 @@ def scaled(scale, degrees=0.0):
 
 @functools.cache
 def photographs():
-    return np.stack([i[:384, :384] for i in load_sample_images().images]).astype(np.float32) / 255
+    return np.stack([i[:288, :288] for i in load_sample_images().images]).astype(np.float32) / 255
 
 
-def supersampled(images, theta, side, n=16):
+def supersampled(images, theta, side, n=8):
     return ops.avg_pool(warp(images, theta, shape=(n * side, n * side)), n)
 
 
@@ -34,12 +34,12 @@ def error(images, theta, side, reference, **options):
     return float(jnp.sqrt(jnp.mean((warp(images, theta, shape=(side, side), **options) - reference) ** 2)))
 
 
-@pytest.mark.parametrize("scale", [3, 5, 8])
+@pytest.mark.parametrize("scale", [3, 7])
 def test_error_against_supersampling_is_a_quarter_of_that_of_plain_reading(scale):
     images, gains = photographs(), []
-    side = int(384 / scale / np.sqrt(2)) - 2
-    for degrees in (0.0, 25.0, 70.0):
-        theta = scaled(side * scale / 384, degrees)
+    side = int(288 / scale / np.sqrt(2)) - 2
+    for degrees in (0.0, 25.0):
+        theta = scaled(side * scale / 288, degrees)
         reference = supersampled(images, theta, side)
         plain, ours = (error(images, theta, side, reference, antialias=a) for a in (False, True))
         gains.append(plain / ours)
@@ -50,8 +50,8 @@ def test_error_against_supersampling_is_a_quarter_of_that_of_plain_reading(scale
 def test_no_worse_at_half_the_size_or_near_it(degrees):
     images = photographs()
     for scale in (1.2, 2):
-        side = int(384 / scale / np.sqrt(2)) - 2
-        theta = scaled(side * scale / 384, degrees)
+        side = int(288 / scale / np.sqrt(2)) - 2
+        theta = scaled(side * scale / 288, degrees)
         reference = supersampled(images, theta, side)
         plain, ours = (error(images, theta, side, reference, antialias=a) for a in (False, True))
         assert ours < 1.0001 * plain  # equal where the samples stay between the same pixels

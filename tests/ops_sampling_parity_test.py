@@ -96,7 +96,8 @@ def test_bicubic_volumes_are_bicubic_along_every_axis():
     # Along z first: a volume that is constant along two axes is read as an image of one row.
     rng = np.random.default_rng(0)
     row, z = rng.normal(size=7), rng.uniform(-1.5, 1.5, size=11)
-    for axis, padding_mode, align_corners in itertools.product(range(3), (*PADDING, "fill"), (False, True)):
+    outside = [("zeros", False), ("border", True), ("reflection", False), ("reflection", True), ("fill", False)]
+    for axis, (padding_mode, align_corners) in itertools.product((0, 2), outside):
         options = {"mode": "bicubic", "padding_mode": padding_mode, "align_corners": align_corners}
         options |= {"fill_value": 2.0} if padding_mode == "fill" else {}
         volume = np.broadcast_to(row.reshape([-1 if i == axis else 1 for i in range(3)]), [7, 7, 7])[..., None]

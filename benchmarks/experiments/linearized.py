@@ -121,7 +121,7 @@ def plot(found: Mapping[str, Mapping[float, list[float]]]) -> Any:
     axis.set_ylabel("distance from the spot after training")
     axis.grid(axis="y", color=FAINT, linewidth=0.6)
     axis.set_axisbelow(True)
-    axis.set_ylim(bottom=0)
+    axis.set_yscale("log")
     axis.legend(frameon=False)
     return canvas
 
