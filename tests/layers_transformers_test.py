@@ -180,7 +180,12 @@ def test_a_transformer_with_a_linearized_gradient_learns_where_a_bilinear_one_do
     ("layer", "message"),
     [
         (layers.ParallelTransformer(Localizer(), 0), "count must be a positive integer, got 0"),
-        (layers.ParallelTransformer(Localizer(), 2, starts=[[1.0] * 6]), r"starts must be \(2, 6\), got \(1, 6\)"),
+        (
+            layers.ParallelTransformer(Localizer(), 2, starts=[[1.0] * 6]),
+            r"starts must be 2 times 6 parameters, got \[6\] of them",
+        ),
+        (layers.SpatialTransformer(Localizer(), auxiliary_samples=1), "auxiliary_samples must be 0, or a whole number"),
+        (layers.SpatialTransformer(Localizer(), auxiliary_samples=4, antialias=True), "without antialias, got mode"),
         (layers.ParallelTransformer(Localizer(), 2, transform="shear"), "transform must be one of"),
         (layers.InverseCompositionalTransformer(Localizer(), "tps"), "transform must be one of"),
         (layers.InverseCompositionalTransformer(Localizer(), steps=0), "steps must be a positive integer"),

@@ -10,6 +10,7 @@ from jax.test_util import check_grads
 from sklearn.datasets import load_sample_images
 
 from jaxcnn import ops
+from jaxcnn.ops import sampling
 
 sample = jax.jit(ops.grid_sample, static_argnames=("mode", "padding_mode", "align_corners", "antialias"))
 warp = jax.jit(ops.warp_affine, static_argnames=("shape", "padding_mode", "align_corners", "antialias"))
@@ -98,6 +99,68 @@ def test_one_axis_may_shrink_alone():
     plain = warp(image, jnp.eye(2, 3), shape=(10, 40))
     true = rows.reshape(10, 4, 1).mean(1)[:, None]
     assert jnp.abs(result - true).mean() < 0.4 * jnp.abs(plain - true).mean()
+
+
+def test_the_axis_that_does_not_shrink_keeps_its_contrast():
+    stripes = jnp.tile(jnp.array([0.0, 0, 1, 1]), 16)[:, None, None] * jnp.ones((64, 64, 1))
+    for theta, image, shape in ((jnp.eye(2, 3), stripes, (64, 8)), (jnp.eye(2, 3), stripes.swapaxes(0, 1), (8, 64))):
+        result = warp(image, theta, shape=shape, antialias=True)
+        result = result if shape[0] == 64 else result.swapaxes(0, 1)
+        np.testing.assert_allclose(result[24:32, 4, 0], [0, 0, 1, 1, 0, 0, 1, 1], atol=1e-5)
+    noise = jnp.asarray(np.random.default_rng(0).uniform(size=(16, 256, 1)), jnp.float32)
+    true = noise.reshape(16, 32, 8, 1).mean(2)
+    plain, ours = (warp(noise, jnp.eye(2, 3), shape=(16, 32), antialias=a) for a in (False, True))
+    assert jnp.std(ours - true) < 0.2 * jnp.std(plain - true)
+
+
+@pytest.mark.parametrize("h", [1, 2, 3])
+def test_thin_images_shrink_along_their_length(h):
+    noise = jnp.asarray(np.random.default_rng(0).uniform(size=(h, 512, 1)), jnp.float32)
+    true = noise.reshape(h, 64, 8, 1).mean(2)
+    plain, ours = (warp(noise, jnp.eye(2, 3), shape=(h, 64), padding_mode="border", antialias=a) for a in (False, True))
+    assert jnp.std(ours - true) < 0.3 * jnp.std(plain - true)
+
+
+def test_an_output_of_one_pixel_is_the_mean_of_what_the_transform_covers():
+    image = jnp.asarray(np.random.default_rng(0).uniform(size=(16, 16, 1)), jnp.float32)
+    mean, sides = float(image.mean()), image.reshape(4, 4, 16, 1).mean((1, 2))
+    found = [
+        warp(image, jnp.eye(2, 3), shape=(1, 1), antialias=True),
+        ops.warp_perspective(image, jnp.eye(3), shape=(1, 1), antialias=True),
+        ops.crop_and_resize(image, jnp.array([[0, 0, 16, 16]]), (1, 1), antialias=True),
+    ]
+    np.testing.assert_allclose([float(f.ravel()[0]) for f in found], mean, atol=0.05)
+    column = ops.crop_and_resize(image, jnp.array([[0, 0, 16, 16]]), (4, 1), antialias=True)[0, :, 0]
+    assert jnp.abs(column - sides).mean() < 0.08
+
+
+def test_a_lost_point_takes_no_neighbours_with_it():
+    image = jnp.asarray(np.random.default_rng(0).uniform(size=(16, 16, 1)), jnp.float32)
+    grid = ops.affine_grid(jnp.eye(2, 3), (5, 5))
+    expected = sample(image, grid, antialias=True)
+    for value, own in ((jnp.nan, np.nan), (jnp.inf, 0.0)):
+        found = np.array(sample(image, grid.at[2, 2, 0].set(value), antialias=True))
+        assert np.array_equal(found[2, 2], [own], equal_nan=True)
+        found[2, 2] = expected[2, 2]
+        np.testing.assert_allclose(found, expected, atol=0.4)
+        assert np.all(np.isfinite(found))
+
+
+def test_pieces_give_what_the_whole_gives(monkeypatch):
+    rng = np.random.default_rng(0)
+    image = jnp.asarray(rng.normal(size=(2, 13, 11, 3)), jnp.float32)
+    grid = jnp.asarray(rng.uniform(-1.3, 1.3, (2, 7, 6, 2)), jnp.float32)
+    fill = jnp.array([1.0, -2.0, 0.5])
+    for how in ({"antialias": True}, {"mode": "bicubic"}, {}):
+        results = []
+        for count in (1, 3, 50):
+            monkeypatch.setattr(sampling.Sampling, "pieces", lambda *_, count=count: count)
+            read = lambda i, g, f, how=how: ops.grid_sample(i, g, padding_mode="fill", fill_value=f, **how)
+            value, pullback = jax.vjp(jax.jit(lambda *a, read=read: read(*a)), image, grid, fill)
+            results.append((value, *pullback(jnp.cos(value))))
+        for other in results[1:]:
+            for a, b in zip(results[0], other, strict=True):
+                np.testing.assert_allclose(a, b, atol=2e-4)
 
 
 @pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection"])

@@ -72,7 +72,7 @@ def test_gradients():
     ("call", "message"),
     [
         (lambda: ops.crop_and_resize(IMAGE, jnp.ones((3, 5)), (2, 2)), r"boxes must be of shape \(..., k, 4\)"),
-        (lambda: ops.crop_and_resize(IMAGE, jnp.ones((3, 4), jnp.int32), (2, 2)), "boxes must be of a floating dtype"),
+        (lambda: ops.crop_and_resize(IMAGE, jnp.ones((3, 4), bool), (2, 2)), "boxes must be of a floating dtype"),
         (lambda: ops.crop_and_resize(IMAGE, jnp.ones((3, 4)), (2, 0)), r"shape must be \(h, w\) of positive"),
         (lambda: ops.crop_and_resize(IMAGE, jnp.ones((3, 4)), (2, 2), mode="area"), "mode must be one of"),
     ],

@@ -53,6 +53,12 @@ def test_a_plane_has_its_own_slope():
     np.testing.assert_allclose(jax.grad(read)(grid), np.broadcast_to([3, -2], (2, 2, 2)), atol=1e-4)
 
 
+def test_what_only_the_samples_see_does_not_touch_the_values():
+    image = jnp.ones((16, 16, 1)).at[9, 12].set(jnp.inf)
+    grid, offsets = jnp.array([[[0.1, 0.1], [jnp.inf, 0.0]]]), jnp.array([[-0.5, 0.1], [0.5, 0.1], [0.5, -0.4]])
+    np.testing.assert_array_equal(ops.linearized_grid_sample(image, grid, offsets), ops.grid_sample(image, grid))
+
+
 @pytest.mark.parametrize(
     ("offsets", "message"),
     [

@@ -96,8 +96,10 @@ class ParallelTransformer(nn.Module):
         start = identity(self.transform, self.control_points, name)
         starts = np.broadcast_to(start, (self.count, start.size))
         if self.starts is not None:
-            starts = np.asarray(self.starts, np.float64)
-            check(starts.shape == (self.count, start.size), name, "starts", f"{(self.count, start.size)}", starts.shape)
+            lengths = [len(own) for own in self.starts]
+            expected = f"{self.count} times {start.size} parameters"
+            check(lengths == [start.size] * self.count, name, "starts", expected, f"{lengths} of them")
+            starts = np.array([list(own) for own in self.starts], np.float64)
         theta = regression(starts, x.dtype, self.param_dtype)(features(self.localizer, x, train, name))
         theta = theta.reshape(*theta.shape[:-1], self.count, start.size)
         options: dict[str, Any] = {"align_corners": self.align_corners}

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn import ops
-from jaxcnn._check import at_least_rank, choice, floating, positive_shape
+from jaxcnn._check import at_least_rank, check, choice, floating, positive_shape, whole
 from jaxcnn._typing import Array, Dtype, Float
 from jaxcnn.layers._transforms import IDENTITIES, features, geometry, identity, regression
 from jaxcnn.ops.sampling import Mode, PaddingMode
@@ -49,9 +49,10 @@ class SpatialTransformer(nn.Module):
         fill_value: With ``"fill"``: what lies outside.
         align_corners: Whether -1 and 1 are the centres of the border pixels or the outer edges.
         antialias: Whether pixels that cover several input pixels are means over them, as in ``ops.grid_sample``.
-        auxiliary_samples: With more than 0, in training the gradient to the localizer is that of
-            ``ops.linearized_grid_sample``, from so many samples around every point. They are drawn anew by the
-            rng collection ``"dropout"``.
+        auxiliary_samples: With 2 or more, in training the gradient to the localizer is that of
+            ``ops.linearized_grid_sample``, from so many samples around every point. They are drawn anew for every
+            call, the same for all examples, by the rng collection ``"dropout"``. Needs ``"bilinear"`` without
+            ``antialias``.
         auxiliary_reach: Standard deviation of how far out they lie, in [-1, 1] over the input.
         control_points: With ``"tps"``: rows and columns of the regular grid of control points.
         dtype: Dtype of the output; None keeps the input's.
@@ -102,6 +103,17 @@ class SpatialTransformer(nn.Module):
         size = positive_shape(name, "output_shape", size, "h w")
         x = x if self.dtype is None else x.astype(self.dtype)
 
+        linearized = self.auxiliary_samples != 0
+        check(
+            whole(self.auxiliary_samples, 0) and self.auxiliary_samples != 1,
+            name,
+            "auxiliary_samples",
+            "0, or a whole number of at least 2",
+            repr(self.auxiliary_samples),
+        )
+        plain = self.mode == "bilinear" and not self.antialias
+        got = f"mode {self.mode!r}, antialias={self.antialias}"
+        check(plain or not linearized, name, "auxiliary_samples", 'with mode "bilinear" and without antialias', got)
         start = identity(self.transform, self.control_points, name)
         theta = regression(start, x.dtype, self.param_dtype)(features(self.localizer, x, train, name))
         options: dict[str, Any] = {"align_corners": self.align_corners}
@@ -111,7 +123,7 @@ class SpatialTransformer(nn.Module):
             self.sow("intermediates", "theta", theta)
             self.sow("intermediates", "grid", grid(transform, size, **options))
             self.sow("intermediates", "frame", frame(transform))
-        if train and self.auxiliary_samples:
+        if train and linearized:
             shape = (*size, self.auxiliary_samples, 2)
             offsets = self.auxiliary_reach * jax.random.normal(self.make_rng("dropout"), shape, theta.dtype)
             return ops.linearized_grid_sample(x, grid(transform, size, **options), offsets, **sampling)

@@ -35,7 +35,7 @@ def crop_and_resize(
 
     Args:
         image: The image.
-        boxes: k boxes; float32 is used for narrower ones.
+        boxes: k boxes; float32 is used for narrower ones and for integers.
         shape: Height and width of every crop.
         mode: ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
         padding_mode: What lies outside, as in ``grid_sample``.
@@ -57,6 +57,7 @@ def crop_and_resize(
     """
     name = "crop_and_resize"
     image, boxes = check_image(name, image), array(name, "boxes", boxes)
+    boxes = boxes.astype(jnp.float32) if jnp.issubdtype(boxes.dtype, jnp.integer) else boxes
     floating(name, "boxes", boxes)
     at_least_rank(name, "boxes", boxes, "k 4")
     check(boxes.shape[-1] == 4, name, "boxes", "of shape (..., k, 4)", shape_text(boxes))
@@ -70,7 +71,8 @@ def crop_and_resize(
             x_min, y_min, x_max, y_max = box.astype(dtype)
             x, y = _along(x_min, x_max, w, align_corners), _along(y_min, y_max, h, align_corners)
             places = [jax.lax.broadcast_in_dim(v, (h, w), (axis,)) for v, axis in ((x, 1), (y, 0))]
-            return sample_pixels(image, places, how, batch)
+            wide, high = (x_max - x_min) / max(w - align_corners, 1), (y_max - y_min) / max(h - align_corners, 1)
+            return sample_pixels(image, places, how, batch, steps=((0.0, high), (wide, 0.0)))
 
         return jax.vmap(crop)(boxes)
 

@@ -1,7 +1,6 @@
 """Reading with a gradient to the grid that reaches further than the neighbouring pixels."""
 
 import functools
-import itertools
 from typing import Any
 
 import jax
@@ -99,14 +98,26 @@ def linearized_grid_sample(
 
         start = tuple(here * 0 for _ in range(d))
         sums, _ = jax.lax.scan(add, start, jnp.moveaxis(offsets, -2, 0))
-        moved = grid.astype(dtype) - fixed
-        change = jnp.zeros((), dtype)
-        for i, j in itertools.product(range(d), range(d)):
-            slope = _spread(inverse[i][j], sums[j])
-            change += jax.lax.stop_gradient(slope * sums[j]) * moved[..., i, None]
-        return (values.astype(dtype) + change).astype(image.dtype)
+        slopes = [sum(_spread(inverse[i][j], sums[j]) * sums[j] for j in range(d)) for i in range(d)]
+        return _sloped(values.astype(dtype), slopes, grid.astype(dtype)).astype(image.dtype)
 
     return over_batch(one, (image, grid), (d + 1, d + 1), name=name, arguments="image and grid")
+
+
+@jax.custom_jvp
+def _sloped(values: Any, slopes: list[Any], grid: Any) -> Any:
+    """Gives the values, and to a change of the grid the given slopes."""
+    del slopes, grid
+    return values
+
+
+@_sloped.defjvp
+def _sloped_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
+    values, slopes, grid = primals
+    change, _, moved = tangents
+    for i, slope in enumerate(slopes):
+        change += jax.lax.stop_gradient(slope) * moved[..., i, None]
+    return _sloped(values, slopes, grid), change
 
 
 def _spread(value: Any, like: Any) -> Any:

@@ -120,7 +120,7 @@ def invert_matrix(matrix: Float[AnyArray, "*batch rows columns"]) -> Float[Array
         matrix: The matrix.
 
     Returns:
-        The inverse, of the same form, float32 or float64. A singular matrix gives inf or NaN.
+        The inverse, of the same form, float32 or float64. A singular matrix gives inf, NaN or huge numbers.
 
     Raises:
         ValueError: If ``matrix`` has the wrong form or dtype.
@@ -155,7 +155,7 @@ def fit_affine(
 
     Returns:
         The matrix, 2x3 or 3x4, float32 or float64; differentiable in both. For ``warp_affine`` the points
-        are of the output, the targets of the input. Degenerate points give inf or NaN.
+        are of the output, the targets of the input. Degenerate points give inf, NaN or huge numbers.
 
     Raises:
         ValueError: If a form or dtype is wrong, or leading axes do not broadcast.
@@ -187,7 +187,7 @@ def fit_homography(
     Returns:
         The matrix, float32 or float64, scaled to w = 1 in the middle of the points; differentiable in both.
         For ``warp_perspective`` the points are of the output, the targets of the input. Degenerate points
-        give inf or NaN.
+        give inf, NaN or a matrix that means nothing.
 
     Raises:
         ValueError: If a form or dtype is wrong, or leading axes do not broadcast.

@@ -48,7 +48,9 @@ def grid_sample(
           its outer edges or, under ``align_corners``, the centres of its border pixels.
         - At a point on a pixel centre the slope of ``"bilinear"`` is the right-hand one, as in PyTorch.
         - A NaN coordinate gives NaN. An infinite one lies outside (under ``"reflection"``: NaN).
-        - A pixel of weight zero is not read: what is not finite stays where it is.
+        - A pixel of weight zero is not read: what is not finite stays where it is (in values; the gradient to the
+          grid of a point beside it may be NaN).
+        - The last axis of the grid alone says whether the image is one of pixels or of voxels.
 
     Args:
         image: Values to read.
@@ -62,7 +64,8 @@ def grid_sample(
         align_corners: What -1 and 1 stand for, see Convention.
         antialias: Whether an output pixel that covers more than one input pixel is a mean over what it covers
             (images and ``"bilinear"`` only). What it covers follows from the grid: the steps to the
-            neighbouring points. Where the grid does not shrink the image nothing changes.
+            neighbouring points (none along an axis of one point). Where the grid does not shrink the image
+            nothing changes.
 
     Returns:
         The values read, in the dtype of ``image``.
@@ -164,14 +167,17 @@ def check_options(
     return Sampling(mode, padding_mode, fill, align_corners, antialias)
 
 
-def sample_pixels(image: Any, coordinates: Sequence[Any], how: Sampling, batch: int) -> jax.Array:
-    """Reads one image (*size, c) of a batch at points given in pixels, x first, the first pixel's centre being 0."""
+def sample_pixels(image: Any, coordinates: Sequence[Any], how: Sampling, batch: int, *, steps: Any = None) -> jax.Array:
+    """Reads one image (*size, c) of a batch at points given in pixels, x first, the first pixel's centre being 0.
+
+    Antialiasing takes from ``steps`` how (x, y) change to the next row and to the next column where there is none.
+    """
     *size, c = image.shape
     dtype = coordinates[0].dtype
     count = how.pieces(image, math.prod(coordinates[0].shape), len(size), batch)
     if how.antialias:
         x, y = coordinates
-        return antialiased(image, x, y, how.padding_mode, how.fill, how.align_corners, count)
+        return antialiased(image, x, y, how.padding_mode, how.fill, how.align_corners, count, steps)
     # One index per pixel: XLA gathers, and above all scatters, faster along one axis than along several.
     pixels = image.reshape(math.prod(size), c).astype(dtype)
     strides = [math.prod(size[i + 1 :]) for i in range(len(size))]

@@ -257,12 +257,22 @@ def _warp(
         halves.append((before[axis] - 1) / 2 if align_corners else before[axis] / 2)
 
     def one(image: Any, transform: Any) -> Any:
-        moved = displace(transform.astype(dtype), *points)
-        return sample_pixels(
-            image, [p + half * m for p, half, m in zip(places, halves, moved, strict=True)], how, batch
-        )
+        transform = transform.astype(dtype)
+        moved = displace(transform, *points)
+        positions = [p + half * m for p, half, m in zip(places, halves, moved, strict=True)]
+        steps = None
+        if how.antialias and 1 in size:
+            steps = [_step(functools.partial(displace, transform), points, moved, i, halves) for i in (1, 0)]
+        return sample_pixels(image, positions, how, batch, steps=steps)
 
     return over_batch(one, arrays, (dimensions + 1, 2), name=name, arguments=f"image and {argument}")
+
+
+def _step(displace: Any, points: Any, moved: Any, axis: int, halves: Any) -> list[Any]:
+    """Tells how far the next pixel along an axis would be read from the first, if the one there spans the image."""
+    there = displace(*(p + 2 if i == axis else p for i, p in enumerate(points)))
+    own = [2 * half if i == axis else 0 for i, half in enumerate(halves)]
+    return [(o + half * (t - m))[0, 0] for o, half, t, m in zip(own, halves, there, moved, strict=True)]
 
 
 def _matching_pixels(size_out: int, size_in: int, align_corners: bool) -> np.ndarray:
