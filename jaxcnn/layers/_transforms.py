@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn import ops
-from jaxcnn._check import check, positive_shape
+from jaxcnn._check import at_least_rank, check, floating, positive_shape
 from jaxcnn.ops._transforms import affine_points, projective_points, regular_points, tps_coefficients, tps_points
 
 __all__ = [
@@ -44,6 +44,15 @@ class Geometry(NamedTuple):
     warp: Callable[..., Any]
     grid: Callable[..., Any]
     frame: Callable[..., Any]
+
+
+def prepare(name: str, x: Any, output_shape: Any, dtype: Any, axes: str = "h w") -> tuple[Any, tuple[int, ...]]:
+    """Checks the input of a transformer and gives it in the dtype of the computation, with the shape of the output."""
+    at_least_rank(name, "x", x, f"{axes} c")
+    floating(name, "x", x)
+    size = x.shape[-1 - len(axes.split()) : -1] if output_shape is None else output_shape
+    size = positive_shape(name, "output_shape", size, axes)
+    return (x if dtype is None else x.astype(dtype)), size
 
 
 def features(localizer: nn.Module, x: Any, train: bool, name: str, spatial: int = 3) -> Any:

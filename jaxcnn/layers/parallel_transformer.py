@@ -8,9 +8,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._check import at_least_rank, check, choice, floating, positive_shape, whole
+from jaxcnn._check import check, choice, whole
 from jaxcnn._typing import Array, Dtype, Float
-from jaxcnn.layers._transforms import IDENTITIES, features, geometry, identity, regression
+from jaxcnn.layers._transforms import IDENTITIES, features, geometry, identity, prepare, regression
 from jaxcnn.layers.transformer import Transform
 from jaxcnn.ops.sampling import Mode, PaddingMode
 
@@ -87,11 +87,7 @@ class ParallelTransformer(nn.Module):
         name = "ParallelTransformer"
         choice(name, "transform", self.transform, (*IDENTITIES, "tps"))
         check(whole(self.count, 1), name, "count", "a positive integer", repr(self.count))
-        at_least_rank(name, "x", x, "h w c")
-        floating(name, "x", x)
-        size = x.shape[-3:-1] if self.output_shape is None else self.output_shape
-        size = positive_shape(name, "output_shape", size, "h w")
-        x = x if self.dtype is None else x.astype(self.dtype)
+        x, size = prepare(name, x, self.output_shape, self.dtype)
 
         start = identity(self.transform, self.control_points, name)
         starts = np.broadcast_to(start, (self.count, start.size))

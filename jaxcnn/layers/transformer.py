@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn import ops
-from jaxcnn._check import at_least_rank, check, choice, floating, positive_shape, whole
+from jaxcnn._check import check, choice, whole
 from jaxcnn._typing import Array, Dtype, Float
-from jaxcnn.layers._transforms import IDENTITIES, features, geometry, identity, regression
+from jaxcnn.layers._transforms import IDENTITIES, features, geometry, identity, prepare, regression
 from jaxcnn.ops.sampling import Mode, PaddingMode
 
 __all__ = ["SpatialTransformer", "Transform"]
@@ -97,11 +97,7 @@ class SpatialTransformer(nn.Module):
         """Warps ``x`` by the transform that is predicted from it."""
         name = "SpatialTransformer"
         choice(name, "transform", self.transform, (*IDENTITIES, "tps"))
-        at_least_rank(name, "x", x, "h w c")
-        floating(name, "x", x)
-        size = x.shape[-3:-1] if self.output_shape is None else self.output_shape
-        size = positive_shape(name, "output_shape", size, "h w")
-        x = x if self.dtype is None else x.astype(self.dtype)
+        x, size = prepare(name, x, self.output_shape, self.dtype)
 
         linearized = self.auxiliary_samples != 0
         check(

@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn import ops
-from jaxcnn._check import at_least_rank, floating, positive_shape
 from jaxcnn._typing import Array, Dtype, Float
-from jaxcnn.layers._transforms import features, regression
+from jaxcnn.layers._transforms import features, prepare, regression
 from jaxcnn.ops.sampling import Mode, PaddingMode
 
 __all__ = ["VolumeTransformer"]
@@ -70,11 +69,7 @@ class VolumeTransformer(nn.Module):
     def __call__(self, x: Float[Array, "*b d h w c"], *, train: bool = False) -> Float[Array, "*b d_out h_out w_out c"]:
         """Warps ``x`` by the transform that is predicted from it."""
         name = "VolumeTransformer"
-        at_least_rank(name, "x", x, "d h w c")
-        floating(name, "x", x)
-        size = x.shape[-4:-1] if self.output_shape is None else self.output_shape
-        size = positive_shape(name, "output_shape", size, "d h w")
-        x = x if self.dtype is None else x.astype(self.dtype)
+        x, size = prepare(name, x, self.output_shape, self.dtype, "d h w")
         dense = regression(np.eye(3, 4), x.dtype, self.param_dtype)
         theta = dense(features(self.localizer, x, train, name, spatial=4))
         matrix = theta.reshape(*theta.shape[:-1], 3, 4)
