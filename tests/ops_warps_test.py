@@ -130,3 +130,20 @@ def test_flow_in_whole_pixels_shifts_exactly():
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call(jnp.ones((4, 4, 1)))
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+def test_identity_of_volumes_is_exact(mode, align_corners):
+    volume = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 6, 7, 2)), jnp.float32)
+    options = {"mode": mode, "align_corners": align_corners}
+    np.testing.assert_array_equal(ops.warp_affine(volume, jnp.eye(3, 4), **options), volume)
+    np.testing.assert_array_equal(ops.warp_flow(volume, jnp.zeros((5, 6, 7, 3)), **options), volume)
+
+
+def test_a_flow_of_whole_voxels_shifts_a_volume():
+    volume = jnp.asarray(np.random.default_rng(0).normal(size=(5, 6, 7, 1)), jnp.float32)
+    flow = jnp.broadcast_to(jnp.array([2.0, -1.0, 1.0]), (5, 6, 7, 3))  # x, y, z
+    moved = ops.warp_flow(volume, flow)
+    np.testing.assert_array_equal(moved[:-1, 1:, :-2], volume[1:, :-1, 2:])
+    np.testing.assert_array_equal(moved[-1], 0)
