@@ -129,5 +129,5 @@ def _fold_index(index: Any, size: int, padding_mode: str, align_corners: bool) -
     return lax.clamp(_scalar(0.0, index), index, _scalar(size - 1.0, index))
 
 
-def _scalar(value: float, like: Any) -> jax.Array:
+def _scalar(value: int | float, like: Any) -> jax.Array:
     return jnp.asarray(value, like.dtype)
