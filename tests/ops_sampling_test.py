@@ -220,6 +220,16 @@ def test_vmap_over_one_of_both(of, volume):
     np.testing.assert_allclose(summed, flat[1][position].sum(0), atol=1e-4)
 
 
+def test_runs_with_jit_disabled():
+    image, grid = images(2, 4, 5, 2), points(2, 3, 6)
+    loss = lambda i, g: jnp.sum(ops.conv(ops.grid_sample(i, g), jnp.ones((2, 2, 2, 1))) ** 2)
+    expected = jax.grad(loss, (0, 1))(image, grid)
+    with jax.disable_jit():
+        found = jax.grad(loss, (0, 1))(image, grid)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
 def test_programs_for_several_devices_use_the_scatter_that_can_be_partitioned():
     image, grid = images(8, 4, 5, 2), points(8, 3, 6)
     gradient = jax.jit(jax.grad(lambda i, g: jnp.sum(ops.grid_sample(i, g) ** 2), (0, 1)))

@@ -126,8 +126,8 @@ def invert_matrix(matrix: Float[AnyArray, "*batch rows columns"]) -> Float[Array
         ValueError: If ``matrix`` has the wrong form or dtype.
 
     Example:
-        >>> ops.invert_matrix(jnp.array([[2.0, 0.0, 1.0], [0.0, 4.0, 0.0]])).tolist()
-        [[0.5, -0.0, -0.5], [-0.0, 0.25, 0.0]]
+        >>> (ops.invert_matrix(jnp.array([[2.0, 0.0, 1.0], [0.0, 4.0, 0.0]])) + 0.0).tolist()
+        [[0.5, 0.0, -0.5], [0.0, 0.25, 0.0]]
     """
     matrix = _matrix("invert_matrix", "matrix", matrix)
     dtype = working_dtype(matrix)
@@ -162,7 +162,7 @@ def fit_affine(
 
     Example:
         >>> corners = jnp.array([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0]])
-        >>> np.round(ops.fit_affine(corners, corners * 2 + 0.5), 3).tolist()
+        >>> (np.round(ops.fit_affine(corners, corners * 2 + 0.5), 3) + 0.0).tolist()
         [[2.0, 0.0, 0.5], [0.0, 2.0, 0.5]]
     """
     points, targets, dtype = _pairs("fit_affine", points, targets, (2, 3), lambda d: d + 1)
