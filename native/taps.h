@@ -155,22 +155,35 @@ inline void in_pieces(xla::ffi::ThreadPool& threads, const Taps& taps,
   });
 }
 
+// Works through all points: `work` gets the numbers of channels and taps as constants, then what *_points take.
+template <typename Work>
+xla::ffi::Error over_points(xla::ffi::ThreadPool& threads, const xla::ffi::Buffer<xla::ffi::F32>& pixels,
+                            const xla::ffi::Buffer<xla::ffi::F32>& other, const Integers& first,
+                            xla::ffi::Result<xla::ffi::Buffer<xla::ffi::F32>>& result,
+                            xla::ffi::Span<const int64_t> rows, int64_t width, xla::ffi::Span<const int64_t> groups,
+                            xla::ffi::Span<const int64_t> own, Work work) {
+  const int64_t c = pixels.dimensions()[2];
+  const Taps taps(rows, width, groups, own, first.dimensions()[0], pixels.dimensions()[1]);
+  const float *in = pixels.typed_data(), *second = other.typed_data();
+  const int32_t* at = first.typed_data();
+  float* out = result->typed_data();
+  with_constants(c, taps.offsets.size(), [&](auto known, auto count) {
+    in_pieces(threads, taps, [&](int64_t image, int64_t from, int64_t to) {
+      work(known, count, taps, in + image * c, second, at, out, c, from, to);
+    });
+  });
+  return xla::ffi::Error::Success();
+}
+
 inline xla::ffi::Error TapsRead(xla::ffi::ThreadPool threads, xla::ffi::Buffer<xla::ffi::F32> pixels,
                                 xla::ffi::Buffer<xla::ffi::F32> weights, Integers first,
                                 xla::ffi::Result<xla::ffi::Buffer<xla::ffi::F32>> values,
                                 xla::ffi::Span<const int64_t> rows, int64_t width,
                                 xla::ffi::Span<const int64_t> groups, xla::ffi::Span<const int64_t> own) {
-  const int64_t c = pixels.dimensions()[2];
-  const Taps taps(rows, width, groups, own, first.dimensions()[0], pixels.dimensions()[1]);
-  const float *in = pixels.typed_data(), *w = weights.typed_data();
-  const int32_t* at = first.typed_data();
-  float* out = values->typed_data();
-  with_constants(c, taps.offsets.size(), [&](auto known, auto count) {
-    in_pieces(threads, taps, [&](int64_t image, int64_t from, int64_t to) {
-      read_points<decltype(known)::value, decltype(count)::value>(taps, in + image * c, w, at, out, c, from, to);
-    });
-  });
-  return xla::ffi::Error::Success();
+  return over_points(threads, pixels, weights, first, values, rows, width, groups, own,
+                     [](auto known, auto count, auto&&... of) {
+                       read_points<decltype(known)::value, decltype(count)::value>(of...);
+                     });
 }
 
 inline xla::ffi::Error TapsToWeights(xla::ffi::ThreadPool threads, xla::ffi::Buffer<xla::ffi::F32> pixels,
@@ -178,17 +191,10 @@ inline xla::ffi::Error TapsToWeights(xla::ffi::ThreadPool threads, xla::ffi::Buf
                                      xla::ffi::Result<xla::ffi::Buffer<xla::ffi::F32>> weights,
                                      xla::ffi::Span<const int64_t> rows, int64_t width,
                                      xla::ffi::Span<const int64_t> groups, xla::ffi::Span<const int64_t> own) {
-  const int64_t c = pixels.dimensions()[2];
-  const Taps taps(rows, width, groups, own, first.dimensions()[0], pixels.dimensions()[1]);
-  const float *in = pixels.typed_data(), *value = g.typed_data();
-  const int32_t* at = first.typed_data();
-  float* out = weights->typed_data();
-  with_constants(c, taps.offsets.size(), [&](auto known, auto count) {
-    in_pieces(threads, taps, [&](int64_t image, int64_t from, int64_t to) {
-      weigh_points<decltype(known)::value, decltype(count)::value>(taps, in + image * c, value, at, out, c, from, to);
-    });
-  });
-  return xla::ffi::Error::Success();
+  return over_points(threads, pixels, g, first, weights, rows, width, groups, own,
+                     [](auto known, auto count, auto&&... of) {
+                       weigh_points<decltype(known)::value, decltype(count)::value>(of...);
+                     });
 }
 
 inline xla::ffi::Error TapsToPixels(xla::ffi::ThreadPool threads, xla::ffi::Buffer<xla::ffi::F32> g,

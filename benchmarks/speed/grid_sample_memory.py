@@ -5,13 +5,13 @@ not run. The bound is 8 times the memory of images and output, or 64 MB: larger 
 reports no such number.
 """
 
+import functools
 from typing import Any
 
-import jax
-import jax.numpy as jnp
+import numpy as np
 import tyro
 
-from benchmarks import _harness
+from benchmarks import _harness, _tasks
 from benchmarks.speed.grid_sample import TASKS
 from jaxcnn import ops
 
@@ -30,25 +30,11 @@ CASES: list[tuple[tuple[int, ...], dict[str, Any]]] = [
 
 def measure(shape: tuple[int, ...], options: dict[str, Any], wanted: tuple[int, ...]) -> tuple[float, float]:
     """Gives the temporary memory of a program and its bound, in MB."""
-    image = jax.ShapeDtypeStruct(shape, jnp.float32)
-    grid = jax.ShapeDtypeStruct((*shape[:-1], len(shape) - 2), jnp.float32)
-
-    def work(image: Any, grid: Any, cotangent: Any) -> Any:
-        given = [image, grid]
-
-        def read(*variables: Any) -> Any:
-            for position, variable in zip(wanted, variables, strict=True):
-                given[position] = variable
-            return ops.grid_sample(*given, **options)
-
-        value, pullback = jax.vjp(read, *(given[position] for position in wanted))
-        return [value, *pullback(cotangent)]
-
-    memory = jax.jit(work).lower(image, grid, image).compile().memory_analysis()
-    if memory is None:
+    image, grid = np.zeros(shape, np.float32), np.zeros((*shape[:-1], len(shape) - 2), np.float32)
+    run: Any = _tasks.with_jax(functools.partial(ops.grid_sample, **options), (image, grid, image), wanted)
+    if run.temporary_bytes is None:
         raise SystemExit("This backend does not say what memory a program takes.")
-    both = 2 * 4 * image.size
-    return memory.temp_size_in_bytes / 1e6, max(8 * both, 64_000_000) / 1e6
+    return run.temporary_bytes / 1e6, max(8 * 2 * image.nbytes, 64_000_000) / 1e6
 
 
 def main(options: _harness.Options) -> None:

@@ -14,16 +14,7 @@ from jaxcnn import ops
 from jaxcnn._check import at_least_rank, check, floating, positive_shape
 from jaxcnn.ops._transforms import affine_points, projective_points, regular_points, tps_coefficients, tps_points
 
-__all__ = [
-    "IDENTITIES",
-    "Geometry",
-    "affine_matrix",
-    "features",
-    "geometry",
-    "identity",
-    "projective_matrix",
-    "regression",
-]
+__all__ = ["IDENTITIES", "features", "geometry", "identity", "prepare", "record", "regression"]
 
 IDENTITIES = {
     "attention": (1, 0, 0),
@@ -38,7 +29,7 @@ _CORNERS = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
 
 
 class Geometry(NamedTuple):
-    """A transform as ``ops`` take it, and what can be done with it."""
+    """A transform as ``ops`` take it, and what can be done with it or another of its family."""
 
     transform: jax.Array
     warp: Callable[..., Any]
@@ -108,26 +99,34 @@ def geometry(transform: str, theta: jax.Array, control_points: Any) -> Geometry:
         return Geometry(points, warp, grid, lambda p: _each(corners, p))
     if transform == "projective":
         return Geometry(
-            projective_matrix(theta),
+            _projective_matrix(theta),
             ops.warp_perspective,
             ops.projective_grid,
             lambda m: _each(lambda one: jnp.stack(projective_points(one, x, y), -1), m),
         )
     return Geometry(
-        affine_matrix(theta, transform),
+        _affine_matrix(theta, transform),
         ops.warp_affine,
         ops.affine_grid,
         lambda m: _each(lambda one: jnp.stack(affine_points(one, x, y), -1), m),
     )
 
 
-def projective_matrix(theta: jax.Array) -> jax.Array:
+def record(module: nn.Module, theta: Any, found: Geometry, size: tuple[int, ...], align_corners: bool) -> None:
+    """Sows the parameters, the grid and the frame of a transform, where somebody wants to know."""
+    if module.is_mutable_collection("intermediates"):
+        module.sow("intermediates", "theta", theta)
+        module.sow("intermediates", "grid", found.grid(found.transform, size, align_corners=align_corners))
+        module.sow("intermediates", "frame", found.frame(found.transform))
+
+
+def _projective_matrix(theta: jax.Array) -> jax.Array:
     """Makes 3x3 matrices of parameters (*b, 8)."""
     entries = jnp.concatenate([theta, jnp.ones_like(theta[..., :1])], -1)
     return entries.reshape(*theta.shape[:-1], 3, 3)
 
 
-def affine_matrix(theta: jax.Array, transform: str) -> jax.Array:
+def _affine_matrix(theta: jax.Array, transform: str) -> jax.Array:
     """Makes 2x3 matrices of parameters (*b, n)."""
     zero, one = jnp.zeros_like(theta[..., 0]), jnp.ones_like(theta[..., 0])
     p = [theta[..., i] for i in range(theta.shape[-1])]

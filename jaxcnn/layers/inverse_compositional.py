@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxcnn import ops
 from jaxcnn._check import check, choice, whole
 from jaxcnn._typing import Array, Dtype, Float
-from jaxcnn.layers._transforms import IDENTITIES, features, geometry, identity, prepare, regression
+from jaxcnn.layers._transforms import IDENTITIES, features, geometry, identity, prepare, record, regression
 from jaxcnn.ops.sampling import Mode, PaddingMode
 
 __all__ = ["InverseCompositionalTransformer"]
@@ -87,17 +87,19 @@ class InverseCompositionalTransformer(nn.Module):
         start = identity(self.transform, None, name)
         dense = regression(start, x.dtype, self.param_dtype)
         found = geometry(self.transform, jnp.asarray(start, jnp.float32), None)
-        matrix = found.transform
-        options: dict[str, Any] = {"shape": size, "mode": self.mode, "antialias": self.antialias}
-        options |= {"padding_mode": self.padding_mode, "fill_value": self.fill_value}
+        options: dict[str, Any] = {
+            "shape": size,
+            "mode": self.mode,
+            "padding_mode": self.padding_mode,
+            "fill_value": self.fill_value,
+            "align_corners": self.align_corners,
+            "antialias": self.antialias,
+        }
         matrices = []
         for _ in range(self.steps):
-            warped = found.warp(x, matrix, align_corners=self.align_corners, **options)
-            increment = dense(features(self.localizer, warped, train, name))
-            matrix = ops.compose_matrices(matrix, geometry(self.transform, increment, None).transform)
-            matrices.append(matrix)
-        if self.is_mutable_collection("intermediates"):
-            self.sow("intermediates", "theta", jnp.stack(matrices, -3))
-            self.sow("intermediates", "grid", found.grid(matrix, size, align_corners=self.align_corners))
-            self.sow("intermediates", "frame", found.frame(matrix))
-        return found.warp(x, matrix, align_corners=self.align_corners, **options)
+            warped = found.warp(x, found.transform, **options)
+            increment = geometry(self.transform, dense(features(self.localizer, warped, train, name)), None)
+            found = found._replace(transform=ops.compose_matrices(found.transform, increment.transform))
+            matrices.append(found.transform)
+        record(self, jnp.stack(matrices, -3), found, size, self.align_corners)
+        return found.warp(x, found.transform, **options)

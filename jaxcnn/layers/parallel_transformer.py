@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -10,7 +9,7 @@ import numpy as np
 
 from jaxcnn._check import check, choice, whole
 from jaxcnn._typing import Array, Dtype, Float
-from jaxcnn.layers._transforms import IDENTITIES, features, geometry, identity, prepare, regression
+from jaxcnn.layers._transforms import IDENTITIES, features, geometry, identity, prepare, record, regression
 from jaxcnn.layers.transformer import Transform
 from jaxcnn.ops.sampling import Mode, PaddingMode
 
@@ -98,12 +97,15 @@ class ParallelTransformer(nn.Module):
             starts = np.array([list(own) for own in self.starts], np.float64)
         theta = regression(starts, x.dtype, self.param_dtype)(features(self.localizer, x, train, name))
         theta = theta.reshape(*theta.shape[:-1], self.count, start.size)
-        options: dict[str, Any] = {"align_corners": self.align_corners}
-        transform, warp, grid, frame = geometry(self.transform, theta, self.control_points)
-        if self.is_mutable_collection("intermediates"):
-            self.sow("intermediates", "theta", theta)
-            self.sow("intermediates", "grid", grid(transform, size, **options))
-            self.sow("intermediates", "frame", frame(transform))
-        options |= {"padding_mode": self.padding_mode, "fill_value": self.fill_value}
-        x = jnp.expand_dims(x, -4)  # all transforms share the image
-        return warp(x, transform, shape=size, mode=self.mode, antialias=self.antialias, **options)
+        found = geometry(self.transform, theta, self.control_points)
+        record(self, theta, found, size, self.align_corners)
+        return found.warp(
+            jnp.expand_dims(x, -4),  # all transforms share the image
+            found.transform,
+            shape=size,
+            mode=self.mode,
+            padding_mode=self.padding_mode,
+            fill_value=self.fill_value,
+            align_corners=self.align_corners,
+            antialias=self.antialias,
+        )

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxcnn import ops
 from jaxcnn._check import check, choice, whole
 from jaxcnn._typing import Array, Dtype, Float
-from jaxcnn.layers._transforms import IDENTITIES, features, geometry, identity, prepare, regression
+from jaxcnn.layers._transforms import IDENTITIES, features, geometry, identity, prepare, record, regression
 from jaxcnn.ops.sampling import Mode, PaddingMode
 
 __all__ = ["SpatialTransformer", "Transform"]
@@ -114,13 +114,10 @@ class SpatialTransformer(nn.Module):
         theta = regression(start, x.dtype, self.param_dtype)(features(self.localizer, x, train, name))
         options: dict[str, Any] = {"align_corners": self.align_corners}
         sampling = options | {"padding_mode": self.padding_mode, "fill_value": self.fill_value}
-        transform, warp, grid, frame = geometry(self.transform, theta, self.control_points)
-        if self.is_mutable_collection("intermediates"):
-            self.sow("intermediates", "theta", theta)
-            self.sow("intermediates", "grid", grid(transform, size, **options))
-            self.sow("intermediates", "frame", frame(transform))
+        found = geometry(self.transform, theta, self.control_points)
+        record(self, theta, found, size, self.align_corners)
         if train and linearized:
             shape = (*size, self.auxiliary_samples, 2)
             offsets = self.auxiliary_reach * jax.random.normal(self.make_rng("dropout"), shape, theta.dtype)
-            return ops.linearized_grid_sample(x, grid(transform, size, **options), offsets, **sampling)
-        return warp(x, transform, shape=size, mode=self.mode, antialias=self.antialias, **sampling)
+            return ops.linearized_grid_sample(x, found.grid(found.transform, size, **options), offsets, **sampling)
+        return found.warp(x, found.transform, shape=size, mode=self.mode, antialias=self.antialias, **sampling)

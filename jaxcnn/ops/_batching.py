@@ -40,14 +40,8 @@ def over_batch(
     Raises:
         ValueError: If the leading axes do not broadcast.
     """
-    leading = [a.shape[: a.ndim - rank] for a, rank in zip(arrays, core_ranks, strict=True)]
-    try:
-        np.broadcast_shapes(*leading)
-        compatible = True
-    except ValueError:
-        compatible = False
     got = " and ".join(shape_text(a) for a in arrays)
-    check(compatible, name, arguments, "of leading axes that broadcast", got)
+    check(_leading(arrays, core_ranks) is not None, name, arguments, "of leading axes that broadcast", got)
 
     def lift(*args: Any) -> Any:
         ranks = [a.ndim - rank for a, rank in zip(args, core_ranks, strict=True)]
@@ -68,11 +62,15 @@ def over_batch(
 
 def batch_size(arrays: Sequence[Any], core_ranks: Sequence[int]) -> int:
     """Tells how many examples there are, if leading axes that do not broadcast count as one."""
-    leading = [a.shape[: a.ndim - rank] for a, rank in zip(arrays, core_ranks, strict=True)]
+    return math.prod(_leading(arrays, core_ranks) or ())
+
+
+def _leading(arrays: Sequence[Any], core_ranks: Sequence[int]) -> tuple[int, ...] | None:
+    """Gives the leading axes of all arrays together, or None if they do not broadcast."""
     try:
-        return math.prod(np.broadcast_shapes(*leading))
+        return np.broadcast_shapes(*(a.shape[: a.ndim - rank] for a, rank in zip(arrays, core_ranks, strict=True)))
     except ValueError:
-        return 1
+        return None
 
 
 def in_pieces(function: Callable[..., Any], arrays: Sequence[Any], count: int) -> Any:

@@ -20,7 +20,7 @@ from jax.interpreters import ad, batching, mlir
 
 from jaxcnn.ops._geometry import Geometry
 
-__all__ = ["Kind", "Operation", "define", "vary_alike"]
+__all__ = ["Kind", "Operation", "always_compiled", "define", "vary_alike"]
 
 Operation = Callable[..., jax.Array]
 """(a, b, *, geometry, implementation) -> array."""
@@ -69,6 +69,16 @@ def _bind(primitive: Primitive, a: Any, b: Any, *, geometry: Geometry, implement
     return primitive.bind(*vary_alike(a, b), geometry=geometry, implementation=implementation)
 
 
+def always_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Keeps a compiled function compiled under ``jax.disable_jit``: a primitive has no other way to run."""
+
+    def run(*arrays: Any, **how: Any) -> Any:
+        with jax.disable_jit(False):
+            return function(*arrays, **how)
+
+    return run
+
+
 def vary_alike(*arrays: Any) -> list[Any]:
     """Makes arrays vary over the same manual axes of a ``shard_map``; without it gradients miss a sum there."""
     varying = [_varying(a) for a in arrays]
@@ -98,11 +108,7 @@ def _primitive(kind: Kind, function: str) -> Primitive:
     def alone(a: Any, b: Any, *, geometry: Geometry, implementation: str) -> Any:
         return primitive.bind(a, b, geometry=geometry, implementation=implementation)
 
-    def compiled(a: Any, b: Any, *, geometry: Geometry, implementation: str) -> Any:
-        with jax.disable_jit(False):  # there is no other way to run it
-            return alone(a, b, geometry=geometry, implementation=implementation)
-
-    primitive.def_impl(compiled)
+    primitive.def_impl(always_compiled(alone))
     primitive.def_abstract_eval(lambda a, b, *, geometry, implementation: _shape(kind, function, a, b, geometry))
     for platform in (None, "cpu"):
         mlir.register_lowering(primitive, functools.partial(lower, platform), platform=platform)

@@ -22,7 +22,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jaxcnn.ops import _taps_forms as forms
-from jaxcnn.ops._bilinear import vary_alike
+from jaxcnn.ops._bilinear import always_compiled, vary_alike
 from jaxcnn.ops._taps_forms import Taps
 
 __all__ = ["read"]
@@ -66,11 +66,7 @@ def _define(name: str) -> Primitive:
         form = forms.choose(name, *context.avals_in, taps=taps, looped=looped, exported=exported)
         return mlir.lower_fun(form, multiple_results=False)(context, *arrays)
 
-    def run(*arrays: Any, taps: Taps) -> Any:
-        with jax.disable_jit(False):  # there is no other way to run it
-            return alone(*arrays, taps=taps)
-
-    primitive.def_impl(run)
+    primitive.def_impl(always_compiled(alone))
     primitive.def_abstract_eval(functools.partial(_shape, name))
     for platform in (None, "cpu"):
         mlir.register_lowering(primitive, functools.partial(lower, platform), platform=platform)

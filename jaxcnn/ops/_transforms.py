@@ -16,7 +16,16 @@ import numpy as np
 
 from jaxcnn._check import check
 
-__all__ = ["OUTSIDE", "affine_points", "axis", "projective_points", "regular_points", "tps_coefficients", "tps_points"]
+__all__ = [
+    "OUTSIDE",
+    "adjugate",
+    "affine_points",
+    "axis",
+    "projective_points",
+    "regular_points",
+    "tps_coefficients",
+    "tps_points",
+]
 
 OUTSIDE = 1e3
 """Normalised coordinate of a point that has no image in the source: far outside of it, yet finite."""
@@ -52,6 +61,21 @@ def projective_points(matrix: Any, x: Any, y: Any, *, relative: bool = False) ->
     w = jnp.where(visible, w, 1.0)
     far_x, far_y = (OUTSIDE - x, OUTSIDE - y) if relative else (OUTSIDE, OUTSIDE)
     return jnp.where(visible, u / w, far_x), jnp.where(visible, v / w, far_y)
+
+
+def adjugate(matrix: Any) -> tuple[list[list[Any]], Any]:
+    """Gives the adjugate and the determinant of 2x2 or 3x3 entries; over one another, the inverse."""
+    if len(matrix) == 2:
+        (a, b), (c, d) = matrix
+        return [[d, -b], [-c, a]], a * d - b * c
+    first, second, third = matrix
+    columns = [_cross(second, third), _cross(third, first), _cross(first, second)]
+    determinant = functools.reduce(operator.add, (p * q for p, q in zip(first, columns[0], strict=True)))
+    return [list(row) for row in zip(*columns, strict=True)], determinant
+
+
+def _cross(a: Any, b: Any) -> list[Any]:
+    return [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
 
 
 def regular_points(rows: int, columns: int) -> np.ndarray:

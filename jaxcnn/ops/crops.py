@@ -69,9 +69,8 @@ def crop_and_resize(
     def one(image: Any, boxes: Any) -> Any:
         def crop(box: Any) -> Any:
             x_min, y_min, x_max, y_max = box.astype(dtype)
-            x, y = _along(x_min, x_max, w, align_corners), _along(y_min, y_max, h, align_corners)
+            (x, wide), (y, high) = _along(x_min, x_max, w, align_corners), _along(y_min, y_max, h, align_corners)
             places = [jax.lax.broadcast_in_dim(v, (h, w), (axis,)) for v, axis in ((x, 1), (y, 0))]
-            wide, high = (x_max - x_min) / max(w - align_corners, 1), (y_max - y_min) / max(h - align_corners, 1)
             return sample_pixels(image, places, how, batch, steps=((0.0, high), (wide, 0.0)))
 
         return jax.vmap(crop)(boxes)
@@ -79,9 +78,10 @@ def crop_and_resize(
     return over_batch(one, arrays, (3, 2), name=name, arguments="image and boxes")
 
 
-def _along(low: Any, high: Any, size: int, align_corners: bool) -> Any:
-    """Gives the positions that the pixels of a crop are read at along an axis."""
+def _along(low: Any, high: Any, size: int, align_corners: bool) -> tuple[Any, Any]:
+    """Gives the positions that the pixels of a crop are read at along an axis, and their distance."""
     if align_corners:
-        steps = np.arange(size) if size > 1 else np.full(1, 0.5)
-        return low + (high - low) / max(size - 1, 1) * jnp.asarray(steps, low.dtype)
-    return low + (high - low) / size * jnp.asarray(np.arange(size) + 0.5, low.dtype) - 0.5
+        step = (high - low) / max(size - 1, 1)
+        return low + step * jnp.asarray(np.arange(size) if size > 1 else np.full(1, 0.5), low.dtype), step
+    step = (high - low) / size
+    return low + step * jnp.asarray(np.arange(size) + 0.5, low.dtype) - 0.5, step

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxcnn._check import array, check, floating, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._batching import over_batch, working_dtype
+from jaxcnn.ops._transforms import adjugate
 from jaxcnn.ops.grids import check_vectors
 from jaxcnn.ops.sampling import PaddingMode, check_image, grid_sample
 
@@ -131,16 +132,5 @@ def _inverse_moments(offsets: Any) -> list[list[Any]]:
     size = functools.reduce(jnp.maximum, (moments[i][i] for i in range(d)))
     for i in range(d):
         moments[i][i] = moments[i][i] + _RIDGE * size
-    if d == 2:
-        (a, b), (_, e) = moments
-        determinant = a * e - b * b
-        return [[e / determinant, -b / determinant], [-b / determinant, a / determinant]]
-    others = ((1, 2), (0, 2), (0, 1))
-    cofactors = [[(-1) ** (i + j) * _minor(moments, others[i], others[j]) for j in range(3)] for i in range(3)]
-    determinant = sum(moments[0][j] * cofactors[0][j] for j in range(3))
-    return [[cofactors[j][i] / determinant for j in range(3)] for i in range(3)]
-
-
-def _minor(matrix: list[list[Any]], rows: tuple[int, int], columns: tuple[int, int]) -> Any:
-    (i, j), (k, m) = rows, columns
-    return matrix[i][k] * matrix[j][m] - matrix[i][m] * matrix[j][k]
+    entries, determinant = adjugate(moments)
+    return [[entry / determinant for entry in row] for row in entries]

@@ -9,7 +9,7 @@ import numpy as np
 from jaxcnn._check import array, at_least_rank, check, floating, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._batching import over_batch, working_dtype
-from jaxcnn.ops._transforms import projective_points, tps_coefficients, tps_points
+from jaxcnn.ops._transforms import adjugate, projective_points, tps_coefficients, tps_points
 from jaxcnn.ops.grids import check_points
 
 __all__ = [
@@ -135,8 +135,8 @@ def invert_matrix(matrix: Float[AnyArray, "*batch rows columns"]) -> Float[Array
     def one(matrix: Any) -> Any:
         matrix = matrix.astype(dtype)
         d = matrix.shape[1] - 1
-        adjugate, determinant = _adjugate(matrix[:, : matrix.shape[0]])
-        inverse = adjugate / determinant
+        entries, determinant = adjugate([list(row) for row in matrix[:, : matrix.shape[0]]])
+        inverse = jnp.stack([jnp.stack(row) for row in entries]) / determinant
         if matrix.shape[0] == d + 1:
             return inverse
         return jnp.concatenate([inverse, -jnp.matmul(inverse, matrix[:, d:], precision=_HIGHEST)], 1)
@@ -338,19 +338,6 @@ def _pairs(function: str, points: Any, targets: Any, dimensions: Any, least: Any
 def _mapped(theta: Any, points: Any) -> Any:
     d = points.shape[1]
     return jnp.matmul(points, theta[:, :d].T, precision=_HIGHEST) + theta[None, :, d]
-
-
-def _adjugate(matrix: Any) -> tuple[Any, Any]:
-    """Gives the adjugate and the determinant of a 2x2 or 3x3 matrix."""
-    if matrix.shape == (2, 2):
-        (a, b), (c, d) = matrix
-        return jnp.array([[d, -b], [-c, a]], matrix.dtype), a * d - b * c
-    rows = [_cross(matrix[1], matrix[2]), _cross(matrix[2], matrix[0]), _cross(matrix[0], matrix[1])]
-    return jnp.stack(rows, 1), jnp.sum(matrix[0] * rows[0])
-
-
-def _cross(a: Any, b: Any) -> Any:
-    return jnp.stack([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
 
 
 def _normal(points: Any) -> tuple[Any, Any]:
