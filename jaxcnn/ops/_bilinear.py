@@ -20,7 +20,7 @@ from jax.interpreters import ad, batching, mlir
 
 from jaxcnn.ops._geometry import Geometry
 
-__all__ = ["Kind", "Operation", "always_compiled", "define", "vary_alike"]
+__all__ = ["Kind", "Operation", "always_compiled", "define", "first_axis", "vary_alike"]
 
 Operation = Callable[..., jax.Array]
 """(a, b, *, geometry, implementation) -> array."""
@@ -155,13 +155,13 @@ def _batch(
         return _bind(primitive, jnp.moveaxis(a, i, before), b, geometry=geometry, **rest), after
     n = a.shape[i] if i is not None else b.shape[j]
     own = i is not None or function == "to_input"
-    b = _first(b, j, n)
-    a = _first(a, i, n) if own else a
+    b = first_axis(b, j, n)
+    a = first_axis(a, i, n) if own else a
     geometry = dataclasses.replace(geometry, shared=(own, *geometry.shared))
     return _bind(primitive, a, b, geometry=geometry, **rest), 0
 
 
-def _first(array: Any, axis: int | None, n: int) -> Any:
+def first_axis(array: Any, axis: int | None, n: int) -> Any:
     """Brings a mapped axis to the front, or repeats what is not mapped."""
     if axis is not None:
         return jnp.moveaxis(array, axis, 0)

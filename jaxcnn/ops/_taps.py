@@ -22,7 +22,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jaxcnn.ops import _taps_forms as forms
-from jaxcnn.ops._bilinear import always_compiled, vary_alike
+from jaxcnn.ops._bilinear import always_compiled, first_axis, vary_alike
 from jaxcnn.ops._taps_forms import Taps
 
 __all__ = ["read"]
@@ -101,13 +101,10 @@ def _batch(name: str, primitive: Primitive, arrays: Sequence[Any], axes: Sequenc
     # Images that are not mapped are shared; what belongs to points is repeated, being small beside the values.
     own = name == "to_pixels" or axes[0] is not None
     arrays = [
-        x if i == 0 and not own else _first(x, axis, n) for i, (x, axis) in enumerate(zip(arrays, axes, strict=True))
+        x if i == 0 and not own else first_axis(x, axis, n)
+        for i, (x, axis) in enumerate(zip(arrays, axes, strict=True))
     ]
     return _bind(primitive, *arrays, taps=taps._replace(own=(own, *taps.own))), 0
-
-
-def _first(array: Any, axis: int | None, n: int) -> Any:
-    return jnp.broadcast_to(array, (n, *array.shape)) if axis is None else jnp.moveaxis(array, axis, 0)
 
 
 def _jvp(primitive: Primitive, primals: Sequence[Any], tangents: Sequence[Any], *, taps: Taps) -> Any:
@@ -128,8 +125,7 @@ def _jvp(primitive: Primitive, primals: Sequence[Any], tangents: Sequence[Any], 
 def _transpose(primitive: Primitive, ct: Any, a: Any, first: Any, *rest: Any, taps: Taps) -> list[Any]:
     in_first = ad.is_undefined_primal(a)
     if primitive is _to_weights:
-        parts = [jax.lax.index_in_dim(ct, k, axis=-1, keepdims=False) for k in range(taps.number)]
-        (g,) = rest
+        (g,), parts = rest, _parts(ct)
         if in_first:
             return [_bind(_to_pixels, g, first, *parts, taps=taps), None, None]
         return [None, None, _bind(_read, a, first, *parts, taps=taps)]
@@ -137,9 +133,13 @@ def _transpose(primitive: Primitive, ct: Any, a: Any, first: Any, *rest: Any, ta
         other = _to_pixels if primitive is _read else _read
         return [_bind(other, ct, first, *rest, taps=taps), None, *[None] * len(rest)]
     pixels, g = (a, ct) if primitive is _read else (ct, a)
-    found = _bind(_to_weights, pixels, first, g, taps=taps)
-    parts = [jax.lax.index_in_dim(found, k, axis=-1, keepdims=False) for k in range(len(rest))]
+    parts = _parts(_bind(_to_weights, pixels, first, g, taps=taps))
     return [None, None, *(p if ad.is_undefined_primal(w) else None for p, w in zip(parts, rest, strict=True))]
+
+
+def _parts(weights: Any) -> list[Any]:
+    """Takes stacked weights apart."""
+    return [jax.lax.index_in_dim(weights, k, axis=-1, keepdims=False) for k in range(weights.shape[-1])]
 
 
 _read, _to_pixels, _to_weights = (_define(name) for name in ("read", "to_pixels", "to_weights"))

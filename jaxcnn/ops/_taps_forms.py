@@ -1,7 +1,7 @@
 """How the sums of ``_taps`` are computed: by gather and scatter, or point by point in a loop.
 
 On CPU XLA runs a scatter serially, an update of one pixel at a time, and does not vectorise a sum over channels. A
-loop over points that updates or sums whole rows of taps took a fifth to a half of that
+loop over points that updates or sums whole rows of taps took, with more than one channel, a third to a sixth of that
 (``benchmarks/speed/grid_sample_forms.py``).
 """
 
