@@ -18,9 +18,9 @@ from jaxcnn.ops._transforms import (
 )
 
 __all__ = [
+    "AFFINE",
     "SPATIAL",
     "affine_grid",
-    "check_affine",
     "check_matrix",
     "check_points",
     "check_vectors",
@@ -32,6 +32,9 @@ __all__ = [
 
 SPATIAL = {2: "h w", 3: "d h w"}
 """The spatial axes of images and volumes."""
+
+AFFINE = ((2, 3), (3, 4))
+"""The forms of their affine matrices."""
 
 
 def affine_grid(
@@ -66,7 +69,7 @@ def affine_grid(
     References:
         Jaderberg et al. 2015, arXiv:1506.02025, equation 1.
     """
-    theta = check_affine("affine_grid", theta)
+    theta = check_matrix("affine_grid", "theta", theta, *AFFINE)
     points = mesh("affine_grid", shape, align_corners, working_dtype(theta), dimensions=theta.shape[-2])
 
     def one(theta: Any) -> Any:
@@ -105,7 +108,7 @@ def projective_grid(
     References:
         Jaderberg et al. 2015, arXiv:1506.02025, section 3.2.
     """
-    matrix = check_matrix("projective_grid", "matrix", matrix, 3, 3)
+    matrix = check_matrix("projective_grid", "matrix", matrix, (3, 3))
     x, y = mesh("projective_grid", shape, align_corners, working_dtype(matrix))
 
     def one(matrix: Any) -> Any:
@@ -223,21 +226,13 @@ def check_vectors(function: str, argument: str, vectors: Any) -> tuple[jax.Array
     return vectors, d
 
 
-def check_affine(function: str, theta: Any) -> jax.Array:
-    """Returns an affine matrix as a JAX array, or refuses what is not a floating one of 2x3 or 3x4."""
-    theta = array(function, "theta", theta)
-    floating(function, "theta", theta)
-    known = theta.shape[-2:] in ((2, 3), (3, 4))
-    check(known, function, "theta", "of shape (..., 2, 3) or (..., 3, 4)", shape_text(theta))
-    return theta
-
-
-def check_matrix(function: str, argument: str, matrix: Any, rows: int, columns: int) -> jax.Array:
-    """Returns a JAX array, or refuses what is not a floating one of (..., rows, columns)."""
+def check_matrix(function: str, argument: str, matrix: Any, *forms: tuple[int, int]) -> jax.Array:
+    """Returns a JAX array, or refuses what is not a floating one whose last two axes have one of the forms."""
     matrix = array(function, argument, matrix)
     floating(function, argument, matrix)
-    expected = f"of shape (..., {rows}, {columns})"
-    check(matrix.shape[-2:] == (rows, columns), function, argument, expected, shape_text(matrix))
+    *others, last = [f"(..., {rows}, {columns})" for rows, columns in forms]
+    expected = f"of shape {', '.join(others)} or {last}" if others else f"of shape {last}"
+    check(matrix.shape[-2:] in forms, function, argument, expected, shape_text(matrix))
     return matrix
 
 

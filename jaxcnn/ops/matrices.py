@@ -10,7 +10,7 @@ from jaxcnn._check import array, at_least_rank, check, floating, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._batching import over_batch, working_dtype
 from jaxcnn.ops._transforms import adjugate, projective_points, tps_coefficients, tps_points
-from jaxcnn.ops.grids import check_points
+from jaxcnn.ops.grids import check_matrix, check_points
 
 __all__ = [
     "apply_matrix",
@@ -51,7 +51,7 @@ def apply_matrix(
         >>> np.round(ops.apply_matrix(half, jnp.array([[1.0, -1.0]])), 3).tolist()
         [[0.6000000238418579, -0.5]]
     """
-    matrix = _matrix("apply_matrix", "matrix", matrix)
+    matrix = check_matrix("apply_matrix", "matrix", matrix, *_KNOWN)
     d = matrix.shape[-1] - 1
     points = _points("apply_matrix", "points", points, d, 1)
     dtype = working_dtype(matrix, points)
@@ -91,7 +91,8 @@ def compose_matrices(
         >>> ops.compose_matrices(zoom, right).tolist()
         [[0.5, 0.0, 0.25], [0.0, 0.5, 0.0]]
     """
-    first, second = _matrix("compose_matrices", "first", first), _matrix("compose_matrices", "second", second)
+    first = check_matrix("compose_matrices", "first", first, *_KNOWN)
+    second = check_matrix("compose_matrices", "second", second, *_KNOWN)
     alike = first.shape[-1] == second.shape[-1]
     got = f"{shape_text(first)} and {shape_text(second)}"
     check(alike, "compose_matrices", "first and second", "both of images or both of volumes", got)
@@ -129,7 +130,7 @@ def invert_matrix(matrix: Float[AnyArray, "*batch rows columns"]) -> Float[Array
         >>> (ops.invert_matrix(jnp.array([[2.0, 0.0, 1.0], [0.0, 4.0, 0.0]])) + 0.0).tolist()
         [[0.5, 0.0, -0.5], [0.0, 0.25, 0.0]]
     """
-    matrix = _matrix("invert_matrix", "matrix", matrix)
+    matrix = check_matrix("invert_matrix", "matrix", matrix, *_KNOWN)
     dtype = working_dtype(matrix)
 
     def one(matrix: Any) -> Any:
@@ -306,14 +307,6 @@ def apply_tps(
         return jnp.stack(tps_points(coefficients.astype(dtype), control, None, points[:, 0], points[:, 1]), -1)
 
     return over_batch(one, (coefficients, points), (2, 2), name="apply_tps", arguments="coefficients and points")
-
-
-def _matrix(function: str, argument: str, matrix: Any) -> jax.Array:
-    matrix = array(function, argument, matrix)
-    floating(function, argument, matrix)
-    expected = "of shape (..., 2, 3), (..., 3, 3) or (..., 3, 4)"
-    check(matrix.shape[-2:] in _KNOWN, function, argument, expected, shape_text(matrix))
-    return matrix
 
 
 def _points(function: str, argument: str, points: Any, dimensions: int, least: int) -> jax.Array:

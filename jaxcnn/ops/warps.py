@@ -16,7 +16,7 @@ from jaxcnn._check import check, positive_shape, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._batching import batch_size, over_batch, working_dtype
 from jaxcnn.ops._transforms import affine_points, projective_points, tps_coefficients, tps_points
-from jaxcnn.ops.grids import SPATIAL, check_affine, check_matrix, check_points, check_vectors, mesh
+from jaxcnn.ops.grids import AFFINE, SPATIAL, check_matrix, check_points, check_vectors, mesh
 from jaxcnn.ops.sampling import Mode, PaddingMode, check_image, check_options, sample_pixels
 
 __all__ = ["warp_affine", "warp_flow", "warp_perspective", "warp_tps"]
@@ -64,7 +64,7 @@ def warp_affine(
     References:
         Jaderberg et al. 2015, arXiv:1506.02025, section 3.2.
     """
-    theta = check_affine("warp_affine", theta)
+    theta = check_matrix("warp_affine", "theta", theta, *AFFINE)
     displace = functools.partial(affine_points, relative=True)
     options = (mode, padding_mode, fill_value, align_corners, antialias)
     return _warp("warp_affine", image, theta, "theta", displace, shape, *options, dimensions=theta.shape[-2])
@@ -111,7 +111,7 @@ def warp_perspective(
     References:
         Jaderberg et al. 2015, arXiv:1506.02025, section 3.2.
     """
-    matrix = check_matrix("warp_perspective", "matrix", matrix, 3, 3)
+    matrix = check_matrix("warp_perspective", "matrix", matrix, (3, 3))
 
     displace = functools.partial(projective_points, relative=True)
     options = (mode, padding_mode, fill_value, align_corners, antialias)
