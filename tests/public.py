@@ -1,6 +1,7 @@
 """The list of everything public, read from the files of the package, so that no test keeps a list of its own."""
 
 import ast
+import functools
 import importlib
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +38,7 @@ def namespaces() -> list[str]:
     return sorted(name for name in names if not name.startswith("_") and name not in NOT_NAMESPACES)
 
 
+@functools.cache  # the files do not change while tests run
 def public(*wanted: str) -> list[Public]:
     """Gives the public names of some namespaces, or of all.
 
