@@ -1,14 +1,34 @@
 """Pure functions of arrays: no keys, no parameters. Channels last, any number of leading axes."""
 
+from jaxcnn.ops.colour import adjust_brightness as adjust_brightness
+from jaxcnn.ops.colour import adjust_contrast as adjust_contrast
+from jaxcnn.ops.colour import adjust_saturation as adjust_saturation
+from jaxcnn.ops.colour import permute_channels as permute_channels
+from jaxcnn.ops.colour import rgb_to_grayscale as rgb_to_grayscale
+from jaxcnn.ops.colour import to_grayscale as to_grayscale
+from jaxcnn.ops.colour_matrices import apply_color_matrix as apply_color_matrix
+from jaxcnn.ops.colour_matrices import brightness_matrix as brightness_matrix
+from jaxcnn.ops.colour_matrices import contrast_matrix as contrast_matrix
+from jaxcnn.ops.colour_matrices import saturation_matrix as saturation_matrix
 from jaxcnn.ops.convolution import conv as conv
 from jaxcnn.ops.convolution import depthwise_conv as depthwise_conv
 from jaxcnn.ops.convolution import separable_conv as separable_conv
 from jaxcnn.ops.convolution import shared_depthwise_conv as shared_depthwise_conv
 from jaxcnn.ops.crops import crop_and_resize as crop_and_resize
+from jaxcnn.ops.erasing import erase as erase
+from jaxcnn.ops.erasing import grid_mask as grid_mask
+from jaxcnn.ops.filters import adjust_sharpness as adjust_sharpness
+from jaxcnn.ops.filters import gaussian_blur as gaussian_blur
+from jaxcnn.ops.flips import flip_left_right as flip_left_right
+from jaxcnn.ops.flips import flip_up_down as flip_up_down
+from jaxcnn.ops.flips import rotate_90 as rotate_90
 from jaxcnn.ops.grids import affine_grid as affine_grid
 from jaxcnn.ops.grids import flow_grid as flow_grid
 from jaxcnn.ops.grids import projective_grid as projective_grid
 from jaxcnn.ops.grids import tps_grid as tps_grid
+from jaxcnn.ops.hsv import adjust_hue as adjust_hue
+from jaxcnn.ops.hsv import hsv_to_rgb as hsv_to_rgb
+from jaxcnn.ops.hsv import rgb_to_hsv as rgb_to_hsv
 from jaxcnn.ops.linearized import linearized_grid_sample as linearized_grid_sample
 from jaxcnn.ops.matrices import apply_matrix as apply_matrix
 from jaxcnn.ops.matrices import apply_tps as apply_tps
@@ -26,6 +46,12 @@ from jaxcnn.ops.pooling import lse_pool as lse_pool
 from jaxcnn.ops.pooling import max_pool as max_pool
 from jaxcnn.ops.pooling import weighted_average_pool as weighted_average_pool
 from jaxcnn.ops.sampling import grid_sample as grid_sample
+from jaxcnn.ops.tone import adjust_gamma as adjust_gamma
+from jaxcnn.ops.tone import autocontrast as autocontrast
+from jaxcnn.ops.tone import equalize as equalize
+from jaxcnn.ops.tone import invert as invert
+from jaxcnn.ops.tone import posterize as posterize
+from jaxcnn.ops.tone import solarize as solarize
 from jaxcnn.ops.warps import warp_affine as warp_affine
 from jaxcnn.ops.warps import warp_flow as warp_flow
 from jaxcnn.ops.warps import warp_perspective as warp_perspective
