@@ -28,6 +28,7 @@ from jax import lax
 
 from jaxcnn._check import check, floating
 from jaxcnn._typing import Array, Dtype, Float, PRNGKey, UInt32
+from jaxcnn.augment._keys import one_key
 from jaxcnn.ops._normal import half_normal
 
 __all__ = ["counter_bits", "counter_normal", "counter_uniform"]
@@ -139,9 +140,7 @@ def counter_normal(key: PRNGKey, shape: Sequence[int], *, dtype: Dtype = jnp.flo
 
 def _bits(name: str, key: Any, shape: Any) -> jax.Array:
     """Checks the arguments of the public functions and computes the words."""
-    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    got = f"{key.dtype}{tuple(key.shape)}" if isinstance(key, jax.Array | np.ndarray) else repr(key)
-    check(typed and key.ndim == 0, name, "key", "one typed key", got)
+    one_key(name, key)
     first, *others = _words(key)
     start = mixed = _mix(_index(_sizes(name, shape)) ^ first)
     for word in others:
