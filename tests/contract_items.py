@@ -56,6 +56,7 @@ THETA = near([[0.8, 0.2, 0.1], [-0.1, 0.9, 0.05]])
 MATRIX = near([[0.8, 0.2, 0.1], [-0.1, 0.9, 0.05], [0.1, 0.1, 1.0]], 0.03)
 POINTS = near([[-1, -1], [1, -1], [-1, 1], [1, 1]])
 VOLUME = uniform(2, 3, 5, 4, 2)
+NOISE = uniform(2, 6, 5, 3, low=-2, high=2.5)
 THETA_3D = near([[0.8, 0.2, 0.1, 0.05], [-0.1, 0.9, 0.1, 0.05], [0.1, -0.1, 0.9, 0.1]])
 
 FACTOR = np.array([0.6, 1.7], np.float32)
@@ -65,6 +66,15 @@ CORNERS = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1], [0.2, 0.1]], np.float32)
 PAIRS = (near(CORNERS, 0.2), near(CORNERS * 0.7, 0.1))
 
 OPS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
+    "ops.add_gaussian_noise": [
+        ((IMAGE, NOISE, np.array([0.1, 0.3], np.float32)), {}),
+        ((IMAGE, NOISE[..., :1]), {"sigma": 0.2}),
+    ],
+    "ops.add_salt_and_pepper": [((IMAGE, uniform(2, 6, 5, 1), np.array([0.5, 0.9], np.float32)), {"salt": 0.4})],
+    "ops.add_shot_noise": [
+        ((IMAGE, uniform(2, 6, 5, 3, low=0.01), np.array([5.3, 60.7], np.float32)), {}),
+    ],
+    "ops.add_speckle_noise": [((IMAGE, NOISE, np.array([0.1, 0.3], np.float32)), {})],
     "ops.adjust_brightness": [((IMAGE, FACTOR), {}), ((IMAGE, FACTOR), {"clip": False})],
     "ops.adjust_contrast": [((IMAGE, FACTOR), {}), ((IMAGE[..., :2], FACTOR), {"clip": False})],
     "ops.adjust_gamma": [((IMAGE, FACTOR), {}), ((IMAGE, FACTOR), {"gain": 0.5})],

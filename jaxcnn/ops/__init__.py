@@ -37,6 +37,10 @@ from jaxcnn.ops.matrices import fit_affine as fit_affine
 from jaxcnn.ops.matrices import fit_homography as fit_homography
 from jaxcnn.ops.matrices import fit_tps as fit_tps
 from jaxcnn.ops.matrices import invert_matrix as invert_matrix
+from jaxcnn.ops.noise import add_gaussian_noise as add_gaussian_noise
+from jaxcnn.ops.noise import add_salt_and_pepper as add_salt_and_pepper
+from jaxcnn.ops.noise import add_shot_noise as add_shot_noise
+from jaxcnn.ops.noise import add_speckle_noise as add_speckle_noise
 from jaxcnn.ops.pooling import avg_pool as avg_pool
 from jaxcnn.ops.pooling import class_activation_map as class_activation_map
 from jaxcnn.ops.pooling import gem_pool as gem_pool
