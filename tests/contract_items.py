@@ -63,6 +63,7 @@ FACTOR = np.array([0.6, 1.7], np.float32)
 PALE = uniform(2, 6, 5, 3, low=0.25, high=0.5)  # nothing of it is clipped
 
 CORNERS = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1], [0.2, 0.1]], np.float32)
+FRAME = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
 PAIRS = (near(CORNERS, 0.2), near(CORNERS * 0.7, 0.1))
 
 OPS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
@@ -81,6 +82,10 @@ OPS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     "ops.adjust_hue": [((IMAGE, FACTOR - 1.2), {})],
     "ops.adjust_saturation": [((IMAGE, FACTOR), {}), ((IMAGE, FACTOR), {"clip": False})],
     "ops.adjust_sharpness": [((IMAGE, FACTOR), {})],
+    "ops.affine": [
+        ((IMAGE,), {"degrees": 20.0, "translate": (0.7, -0.4), "scale": 0.9, "shear": (5.0, -3.0)}),
+        ((IMAGE,), {"degrees": -50.0, "mode": "bicubic", "padding_mode": "reflection"}),
+    ],
     "ops.affine_grid": [((THETA,), {"shape": (4, 3)}), ((THETA_3D,), {"shape": (2, 4, 3)})],
     "ops.apply_color_matrix": [((IMAGE, near(np.eye(3, 4))), {}), ((PALE, near(np.eye(4))), {"clip": False})],
     "ops.apply_matrix": [((THETA, PAIRS[0]), {}), ((MATRIX, PAIRS[0]), {})],
@@ -136,8 +141,10 @@ OPS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     "ops.projective_grid": [((MATRIX,), {"shape": (4, 3)})],
     "ops.rgb_to_grayscale": [((IMAGE,), {})],
     "ops.rgb_to_hsv": [((IMAGE,), {})],
-    "ops.rotate_90": [((IMAGE,), {"turns": 1})],
     "ops.saturation_matrix": [((FACTOR,), {})],
+    "ops.perspective": [((IMAGE, near(FRAME * 4 + 0.5, 0.4), near(FRAME * 3 + 1, 0.4)), {})],
+    "ops.remap": [((IMAGE, GRID * 3 + 2), {}), ((IMAGE, GRID * 3 + 2), {"mode": "bicubic", "padding_mode": "border"})],
+    "ops.rotate_90": [((IMAGE,), {"turns": 1}), ((IMAGE,), {"turns": -2})],
     "ops.separable_conv": [((IMAGE, uniform(3, 3, 3, 2), uniform(1, 1, 6, 4)), {})],
     "ops.shared_depthwise_conv": [((IMAGE, uniform(3, 3, 1, 2)), {})],
     "ops.solarize": [((IMAGE, FACTOR - 0.2), {})],

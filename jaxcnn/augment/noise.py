@@ -10,16 +10,16 @@ import numpy as np
 
 from jaxcnn import ops
 from jaxcnn._check import check
-from jaxcnn._typing import AnyArray, Array, Num, PRNGKey
+from jaxcnn._typing import PRNGKey
+from jaxcnn.augment._chain import Example, augmentation, chain_of
 from jaxcnn.augment._keys import one_key
 from jaxcnn.augment.counter import counter_normal, counter_uniform
 
 __all__ = ["random_gaussian_noise", "random_salt_and_pepper", "random_shot_noise", "random_speckle_noise"]
 
 
-def random_gaussian_noise(
-    key: PRNGKey, image: Num[AnyArray, "*batch h w c"], *, sigma: float | tuple[float, float] = 0.05
-) -> Num[Array, "*batch h w c"]:
+@augmentation(geometric=False)
+def random_gaussian_noise(key: PRNGKey, image: Example, *, sigma: float | tuple[float, float] = 0.05) -> Example:
     """Adds normal noise of one strength everywhere, independent in every value.
 
     Convention:
@@ -29,7 +29,7 @@ def random_gaussian_noise(
 
     Args:
         key: A typed key.
-        image: The image, floating in [0, 1] or uint8.
+        image: The example.
         sigma: Standard deviation in units of the whole range, or (low, high) to draw it from, evenly.
 
     Returns:
@@ -39,18 +39,16 @@ def random_gaussian_noise(
         ValueError: As for ``ops.add_gaussian_noise``, and if ``sigma`` is neither of the two.
 
     Example:
-        >>> from jaxcnn.augment.noise import random_gaussian_noise
         >>> images, keys = jnp.full((4, 32, 32, 3), 0.5), jax.random.split(jax.random.key(0), 4)
-        >>> noisy = jax.vmap(lambda key, image: random_gaussian_noise(key, image, sigma=0.1))(keys, images)
+        >>> noisy = jax.vmap(lambda key, image: augment.random_gaussian_noise(key, image, sigma=0.1))(keys, images)
         >>> noisy.shape, round(float(noisy.std()), 2)
         ((4, 32, 32, 3), 0.1)
     """
     return _noisy("random_gaussian_noise", key, image, {"sigma": sigma}, counter_normal, ops.add_gaussian_noise)
 
 
-def random_speckle_noise(
-    key: PRNGKey, image: Num[AnyArray, "*batch h w c"], *, sigma: float | tuple[float, float] = 0.1
-) -> Num[Array, "*batch h w c"]:
+@augmentation(geometric=False)
+def random_speckle_noise(key: PRNGKey, image: Example, *, sigma: float | tuple[float, float] = 0.1) -> Example:
     """Adds normal noise in proportion to the image, independent in every value.
 
     Convention:
@@ -58,7 +56,7 @@ def random_speckle_noise(
 
     Args:
         key: A typed key.
-        image: The image, floating in [0, 1] or uint8.
+        image: The example.
         sigma: Standard deviation relative to the image, or (low, high) to draw it from, evenly.
 
     Returns:
@@ -68,17 +66,15 @@ def random_speckle_noise(
         ValueError: As for ``ops.add_speckle_noise``, and if ``sigma`` is neither of the two.
 
     Example:
-        >>> from jaxcnn.augment.noise import random_speckle_noise
-        >>> noisy = random_speckle_noise(jax.random.key(0), jnp.full((64, 64, 3), 0.5), sigma=0.2)
+        >>> noisy = augment.random_speckle_noise(jax.random.key(0), jnp.full((64, 64, 3), 0.5), sigma=0.2)
         >>> round(float(noisy.std()), 2)
         0.1
     """
     return _noisy("random_speckle_noise", key, image, {"sigma": sigma}, counter_normal, ops.add_speckle_noise)
 
 
-def random_shot_noise(
-    key: PRNGKey, image: Num[AnyArray, "*batch h w c"], *, photons: float | tuple[float, float] = (30.0, 300.0)
-) -> Num[Array, "*batch h w c"]:
+@augmentation(geometric=False)
+def random_shot_noise(key: PRNGKey, image: Example, *, photons: float | tuple[float, float] = (30.0, 300.0)) -> Example:
     """Counts photons instead of measuring light, independently in every value.
 
     Convention:
@@ -86,7 +82,7 @@ def random_shot_noise(
 
     Args:
         key: A typed key.
-        image: The image, floating in [0, 1] or uint8.
+        image: The example.
         photons: Photons that white stands for, or (low, high) to draw them from, evenly. The deviation is
             sqrt(image / photons).
 
@@ -97,8 +93,7 @@ def random_shot_noise(
         ValueError: As for ``ops.add_shot_noise``, and if ``photons`` is neither of the two.
 
     Example:
-        >>> from jaxcnn.augment.noise import random_shot_noise
-        >>> noisy = random_shot_noise(jax.random.key(0), jnp.full((64, 64, 3), 0.5), photons=50)
+        >>> noisy = augment.random_shot_noise(jax.random.key(0), jnp.full((64, 64, 3), 0.5), photons=50)
         >>> round(float(noisy.std()), 2)
         0.1
     """
@@ -106,13 +101,14 @@ def random_shot_noise(
     return _noisy("random_shot_noise", key, image, options, counter_uniform, ops.add_shot_noise, positive=True)
 
 
+@augmentation(geometric=False)
 def random_salt_and_pepper(
     key: PRNGKey,
-    image: Num[AnyArray, "*batch h w c"],
+    image: Example,
     *,
     amount: float | tuple[float, float] = 0.02,
     salt: float | tuple[float, float] = 0.5,
-) -> Num[Array, "*batch h w c"]:
+) -> Example:
     """Replaces single values by white or black, independently.
 
     Convention:
@@ -121,7 +117,7 @@ def random_salt_and_pepper(
 
     Args:
         key: A typed key.
-        image: The image, floating in [0, 1] or uint8.
+        image: The example.
         amount: Share of the values that are replaced, or (low, high) to draw it from, evenly.
         salt: Share of the replaced that become white, or (low, high) to draw it from, evenly.
 
@@ -132,8 +128,7 @@ def random_salt_and_pepper(
         ValueError: As for ``ops.add_salt_and_pepper``, and if ``amount`` or ``salt`` is neither of the two.
 
     Example:
-        >>> from jaxcnn.augment.noise import random_salt_and_pepper
-        >>> noisy = random_salt_and_pepper(jax.random.key(0), jnp.full((64, 64, 3), 0.5), amount=0.1)
+        >>> noisy = augment.random_salt_and_pepper(jax.random.key(0), jnp.full((64, 64, 3), 0.5), amount=0.1)
         >>> round(float((noisy != 0.5).mean()), 1)
         0.1
     """
@@ -151,20 +146,25 @@ def _noisy(
     *,
     positive: bool = False,
     most: float = math.inf,
-) -> jax.Array:
+) -> Any:
     """Draws the options and the numbers of the pixels, and adds the noise."""
     one_key(name, key)
+    chain = chain_of(image)
     pixels, rest = jax.random.split(key)
     positions = counter_uniform(rest, (len(options),))
     values = {}
     for i, (option, value) in enumerate(options.items()):
         low, high = _ends(name, option, value, positive, most)
         values[option] = low + (high - low) * positions[i] if low < high else low
-    image = jnp.asarray(image)
-    # Added to zeros in the form of the image: a mesh may have sharded it, but not the draw.
-    numbers = draw(pixels, image.shape) + jnp.zeros_like(image, jnp.float32)
     first, *others = values
-    return add(image, numbers, values[first], **{option: values[option] for option in others})
+
+    def noisy(image: Any) -> jax.Array:
+        image = jnp.asarray(image)
+        # Added to zeros in the form of the image: a mesh may have sharded it, but not the draw.
+        numbers = draw(pixels, image.shape) + jnp.zeros_like(image, jnp.float32)
+        return add(image, numbers, values[first], **{option: values[option] for option in others})
+
+    return chain.change(noisy)
 
 
 def _ends(name: str, option: str, value: Any, positive: bool, most: float) -> tuple[np.float32, np.float32]:

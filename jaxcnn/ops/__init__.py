@@ -49,6 +49,9 @@ from jaxcnn.ops.pooling import global_max_pool as global_max_pool
 from jaxcnn.ops.pooling import lse_pool as lse_pool
 from jaxcnn.ops.pooling import max_pool as max_pool
 from jaxcnn.ops.pooling import weighted_average_pool as weighted_average_pool
+from jaxcnn.ops.remap import affine as affine
+from jaxcnn.ops.remap import perspective as perspective
+from jaxcnn.ops.remap import remap as remap
 from jaxcnn.ops.sampling import grid_sample as grid_sample
 from jaxcnn.ops.tone import adjust_gamma as adjust_gamma
 from jaxcnn.ops.tone import autocontrast as autocontrast

@@ -1,0 +1,224 @@
+"""An example on its way through augmentations: reading is put off until pixels are needed.
+
+``augmentation`` makes of a function of a ``Chain`` one of examples. A ``sequence`` hands one chain from function to
+function, so geometric neighbours collect one map, and one reading.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
+
+import jax
+import jax.numpy as jnp
+
+from jaxcnn._check import check, shape_text
+from jaxcnn._typing import AnyArray
+from jaxcnn.augment._geometry import ANY, Geometry, Reading, select
+from jaxcnn.ops.sampling import check_options, sample_pixels
+
+__all__ = ["Chain", "Example", "advance", "augmentation", "chain_of", "is_geometric", "takes_chain"]
+
+Example = AnyArray | Mapping[str, Any]
+"""An image (h, w, c), floating in [0, 1] or uint8, or a dictionary with one.
+
+Entries ``"image"``, ``"mask"`` (h, w) or (h, w, k) read by nearest pixel, ``"keypoints"`` (k, 2) in (x, y) pixels, the
+first pixel's centre being (0, 0), and ``"boxes"`` (k, 4) as (x_min, y_min, x_max, y_max) in pixels of their outer
+edges; others, such as a label, stay as they are. An image of further leading axes, a clip, is changed as one.
+"""
+
+_MASK = Reading("nearest", "zeros")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclasses.dataclass(frozen=True)
+class Chain:
+    """An example, and where the pixels of the result are to be read in it."""
+
+    example: Any  # None where only the map is wanted
+    geometry: Geometry
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the result."""
+        return self.geometry.shape
+
+    @property
+    def channels(self) -> int:
+        """Channels of the image."""
+        return 1 if self.example is None else _image(self.example).shape[-1]
+
+    def read(self, geometry: Geometry) -> "Chain":
+        """Reads the result so far by another map, from its shape to the map's."""
+        both = self.geometry.then(geometry)
+        if both is None and self.example is None:  # only where points go is wanted
+            both = dataclasses.replace(self.geometry, reading=ANY).then(geometry)
+        if both is None:
+            return Chain(self.finish(), geometry)
+        return Chain(self.example, both)
+
+    def change(self, function: Callable[[Any], Any]) -> "Chain":
+        """Applies a function to the image of the result so far; it must keep its shape."""
+        if self.example is None:
+            return self
+        example = self.finish()
+        if not isinstance(example, Mapping):
+            return start("", function(example))
+        return start("", {**example, "image": function(example["image"])})
+
+    def where(self, condition: Any, other: "Chain") -> "Chain":
+        """Chooses this chain or another of the same example, both of one shape."""
+        check(self.shape == other.shape, "augment", "both results", "of one shape", f"{self.shape} and {other.shape}")
+        if self.example is other.example:
+            geometry = select(condition, self.geometry, other.geometry)
+            if geometry is not None:
+                return Chain(self.example, geometry)
+        chosen = jax.tree.map(lambda a, b: jnp.where(condition, a, b), self.finish(), other.finish())
+        return start("", chosen)
+
+    def finish(self) -> Any:
+        """Reads what is to be read and gives the example."""
+        example, geometry = self.example, self.geometry
+        if not geometry.links:
+            return example
+        if not isinstance(example, Mapping):
+            return _read(example, geometry, geometry.reading)
+        done = {**example, "image": _read(example["image"], geometry, geometry.reading)}
+        if "mask" in example:
+            mask = jnp.asarray(example["mask"])
+            flat = mask.ndim < jnp.ndim(example["image"])
+            read = _read(mask[..., None] if flat else mask, geometry, _MASK)
+            done["mask"] = read[..., 0] if flat else read
+        if "keypoints" in example:
+            done["keypoints"] = _moved(jnp.asarray(example["keypoints"]), geometry)
+        if "boxes" in example:
+            done["boxes"] = _moved_boxes(jnp.asarray(example["boxes"]), geometry)
+        return done
+
+
+def start(function: str, example: Any) -> Chain:
+    """Begins a chain, or refuses what is no example."""
+    image = _image(example)
+    kind = getattr(image, "dtype", None)
+    known = kind is not None and (kind == jnp.uint8 or jnp.issubdtype(kind, jnp.floating))
+    got = shape_text(image) if kind is not None else type(image).__name__
+    good = known and image.ndim >= 3 and 0 not in image.shape[-3:]
+    check(good, function or "augment", "image", "(h, w, c), uint8 or floating, of at least 1 x 1 pixels", got)
+    h, w = image.shape[-3:-1]
+    return Chain(example, Geometry.none((h, w)))
+
+
+def probe(shape: tuple[int, int]) -> Chain:
+    """Begins a chain of no example, which only collects the map."""
+    return Chain(None, Geometry.none(shape))
+
+
+def chain_of(image: Any) -> Chain:
+    """Tells the type checker what the functions under ``augmentation`` are really given."""
+    return cast(Chain, image)
+
+
+def augmentation(*, geometric: bool) -> Callable[[F], F]:
+    """Makes of a function of (key, chain) one that takes examples as well, and says if it only moves pixels."""
+
+    def mark(function: F) -> F:
+        @functools.wraps(function)
+        def wrapped(key: Any, image: Any, **options: Any) -> Any:
+            if isinstance(image, Chain):
+                return function(key, image, **options)
+            return function(key, start(function.__name__, image), **options).finish()
+
+        wrapped.geometric = geometric  # type: ignore[attr-defined]
+        return cast(F, wrapped)
+
+    return mark
+
+
+def advance(function: Callable[..., Any], key: Any, chain: Chain) -> Chain:
+    """Applies an augmentation of any origin to a chain."""
+    if takes_chain(function):
+        return function(key, chain)
+    check(chain.example is not None, "inverse", "every function", "one of augment's", repr(function))
+    return start("sequence", function(key, chain.finish()))
+
+
+def takes_chain(function: Any) -> bool:
+    """Tells if a function is one of ours, also with options bound by ``functools.partial``."""
+    return hasattr(_bare(function), "geometric")
+
+
+def is_geometric(function: Any) -> bool:
+    """Tells if a function of ours only moves pixels."""
+    return getattr(_bare(function), "geometric", False)
+
+
+def _bare(function: Any) -> Any:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
+def _image(example: Any) -> Any:
+    if isinstance(example, Mapping):
+        check("image" in example, "augment", "an example", 'an image or a dictionary with "image"', str(list(example)))
+        return example["image"]
+    return example
+
+
+def _read(image: Any, geometry: Geometry, reading: Reading) -> jax.Array:
+    """Reads an image (..., h, w, c), the same places of every leading axis."""
+    image = jnp.asarray(image)
+    if geometry.exact is not None:
+        return geometry.exact(image)
+    padding = reading.padding_mode or "border"  # nothing outside is wanted, but at an edge there are no pixels beyond
+    mode, outside = reading.mode or "bilinear", (padding, _fill(image, reading, padding), reading.align_corners)
+    floating = image if jnp.issubdtype(image.dtype, jnp.floating) else image.astype(jnp.float32)
+    how = check_options("augment", floating, mode, *outside, reading.antialias and mode == "bilinear")
+    points = geometry.points()
+
+    def one(image: Any) -> Any:
+        return sample_pixels(image, points, how, 1)
+
+    for _ in range(image.ndim - 3):
+        one = jax.vmap(one)
+    return as_dtype(one(floating), image.dtype)
+
+
+def _fill(image: Any, reading: Reading, padding: str) -> Any:
+    """Gives the value outside in the image's own range: ``fill_value`` is in [0, 1] also for uint8."""
+    if padding != "fill":
+        return 0.0
+    fill = jnp.asarray(reading.fill_value, jnp.float32)
+    return fill * 255 if image.dtype == jnp.uint8 else fill
+
+
+def as_dtype(values: Any, dtype: Any) -> jax.Array:
+    """Casts floating values, rounding where the dtype is an integer one."""
+    if jnp.issubdtype(dtype, jnp.floating):
+        return values.astype(dtype)
+    if dtype == jnp.bool_:
+        return values > 0.5
+    rounded = jnp.round(values)
+    return (jnp.clip(rounded, 0, 255) if dtype == jnp.uint8 else rounded).astype(dtype)
+
+
+def _moved(points: Any, geometry: Geometry) -> jax.Array:
+    points = points.astype(jnp.promote_types(points.dtype, jnp.float32))
+    return jnp.stack(geometry.backward(points[..., 0], points[..., 1]), -1)
+
+
+def _moved_boxes(boxes: Any, geometry: Geometry) -> jax.Array:
+    """Gives the boxes around what the corners and the middles of the sides become, cut at the frame."""
+    boxes = boxes.astype(jnp.promote_types(boxes.dtype, jnp.float32)) - 0.5
+    left, top, right, bottom = (boxes[..., i] for i in range(4))
+    middle, half = (left + right) / 2, (top + bottom) / 2
+    x = jnp.stack([left, middle, right, right, right, middle, left, left], -1)
+    y = jnp.stack([top, top, top, half, bottom, bottom, bottom, half], -1)
+    x, y = geometry.backward(x, y)
+    h, w = geometry.shape
+    sides = [
+        jnp.clip(v + 0.5, 0, n)
+        for v, n in ((jnp.min(x, -1), w), (jnp.min(y, -1), h), (jnp.max(x, -1), w), (jnp.max(y, -1), h))
+    ]
+    return jnp.stack(sides, -1)
