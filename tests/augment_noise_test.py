@@ -98,13 +98,13 @@ def test_speckle_moments(key):
     assert abs(noisy.var() / 0.04**2 - 1) < 5 * np.sqrt(2 / n)
 
 
-@pytest.mark.parametrize("photons", [8, 100])
+@pytest.mark.parametrize("photons", [8.0, 100.0])
 def test_shot_counts_are_those_of_poisson(key, photons):
     noisy = random_shot_noise(key, jnp.full((200, 200, 3), 0.4), photons=photons)
     counts = np.round(np.asarray(noisy, np.float64) * photons).astype(int)
     law = stats.poisson(0.4 * photons)
     # Counts above white are clipped to white; what is rare goes into the first and the last cell.
-    low, high = int(law.ppf(1e-3)), min(int(law.ppf(1 - 1e-3)), photons)
+    low, high = int(law.ppf(1e-3)), min(int(law.ppf(1 - 1e-3)), int(photons))
     seen = np.bincount(np.clip(counts, low, high).ravel() - low, minlength=high - low + 1)
     cells = np.diff([0, *law.cdf(np.arange(low, high)), 1])
     assert stats.chisquare(seen, cells * counts.size).pvalue > 1e-6

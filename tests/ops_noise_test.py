@@ -96,7 +96,7 @@ def test_nothing_gives_the_image_back(function, dtype):
     every = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
     image = jnp.asarray(every) if dtype == "uint8" else jnp.asarray(every / 255.0, dtype)
     draw = jnp.zeros((1, 16, 16, 1)) if function is ops.add_salt_and_pepper else jnp.full((1, 16, 16, 1), -3.0)
-    got = function(image, draw, 0)
+    got = function(image, draw, 0.0)
     assert got.dtype == image.dtype
     np.testing.assert_array_equal(got, image)
 

@@ -167,7 +167,7 @@ def _noisy(
     return chain.change(noisy)
 
 
-def _ends(name: str, option: str, value: Any, positive: bool, most: float) -> tuple[np.float32, np.float32]:
+def _ends(name: str, option: str, value: Any, positive: bool, most: float) -> tuple[float, float]:
     """Gives the range that an option is drawn from; of a number both ends are equal."""
     ends = tuple(value) if isinstance(value, tuple | list) else (value, value)
     valid = len(ends) == 2 and all(isinstance(end, int | float | np.number) and math.isfinite(end) for end in ends)
@@ -175,4 +175,4 @@ def _ends(name: str, option: str, value: Any, positive: bool, most: float) -> tu
     least = "positive" if positive else "at least 0"
     limit = "" if most == math.inf else f" and at most {most:g}"
     check(bool(valid), name, option, f"a number or (low, high), finite, {least}{limit}", repr(value))
-    return np.float32(ends[0]), np.float32(ends[1])
+    return float(ends[0]), float(ends[1])

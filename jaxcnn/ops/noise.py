@@ -250,4 +250,6 @@ def _poisson(mean: Any, uniform: Any) -> Any:
     expansion = (-8 / 405 + square * (7 / 810) + square * square * (1 / 270)) / many
     expansion = expansion - z * (1 / 36 + square * (1 / 72)) / jnp.sqrt(many) + (1 / 3 + square * (1 / 6))
     large = jnp.floor(jnp.maximum(many + jnp.sqrt(many) * z + expansion, 0))
-    return jnp.where(jnp.broadcast_to(mean <= _FEW, count.shape), count, large)
+    # No jnp.where: the compiler would branch around the one or the other, and vectorise neither.
+    rest = (mean <= _FEW).astype(count.dtype)
+    return count * rest + large * (1 - rest)
