@@ -117,7 +117,7 @@ def posterize(
 
     Parity:
         torchvision 0.28 ``v2.functional.posterize`` of uint8: equal. Of floats torchvision takes
-        floor(2^bits x) / 2^bits, which is another value than its own of uint8, by up to 1/255 and of 1 by more.
+        floor(2^bits x) / 2^bits, which differs from its own result of uint8, and from this one, by up to 1/255.
     """
     name = "posterize"
     image = check_pixels(name, image)
@@ -194,7 +194,12 @@ def autocontrast(
     low, high = (f(x, (-2, -1), keepdims=True) for f in (jnp.min, jnp.max))
     flat = low == high
     width = jnp.where(flat, 1.0, (high - low) * (1 / top))
-    stretched = (x - jnp.where(flat, 0.0, low)) / width
+    apart = x - jnp.where(flat, 0.0, low)
+    if (
+        image.dtype == jnp.uint8
+    ):  # by a repeated divisor XLA does not divide: its product with the inverse is another level
+        width = lax.optimization_barrier(width + jnp.zeros_like(apart))
+    stretched = apart / width
     stretched = jnp.where(stretched < 0, 0.0, jnp.where(stretched > top, top, stretched))
     return jnp.moveaxis(stretched.astype(image.dtype), -3, -1)
 
