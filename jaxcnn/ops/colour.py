@@ -196,8 +196,8 @@ def adjust_saturation(
     strength = amount(name, "factor", factor, working_dtype(image), low=0)
     image, strength = with_amounts(name, "factor", image, strength)
     x = to_planes(image)
-    middle = grey(x) if image.shape[-1] == 3 else x
-    return from_planes(limited(_blend(x, middle, strength), clip), image.dtype)
+    coloured = _blend(x, grey(x), strength) if image.shape[-1] == 3 else x + 0 * strength
+    return from_planes(limited(coloured, clip), image.dtype)
 
 
 def permute_channels(

@@ -195,9 +195,7 @@ def autocontrast(
     flat = low == high
     width = jnp.where(flat, 1.0, (high - low) * (1 / top))
     apart = x - jnp.where(flat, 0.0, low)
-    if (
-        image.dtype == jnp.uint8
-    ):  # by a repeated divisor XLA does not divide: its product with the inverse is another level
+    if image.dtype == jnp.uint8:  # XLA multiplies by the inverse of a repeated divisor, which gives other levels
         width = lax.optimization_barrier(width + jnp.zeros_like(apart))
     stretched = apart / width
     stretched = jnp.where(stretched < 0, 0.0, jnp.where(stretched > top, top, stretched))
