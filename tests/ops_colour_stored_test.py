@@ -110,12 +110,10 @@ def write_fixture():
     import torchvision.transforms.v2.functional as reference
 
     stored = {"torchvision": torchvision.__version__, "pillow": PIL.__version__}
-    whole = torch.tensor(images()).permute(0, 3, 1, 2).contiguous()
+    floats = images()[1:2].astype(np.float32) / np.float32(255)
     for case, (_, name, arguments, _, tolerance) in CASES.items():
-        for kind, x in (
-            ("uint8", whole),
-            ("float32", torch.tensor(images()[1:2].astype(np.float32) / np.float32(255)).permute(0, 3, 1, 2)),
-        ):
+        for kind, pictures in (("uint8", images()), ("float32", floats)):
+            x = torch.tensor(pictures).permute(0, 3, 1, 2).contiguous()
             if kind == "float32" and tolerance is None:
                 continue
             scale = 1 if kind == "uint8" else 255
