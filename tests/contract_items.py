@@ -61,6 +61,7 @@ THETA_3D = near([[0.8, 0.2, 0.1, 0.05], [-0.1, 0.9, 0.1, 0.05], [0.1, -0.1, 0.9,
 
 FACTOR = np.array([0.6, 1.7], np.float32)
 PALE = uniform(2, 6, 5, 3, low=0.25, high=0.5)  # nothing of it is clipped
+LEVELS = (np.floor(uniform(2, 24, 20, 3) * 200) + np.float32(0.5)) / np.float32(256)  # not where a step is
 
 CORNERS = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1], [0.2, 0.1]], np.float32)
 FRAME = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
@@ -108,7 +109,7 @@ OPS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
         ((IMAGE, uniform(3, 3, 2)), {"padding": "CAUSAL"}),
         ((IMAGE[:, None], uniform(1, 3, 3, 3, 1)), {"padding": "CIRCULAR"}),
     ],
-    "ops.equalize": [((uniform(2, 24, 20, 3),), {})],
+    "ops.equalize": [((LEVELS,), {})],
     "ops.erase": [((IMAGE, near([1, 0, 3, 4])), {}), ((IMAGE, near([1, 2, 7, 4])), {"value": PALE[0]})],
     "ops.fit_affine": [(PAIRS, {})],
     "ops.fit_homography": [(PAIRS, {})],

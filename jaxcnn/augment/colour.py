@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxcnn import ops
 from jaxcnn._check import check
 from jaxcnn._typing import PRNGKey
-from jaxcnn.augment._chain import Example, as_dtype, augmentation, chain_of
+from jaxcnn.augment._chain import Example, augmentation, chain_of
 from jaxcnn.augment._draws import between, perhaps, span, uniforms
 
 __all__ = [
@@ -159,8 +159,7 @@ def random_color_jitter(
         (2, 2, 3)
 
     Parity:
-        torchvision's ``ColorJitter``, which draws the order of the four as well. A uint8 image is rounded once, at the
-        end.
+        torchvision's ``ColorJitter``, which draws the order of the four as well.
     """
     name, chain = "random_color_jitter", chain_of(image)
     factors = (("brightness", brightness, ops.adjust_brightness), ("contrast", contrast, ops.adjust_contrast),
@@ -176,11 +175,9 @@ def random_color_jitter(
         steps.append(functools.partial(ops.adjust_hue, delta=between(numbers[3], limits)))
 
     def jitter(image: Any) -> Any:
-        whole = image.dtype == jnp.uint8
-        image = image.astype(jnp.float32) / 255 if whole else image
         for step in steps:
             image = step(image)
-        return as_dtype(image * 255, jnp.uint8) if whole else image
+        return image
 
     return chain.change(jitter) if steps else chain  # type: ignore[return-value]
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxcnn import ops
 from jaxcnn._check import check, whole
 from jaxcnn._typing import PRNGKey
-from jaxcnn.augment._chain import Example, as_dtype, augmentation, chain_of
+from jaxcnn.augment._chain import Example, augmentation, chain_of
 from jaxcnn.augment._draws import between, perhaps, span, uniforms
 from jaxcnn.augment.counter import counter_uniform
 
@@ -77,8 +77,7 @@ def random_erasing(
             fill = counter_uniform(jax.random.fold_in(key, 2), image.shape) + jnp.zeros_like(image, jnp.float32)
         else:
             fill = jnp.asarray(value, jnp.float32)
-        fill = as_dtype(fill * 255 if image.dtype == jnp.uint8 else fill, image.dtype)
-        return ops.erase(image, box, value=fill)
+        return ops.erase(image, box, value=fill.astype(image.dtype))
 
     return chain.change(perhaps(name, jax.random.fold_in(key, 0), p, erase))  # type: ignore[return-value]
 
@@ -117,8 +116,7 @@ def random_cutout(key: PRNGKey, image: Example, *, size: int = 16, value: Any = 
     box = jnp.stack([x, y, x + size, y + size])
 
     def cut(image: Any) -> Any:
-        fill = jnp.asarray(value, jnp.float32) * (255 if image.dtype == jnp.uint8 else 1)
-        return ops.erase(image, box, value=as_dtype(fill, image.dtype))
+        return ops.erase(image, box, value=jnp.asarray(value, image.dtype))
 
     return chain.change(cut)  # type: ignore[return-value]
 

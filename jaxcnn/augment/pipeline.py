@@ -1,6 +1,5 @@
 """Augmentations put together: in turn, perhaps, one of several, over a batch, undone."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -91,10 +90,8 @@ def random_apply(function: Augmentation, *, p: float = 0.5) -> Augmentation:
             return advance(function, inner, chain).where(number < p, chain)
         if chain.example is None:
             return chain
-        example = chain.finish()
-        return _chain.start(
-            "random_apply", jax.lax.cond(number < p, lambda e: _finished(function, inner, e), lambda e: e, example)
-        )
+        done = chain.floating()
+        return done.with_example(jax.lax.cond(number < p, _branch(function, inner, done), lambda e: e, done.example))
 
     return random_apply
 
@@ -136,8 +133,9 @@ def one_of(functions: Sequence[Augmentation], *, weights: Sequence[float] | None
             return result
         if chain.example is None:
             return chain
-        branches = [functools.partial(_finished, f, inner) for f in functions]
-        return _chain.start("one_of", jax.lax.switch(chosen, branches, chain.finish()))
+        done = chain.floating()
+        branches = [_branch(f, inner, done) for f in functions]
+        return done.with_example(jax.lax.switch(chosen, branches, done.example))
 
     return one_of
 
@@ -226,8 +224,8 @@ def inverse(function: Augmentation) -> Callable[..., Any]:
     return inverse
 
 
-def _finished(function: Augmentation, key: PRNGKey, example: Any) -> Any:
-    return advance(function, key, _chain.start("augment", example)).finish()
+def _branch(function: Augmentation, key: PRNGKey, chain: Chain) -> Callable[[Any], Any]:
+    return lambda example: advance(function, key, chain.with_example(example)).floating().example
 
 
 def _functions(name: str, functions: Any) -> tuple[Augmentation, ...]:

@@ -1,7 +1,6 @@
 """Random changes of the levels of an example, and of its sharpness."""
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -108,11 +107,7 @@ def random_solarize(
     name, limits = "random_solarize", threshold if isinstance(threshold, tuple | list) else (threshold, threshold)
     limits = span(name, "threshold", limits, least=0.0)
     (number,) = uniforms(jax.random.fold_in(key, 1), 1)
-    limit = between(number, limits)
-
-    def solarize(image: Any) -> Any:
-        return ops.solarize(image, limit * 255 if image.dtype == jnp.uint8 else limit)
-
+    solarize = functools.partial(ops.solarize, threshold=between(number, limits))
     return chain_of(image).change(perhaps(name, jax.random.fold_in(key, 0), p, solarize))  # type: ignore
 
 

@@ -72,7 +72,7 @@ def from_rectangle(shape: tuple[int, int], corners: Any) -> Matrix:
     s = [p - q + r - t for p, q, r, t in zip(p0, p1, p2, p3, strict=True)]
     area = a[0] * b[1] - a[1] * b[0]
     g, f = (s[0] * b[1] - s[1] * b[0]) / area, (a[0] * s[1] - a[1] * s[0]) / area
-    # What differs from the identity is divided alone: XLA divides by a constant by multiplying, and n / n is not 1 then.
+    # What differs from the identity is divided alone: XLA divides by multiplying, and n / n need not be 1 then.
     first, second = (
         (own[0] + (p1[i] - p0[i] - own[0] * (w - 1) + g * p1[i]) / (w - 1),
          own[1] + (p3[i] - p0[i] - own[1] * (h - 1) + f * p3[i]) / (h - 1), p0[i])

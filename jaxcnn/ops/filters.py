@@ -51,7 +51,7 @@ def gaussian_blur(
 
     Parity:
         torchvision 0.28 ``v2.functional.gaussian_blur`` of the same kernel size and sigma, on photographs: float32
-        within 5e-7, uint8 within 1 level (sums that end in a half).
+        within 1e-6, uint8 within 1 level (sums that end in a half).
     """
     name = "gaussian_blur"
     image = check_pixels(name, image)
@@ -102,7 +102,7 @@ def adjust_sharpness(
 
     Parity:
         torchvision 0.28 ``v2.functional.adjust_sharpness`` (of one or three channels), on photographs: float32 within
-        5e-7; uint8 within 2 levels, as torchvision rounds the mean and cuts fractions off.
+        2e-7; uint8 within 1 level, as torchvision rounds the mean and cuts fractions off.
     """
     name = "adjust_sharpness"
     image = check_pixels(name, image)

@@ -110,7 +110,7 @@ def adjust_hue(
         [[[0.5, 1.0, 1.0]]]
 
     Parity:
-        torchvision 0.28 ``v2.functional.adjust_hue``, on photographs: float32 within 2e-6; uint8 within 1 level, as
+        torchvision 0.28 ``v2.functional.adjust_hue``, on photographs: float32 within 1e-6; uint8 within 1 level, as
         torchvision cuts fractions off.
     """
     name = "adjust_hue"

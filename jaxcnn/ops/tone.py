@@ -117,7 +117,7 @@ def posterize(
 
     Parity:
         torchvision 0.28 ``v2.functional.posterize`` of uint8: equal. Of floats torchvision takes
-        floor(2^bits x) / 2^bits, which is another value than its own of uint8, by up to 1/255 and of 1 by more.
+        floor(2^bits x) / 2^bits, which differs from its own result of uint8, and from this one, by up to 1/255.
     """
     name = "posterize"
     image = check_pixels(name, image)
@@ -194,7 +194,10 @@ def autocontrast(
     low, high = (f(x, (-2, -1), keepdims=True) for f in (jnp.min, jnp.max))
     flat = low == high
     width = jnp.where(flat, 1.0, (high - low) * (1 / top))
-    stretched = (x - jnp.where(flat, 0.0, low)) / width
+    apart = x - jnp.where(flat, 0.0, low)
+    if image.dtype == jnp.uint8:  # XLA multiplies by the inverse of a repeated divisor, which gives other levels
+        width = lax.optimization_barrier(width + jnp.zeros_like(apart))
+    stretched = apart / width
     stretched = jnp.where(stretched < 0, 0.0, jnp.where(stretched > top, top, stretched))
     return jnp.moveaxis(stretched.astype(image.dtype), -3, -1)
 
@@ -253,6 +256,9 @@ def _equalized(level: Any) -> Any:
     step = rest // 255
     table = jnp.minimum((below + step // 2) // jnp.maximum(step, 1), 255)
     table = jnp.where(step == 0, lax.broadcasted_iota(jnp.int32, (c, 256), 1), table)
+    # A table never falls, so that sorting changes nothing; but a sort is not fused into the lookup, where XLA
+    # would compute the entry anew, divisions and all, for every pixel.
+    table = lax.sort(table, dimension=1)
     return table.reshape(256 * c).at[index].get(mode="promise_in_bounds")
 
 
