@@ -10,7 +10,7 @@ import numpy as np
 from jaxcnn._check import check, positive_shape
 from jaxcnn._typing import PRNGKey
 from jaxcnn.augment import _chain
-from jaxcnn.augment._chain import advance, augmentation, chain_of, is_geometric, takes_chain
+from jaxcnn.augment._chain import Chain, advance, augmentation, chain_of, is_geometric, takes_chain
 from jaxcnn.augment._draws import probability, uniforms
 
 __all__ = ["Augmentation", "batched", "inverse", "one_of", "random_apply", "sequence"]
