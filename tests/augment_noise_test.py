@@ -146,5 +146,5 @@ def test_errors(function, op, draw, option, ends, key):
             function(key, IMAGE, **{option: wrong})
     with pytest.raises(ValueError, match=rf"{name}: key must be one typed key, got uint32\(2,\)"):
         function(jnp.zeros(2, jnp.uint32), IMAGE)
-    with pytest.raises(ValueError, match="image must be of a floating dtype or uint8, got int32"):
+    with pytest.raises(ValueError, match="image must be .*uint8 or floating.*, got int32"):
         function(key, np.ones((4, 4, 3), np.int32))

@@ -40,6 +40,10 @@ from jaxcnn.augment.pipeline import inverse as inverse
 from jaxcnn.augment.pipeline import one_of as one_of
 from jaxcnn.augment.pipeline import random_apply as random_apply
 from jaxcnn.augment.pipeline import sequence as sequence
+from jaxcnn.augment.policies import aug_mix as aug_mix
+from jaxcnn.augment.policies import auto_augment as auto_augment
+from jaxcnn.augment.policies import rand_augment as rand_augment
+from jaxcnn.augment.policies import trivial_augment as trivial_augment
 from jaxcnn.augment.tone import random_autocontrast as random_autocontrast
 from jaxcnn.augment.tone import random_equalize as random_equalize
 from jaxcnn.augment.tone import random_gaussian_blur as random_gaussian_blur

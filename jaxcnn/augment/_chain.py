@@ -15,9 +15,10 @@ import jax.numpy as jnp
 from jaxcnn._check import check, shape_text
 from jaxcnn._typing import AnyArray
 from jaxcnn.augment._geometry import ANY, Geometry, Reading, select
+from jaxcnn.ops._stored import stored, stored_planes
 from jaxcnn.ops.sampling import check_options, sample_pixels
 
-__all__ = ["Chain", "Example", "advance", "augmentation", "chain_of", "is_geometric", "takes_chain"]
+__all__ = ["Chain", "Example", "advance", "augmentation", "chain_of", "has_branches", "is_geometric", "takes_chain"]
 
 Example = AnyArray | Mapping[str, Any]
 """An image (h, w, c), floating in [0, 1] or uint8, or a dictionary with one.
@@ -43,11 +44,17 @@ class Chain:
     example: Any  # None where only the map is wanted
     geometry: Geometry
     levels: bool = False  # whether the image was uint8, and is floating now
+    last: str = ""  # what was done last to the image: "read" between pixels, or "changed"
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width of the result."""
         return self.geometry.shape
+
+    @property
+    def pixels(self) -> Any:
+        """The image, where all was read."""
+        return _image(self.example)
 
     @property
     def channels(self) -> int:
@@ -63,12 +70,21 @@ class Chain:
             return dataclasses.replace(self.done(), geometry=geometry)
         return dataclasses.replace(self, geometry=both)
 
-    def change(self, function: Callable[[Any], Any]) -> "Chain":
-        """Applies a function to the image, floating in [0, 1], of the result so far; it must keep its shape."""
+    def change(self, function: Callable[[Any], Any], *, apart: bool = False) -> "Chain":
+        """Applies a function to the image, floating in [0, 1], of the result so far; it must keep its shape.
+
+        ``apart`` says that the function costs more, or reads values in another order, than what changes colours.
+        """
         if self.example is None:
             return self
         done = self.floating()
-        return done.with_example(_with_image(done.example, function(_image(done.example))))
+        image = done.pixels
+        if done.last == "read":
+            image = stored(image)
+        elif done.last == "changed" and apart:
+            image = stored_planes(image)
+        changed = done.with_example(_with_image(done.example, function(image)))
+        return dataclasses.replace(changed, last="changed")
 
     def where(self, condition: Any, other: "Chain") -> "Chain":
         """Chooses this chain or another of the same example, both of one shape."""
@@ -91,8 +107,12 @@ class Chain:
         geometry = self.geometry
         if not geometry.links:
             return self
-        chain = self if geometry.exact is not None else self.with_example(self.example).floating()
-        return Chain(_read_all(chain.example, geometry), Geometry.none(geometry.shape), chain.levels)
+        if geometry.exact is not None:
+            return dataclasses.replace(self, example=_read_all(self.example, geometry), geometry=_nothing(geometry))
+        chain = self.with_example(self.example).floating()
+        made = chain.last != "" or chain.levels != self.levels
+        example = _with_image(chain.example, stored(chain.pixels)) if made else chain.example
+        return Chain(_read_all(example, geometry), _nothing(geometry), chain.levels, "read")
 
     def floating(self) -> "Chain":
         """Reads what is to be read, and makes levels floating."""
@@ -107,7 +127,12 @@ class Chain:
         done = self.done()
         if not done.levels:
             return done.example
-        return _with_image(done.example, as_dtype(_image(done.example) * 255, jnp.uint8))
+        image = stored(done.pixels) if done.last == "read" else done.pixels
+        return _with_image(done.example, as_dtype(image * 255, jnp.uint8))
+
+
+def _nothing(geometry: Geometry) -> Geometry:
+    return Geometry.none(geometry.shape)
 
 
 def _read_all(example: Any, geometry: Geometry) -> Any:
@@ -152,8 +177,13 @@ def chain_of(image: Any) -> Chain:
     return cast(Chain, image)
 
 
-def augmentation(*, geometric: bool) -> Callable[[F], F]:
-    """Makes of a function of (key, chain) one that takes examples as well, and says if it only moves pixels."""
+def augmentation(*, geometric: bool, branches: bool = False) -> Callable[[F], F]:
+    """Makes of a function of (key, chain) one that takes examples as well.
+
+    Args:
+        geometric: Whether it only moves pixels.
+        branches: Whether it does one of several things of which some cost much.
+    """
 
     def mark(function: F) -> F:
         @functools.wraps(function)
@@ -162,7 +192,7 @@ def augmentation(*, geometric: bool) -> Callable[[F], F]:
                 return function(key, image, **options)
             return function(key, start(function.__name__, image), **options).finish()
 
-        wrapped.geometric = geometric  # type: ignore[attr-defined]
+        wrapped.geometric, wrapped.branches = geometric, branches  # type: ignore[attr-defined]
         return cast(F, wrapped)
 
     return mark
@@ -184,6 +214,11 @@ def takes_chain(function: Any) -> bool:
 def is_geometric(function: Any) -> bool:
     """Tells if a function of ours only moves pixels."""
     return getattr(_bare(function), "geometric", False)
+
+
+def has_branches(function: Any) -> bool:
+    """Tells if a function of ours does one of several things of which some cost much."""
+    return getattr(_bare(function), "branches", False)
 
 
 def _bare(function: Any) -> Any:

@@ -164,7 +164,7 @@ def _noisy(
         numbers = draw(pixels, image.shape) + jnp.zeros_like(image, jnp.float32)
         return add(image, numbers, values[first], **{option: values[option] for option in others})
 
-    return chain.change(noisy)
+    return chain.change(noisy, apart=True)
 
 
 def _ends(name: str, option: str, value: Any, positive: bool, most: float) -> tuple[float, float]:

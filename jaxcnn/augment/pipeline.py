@@ -10,7 +10,7 @@ import numpy as np
 from jaxcnn._check import check, positive_shape
 from jaxcnn._typing import PRNGKey
 from jaxcnn.augment import _chain
-from jaxcnn.augment._chain import Chain, advance, augmentation, chain_of, is_geometric, takes_chain
+from jaxcnn.augment._chain import Chain, advance, augmentation, chain_of, has_branches, is_geometric, takes_chain
 from jaxcnn.augment._draws import probability, uniforms
 
 __all__ = ["Augmentation", "batched", "inverse", "one_of", "random_apply", "sequence"]
@@ -50,7 +50,7 @@ def sequence(functions: Sequence[Augmentation]) -> Augmentation:
     """
     functions = _functions("sequence", functions)
 
-    @augmentation(geometric=all(is_geometric(f) for f in functions))
+    @augmentation(geometric=all(map(is_geometric, functions)), branches=any(map(has_branches, functions)))
     def sequence(key: PRNGKey, image: Any) -> Any:
         chain = chain_of(image)
         for i, function in enumerate(functions):
@@ -81,7 +81,7 @@ def random_apply(function: Augmentation, *, p: float = 0.5) -> Augmentation:
     (function,) = _functions("random_apply", [function])
     probability("random_apply", "p", p)
 
-    @augmentation(geometric=is_geometric(function))
+    @augmentation(geometric=is_geometric(function), branches=has_branches(function))
     def random_apply(key: PRNGKey, image: Any) -> Any:
         chain = chain_of(image)
         (number,) = uniforms(jax.random.fold_in(key, 0), 1)
@@ -120,7 +120,7 @@ def one_of(functions: Sequence[Augmentation], *, weights: Sequence[float] | None
     check(good, "one_of", "weights", f"{len(functions)} numbers of at least 0, not all 0", repr(weights))
     limits = jnp.asarray(np.cumsum(shares)[:-1] / shares.sum(), jnp.float32)
 
-    @augmentation(geometric=all(is_geometric(f) for f in functions))
+    @augmentation(geometric=all(map(is_geometric, functions)), branches=any(map(has_branches, functions)))
     def one_of(key: PRNGKey, image: Any) -> Any:
         chain = chain_of(image)
         (number,) = uniforms(jax.random.fold_in(key, 0), 1)
@@ -174,15 +174,25 @@ def batched(function: Augmentation) -> BatchAugmentation:
 
     def batched(key: PRNGKey, images: Any, /, *, start: Any = 0) -> Any:
         leaves = jax.tree.leaves(images)
-        sizes = {jnp.shape(leaf)[0] if jnp.ndim(leaf) else None for leaf in leaves}
-        one_size = len(sizes) == 1 and None not in sizes
+        sizes = {jnp.shape(leaf)[0] if jnp.ndim(leaf) else -1 for leaf in leaves}
+        one_size = len(sizes) == 1 and -1 not in sizes
         check(one_size, "batched", "images", "arrays of one leading size", str([jnp.shape(v) for v in leaves]))
 
-        def one(example: Any) -> Any:
-            number = jnp.uint32(start) + jax.lax.axis_index("example").astype(jnp.uint32)
-            return function(jax.random.fold_in(key, number), example)
+        def one(number: Any, example: Any) -> Any:
+            return function(jax.random.fold_in(key, jnp.uint32(start) + number.astype(jnp.uint32)), example)
 
-        return jax.vmap(one, axis_name="example")(images)
+        def together(images: Any) -> Any:
+            return jax.vmap(lambda example: one(jax.lax.axis_index("example"), example), axis_name="example")(images)
+
+        def in_turn(images: Any) -> Any:
+            numbers = jnp.arange(len(leaves[0]), dtype=jnp.uint32)
+            return jax.lax.map(lambda args: one(*args), (numbers, images))
+
+        if not has_branches(function) or any(jax.typeof(leaf).sharding.mesh.explicit_axes for leaf in leaves):
+            return together(images)
+        # Together all branches are computed for every example and one is chosen. Where that takes longer than one
+        # branch after another, examples are done in turn.
+        return jax.lax.platform_dependent(images, cpu=in_turn, default=together)
 
     return batched
 

@@ -133,7 +133,7 @@ def random_equalize(key: PRNGKey, image: Example, *, p: float = 0.5) -> Example:
     Parity:
         ``ops.equalize``, drawn as by torchvision's ``RandomEqualize``.
     """
-    return chain_of(image).change(perhaps("random_equalize", key, p, ops.equalize))  # type: ignore[return-value]
+    return chain_of(image).change(perhaps("random_equalize", key, p, ops.equalize), apart=True)  # type: ignore[return-value]
 
 
 @augmentation(geometric=False)
@@ -190,7 +190,7 @@ def random_sharpness(
     limits = span(name, "sharpness", sharpness, about=1.0, least=0.0)
     (number,) = uniforms(jax.random.fold_in(key, 1), 1)
     sharpen = functools.partial(ops.adjust_sharpness, factor=between(number, limits))
-    return chain_of(image).change(perhaps(name, jax.random.fold_in(key, 0), p, sharpen))  # type: ignore[return-value]
+    return chain_of(image).change(perhaps(name, jax.random.fold_in(key, 0), p, sharpen), apart=True)  # type: ignore[return-value]
 
 
 @augmentation(geometric=False)
@@ -233,4 +233,4 @@ def random_gaussian_blur(
         kernel_size = 2 * reach + 1
     (number,) = uniforms(jax.random.fold_in(key, 1), 1)
     blur = functools.partial(ops.gaussian_blur, sigma=between(number, limits), kernel_size=kernel_size)
-    return chain.change(perhaps(name, jax.random.fold_in(key, 0), p, blur))  # type: ignore[return-value]
+    return chain.change(perhaps(name, jax.random.fold_in(key, 0), p, blur), apart=True)  # type: ignore[return-value]
