@@ -3,10 +3,10 @@
 Command: ``python -m benchmarks.speed.augment``, with ``--quick`` to see that it runs. Tasks: a flip, an affine
 transform (15 degrees, 0.1 of translation, 0.9 to 1.1 in scale) and a colour jitter (0.4, 0.4, 0.4, 0.1); the same with
 normal noise (0.05); RandAugment(2, 9); TrivialAugmentWide. Readings are bilinear. Every call draws anew, and every
-image has a draw of its own unless the table of what is left out says otherwise. What a contender gives is examined before it is
-timed (shape, range, changed, drawn anew, equal images made different), as random results have no error. Batches lie on
-the device in the layout that the library asks for; where it takes only floating images, a contender converts levels of
-uint8 inside the time, and gives floating ones.
+image has a draw of its own unless the table of what is left out says otherwise. What a contender gives is examined
+before it is timed (shape, range, changed, drawn anew, equal images made different), as random results have no error.
+Batches lie on the device in the layout that the library asks for; where it takes only floating images, a contender
+converts levels of uint8 inside the time, and gives floating ones.
 """
 
 import dataclasses
