@@ -118,7 +118,7 @@ def measure(case: Case, options: Options) -> dict[str, Any]:
         runs[contender.name] = run
 
     samples = _take_turns(runs, options)
-    first = next(iter(samples), None)
+    first = next(iter(samples), "")
     for name, entry in entries.items():
         entry["milliseconds"] = _summary([1000 * sample for sample in samples[name]])
         entry["ratio"] = _summary([own / other for own, other in zip(samples[name], samples[first], strict=True)])
