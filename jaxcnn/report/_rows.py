@@ -75,7 +75,7 @@ def _rising(
     option: str,
     values: Sequence[Any],
     label: Callable[[Any], str],
-    told: Any = None,
+    told: Callable[[Any], Any] = lambda value: value,
     **options: Any,
 ) -> Row:
     """Makes a row of one draw with one option rising; ``told`` makes of a value what the option is given."""
@@ -131,7 +131,7 @@ def _geometric(shape: tuple[int, int]) -> list[Row]:
         flips = (*flips[:2], Cell("180°", partial(augment.random_rotate_90, turns=(2,))))
     names = ("random_flip_left_right", "random_flip_up_down", "random_rotate_90")
     shares = (0.9, 0.75, 0.6, 0.45, 0.3)
-    crops = [tuple(max(1, round(share * n)) for n in shape) for share in shares]
+    crops = [(max(1, round(share * h)), max(1, round(share * w))) for share in shares]
     cut = [
         Cell(_percent(share), partial(augment.random_crop, shape=crop))
         for share, crop in zip(shares, crops, strict=True)
