@@ -121,7 +121,7 @@ def _at_most(value: float) -> str:
 def _geometric(shape: tuple[int, int]) -> list[Row]:
     group, (h, w) = "geometric", shape
     longer, shorter = max(h, w), min(h, w)
-    always = {"p": 1.0}
+    always: dict[str, Any] = {"p": 1.0}
     flips = (
         Cell("left right", partial(augment.random_flip_left_right, **always)),
         Cell("up down", partial(augment.random_flip_up_down, **always)),
@@ -138,16 +138,16 @@ def _geometric(shape: tuple[int, int]) -> list[Row]:
     ]
     paddings = [max(1, round(share * shorter)) for share in (0.06, 0.12, 0.25, 0.4, 0.6)]
     every: dict[str, Any] = {"degrees": 30.0, "translate": 0.1, "scale": (0.7, 1.3), "shear": 15.0}
-    alphas = [round(longer * share, 1) for share in (0.1, 0.2, 0.4, 0.8, 1.6)]
+    alphas = [round(longer * share, 1) for share in (0.1, 0.2, 0.3, 0.45, 0.7)]
     return [
-        Row(group, names, "always: p, turns", flips, (0, 1, 2)),
+        Row(group, names, "p = 1; turns", flips, (0, 1, 2)),
         _rising(group, "random_rotation", "degrees", (5.0, 15.0, 30.0, 60.0, 90.0), _degrees, _exactly),
         _rising(group, "random_translation", "translate", (0.05, 0.1, 0.2, 0.3, 0.4), _at_most),
         _rising(group, "random_scale", "scale", (0.5, 0.75, 1.25, 1.5, 2.0), _times, _exactly),
         _rising(group, "random_shear", "degrees", (5.0, 10.0, 20.0, 30.0, 40.0), _degrees, _exactly),
         _draws(group, "random_affine", "draws, all of it at once", **every),
         _rising(group, "random_perspective", "distortion", (0.1, 0.3, 0.5, 0.7, 0.9), _plain, **always),
-        _rising(group, "random_elastic", "alpha", alphas, _pixels, sigma=max(1.0, longer / 48)),
+        _rising(group, "random_elastic", "alpha", alphas, _plain, sigma=max(1.0, longer / 48)),
         _rising(group, "random_tps", "strength", (0.01, 0.02, 0.04, 0.06, 0.1), _percent),
         Row(group, ("random_crop",), "shape, of the image's", tuple(cut)),
         _draws(group, "random_resized_crop", "draws, scale 0.08 to 1", shape=shape),
@@ -169,17 +169,17 @@ def _colour() -> list[Row]:
         _rising(group, "random_hue", "hue, turns of the circle", (-0.4, -0.2, -0.1, 0.1, 0.3), _plain, _exactly),
         _rising(group, "random_gamma", "gamma", (0.4, 0.7, 1.5, 2.0, 3.0), _plain, _exactly),
         _draws(group, "random_color_jitter", "draws, all of it at once", **every),
-        Row(group, names, "always: p", (grey, *shuffled), (0, 2)),
+        Row(group, names, "p = 1", (grey, *shuffled), (0, 2)),
     ]
 
 
 def _tone() -> list[Row]:
     group = "tone"
-    always = {"p": 1.0}
+    always: dict[str, Any] = {"p": 1.0}
     names = ("random_invert", "random_equalize", "random_autocontrast")
     whole = [Cell(name.removeprefix("random_"), partial(getattr(augment, name), **always)) for name in names]
     return [
-        Row(group, names, "always: p", tuple(whole), (0, 1, 2)),
+        Row(group, names, "p = 1", tuple(whole), (0, 1, 2)),
         _rising(group, "random_posterize", "bits", (5, 4, 3, 2, 1), _plain, **always),
         _rising(group, "random_solarize", "threshold", (0.9, 0.7, 0.5, 0.3, 0.1), _plain, **always),
         _rising(group, "random_sharpness", "sharpness", (0.0, 0.5, 2.0, 4.0, 8.0), _times, _exactly, **always),
