@@ -135,9 +135,9 @@ def test_models_lists_what_create_builds(capsys):
 def test_augment_draws_and_prints_the_paths(pictures, tmp_path, capsys):
     out = tmp_path / "gallery"
     small = ["--functions", "random_invert", "--policy", "basic", "--size", "12", "--samples", "2", "--overview"]
+    names = ["functions.png", "policy.png", "overview.png", "index.html"]
     for _ in range(2):  # its own folder is replaced
         assert main(["augment", *map(str, pictures), *small, "--out", str(out)]) == 0
-        names = ["functions.png", "policy.png", "overview.png", "index.html"]
         assert capsys.readouterr().out.splitlines() == [str(out / name) for name in names]
     for name in names[:3]:
         assert np.asarray(PIL.Image.open(out / name).convert("L")).std() > 5, name

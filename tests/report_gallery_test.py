@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from jaxcnn import augment, report
 from jaxcnn.report import _rows, gallery, gallery_folder
@@ -16,6 +17,13 @@ IMAGE = np.random.default_rng(0).uniform(0.2, 0.8, (12, 18, 3)).astype(np.float3
 
 def texts(figure):
     return [text.get_text() for text in figure.axes[0].texts]
+
+
+def extents(figure):
+    """Gives the boxes in pixels of all texts and of all pictures."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    axis = figure.axes[0]
+    return [[thing.get_window_extent(renderer) for thing in things] for things in (axis.texts, axis.images)]
 
 
 @pytest.mark.parametrize("shape", [(12, 18), (9, 9), (64, 8), (1, 40)])
@@ -63,9 +71,7 @@ def test_functions_are_drawn_with_their_labels_and_without_overlap():
     assert [said.count(name) for name in ("geometric", "colour", "random_hue", "random_crop", "original")] == [
         *(1, 1, 1, 1, 3)
     ]
-    canvas = figure.canvas
-    boxes = [text.get_window_extent(canvas.get_renderer()) for text in figure.axes[0].texts]
-    pictures = [image.get_window_extent(canvas.get_renderer()) for image in figure.axes[0].images]
+    boxes, pictures = extents(figure)
     assert len(pictures) == 3 + 3 + 5 + 5
     every = boxes + pictures
     for i, one in enumerate(every):
@@ -81,7 +87,7 @@ def test_labels_do_not_overlap_whatever_the_shape(shape):
     other = _rows.rows((shape[0], shape[1]), ["random_contrast"])[0]
     image = np.full(shape, 0.5, np.float32)
     figure = gallery.draw_functions(image, [(r, [image] * len(r.cells)) for r in (row, other)])
-    boxes = [text.get_window_extent(figure.canvas.get_renderer()) for text in figure.axes[0].texts]
+    boxes, _ = extents(figure)
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1 :])
 
 
@@ -138,7 +144,8 @@ def test_folder_is_written_and_only_its_own_is_replaced(tmp_path):
     text = (folder / "index.html").read_text()
     assert text.count("data:image/png;base64,") == 2 and "http" not in text
     assert "jaxcnn augment &lt;x&gt;" in text and "<td>policy</td>" in text
-    assert PIL.Image.open(folder / "overview.png").size[0] == 900
+    with PIL.Image.open(folder / "overview.png") as overview:
+        assert overview.size[0] == 900
     gallery_folder.write(folder, **options)
     assert not (folder / "overview.png").exists()  # nothing of the earlier call is left
     (folder / "mine.txt").write_text("x")
@@ -151,7 +158,7 @@ def test_folder_is_written_and_only_its_own_is_replaced(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"policy": "best"}, r"augment: policy must be one of \(.*'basic'\), got 'best'\."),
+        ({"policy": "best"}, r"augment: policy must be one of \(.*'basic',?\), got 'best'\."),
         ({"size": 7}, "size must be an integer of at least 8, got 7"),
         ({"samples": 0}, "samples must be an integer of at least 1, got 0"),
         ({"seed": -1}, "seed must be an integer of at least 0, got -1"),
