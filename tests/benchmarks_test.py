@@ -90,6 +90,7 @@ CASES = (
     grid_sample.cases([(2, 5, 4, 3)])
     + depthwise.cases(depthwise.QUICK)
     + depthwise_forms.cases([((2, 8, 6, 3), 3)])
+    + augment_forms.cases([(2, 8, 8, 3)])[1:3]
     + conv.cases(conv.QUICK)
     + pooling.cases(pooling.QUICK)
 )
