@@ -12,7 +12,7 @@ import pytest
 from benchmarks import _harness
 from benchmarks.experiments import ensembles, separable
 from benchmarks.speed import _augment_peers as augment_peers
-from benchmarks.speed import augment, conv, depthwise, depthwise_forms, grid_sample, pooling
+from benchmarks.speed import augment, augment_forms, conv, depthwise, depthwise_forms, grid_sample, pooling
 from jaxcnn import layers, losses, train
 
 OPTIONS = _harness.Options(rounds=3, warmup=1, sample_seconds=1e-4)
