@@ -156,7 +156,7 @@ def _geometric(shape: tuple[int, int]) -> list[Row]:
         _rising(group, "random_perspective", "distortion", (0.1, 0.3, 0.5, 0.7, 0.9), _plain, **always),
         _rising(group, "random_elastic", "alpha", alphas, _plain, sigma=max(1.0, longer / 48)),
         _rising(group, "random_tps", "strength", (0.01, 0.02, 0.04, 0.06, 0.1), _percent),
-        Row(group, ("random_crop",), "shape, of the image's", tuple(cut)),
+        Row(group, ("random_crop",), "shape, of the image's", tuple(cut), (1,)),
         _draws(group, "random_resized_crop", "draws, scale 0.08 to 1", shape=shape),
         _rising(group, "random_pad_and_crop", "padding", paddings, _pixels),
     ]

@@ -210,7 +210,7 @@ def draw_overview(image: Float[np.ndarray, "h w c"], table: Table) -> Any:
     canvas, axis = _sheet(width, step * -(-len(shown) // columns))
     for i, (name, picture) in enumerate(shown):
         x, y = pitch * (i % columns + 0.5), step * (i // columns)
-        axis.text(x, y + 0.1, name.replace("_", " "), fontsize=5.4, ha="center", va="center", color=INK)
+        axis.text(x, y + 0.1, name.replace("_", " "), fontsize=6, ha="center", va="center", color=INK)
         _picture(axis, picture, image.shape, (x, y + 0.18 + box[1] / 2), box)
     return canvas
 

@@ -1,4 +1,7 @@
-"""The folder that ``jaxcnn augment`` writes: plots of augmentations, and one page with them."""
+"""The folder that ``jaxcnn augment`` writes: plots of augmentations, and one page with them.
+
+``docs/images/augment.png`` is the ``overview.png`` of ``jaxcnn augment --overview``.
+"""
 
 import html
 import io
@@ -121,11 +124,11 @@ def _flower(size: int) -> Float[np.ndarray, "h w 3"]:
 
 
 def _small(picture: bytes) -> bytes:
-    """Reduces a PNG to a palette of 96 colours."""
+    """Reduces a PNG to a palette of 256 colours that fits all of it."""
     import PIL.Image
 
     buffer = io.BytesIO()
     with PIL.Image.open(io.BytesIO(picture)) as opened:
-        reduced = opened.convert("RGB").quantize(96, dither=PIL.Image.Dither.NONE)
+        reduced = opened.convert("RGB").quantize(256, kmeans=4, dither=PIL.Image.Dither.NONE)
     reduced.save(buffer, format="png", optimize=True)
     return buffer.getvalue()
