@@ -243,7 +243,7 @@ def _read(image: Any, geometry: Geometry, reading: Reading) -> jax.Array:
     mode, outside = reading.mode or "bilinear", (padding, reading.fill_value, reading.align_corners)
     floating = image if jnp.issubdtype(image.dtype, jnp.floating) else image.astype(jnp.float32)
     how = check_options("augment", floating, mode, *outside, reading.antialias and mode == "bilinear")
-    points = geometry.points()
+    how, points = how._replace(finite=True), geometry.points()  # images are in [0, 1]
 
     def one(image: Any) -> Any:
         return sample_pixels(image, points, how, 1)

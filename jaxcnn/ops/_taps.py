@@ -28,7 +28,9 @@ from jaxcnn.ops._taps_forms import Taps
 __all__ = ["read"]
 
 
-def read(pixels: Any, weights: Sequence[Any], first: Any, *, rows: Sequence[int], width: int) -> jax.Array:
+def read(
+    pixels: Any, weights: Sequence[Any], first: Any, *, rows: Sequence[int], width: int, finite: bool = False
+) -> jax.Array:
     """Sums pixels times weights at every point; what has weight zero counts as zero, also if it is not finite.
 
     Args:
@@ -38,11 +40,12 @@ def read(pixels: Any, weights: Sequence[Any], first: Any, *, rows: Sequence[int]
         first: (*points) int32, the first pixel that a point touches.
         rows: Where its rows begin, counted from there. All that is touched must be within ``pixels``.
         width: Pixels of a row.
+        finite: Whether all pixels are known to be finite; a choice per tap, a third of the time, is saved then.
 
     Returns:
         (*points, c).
     """
-    taps = Taps(tuple(rows), width, pixels.shape[0], ())
+    taps = Taps(tuple(rows), width, pixels.shape[0], (), finite)
     if jax.typeof(first).sharding.mesh.explicit_axes:  # which may shard the axes of the points
         return forms.read(pixels, first, *weights, taps=taps)
     flat = [weight.reshape(-1) for weight in weights]

@@ -29,6 +29,7 @@ class Taps(NamedTuple):
     width: int  # pixels of a row
     pixels: int  # pixels of an image
     own: tuple[bool, ...]  # of every leading axis of the points: whether images have it, or share one
+    finite: bool = False  # whether all pixels are known to be finite
 
     @property
     def number(self) -> int:
@@ -69,7 +70,8 @@ def read(pixels: Any, first: Any, *weights: Any, taps: Taps) -> Any:
     """Sums pixels (n, c) times weights, each (*points)."""
     total = jnp.zeros((), pixels.dtype)
     for weight, offset in zip(weights, taps.offsets, strict=True):
-        total += _times(weight[..., None], pixels.at[first + offset].get(mode="promise_in_bounds"))
+        values = pixels.at[first + offset].get(mode="promise_in_bounds")
+        total += weight[..., None] * values if taps.finite else _times(weight[..., None], values)
     return total
 
 

@@ -112,6 +112,7 @@ class Sampling(NamedTuple):
     fill: Any  # None for zero or nothing, or one value (per channel)
     align_corners: bool
     antialias: bool
+    finite: bool = False  # whether all pixels are known to be finite
 
     def pieces(self, image: Any, points: int, dimensions: int, batch: int) -> int:
         """Tells in how many pieces to read ``points`` per image, for the memory that a gradient takes on the way.
@@ -194,7 +195,7 @@ def sample_pixels(image: Any, coordinates: Sequence[Any], how: Sampling, batch: 
             for taps in itertools.product(*(range(len(axis.weights)) for axis in outer))
         ]
         weights = [functools.reduce(operator.mul, taps) for taps in itertools.product(*(axis.weights for axis in axes))]
-        values = read(pixels, weights, first, rows=rows, width=len(inner.weights))
+        values = read(pixels, weights, first, rows=rows, width=len(inner.weights), finite=how.finite)
         if how.fill is not None:
             # Exactly zero where all is inside, so that even an infinite fill does not leak in.
             inside = functools.reduce(operator.mul, (1 - axis.outside for axis in axes))
