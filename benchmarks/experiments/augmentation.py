@@ -261,16 +261,16 @@ def summary(found: Mapping[str, Any], timed: Mapping[str, Any]) -> dict[str, dic
         arm = others[name]
         return f"{name} with {arm['mean']:.2f} % ({arm['gap']:+.2f} ± {arm['interval']:.2f} points)"
 
+    told = "the 95 % interval of the paired difference in test error"
     return {
         "What it shows": {
-            "against no augmentation": f"of {len(others)} arms, the 95 % interval of the paired difference in test "
-            f"error lies below 0 (better) for {named(1)}, above 0 (worse) for {named(-1)}, and holds 0 for {named(0)}; "
-            f"were all the same, about {0.05 * len(others):.1f} would be told apart by chance.",
-            "best and worst": f"without augmentation {plain['mean']:.2f} % are wrong; the least mean error (found on the "
-            f"test images themselves, so it flatters a little) has "
-            f"{shown(best)}, the largest {shown(worst)}; on their own training images the three have "
-            f"{plain['training_error']:.2f}, {others[best]['training_error']:.2f} and "
-            f"{others[worst]['training_error']:.2f} %.",
+            "against no augmentation": f"of {len(others)} arms, {told} lies below 0 (better) for {named(1)}, above 0 "
+            f"(worse) for {named(-1)}, and holds 0 for {named(0)}; if no arm made a difference, about "
+            f"{0.05 * len(others):.1f} of them would still be told apart.",
+            "best and worst": f"without augmentation {plain['mean']:.2f} % are wrong; the least mean error (found on "
+            f"the test images themselves, which flatters a little) has {shown(best)}, the largest {shown(worst)}; on "
+            f"their own training images the three have {plain['training_error']:.2f}, "
+            f"{others[best]['training_error']:.2f} and {others[worst]['training_error']:.2f} %.",
             "price": f"a step of {best} takes {ratios[best]:.2f} times as long as one without augmentation, that of "
             f"the slowest arm, {slow}, {ratios[slow]:.2f} times.",
         }
@@ -366,8 +366,9 @@ def run(options: Options) -> dict[str, Any]:
     title = (
         f"{given.name}, {' x '.join(map(str, told['shape']))}; {options.training} images for training (drawn per seed "
         f"of {told['images']['pool']}), {told['images']['test']} for testing; {options.seeds} seeds, {options.steps} "
-        f"steps of {options.batch}, Adam with {rate} (validation errors {validation}); ± is the standard deviation over "
-        "the seeds, of the difference to none half the 95 % interval"
+        f"steps of {options.batch}, Adam with {rate} (validation error, % per rate: "
+        f"{', '.join(f'{key}: {value}' for key, value in validation.items())}); errors with the standard deviation "
+        "over seeds, differences to none with half their 95 % interval"
     )
     results["tables"] = {title: table(found, timed, options.batch)}
     _harness.check(results)
