@@ -5,12 +5,13 @@ import itertools
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 from benchmarks import _harness
-from benchmarks.experiments import ensembles, separable
+from benchmarks.experiments import augmentation, ensembles, separable
 from benchmarks.speed import _augment_peers as augment_peers
 from benchmarks.speed import augment, augment_forms, conv, depthwise, depthwise_forms, grid_sample, pooling
 from jaxcnn import layers, losses, train
@@ -221,3 +222,74 @@ def test_summary_and_speeds_of_augmentation():
     assert dict(zip(*speeds, strict=True))["jaxcnn"] == "2,000"
     assert dict(zip(*speeds, strict=True))["torchvision, per batch"] == "1,000*"
     assert dict(zip(*speeds, strict=True))["dm_pix"] == ""
+
+
+def numbered(path, n):
+    """Writes images of 16 x 16 whose first pixel is their number, and gives options to read them."""
+    images = np.random.default_rng(0).integers(0, 256, (n, 16, 16, 3)).astype(np.uint8)
+    images[:, 0, 0, 0] = np.arange(n)
+    np.savez(path, images=images, labels=(np.arange(n) % 3).astype(np.uint8))
+    return augmentation.Options(data=path, batch=4, steps=2, training=8, validation=6)
+
+
+def test_augmentation_runs_and_its_document_is_whole(tmp_path, capsys):
+    options = augmentation.Options(warmup=1, sample_seconds=1e-4, quick=True, out=tmp_path, images=tmp_path)
+    results = augmentation.run(options)
+    _harness.check(results)
+    (path,) = tmp_path.glob("augmentation-*-quick.json")
+    assert json.loads(path.read_text()) == results
+    assert set(results["arms"]) == {"none", "affine"} == set(results["cases"][0]["contenders"])
+    assert all(len(arm["test_errors"]) == 2 for arm in results["arms"].values())
+    assert results["training"]["images"] == {"training": 16, "pool": 883, "validation": 16, "test": 898}
+    rates = results["training"]["validation_errors"]
+    assert rates[f"{results['training']['learning_rate']:g}"] == min(rates.values())
+    assert (tmp_path / "augmentation_experiment-quick.png").read_bytes().startswith(b"\x89PNG")
+    assert "against no augmentation: of 1 arms" in path.with_suffix(".md").read_text()
+    assert "affine: " in capsys.readouterr().out
+
+
+def test_augmentation_keeps_its_images_apart(tmp_path):
+    trainer = augmentation.Trainer(options := numbered(tmp_path / "few.npz", 40), augmentation.load(options))
+    number = lambda part: set(np.round(255 * part["image"][:, 0, 0, 0]).astype(int))
+    parts = [number(part) for part in (trainer.given.pool, trainer.given.validation, trainer.given.test)]
+    assert [len(part) for part in parts] == [14, 6, 20]
+    assert set.union(*parts) == set(range(40))
+    mine, other = number(trainer.chosen(0)), number(trainer.chosen(1))
+    assert mine == number(trainer.chosen(0)) != other
+    assert mine | other <= parts[0]
+    assert len(mine) == len(other) == 8
+    with pytest.raises(ValueError, match="augmentation: data must hold at least 27 images, got 26"):
+        augmentation.load(numbered(tmp_path / "fewer.npz", 26))
+
+
+def test_augmentation_arms_change_images_and_mixup_labels(tmp_path):
+    trainer = augmentation.Trainer(options := numbered(tmp_path / "few.npz", 40), augmentation.load(options))
+    key, image = jax.random.key(0), trainer.example["image"][0]
+    for name, arm in trainer.arms.items():
+        if arm.function is not None:
+            changed = jax.eval_shape(arm.function, key, image)
+            assert (changed.shape, changed.dtype) == (image.shape, image.dtype), name
+    start = trainer.start(key, 0.1)
+    after = {name: trainer.step(name)(start, trainer.example) for name in ("none", "flip", "mixup")}
+    assert len({float(result["loss"]) for _, result in after.values()}) == 3
+    slower, _ = trainer.step("none")(trainer.start(key, 0.01), trainer.example)
+    far, near = (
+        float(optax.tree.norm(jax.tree.map(jnp.subtract, state.params, start.params)))
+        for state in (after["none"][0], slower)
+    )
+    assert far == pytest.approx(10 * near, rel=1e-3), "the compiled step does not take the rate of its state"
+
+
+def test_augmentation_tells_better_from_worse_seed_by_seed():
+    """Intervals are those of the gaps, so what all seeds share does not widen them."""
+    plain = [1.0, 5.0, 9.0]
+    arm = lambda test: augmentation.entry([{"test": error, "training": 0.0} for error in test], plain)
+    found = {"none": arm(plain), "a": arm([0.9, 4.8, 8.85]), "b": arm([2.0, 6.1, 10.0]), "c": arm([0.0, 6.0, 9.0])}
+    assert [augmentation.verdict(entry) for entry in found.values()] == [0, 1, -1, 0]
+    assert found["c"]["interval"] == pytest.approx(4.303 / 3**0.5, abs=0.01)
+    timed = {"contenders": {name: {"ratio": {"median": 1.0 + i}} for i, name in enumerate(found)}}
+    said = augmentation.summary(found, timed)["What it shows"]
+    assert "(better) for 1 (a), above 0 (worse) for 1 (b), and holds 0 for 1 (c)" in said["against no augmentation"]
+    assert "without augmentation 5.00 % are wrong" in said["best and worst"]
+    assert said["price"].startswith("a step of a takes 2.00 times")
+    assert said["price"].endswith("the slowest arm, c, 4.00 times.")
