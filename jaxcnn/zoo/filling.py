@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxcnn._check import check, shape_text
 from jaxcnn._typing import Variables
@@ -31,10 +30,10 @@ def fill(variables: Variables, tensors: Mapping[str, Any]) -> dict[str, Any]:
 
     Example:
         >>> variables = {"params": {"dense": {"kernel": jnp.zeros((2, 1)), "bias": jnp.zeros(1)}}}
-        >>> tensors = {"params/dense/kernel": np.ones((2, 1), np.float32), "params/dense/bias": np.ones(1, np.float32)}
+        >>> tensors = {"params/dense/kernel": jnp.ones((2, 1)), "params/dense/bias": jnp.ones(1)}
         >>> fill(variables, tensors)["params"]["dense"]["bias"]
         Array([1.], dtype=float32)
-        >>> fill(variables, {"params/dense/bias": np.ones(2, np.float32), "step": np.ones(())})
+        >>> fill(variables, {"params/dense/bias": jnp.ones(2), "step": jnp.ones(())})
         Traceback (most recent call last):
             ...
         ValueError: fill: tensors must be one per variable and of its shape, got missing 'params/dense/kernel';

@@ -62,7 +62,9 @@ def read_numpy(path: Path, *, max_bytes: int) -> Checkpoint:
             else:
                 notes.append(f"Entry {name!r} is no array and was left out.")
     tensors, extra = flatten(path, tree, is_leaf=_is_tensor, children=_inner, separator="/")
-    arrays = {name: leaf.array if isinstance(leaf, PickledArray) else leaf for name, leaf in tensors.items()}
+    arrays: dict[str, Any] = {
+        name: leaf.array if isinstance(leaf, PickledArray) else leaf for name, leaf in tensors.items()
+    }
     metadata = {"format": "numpy", "framework": "numpy", "layouts": {}, "notes": notes, "extra": extra or {}}
     return Checkpoint(arrays, metadata)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import jaxcnn
@@ -43,7 +44,6 @@ def save(variables: Variables, path: str | os.PathLike[str], *, provenance: Mapp
             ``/``, and a provenance that JSON cannot hold.
 
     Example:
-        >>> import jax.numpy as jnp
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = os.path.join(folder, "weights.safetensors")
         ...     save({"params": {"conv": {"kernel": jnp.ones((3, 3, 1, 8))}}}, path, provenance={"seed": 0})
@@ -124,7 +124,7 @@ def _flat(function: str, variables: Mapping[Any, Any], above: str, nested: bool)
             tensors |= _flat(function, value, f"{name}/", nested)
             continue
         is_array = isinstance(value, np.ndarray | np.generic) or (
-            isinstance(value, jax.Array) and not jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
+            isinstance(value, jax.Array) and not jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
         )
         check(is_array, function, "variables", "a tree of arrays", f"{type(value).__name__} at {name!r}")
         array = np.asarray(value)

@@ -107,9 +107,9 @@ def described(
     numbers = (offset, *shape, *strides) if good else (-1,)
     if not all(type(number) is int and 0 <= number < 1 << 62 for number in numbers) or len(shape) != len(strides):
         raise FormatError(path, "a tensor without a storage, offset, shape or strides.")
-    dtype = storage.dtype if dtype is None else dtype
+    kind: np.dtype[Any] = storage.dtype if dtype is None else dtype
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True)) + 1
-    space = storage.count * storage.dtype.itemsize // dtype.itemsize
+    space = storage.count * storage.dtype.itemsize // kind.itemsize
     if 0 not in shape and last > space:
         text = (
             f"a tensor of shape {shape[:33]} reads element {last - 1} of storage {storage.key!r} of {space} elements."
@@ -117,7 +117,7 @@ def described(
         raise FormatError(path, text)
     flags = marks if isinstance(marks, dict) else {}
     return Described(
-        storage, offset, shape, strides, dtype, quantized, flags.get("conj") is True, flags.get("neg") is True
+        storage, offset, shape, strides, kind, quantized, flags.get("conj") is True, flags.get("neg") is True
     )
 
 
@@ -179,7 +179,7 @@ def torch_pickle(
         else:
             good = len(numbers) == 3 and isinstance(kind, str) and kind.startswith("torch.per_channel")
             good = good and all(isinstance(part, Described) for part in numbers[:2]) and type(numbers[2]) is int
-            axis = numbers[2] if good else None
+            axis = numbers[2] if good else -1
             good = good and isinstance(shape, tuple) and 0 <= axis < len(shape)
         if not good:
             raise FormatError(path, "a quantised tensor of an unknown scheme.")
@@ -192,7 +192,7 @@ def torch_pickle(
 
     def from_type(function: Any, _kind: Any, arguments: Any, _state: Any = None) -> Any:
         call = getattr(function, "call", None)
-        if call not in (tensor, tensor_v3, quantized) or not isinstance(arguments, tuple):
+        if call is None or call not in (tensor, tensor_v3, quantized) or not isinstance(arguments, tuple):
             raise FormatError(path, "a tensor of an unknown class.")
         return call(*arguments)
 

@@ -76,18 +76,17 @@ def _view(path: Path, tensor: Described, content: memoryview, big_endian: bool) 
     if math.prod(tensor.shape) == 0:
         return np.empty(tensor.shape, dtype)
     content = content[begin + tensor.offset * dtype.itemsize : end]
-    content = content[: len(content) // dtype.itemsize * dtype.itemsize]
-    if dtype.kind == "b":
-        elements = np.frombuffer(content, np.uint8)
-    elif big_endian and dtype.isbuiltin != 1:  # those of ml_dtypes know no other order of bytes
-        elements = np.frombuffer(content, f"u{dtype.itemsize}").byteswap().view(dtype)
-    else:
-        elements = np.frombuffer(content, dtype.newbyteorder(">") if big_endian else dtype)
+    kind, buffer = np.dtype(np.uint8) if dtype.kind == "b" else dtype, content
+    if big_endian and dtype.isbuiltin != 1:  # those of ml_dtypes know no other order of bytes
+        whole = len(content) // dtype.itemsize * dtype.itemsize
+        buffer = np.frombuffer(content[:whole], f"u{dtype.itemsize}").byteswap().data
+    elif big_endian:
+        kind = kind.newbyteorder(">")
     strides = [
         stride * dtype.itemsize if extent > 1 else 0
         for extent, stride in zip(tensor.shape, tensor.strides, strict=True)
     ]
-    view = np.lib.stride_tricks.as_strided(elements, tensor.shape, strides, writeable=False)
+    view = np.ndarray(tensor.shape, kind, buffer, strides=strides)
     view = view != 0 if dtype.kind == "b" else view  # no byte but 0 and 1 may lie in an array of booleans
     view = np.conj(view) if tensor.conjugated else view
     return np.negative(view) if tensor.negated else view
