@@ -6,6 +6,7 @@ from typing import Any
 
 from jaxcnn.zoo.archives import Archive, archive_names, mapped
 from jaxcnn.zoo.checkpoint import Budget, Checkpoint, FormatError
+from jaxcnn.zoo.pickled_arrays import PickledArray
 from jaxcnn.zoo.pickled_leaves import flatten
 from jaxcnn.zoo.pickles import Bag
 from jaxcnn.zoo.torch_layouts import layouts_of
@@ -125,6 +126,8 @@ def _checkpoint(path: Path, tree: Any, storage: Any, *, container: str, **readin
     def children(node: Any) -> Any:
         if isinstance(node, Bag):
             return _attributes(node)
+        if isinstance(node, PickledArray):
+            return node.array if node.array is not None else node.items
         keys = list(node) if isinstance(node, dict) else []
         if keys and all(isinstance(key, str) and key.startswith(_PREFIX) for key in keys):
             if _DROPPED not in notes:
@@ -132,8 +135,8 @@ def _checkpoint(path: Path, tree: Any, storage: Any, *, container: str, **readin
             return {key.removeprefix(_PREFIX): value for key, value in node.items()}
         return node
 
-    def leaves_of(node: Any) -> tuple[dict[str, Described], Any]:
-        return flatten(path, node, is_leaf=lambda leaf: isinstance(leaf, Described), children=children, separator=".")
+    def leaves_of(node: Any) -> tuple[dict[str, Any], Any]:
+        return flatten(path, node, is_leaf=_is_tensor, children=children, separator=".")
 
     tensors, extra = leaves_of(tree)
     for wrapper in _WRAPPERS:
@@ -146,16 +149,27 @@ def _checkpoint(path: Path, tree: Any, storage: Any, *, container: str, **readin
             notes.append(f"All tensors lie under {wrapper!r}; their names are without it.")
     if not tensors:
         raise FormatError(path, "holds no tensors.")
-    tensors = {name or "tensor": tensor for name, tensor in tensors.items()}
+    named = {name or "tensor": tensor for name, tensor in tensors.items()}
+    tensors = {name: tensor for name, tensor in named.items() if isinstance(tensor, Described)}
     layouts = layouts_of({name: tensor.shape for name, tensor in tensors.items()})
+    others = [name for name in named if name not in tensors]
+    if others:
+        notes.append(f"{len(others)} arrays of NumPy keep their axes: {', '.join(others[:8])}.")
     quantized = [name for name, tensor in tensors.items() if tensor.quantized]
     if quantized:
         notes.append(f"{len(quantized)} quantised tensors were made float32: {', '.join(quantized[:8])}.")
     if container == "torchscript":
         notes.append("The program and its constants were not read.")
-    arrays = read_tensors(path, tensors, layouts, storage, **reading)
+    arrays: dict[str, Any] = dict(read_tensors(path, tensors, layouts, storage, **reading))
+    arrays = {name: arrays[name] if name in tensors else leaf.array for name, leaf in named.items()}
     metadata = {"format": "pytorch", "framework": "pytorch", "layouts": layouts, "notes": notes}
     return Checkpoint(arrays, metadata | {"container": container, "extra": extra or {}})
+
+
+def _is_tensor(node: Any) -> bool:
+    if isinstance(node, PickledArray):
+        return node.array is not None and node.array.dtype.kind not in "SU"
+    return isinstance(node, Described)
 
 
 def _attributes(bag: Bag) -> Any:
