@@ -9,6 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from jaxcnn.zoo.archives import mapped
 from jaxcnn.zoo.checkpoint import Budget, Checkpoint, FormatError
 
 __all__ = ["CODES", "KEY", "digest", "is_safetensors", "read_safetensors"]
@@ -77,16 +78,16 @@ def read_safetensors(path: Path, *, max_bytes: int) -> Checkpoint:
     metadata = header.pop("__metadata__", {})
     for name, entry in header.items():
         budget.tensor(entry["shape"], CODES[entry["dtype"]], f"tensor {name[:200]!r}", stored=_stored(entry))
-    tensors: dict[str, np.ndarray] = {}
     try:
-        with safetensors.safe_open(path, framework="np") as file:
-            for name, entry in header.items():
-                array = np.asarray(file.get_tensor(name))
-                tensors[name] = array if array.dtype == CODES[entry["dtype"]] else array.view(CODES[entry["dtype"]])
-                if CODES[entry["dtype"]].kind == "b":
-                    tensors[name] = tensors[name].view(np.uint8) != 0
-    except (safetensors.SafetensorError, OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
+        with safetensors.safe_open(path, framework="np") as file:  # compares header and size once more, to the byte
+            names = set(file.keys())
+    except (safetensors.SafetensorError, OSError, ValueError, TypeError, OverflowError, MemoryError) as error:
         raise FormatError(path, f"safetensors cannot read it ({error}).") from error
+    if names != set(header):
+        raise FormatError(path, "safetensors finds other names in its header.")
+    data = mapped(path)
+    begin = 8 + int.from_bytes(data[:8], "little")
+    tensors = {name: _array(entry, data[begin:]) for name, entry in header.items()}
     own = _own(path, metadata)
     if own and own.get("sha256") != digest(tensors):
         raise FormatError(path, "the tensors are not those that were saved: their SHA-256 is another.")
@@ -141,6 +142,16 @@ def _is_entry(entry: dict[str, Any], room: int) -> bool:
 
 def _stored(entry: dict[str, Any]) -> int:
     return entry["data_offsets"][1] - entry["data_offsets"][0]
+
+
+def _array(entry: dict[str, Any], data: memoryview) -> np.ndarray:
+    """Copies one tensor; the package's own way knows not every dtype in NumPy."""
+    dtype = CODES[entry["dtype"]]
+    content = np.frombuffer(data[slice(*entry["data_offsets"])], np.uint8)
+    content = content != 0 if dtype.kind == "b" else content
+    array = np.empty(entry["shape"], dtype)
+    array.reshape(-1).view(np.uint8)[:] = content
+    return array
 
 
 def _own(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
