@@ -99,6 +99,7 @@ class Hdf5:
             FormatError: For links that are not hard and for what is neither group nor dataset.
         """
         import h5py
+        from h5py import h5l
 
         node = group
         for part in path.split("/"):
@@ -107,10 +108,8 @@ class Hdf5:
             if part == "." or not isinstance(node, h5py.Group) or part.encode(errors="surrogateescape") not in node.id:
                 return None
             link = node.id.links.get_info(part.encode(errors="surrogateescape"))
-            if link.type != h5py.h5l.TYPE_HARD:
-                raise FormatError(
-                    self.path, f"{node.name}/{part} is a link to elsewhere; only hard links are followed."
-                )
+            if link.type != h5l.TYPE_HARD:
+                raise FormatError(self.path, f"{node.name}/{part} is a link to elsewhere, which is not followed.")
             node = node[part]
             if not isinstance(node, h5py.Group | h5py.Dataset):
                 raise FormatError(self.path, f"{path} is neither a group nor a dataset.")
@@ -124,9 +123,9 @@ class Hdf5:
 
     def address(self, node: Any) -> int:
         """Gives the place of an object in the file, which tells the same object under two names."""
-        import h5py
+        from h5py import h5o
 
-        return int(h5py.h5o.get_info(node.id).addr)
+        return int(h5o.get_info(node.id).addr)
 
     def attribute(self, node: Any, name: str) -> Any:
         """Gives an attribute as a number, a text or a list of them, or None where there is none."""
@@ -257,9 +256,7 @@ class Hdf5:
             raise FormatError(self.path, f"{what} keeps its values in another file, which is not opened.")
         filters = [plan.get_filter(place)[0] for place in range(plan.get_nfilters())]
         if len(set(filters)) < len(filters) or not set(filters) <= set(RATIOS):
-            raise FormatError(
-                self.path, f"{what} is stored through the filters {filters[:8]}, of which not all are read."
-            )
+            raise FormatError(self.path, f"{what} is stored through the filters {filters[:8]}, which are not all read.")
         stored, raw = dataset.id.get_storage_size(), dataset.size * itemsize
         address = self.address(dataset)
         if address not in self._seen:

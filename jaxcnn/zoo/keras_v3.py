@@ -82,10 +82,8 @@ def read_keras(path: Path, *, max_bytes: int) -> Checkpoint:
             sharded = ", but weights in several files, which are not read" if "model.weights.json" in members else ""
             raise FormatError(path, f"The archive has no {WEIGHTS}{sharded}.")
         texts = Budget(path, max(max_bytes, PIECE))
-        described = {
-            name: _json_member(path, archive, members.get(name), size, texts)
-            for name in ("config.json", "metadata.json")
-        }
+        json_names = ("config.json", "metadata.json")
+        described = {name: _json_member(path, archive, members.get(name), size, texts) for name in json_names}
         info = members[WEIGHTS]
         _check_member(path, info, size)
         Budget(path, 2 * max_bytes + PIECE).spend(info.file_size, WEIGHTS)  # beside the model it holds the optimizer
@@ -101,7 +99,7 @@ def read_keras(path: Path, *, max_bytes: int) -> Checkpoint:
 
 
 def _check_member(path: Path, info: zipfile.ZipInfo, size: int) -> None:
-    """Refuses a member that is encrypted, packed in a rare way, or would grow beyond what its bytes can honestly give."""
+    """Refuses a member that is encrypted, packed in a rare way, or would grow beyond what its bytes can give."""
     if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise FormatError(path, f"{info.filename} is encrypted or packed by a method that is not read.")
     ratio = DEFLATE if info.compress_type == zipfile.ZIP_DEFLATED else 1
