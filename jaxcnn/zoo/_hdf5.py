@@ -83,7 +83,8 @@ class Hdf5:
         self.path, self.root, self.size = path, file, size
         self.tensors = Budget(path, max_bytes)
         self.texts = Budget(path, max(max_bytes, TEXT))
-        self._seen: dict[int, int] = {}
+        self._seen: set[int] = set()
+        self._stored = 0
         self._longest: int | None = None
 
     def members(self, group: Any) -> list[str]:
@@ -99,7 +100,6 @@ class Hdf5:
             FormatError: For links that are not hard and for what is neither group nor dataset.
         """
         import h5py
-        from h5py import h5l
 
         node = group
         for part in path.split("/"):
@@ -107,8 +107,7 @@ class Hdf5:
                 continue
             if part == "." or not isinstance(node, h5py.Group) or part.encode(errors="surrogateescape") not in node.id:
                 return None
-            link = node.id.links.get_info(part.encode(errors="surrogateescape"))
-            if link.type != h5l.TYPE_HARD:
+            if not isinstance(node.get(part, getlink=True), h5py.HardLink):
                 raise FormatError(self.path, f"{node.name}/{part} is a link to elsewhere, which is not followed.")
             node = node[part]
             if not isinstance(node, h5py.Group | h5py.Dataset):
@@ -123,9 +122,9 @@ class Hdf5:
 
     def address(self, node: Any) -> int:
         """Gives the place of an object in the file, which tells the same object under two names."""
-        from h5py import h5o
+        import h5py
 
-        return int(h5o.get_info(node.id).addr)
+        return h5py.h5g.get_objinfo(node.id).objno[0]
 
     def attribute(self, node: Any, name: str) -> Any:
         """Gives an attribute as a number, a text or a list of them, or None where there is none."""
@@ -145,7 +144,7 @@ class Hdf5:
             raise FormatError(self.path, f"The attribute {name} of {node.name} is larger than the file.")
         if isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str():
             each = self._longest_text()  # each of them may point to the same long text
-        self.texts.spend(count * each, f"The attribute {name} of {node.name}")
+        self.texts.spend(count * each, f"The attribute {name}")  # the node's name is slow to find
         value = np.asarray(node.attrs[name]).tolist()
         return [_text(item) for item in value] if isinstance(value, list) else _text(value)
 
@@ -197,18 +196,18 @@ class Hdf5:
             place += step
         return largest
 
-    def references(self, dataset: Any) -> list[Any]:
+    def references(self, dataset: Any, what: str) -> list[Any]:
         """Gives the objects that a dataset of references points to, in the order of the file.
 
         Raises:
             FormatError: For a reference to nothing.
         """
-        self._check_storage(dataset, 8, dataset.name)
-        self.texts.spend(64 * dataset.size, f"The references of {dataset.name}")
+        self._check_storage(dataset, 8, what)
+        self.texts.spend(64 * dataset.size, f"The references of {what}")
         found = []
         for reference in np.asarray(dataset[()]).ravel():
             if not reference:
-                raise FormatError(self.path, f"{dataset.name} holds a reference to nothing.")
+                raise FormatError(self.path, f"{what} holds a reference to nothing.")
             found.append(self.root[reference])
         return found
 
@@ -260,8 +259,9 @@ class Hdf5:
         stored, raw = dataset.id.get_storage_size(), dataset.size * itemsize
         address = self.address(dataset)
         if address not in self._seen:
-            self._seen[address] = stored
-            if sum(self._seen.values()) > self.size:
+            self._seen.add(address)
+            self._stored += stored
+            if self._stored > self.size:
                 raise FormatError(self.path, f"{what} and those before it claim more bytes than the file has.")
         ratio = math.prod(RATIOS[number] for number in filters)
         if raw > stored * ratio:
