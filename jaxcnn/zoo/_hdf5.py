@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import mmap
 import os
 import struct
 import zipfile
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxcnn.zoo._hdf5_texts import Texts
 from jaxcnn.zoo.checkpoint import Budget, FormatError
 
 __all__ = ["DEFLATE", "SIGNATURE", "Hdf5", "open_hdf5", "refusing", "signature_offset"]
@@ -21,9 +21,6 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 DEFLATE = 1032
 """The largest honest ratio of deflate: bytes that one stored byte may become."""
-
-HEAP = b"GCOL\x01"
-"""How a collection of texts begins."""
 
 RATIOS = {1: DEFLATE, 2: 1, 3: 1, 32000: 100}
 """The filters that are read, by their number in HDF5 (deflate, shuffle, checksum, LZF), with their largest ratio."""
@@ -85,7 +82,7 @@ class Hdf5:
         self.texts = Budget(path, max(max_bytes, TEXT))
         self._seen: set[int] = set()
         self._stored = 0
-        self._longest: int | None = None
+        self._texts: Texts | None = None
 
     def members(self, group: Any) -> list[str]:
         """Gives the names in a group."""
@@ -139,14 +136,21 @@ class Hdf5:
         plain = isinstance(kind, h5py.h5t.TypeStringID | h5py.h5t.TypeIntegerID | h5py.h5t.TypeFloatID)
         if not plain:
             raise FormatError(self.path, f"The attribute {name} of {node.name} is neither text nor numbers.")
-        each = kind.get_size()
-        if count * each > self.size:
+        size = count * kind.get_size()
+        if size > self.size:
             raise FormatError(self.path, f"The attribute {name} of {node.name} is larger than the file.")
         if isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str():
-            each = self._longest_text()  # each of them may point to the same long text
-        self.texts.spend(count * each, f"The attribute {name}")  # the node's name is slow to find
+            self._texts = self._texts or Texts(self.root.filename, self.root.userblock_size, self.path)
+            size = self._texts.worst(count)
+        if size > self.texts.left:
+            self.texts.spend(size, f"The attribute {name}")  # which refuses it
         value = np.asarray(node.attrs[name]).tolist()
-        return [_text(item) for item in value] if isinstance(value, list) else _text(value)
+        found = [_text(item) for item in value] if isinstance(value, list) else _text(value)
+        items = found if isinstance(found, list) else [found]
+        self.texts.spend(
+            sum(64 + (len(item) if isinstance(item, str) else 0) for item in items), f"The attribute {name}"
+        )
+        return found
 
     def attribute_texts(self, node: Any, name: str) -> list[str] | None:
         """Gives a list of texts that may be spread over ``name``, or ``name0``, ``name1``, ...; None without any."""
@@ -162,39 +166,6 @@ class Hdf5:
         if not all(isinstance(text, str) for text in texts):
             raise FormatError(self.path, f"The attribute {name} of {node.name} must hold texts.")
         return texts
-
-    def _longest_text(self) -> int:
-        """Gives the size of the largest text that the file keeps outside of its attributes, or refuses the file.
-
-        Such texts lie in collections, "global heaps". HDF5 2.0 does not come back from a collection whose sizes do not
-        add up, so all of them are walked through here first.
-        """
-        if self._longest is None:
-            self._longest = 0
-            with (
-                open(self.root.filename, "rb") as file,
-                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-            ):
-                place = content.find(HEAP)
-                while place >= 0:
-                    end = place + int.from_bytes(content[place + 8 : place + 16], "little")
-                    if not place + 16 <= end <= len(content):
-                        raise FormatError(self.path, f"The collection of texts at byte {place} ends beyond the file.")
-                    self._longest = max(self._longest, self._largest_object(content, place + 16, end))
-                    place = content.find(HEAP, place + 8)
-        return self._longest
-
-    def _largest_object(self, content: mmap.mmap, place: int, end: int) -> int:
-        """Walks through one collection and gives the size of its largest object."""
-        largest = 0
-        while place + 16 <= end:
-            index, length = struct.unpack_from("<H6xQ", content, place)
-            step = 16 + -(-length // 8) * 8 if index else length
-            if step > end - place or (index == 0 and step != end - place):
-                raise FormatError(self.path, f"A collection of texts is corrupt at byte {place}.")
-            largest = max(largest, length if index else 0)
-            place += step
-        return largest
 
     def references(self, dataset: Any, what: str) -> list[Any]:
         """Gives the objects that a dataset of references points to, in the order of the file.
