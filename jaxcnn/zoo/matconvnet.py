@@ -139,7 +139,7 @@ class _Network:
         meta |= {key: net[key] for key in ("classes", "normalization") if key in net}
         self.graph["meta"] = _plain(meta)
         layers = net["layers"] if isinstance(net["layers"], list) else [net["layers"]]
-        if not all(isinstance(layer, dict) for layer in layers):
+        if not all(isinstance(layer, dict) and "MATLAB_class" not in layer for layer in layers):
             raise FormatError(self.path, "One of its layers is no struct.")
         channels = Channels(self.graph["meta"])
         if "params" in net:
