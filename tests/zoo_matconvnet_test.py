@@ -478,6 +478,20 @@ def an_object(file):
     file["net"].attrs["MATLAB_class"] = np.bytes_("dagnn.DagNN")
 
 
+def long_texts(file):
+    del file["net/layers"]
+    file["net/layers"] = ["x" * 9000] * 9
+    file["net/layers"].attrs["MATLAB_class"] = np.bytes_("cell")
+
+
+def a_type(file):
+    file["net/more"] = np.dtype("f4")
+
+
+def records(file):
+    file["net/more"] = np.zeros(3, "f4,f4")
+
+
 def no_text(file):
     file["net/layers"].attrs["MATLAB_class"] = np.bytes_("char")
 
@@ -492,6 +506,9 @@ def no_text(file):
         (elsewhere, "link to elsewhere"),
         (an_object, "of class dagnn.DagNN"),
         (no_text, "no struct"),
+        (long_texts, "no references"),
+        (a_type, "neither a group nor a dataset"),
+        (records, "no tensor of a network"),
     ],
 )
 def test_hostile_files_of_version_7_3_are_refused(tmp_path, edit, reason):

@@ -173,6 +173,10 @@ class Hdf5:
         Raises:
             FormatError: For a reference to nothing.
         """
+        import h5py
+
+        if h5py.check_ref_dtype(dataset.dtype) is not h5py.Reference:
+            raise FormatError(self.path, f"{what} holds {dataset.dtype}, no references.")
         self._check_storage(dataset, 8, what)
         self.texts.spend(64 * dataset.size, f"The references of {what}")
         found = []

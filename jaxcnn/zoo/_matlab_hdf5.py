@@ -26,6 +26,8 @@ class _Reader:
 
     def value(self, node: Any, what: str, depth: int) -> Any:
         """Reads one object, following the references in it."""
+        if node is None:
+            raise FormatError(self.path, f"{what} is not there.")
         address = self.file.address(node)
         if address in self.known:
             found = self.known[address]
