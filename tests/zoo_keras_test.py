@@ -213,6 +213,24 @@ def test_keras_2_of_theano_is_mirrored_but_not_moved(tmp_path):
     assert checkpoint.metadata["layouts"] == {}
 
 
+def test_sequences_of_theano_are_mirrored(tmp_path):
+    config = {"class_name": "Model", "config": {"layers": [{"class_name": "Conv1D", "config": {"name": "c"}}]}}
+    attributes = {"keras_version": "2.1.0", "backend": "theano", "model_config": json.dumps(config)}
+    layers = {"c": {"c/kernel:0": numbers(3, 2, 4)}, "e": {"e/embeddings:0": numbers(3, 2, 4)}}
+    layers["c2"] = {"c2/kernel:0": numbers(3, 3, 1, 1)}
+    checkpoint = read_keras_h5(write_h5(tmp_path / "w.h5", layers, attributes=attributes), max_bytes=MIB)
+    np.testing.assert_array_equal(checkpoint.tensors["c/kernel:0"], numbers(3, 2, 4)[::-1])
+    np.testing.assert_array_equal(checkpoint.tensors["e/embeddings:0"], numbers(3, 2, 4))
+
+
+def test_kernels_of_other_kinds_do_not_vote(tmp_path):
+    layers = {"d": {"d/depthwise_kernel": numbers(3, 3, 3, 1)}, "n": {"n/gamma": numbers(3)}}
+    layers |= {"u": {"conv2d_transpose/kernel": numbers(5, 5, 5, 3), "conv2d_transpose/bias": numbers(5)}}
+    checkpoint = read_keras_h5(write_h5(tmp_path / "w.h5", layers), max_bytes=MIB)
+    np.testing.assert_array_equal(checkpoint.tensors["d/depthwise_kernel"], numbers(3, 3, 3, 1))
+    assert checkpoint.metadata["layouts"] == {"conv2d_transpose/kernel": "HWOI"}
+
+
 def test_a_declared_order_beats_the_sizes(tmp_path):
     config = {"class_name": "Model", "config": {"layers": [{"class_name": "Convolution2D", "config": {"name": "c"}}]}}
     config["config"]["layers"][0]["config"]["dim_ordering"] = "th"

@@ -38,6 +38,7 @@ NUMBERS = {"bool", "float16", "float32", "float64"} | {f"{u}int{bits}" for u in 
 def refusing(path: str | os.PathLike[str]) -> Iterator[None]:
     """Turns what parsers raise about broken content into ``FormatError``."""
     broken = (ArithmeticError, EOFError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
+    broken += (AttributeError,)  # h5py hands out identifiers of another kind than the file lets it expect
     broken += (struct.error, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, SystemError)
     try:
         yield
@@ -229,7 +230,8 @@ class Hdf5:
         if layout == h5py.h5d.VIRTUAL or (layout == h5py.h5d.CONTIGUOUS and plan.get_external_count()):
             raise FormatError(self.path, f"{what} keeps its values in another file, which is not opened.")
         filters = [plan.get_filter(place)[0] for place in range(plan.get_nfilters())]
-        if len(set(filters)) < len(filters) or not set(filters) <= set(RATIOS):
+        packed = [number for number in filters if RATIOS.get(number, 0) != 1]
+        if len(set(filters)) < len(filters) or not set(filters) <= set(RATIOS) or len(packed) > 1:
             raise FormatError(self.path, f"{what} is stored through the filters {filters[:8]}, which are not all read.")
         stored, raw = dataset.id.get_storage_size(), dataset.size * itemsize
         address = self.address(dataset)
@@ -238,8 +240,7 @@ class Hdf5:
             self._stored += stored
             if self._stored > self.size:
                 raise FormatError(self.path, f"{what} and those before it claim more bytes than the file has.")
-        ratio = math.prod(RATIOS[number] for number in filters)
-        if raw > stored * ratio:
+        if raw > stored * (RATIOS[packed[0]] if packed else 1):
             raise FormatError(self.path, f"{what} needs {raw} bytes, but the file holds {stored} bytes for it.")
         if layout == h5py.h5d.CHUNKED and math.prod(plan.get_chunk()) * itemsize > max(CHUNK, 2 * raw):
             raise FormatError(self.path, f"{what} declares chunks of {plan.get_chunk()}, far more than its values.")

@@ -98,7 +98,9 @@ def _votes(weights: Sequence[Weight]) -> tuple[int, int]:
     last = first = 0
     kernel = None
     for weight in weights:
-        if len(weight.shape) in (4, 5):
+        if "depthwise" in weight.name or "transpose" in weight.name or weight.kind in TRANSPOSED:
+            kernel = None  # whose axes mean other things
+        elif len(weight.shape) in (4, 5):
             if kernel:
                 last += kernel[-1] == weight.shape[-2]
                 first += kernel[0] == weight.shape[1]
@@ -184,11 +186,12 @@ def upright(
         The array, C-contiguous, and the order of the source's axes if they were moved, else None.
     """
     rank, layout = array.ndim, None
-    if rank in (4, 5) and weight.kind not in DENSE:
-        if ordering.first:
+    sequence = rank == 3 and weight.kind is not None and weight.kind.startswith("Conv")
+    if sequence or (rank in (4, 5) and weight.kind not in DENSE):
+        if ordering.first and not sequence:
             layout = "OIHW" if rank == 4 else "OIDHW"
         if ordering.flipped and "depthwise" not in weight.name:
-            axes = range(2, rank) if ordering.first else range(rank - 2)
+            axes = range(2, rank) if layout else range(rank - 2)
             array = np.flip(array, tuple(axes))
     if layout is None and ordering.deconvolution and _transposed(weight, siblings):
         layout = {3: "WOI", 4: "HWOI", 5: "DHWOI"}[rank]

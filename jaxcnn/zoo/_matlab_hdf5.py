@@ -33,7 +33,9 @@ class _Reader:
             found = self.known[address]
             if isinstance(found, dict | list) and found:
                 raise FormatError(self.path, f"{what} also stands elsewhere in the file, which MATLAB never writes.")
-            self.file.tensors.spend(found.nbytes if isinstance(found, np.ndarray) else 0, what)
+            if isinstance(found, np.ndarray):
+                self.file.tensors.spend(found.nbytes, what)
+                return found.copy(order="K")
             return found
         if address in self.open or depth > DEPTH:
             raise FormatError(self.path, f"{what} holds itself, or is nested too deeply.")

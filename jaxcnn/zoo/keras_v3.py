@@ -86,7 +86,8 @@ def read_keras(path: Path, *, max_bytes: int) -> Checkpoint:
         described = {name: _json_member(path, archive, members.get(name), size, texts) for name in json_names}
         info = members[WEIGHTS]
         _check_member(path, info, size)
-        Budget(path, 2 * max_bytes + PIECE).spend(info.file_size, WEIGHTS)  # beside the model it holds the optimizer
+        if info.file_size > size:  # beside the model it may hold the optimizer, of two or three times its size
+            Budget(path, 4 * max_bytes + PIECE).spend(info.file_size, WEIGHTS)
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / "weights.h5"
             _copy(path, archive, info, copy)
