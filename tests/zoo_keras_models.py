@@ -1,15 +1,19 @@
-"""The small model of Keras whose files are the fixtures, and the values of its weights.
+"""The small model of Keras whose three files are the fixture, and the values of its weights.
 
-``python -m tests.zoo_keras_models`` writes the files anew with the Keras that is installed.
+``python -m tests.zoo_keras_models`` writes them anew with the Keras that is installed, into one zip file: nine tenths
+of them are zeros.
 """
 
 import os
+import tempfile
+import zipfile
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 
-FOLDER = Path(__file__).parent / "fixtures"
+FILES = ("small.h5", "small.weights.h5", "small.keras")
+FIXTURE = Path(__file__).parent / "fixtures" / "keras_small.zip"
 
 WEIGHTS = {
     "first/kernel": (3, 2, 2, 4),
@@ -64,6 +68,8 @@ def model():
 if __name__ == "__main__":
     os.environ.setdefault("KERAS_BACKEND", "jax")
     small = model()
-    small.save(FOLDER / "keras_small.keras")
-    small.save(FOLDER / "keras_small.h5")
-    small.save_weights(FOLDER / "keras_small.weights.h5")
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(FIXTURE, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in FILES:
+            path = Path(folder) / name
+            small.save_weights(path) if name.endswith(".weights.h5") else small.save(path)
+            archive.write(path, name)

@@ -17,16 +17,25 @@ from jaxcnn.zoo import FormatError
 from jaxcnn.zoo.keras_h5 import is_keras_h5, read_keras_h5
 from jaxcnn.zoo.keras_v3 import is_keras, read_keras
 from tests.fuzzing import fuzz
-from tests.zoo_keras_models import FOLDER, WEIGHTS, value
+from tests.zoo_keras_models import FILES, FIXTURE, WEIGHTS, value
 
 ROOT = Path(os.environ.get("JAXCNN_TEST_DATA") or Path(__file__).parent.parent.parent / "shared" / "data") / "keras"
 needs_data = pytest.mark.skipif(
     not ROOT.is_dir(), reason="real weights: set JAXCNN_TEST_DATA to the folder of the data"
 )
 MIB = 1 << 20
-MODEL = FOLDER / "keras_small.h5"
-STORE = FOLDER / "keras_small.weights.h5"
-ARCHIVE = FOLDER / "keras_small.keras"
+MODEL, STORE, ARCHIVE = FILES
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """Unpacks one of the files that Keras wrote."""
+
+    def unpack(name):
+        with zipfile.ZipFile(FIXTURE) as file:
+            return Path(file.extract(name, tmp_path))
+
+    return unpack
 
 
 def reader(path):
@@ -57,11 +66,12 @@ def numbers(*shape, dtype=np.float32, start=0):
 # What Keras wrote.
 
 
-@pytest.mark.parametrize("path", [MODEL, STORE, ARCHIVE], ids=lambda path: path.suffixes[0])
-def test_stored_files_hold_what_was_written(path):
+@pytest.mark.parametrize("name", FILES)
+def test_stored_files_hold_what_was_written(stored, name):
+    path = stored(name)
     checkpoint = reader(path)(path, max_bytes=MIB)
     assert set(checkpoint.tensors) == set(WEIGHTS)
-    assert path == STORE or list(checkpoint.tensors) == list(WEIGHTS)
+    assert path.name == STORE or list(checkpoint.tensors) == list(WEIGHTS)
     for name, got in checkpoint.tensors.items():
         wanted = value(name)
         wanted = wanted.swapaxes(2, 3) if name == "up/kernel" else wanted
@@ -70,16 +80,19 @@ def test_stored_files_hold_what_was_written(path):
     assert checkpoint.metadata["layouts"] == {"up/kernel": "HWOI"}
     assert any("transposed" in note for note in checkpoint.metadata["notes"])
     assert checkpoint.metadata["framework"] == "Keras"
-    assert (checkpoint.graph is None) == (path == STORE)
-    assert path == STORE or checkpoint.graph["config"]["name"] == "small"
+    assert (checkpoint.graph is None) == (path.name == STORE)
+    assert path.name == STORE or checkpoint.graph["config"]["name"] == "small"
 
 
-def test_layers_and_paths_say_where_tensors_stand():
-    archive, store = read_keras(ARCHIVE, max_bytes=MIB), read_keras_h5(STORE, max_bytes=MIB)
+def test_layers_and_paths_say_where_tensors_stand(stored):
+    archive, store = read_keras(stored(ARCHIVE), max_bytes=MIB), read_keras_h5(stored(STORE), max_bytes=MIB)
     assert archive.metadata["layers"]["inner/ic"] == ["inner/ic/kernel", "inner/ic/bias"]
     for checkpoint in (archive, store):
         assert checkpoint.metadata["paths"]["inner/ic/kernel"] == "layers/sequential/layers/conv2d/vars/0"
-    assert read_keras_h5(MODEL, max_bytes=MIB).metadata["layers"]["inner"] == ["inner/ic/kernel", "inner/ic/bias"]
+    assert read_keras_h5(stored(MODEL), max_bytes=MIB).metadata["layers"]["inner"] == [
+        "inner/ic/kernel",
+        "inner/ic/bias",
+    ]
 
 
 # Keras 1 and 2.
@@ -342,9 +355,10 @@ def test_real_file_under_another_name_is_the_same_network(tmp_path):
 # Damaged and hostile files.
 
 
-@pytest.mark.parametrize("path", [MODEL, STORE, ARCHIVE], ids=lambda path: path.suffixes[0])
+@pytest.mark.parametrize("name", FILES)
 @pytest.mark.errors
-def test_fuzz(tmp_path, path):
+def test_fuzz(tmp_path, stored, name):
+    path = stored(name)
     outcome = fuzz(reader(path), path.read_bytes(), tmp_path / f"damaged{path.suffix}", seconds=2, max_bytes=MIB)
     assert outcome.refused >= 15
 
@@ -404,6 +418,10 @@ HOSTILE = {
     "a deflated bomb": (
         lambda file: replace(file, shape=(1 << 22,), dtype="f8", compression="gzip", chunks=(1 << 19,)),
         "max_bytes",
+    ),
+    "absurd chunks": (
+        lambda file: replace(file, data=numbers(10), chunks=(1 << 21,), maxshape=(None,)),
+        "far more than its values",
     ),
     "a filter that is not read": (unknown_filter, "filters"),
     "texts": (lambda file: replace(file, data=["a", "b"]), "no dtype of tensors"),
@@ -469,8 +487,8 @@ def test_many_names_of_one_long_text_are_refused(tmp_path):
 
 
 @pytest.mark.errors
-def test_a_collection_of_texts_whose_sizes_do_not_add_up_is_refused(tmp_path):
-    content = bytearray(MODEL.read_bytes())
+def test_a_collection_of_texts_whose_sizes_do_not_add_up_is_refused(tmp_path, stored):
+    content = bytearray(stored(MODEL).read_bytes())
     place = content.find(b"GCOL")
     size = struct.unpack_from("<Q", content, place + 8)[0]
     struct.pack_into("<Q", content, place + 8, size + 4096)  # HDF5 2.0 does not come back from this

@@ -61,6 +61,7 @@ def read_keras_h5(path: Path, *, max_bytes: int) -> Checkpoint:
         >>> from jaxcnn.zoo.keras_h5 import read_keras_h5
         >>> read_keras_h5(path, max_bytes=1 << 20).tensors["conv1/kernel:0"].shape
         (3, 3, 1, 8)
+        >>> folder.cleanup()
 
     Parity:
         Values and order of ``keras.Model.get_weights()`` after ``load_weights``, with TensorFlow's order of axes but

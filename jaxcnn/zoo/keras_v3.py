@@ -69,6 +69,7 @@ def read_keras(path: Path, *, max_bytes: int) -> Checkpoint:
         >>> read_keras(path, max_bytes=1 << 20)
         Traceback (most recent call last):
         jaxcnn.zoo.checkpoint.FormatError: ...empty.keras: The archive has no model.weights.h5.
+        >>> folder.cleanup()
 
     Parity:
         Values of ``keras.saving.load_model(path).weights`` by ``variable.path``, but for transposed convolutions.

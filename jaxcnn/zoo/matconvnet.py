@@ -82,6 +82,7 @@ def read_matconvnet(path: Path, *, max_bytes: int) -> Checkpoint:
         >>> from jaxcnn.zoo.matconvnet import read_matconvnet
         >>> {name: array.shape for name, array in read_matconvnet(path, max_bytes=1 << 20).tensors.items()}
         {'conv1/filters': (3, 3, 1, 8), 'conv1/biases': (8,)}
+        >>> folder.cleanup()
 
     Parity:
         ``vl_nnconv`` does not mirror kernels, whatever its name says.
