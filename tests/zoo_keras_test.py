@@ -499,6 +499,17 @@ def test_a_collection_of_texts_whose_sizes_do_not_add_up_is_refused(tmp_path, st
 
 
 @pytest.mark.errors
+@pytest.mark.parametrize("bits", [0x00, 0x02, 0x5F])
+def test_a_text_of_an_unknown_kind_is_refused(tmp_path, stored, bits):
+    content = bytearray(stored(MODEL).read_bytes())
+    content[content.find(b"\x19", content.find(b"model_config\0")) + 1] = bits  # HDF5 2.0 crashes on some of them
+    path = tmp_path / "w.h5"
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match="model_config of / is neither text nor numbers"):
+        read_keras_h5(path, max_bytes=MIB)
+
+
+@pytest.mark.errors
 def test_memory_is_limited_before_it_is_taken(tmp_path):
     path = write_h5(tmp_path / "w.h5", {"a": {"ka": numbers(100)}, "b": {"kb": numbers(101)}})
     assert len(read_keras_h5(path, max_bytes=804).tensors) == 2

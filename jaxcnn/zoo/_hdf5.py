@@ -134,6 +134,7 @@ class Hdf5:
         stored = h5py.h5a.open(node.id, key)
         kind = stored.get_type()
         count = math.prod(stored.shape)
+        # Of texts that are neither of fixed nor of variable length, as in a damaged file, HDF5 2.0 crashes.
         plain = isinstance(kind, h5py.h5t.TypeStringID | h5py.h5t.TypeIntegerID | h5py.h5t.TypeFloatID)
         if not plain:
             raise FormatError(self.path, f"The attribute {name} of {node.name} is neither text nor numbers.")

@@ -1,4 +1,8 @@
-"""A strict reader of MATLAB's files of level 5, "v6" and "v7": a stream of tagged elements, maybe deflated."""
+"""A strict reader of MATLAB's files of level 5, "v6" and "v7": a stream of tagged elements, maybe deflated.
+
+``scipy.io.loadmat`` is not asked: it takes the memory that a file declares before it looks for the bytes, and crashes
+the process on a deeply nested cell.
+"""
 
 import contextlib
 import math
