@@ -265,6 +265,19 @@ def test_transposed_convolutions(tmp_path, declared):
     assert checkpoint.metadata["layouts"] == {"u/kernel:0": "HWOI"}
 
 
+def test_kernels_of_unknown_layers_are_left_alone(tmp_path):
+    layers = {
+        "a": {"a/kernel": numbers(3, 3, 4, 1), "a/bias": numbers(4)},
+        "b": {"b/kernel": numbers(3, 3, 4, 4), "b/bias": numbers(4)},
+        "c": {"c/kernel": numbers(3, 3, 2, 8), "c/bias": numbers(8)},
+    }
+    path = write_h5(tmp_path / "w.h5", layers, attributes={"keras_version": "3.1.0"})
+    checkpoint = read_keras_h5(path, max_bytes=MIB)
+    for layer in layers:
+        np.testing.assert_array_equal(checkpoint.tensors[f"{layer}/kernel"], layers[layer][f"{layer}/kernel"])
+    assert checkpoint.metadata["layouts"] == {} and checkpoint.metadata["notes"] == []
+
+
 # Keras 3 beyond the stored files.
 
 
@@ -476,10 +489,10 @@ def test_many_names_of_one_long_text_are_refused(tmp_path):
     assert entry[0] == len(config)
     with pytest.raises(FormatError, match="has no group|two weights|no layer"):
         read_keras_h5(path, max_bytes=MIB)
-    runs = (place for place in range(0, len(content) - 1600, 4) if names.unpack_from(content, place)[0] == 1)
-    entries = lambda place: [names.unpack_from(content, place + 16 * number) for number in range(100)]
+    runs = (place for place in range(0, len(content) - 3200, 4) if names.unpack_from(content, place)[0] == 1)
+    entries = lambda place: [names.unpack_from(content, place + 16 * number) for number in range(200)]
     place = next(place for place in runs if all(length == 1 for length, _, _ in entries(place)))
-    for number in range(100):
+    for number in range(200):
         names.pack_into(content, place + 16 * number, *entry)
     path.write_bytes(content)
     with pytest.raises(FormatError, match="layer_names needs"):

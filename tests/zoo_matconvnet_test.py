@@ -428,7 +428,7 @@ def test_nesting_without_end_is_refused(tmp_path):
 
 @pytest.mark.errors
 def test_deflated_bombs_are_refused(tmp_path):
-    kernel = matrix(7, (1 << 10, 1 << 12), b"", element(7, bytes(1 << 24)))
+    kernel = matrix(7, (1 << 11, 1 << 12), b"", element(7, bytes(1 << 25)))
     cells = matrix(1, (1, 1 << 18), b"", struct.pack(">II", 14, 0) * (1 << 18))
     skipped = big_struct(b"", {b"momentum": kernel})
     for layers, reason in ((kernel, "max_bytes"), (cells, "max_bytes"), (skipped, "max_bytes")):

@@ -15,7 +15,7 @@ import numpy as np
 from jaxcnn.zoo._hdf5_texts import Texts
 from jaxcnn.zoo.checkpoint import Budget, FormatError
 
-__all__ = ["DEFLATE", "SIGNATURE", "Hdf5", "open_hdf5", "refusing", "signature_offset"]
+__all__ = ["DEFLATE", "SIGNATURE", "TEXT", "Hdf5", "open_hdf5", "refusing", "signature_offset"]
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -25,8 +25,8 @@ DEFLATE = 1032
 RATIOS = {1: DEFLATE, 2: 1, 3: 1, 32000: 100}
 """The filters that are read, by their number in HDF5 (deflate, shuffle, checksum, LZF), with their largest ratio."""
 
-TEXT = 1 << 20
-"""What attributes may take however small ``max_bytes`` is."""
+TEXT = 8 << 20
+"""What texts and names may take however small ``max_bytes`` is."""
 
 CHUNK = 4 << 20
 """The largest chunk that a dataset of less than its half may declare."""

@@ -168,7 +168,8 @@ def _transposed(weight: Weight, siblings: Sequence[Weight]) -> bool:
         return True
     biases = [sibling.shape for sibling in siblings if len(sibling.shape) == 1]
     outputs, inputs = weight.shape[-2:]
-    return len(biases) == 1 and rank == 4 and biases[0] == (outputs,) and outputs != inputs
+    # A kernel with one input is rather depthwise, and of equal numbers nothing can be said.
+    return len(biases) == 1 and rank == 4 and biases[0] == (outputs,) and inputs not in (1, outputs)
 
 
 def upright(

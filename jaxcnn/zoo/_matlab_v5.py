@@ -15,7 +15,7 @@ from typing import IO, Any, Literal
 
 import numpy as np
 
-from jaxcnn.zoo._hdf5 import DEFLATE, refusing
+from jaxcnn.zoo._hdf5 import DEFLATE, TEXT, refusing
 from jaxcnn.zoo.checkpoint import Budget, FormatError
 
 __all__ = ["read_variables_v5"]
@@ -37,8 +37,8 @@ NAMES = {OBJECT: "object", SPARSE: "sparse", HANDLE: "function_handle", OPAQUE: 
 class _Stream:
     """Bytes of a file or of one deflated element of it, one after the other."""
 
-    def __init__(self, path: Path, file: IO[bytes], length: int, texts: Budget, *, deflated: bool):
-        self.path, self.file, self.stored, self.texts = path, file, length, texts
+    def __init__(self, path: Path, file: IO[bytes], length: int, passed: Budget, *, deflated: bool):
+        self.path, self.file, self.stored, self.passed = path, file, length, passed
         self.inflater = zlib.decompressobj() if deflated else None
         self.waiting = b""
         self.left = length * DEFLATE if deflated else length
@@ -77,7 +77,7 @@ class _Stream:
 
     def skip(self, count: int) -> None:
         """Passes over so many bytes."""
-        self.texts.spend(count, "What is passed over")  # it takes time, if no memory
+        self.passed.spend(count, "What is passed over")  # it takes time, if no memory
         while count:
             piece = min(PIECE, count)
             self.read(piece)
@@ -264,7 +264,7 @@ class _Reader:
 
 
 @contextlib.contextmanager
-def _elements(path: Path, texts: Budget) -> Iterator[Iterator[_Element]]:
+def _elements(path: Path, passed: Budget) -> Iterator[Iterator[_Element]]:
     """Opens a file and gives the variables in it, each at its begin."""
     with open(path, "rb") as file, refusing(path):
         size = file.seek(0, os.SEEK_END)
@@ -285,7 +285,7 @@ def _elements(path: Path, texts: Budget) -> Iterator[Iterator[_Element]]:
                 kind, length = struct.unpack(order + "II", head)
                 if kind not in (MATRIX, DEFLATED) or length > size - place - 8:
                     raise FormatError(path, f"At byte {place} stands an element of type {kind} with {length} bytes.")
-                stream = _Stream(path, file, length, texts, deflated=kind == DEFLATED)
+                stream = _Stream(path, file, length, passed, deflated=kind == DEFLATED)
                 if kind == DEFLATED:
                     inner, length_inside = struct.unpack(order + "II", stream.read(8))
                     if inner != MATRIX or length_inside > stream.left:
@@ -319,11 +319,12 @@ def read_variables_v5(
     Raises:
         FormatError: For a file that is truncated, corrupt or hostile.
     """
-    texts = Budget(path, max(max_bytes, 1 << 20))
+    texts = Budget(path, max(max_bytes, TEXT))
+    passed = Budget(path, 4 * max_bytes + TEXT)
     reader = _Reader(path, Budget(path, max_bytes), texts, ignored)
     names: list[str] = []
     other: str | None = None
-    with _elements(path, texts) as elements:
+    with _elements(path, passed) as elements:
         for element in elements:
             kind, _, _, name = reader.head(element)
             texts.spend(NODE, "The names of its variables")
@@ -332,7 +333,7 @@ def read_variables_v5(
                 other = name
     chosen = choose(names, other)
     found: dict[str, Any] = {}
-    with _elements(path, texts) as elements:
+    with _elements(path, passed) as elements:
         for element in elements:
             head = reader.head(element)
             if head[3] in chosen:

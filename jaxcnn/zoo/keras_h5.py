@@ -33,7 +33,8 @@ def read_keras_h5(path: Path, *, max_bytes: int) -> Checkpoint:
         Names are the file's weight names, such as ``"conv1/kernel:0"``; a name that the file uses twice is preceded by
         its group. Files of Keras 3's ``save_weights`` have numbers only, see ``read_keras`` for their names. Kernels
         of Keras 1 in Theano's order become (kh, kw, in, out), those of Theano are mirrored back, those of transposed
-        convolutions become (kh, kw, in, out), too; ``metadata["notes"]`` says so. The rows of dense kernels behind a
+        convolutions become (kh, kw, in, out), too, where the class or name of the layer or the size of its bias tells
+        them; ``metadata["notes"]`` says so. The rows of dense kernels behind a
         flattened image stay in the order in which the file's model flattens. The configuration is parsed as JSON and
         never executed.
 
