@@ -512,6 +512,21 @@ def test_a_collection_of_texts_whose_sizes_do_not_add_up_is_refused(tmp_path, st
 
 
 @pytest.mark.errors
+def test_datasets_in_one_another_are_refused(tmp_path):
+    layers = {"l": {f"k{place}": numbers(10_000, start=place) for place in range(2)}}
+    path = write_h5(tmp_path / "w.h5", layers)
+    with h5py.File(path) as file:
+        first, last = (file["l"][name].id.get_offset() for name in layers["l"])
+    content = path.read_bytes()
+    assert last + 40_000 == len(content)
+    content = content.replace(struct.pack("<Q", last), struct.pack("<Q", first))
+    content = content.replace(struct.pack("<Q", len(content)), struct.pack("<Q", last))
+    path.write_bytes(content[:last])
+    with pytest.raises(FormatError, match="claim more bytes than the file has"):
+        read_keras_h5(path, max_bytes=MIB)
+
+
+@pytest.mark.errors
 @pytest.mark.parametrize("bits", [0x00, 0x02, 0x5F])
 def test_a_text_of_an_unknown_kind_is_refused(tmp_path, stored, bits):
     content = bytearray(stored(MODEL).read_bytes())
