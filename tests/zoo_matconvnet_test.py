@@ -238,6 +238,13 @@ def test_fields_at_the_top_and_the_old_form(tmp_path, form):
     assert [layer["name"] for layer in checkpoint.graph["layers"]] == ["layer1", "fc", "layer3"]
 
 
+def test_transposed_convolutions_pass_on_their_outputs(tmp_path):
+    kernels = {"conv": numbers(1, 1, 1, 4), "convt": numbers(1, 1, 2, 4), "last": numbers(1, 1, 2, 2)}
+    layers = [{"type": kind.replace("last", "conv"), "weights": [kernel]} for kind, kernel in kernels.items()]
+    checkpoint = read_matconvnet(write(tmp_path / "net.mat", "v6", {"net": {"layers": layers}}), max_bytes=MIB)
+    assert checkpoint.metadata["groups"] == {}
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_graph_network(tmp_path, form):
     checkpoint = read_matconvnet(write(tmp_path / "net.mat", form, {"net": dag_net()}), max_bytes=MIB)

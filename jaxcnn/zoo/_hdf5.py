@@ -22,8 +22,8 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 DEFLATE = 1032
 """The largest honest ratio of deflate: bytes that one stored byte may become."""
 
-RATIOS = {1: DEFLATE, 2: 1, 3: 1, 32000: 100}
-"""The filters that are read, by their number in HDF5 (deflate, shuffle, checksum, LZF), with their largest ratio."""
+FILTERS = {1: "deflate", 2: "shuffle", 3: "checksum"}
+"""The filters that are read, by their number in HDF5. What others make of hostile settings is not known."""
 
 TEXT = 8 << 20
 """What texts and names may take however small ``max_bytes`` is."""
@@ -231,8 +231,7 @@ class Hdf5:
         if layout == h5py.h5d.VIRTUAL or (layout == h5py.h5d.CONTIGUOUS and plan.get_external_count()):
             raise FormatError(self.path, f"{what} keeps its values in another file, which is not opened.")
         filters = [plan.get_filter(place)[0] for place in range(plan.get_nfilters())]
-        packed = [number for number in filters if RATIOS.get(number, 0) != 1]
-        if len(set(filters)) < len(filters) or not set(filters) <= set(RATIOS) or len(packed) > 1:
+        if len(set(filters)) < len(filters) or not set(filters) <= set(FILTERS):
             raise FormatError(self.path, f"{what} is stored through the filters {filters[:8]}, which are not all read.")
         stored, raw = dataset.id.get_storage_size(), dataset.size * itemsize
         address = self.address(dataset)
@@ -241,7 +240,7 @@ class Hdf5:
             self._stored += stored
             if self._stored > self.size:
                 raise FormatError(self.path, f"{what} and those before it claim more bytes than the file has.")
-        if raw > stored * (RATIOS[packed[0]] if packed else 1):
+        if raw > stored * (DEFLATE if 1 in filters else 1):
             raise FormatError(self.path, f"{what} needs {raw} bytes, but the file holds {stored} bytes for it.")
         if layout == h5py.h5d.CHUNKED and math.prod(plan.get_chunk()) * itemsize > max(CHUNK, 2 * raw):
             raise FormatError(self.path, f"{what} declares chunks of {plan.get_chunk()}, far more than its values.")
