@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tracemalloc
 import zipfile
+import zlib
 from pathlib import Path
 
 import h5py
@@ -136,13 +137,20 @@ def test_compressed_and_chunked_datasets(tmp_path):
     path = write_h5(tmp_path / "w.h5", {"l": {}})
     array = numbers(20, 30)
     with h5py.File(path, "a") as file:
-        names = ["gzip", "shuffled", "checked", "chunks"]
+        names = ["gzip", "shuffled", "checked", "all", "chunks", "random"]
         file["l"].attrs["weight_names"] = names
         file["l"].create_dataset("gzip", data=array, compression="gzip")
         file["l"].create_dataset("shuffled", data=array, compression="gzip", shuffle=True)
         file["l"].create_dataset("checked", data=array, fletcher32=True)
+        file["l"].create_dataset("all", data=array, compression="gzip", shuffle=True, fletcher32=True)
         file["l"].create_dataset("chunks", data=array, chunks=(7, 8), maxshape=(None, 30))
-    for got in read_keras_h5(path, max_bytes=MIB).tensors.values():
+        noise = np.random.default_rng(0).bytes(2400)  # which deflate makes larger
+        file["l"].create_dataset(
+            "random", data=np.frombuffer(noise, "u4").reshape(20, 30), chunks=(20, 30), compression=1
+        )
+    tensors = dict(read_keras_h5(path, max_bytes=MIB).tensors)
+    assert tensors.pop("random").tobytes() == noise
+    for got in tensors.values():
         np.testing.assert_array_equal(got, array)
 
 
@@ -444,7 +452,20 @@ def packed_twice(file):
     file["l/k"][...] = numbers(2, 3)
 
 
+def chunk(content, mask=0):
+    def edit(file):
+        replace(file, shape=(10,), dtype="f4", chunks=(10,), compression="gzip")
+        file["l/k"].id.write_direct_chunk((0,), content, mask)
+
+    return edit
+
+
 HOSTILE = {
+    "a chunk that unpacks to more": (chunk(zlib.compress(bytes(32 * MIB))), "does not unpack to its 40 bytes"),
+    "a chunk that unpacks to less": (chunk(zlib.compress(bytes(39))), "does not unpack to its 40 bytes"),
+    "a chunk that ends early": (chunk(zlib.compress(bytes(range(40)))[:-6]), "does not unpack to its 40 bytes"),
+    "a chunk that says it is not deflated": (chunk(bytes(39), 1), "does not unpack to its 40 bytes"),
+    "a chunk that is none": (chunk(b"not deflated at all"), "error: Error -3"),
     "a dataset packed twice": (packed_twice, "filters"),
     "a filter of h5py": (lambda file: replace(file, data=numbers(99), compression="lzf"), "filters"),
     "a link to another file": (link(h5py.ExternalLink("other.h5", "/k")), "link to elsewhere"),

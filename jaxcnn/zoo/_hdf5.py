@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxcnn.zoo._hdf5_chunks import check_chunks
 from jaxcnn.zoo._hdf5_texts import Texts
 from jaxcnn.zoo.checkpoint import Budget, FormatError
 
@@ -242,8 +243,15 @@ class Hdf5:
                 raise FormatError(self.path, f"{what} and those before it claim more bytes than the file has.")
         if raw > stored * (DEFLATE if 1 in filters else 1):
             raise FormatError(self.path, f"{what} needs {raw} bytes, but the file holds {stored} bytes for it.")
-        if layout == h5py.h5d.CHUNKED and math.prod(plan.get_chunk()) * itemsize > max(CHUNK, 2 * raw):
-            raise FormatError(self.path, f"{what} declares chunks of {plan.get_chunk()}, far more than its values.")
+        if layout != h5py.h5d.CHUNKED:
+            return
+        chunk = plan.get_chunk()
+        if math.prod(chunk) * itemsize > max(CHUNK, 2 * raw):
+            raise FormatError(self.path, f"{what} declares chunks of {chunk}, far more than its values.")
+        if math.prod(-(-length // step) for length, step in zip(dataset.shape, chunk, strict=True)) > max(stored, 1):
+            raise FormatError(self.path, f"{what} declares more chunks than it has bytes.")
+        if filters:
+            check_chunks(dataset, chunk, itemsize, filters, path=self.path, what=what)
 
 
 def _text(item: Any) -> Any:
