@@ -27,6 +27,7 @@ _NAMES = {
     "Normalize": ("scale",),
 }
 _DEPTHWISE = ("DepthwiseConvolution", "ConvolutionDepthwise")  # forks' names of grouped convolutions
+_FLAT = "The inputs of inner products stay in the order of Caffe's flattened images: channel, row, column."
 _WORDS = (b"name", b"layer", b"layers", b"input", b"input_dim", b"input_shape", b"force_backward", b"state")
 _FIELDS = {1: 2, 2: 2, 3: 2, 4: 0, 5: 0, 6: 2, 7: 0, 8: 2, 100: 2}
 _BLOB_FIELDS = {1: (0,), 2: (0,), 3: (0,), 4: (0,), 5: (2, 5), 6: (2, 5), 7: (2,), 8: (1, 2), 9: (1, 2)}
@@ -75,10 +76,9 @@ def read_caffe(path: Path, *, max_bytes: int) -> Checkpoint:
     if kind == "text":
         net = from_text(read_prototxt(path), NET)
         _check_text(path, net)
-        metadata = {"format": "caffe-prototxt", "framework": "caffe", "layouts": {}}
-        return Checkpoint(
-            {}, {**metadata, "notes": ["The file describes a network, it holds no weights."]}, _graph(net)
-        )
+        notes = ["The file describes a network, it holds no weights."]
+        metadata = {"format": "caffe-prototxt", "framework": "caffe", "layouts": {}, "notes": notes}
+        return Checkpoint({}, metadata, _graph(net))
     wire = Wire(path)
     weights = _Weights(wire, Budget(path, max_bytes))
     if kind == "mean":
@@ -116,7 +116,7 @@ def _kind(path: Path, head: bytes) -> str | None:
         for number, kind, value in wire.fields(mapped(path)):
             mean = mean and kind in _BLOB_FIELDS.get(number, ())
             if number in (2, 100) and kind == 2 and not layers:
-                layers = {1: (number == 100), 4: number == 2}.get(next((n for n, _, _ in wire.fields(value)), 0), True)
+                layers = all(field < 1 << 16 for field, _, _ in wire.fields(value))
             if not mean and _FIELDS.get(number) != kind:
                 return None
         return "net" if layers else "mean" if mean else None
@@ -159,6 +159,8 @@ class _Weights:
 
     def add(self, layer: dict[str, Any]) -> None:
         """Reads the blobs of one layer."""
+        if "layer" in layer:
+            raise self.wire.fail("has layers in Caffe's form of before 2013, which is not read.")
         name, kind, blobs = layer.get("name", ""), layer.get("type", ""), layer.get("blobs", [])
         kind = "Convolution" if kind in _DEPTHWISE else kind
         names = _NAMES.get(kind, ()) if isinstance(kind, str) else ()
@@ -181,8 +183,9 @@ class _Weights:
             factor = found.pop(f"{name}/factor")
             if factor.size != 1:
                 raise self.wire.fail(f"{name}/factor has shape {factor.shape}, expected one value.")
-            inverse = factor.dtype.type(0 if factor.item() == 0 else 1 / factor.item())
-            found = {full: array * inverse for full, array in found.items()}
+            with np.errstate(all="ignore"):  # damaged values may overflow
+                inverse = factor.dtype.type(0 if factor.item() == 0 else 1 / factor.item())
+                found = {full: np.multiply(array, inverse, out=array) for full, array in found.items()}
             self.notes.append(f"{name}: mean and variance are divided by the stored factor {factor.item():g}.")
         self.tensors |= found
 
@@ -204,6 +207,8 @@ class _Weights:
             if kind == "Embed" or layer.get("inner_product_param", {}).get("transpose", False):
                 return array
             self.layouts[name] = "OI"
+            if _FLAT not in self.notes:
+                self.notes.append(_FLAT)
             return np.ascontiguousarray(array.T)
         if array.ndim < 3:
             raise self.wire.fail(f"{name} has shape {array.shape}, expected that of a kernel.")
@@ -215,9 +220,8 @@ class _Weights:
         axes = tuple(range(2, array.ndim))
         if group > 1 and (second == 1 and (kind == "Convolution" or first == group)):
             self.layouts[name] = ("OI" if kind == "Convolution" else "IO") + space
-            return np.ascontiguousarray(
-                array.reshape(group, first // group, *sizes).transpose(*(a for a in axes), 0, 1)
-            )
+            split = array.reshape(group, first // group, *sizes)
+            return np.ascontiguousarray(split.transpose(*axes, 0, 1))
         if kind == "Deconvolution":
             self.layouts[name] = "IO" + space
             self.notes.append(f"{name} is a deconvolution's: (kh, kw, in, out / group), with {group} groups.")

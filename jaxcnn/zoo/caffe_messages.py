@@ -142,7 +142,7 @@ _OLD_WORDS = (
     "WINDOW_DATA ELTWISE POWER SIGMOID_CROSS_ENTROPY_LOSS HINGE_LOSS MEMORY_DATA ARGMAX THRESHOLD DUMMY_DATA SLICE MVN "
     "ABSVAL SILENCE CONTRASTIVE_LOSS EXP DECONVOLUTION"
 )
-_OLD_NAMES = dict(zip(_OLD_WORDS.split(), _OLD_TYPES.split(), strict=True))
+_OLD_NAMES: dict[Any, str] = dict(zip(_OLD_WORDS.split(), _OLD_TYPES.split(), strict=True))
 
 _RULE = {1: ("phase", "enum:TRAIN,TEST"), 4: ("stage", "text*"), 5: ("not_stage", "text*")}
 
@@ -151,11 +151,7 @@ LAYER |= {7: ("blobs", "bytes*"), 8: ("include", [_RULE]), 9: ("exclude", [_RULE
 LAYER |= {number: (f"{name}_param", _PARAMETERS[name]) for name, number in _NUMBERS.items()}
 """A layer; its blobs are views, to be read one at a time."""
 
-OLD_LAYER: dict[int, Any] = {
-    4: ("name", "text"),
-    5: ("type", "enum:" + ",".join(_OLD_NAMES.values())),
-    2: ("bottom", "text*"),
-}
+OLD_LAYER: dict[int, Any] = {4: ("name", "text"), 5: ("type", "enum:" + ",".join(_OLD_NAMES.values()))}
 OLD_LAYER |= {
     1: ("layer", "bytes"),
     3: ("top", "text*"),

@@ -15,7 +15,7 @@ from jaxcnn.zoo.prototxt import parse_prototxt
 from jaxcnn.zoo.tensorflow_graphs import constants, plain_nodes, saved_model, serialized
 from jaxcnn.zoo.tensorflow_objects import OBJECT_GRAPH, is_slot, object_names
 from jaxcnn.zoo.tensorflow_slices import old_tensors, slice_key
-from jaxcnn.zoo.tensorflow_tensors import DTYPES, SHAPE, SLICE, TYPE_NAMES, Assembly, shape_of
+from jaxcnn.zoo.tensorflow_tensors import DTYPES, SHAPE, SLICE, TYPE_NAMES, Assembly, decoded, shape_of
 
 __all__ = ["is_tensorflow_checkpoint", "read_tensorflow_checkpoint"]
 
@@ -249,7 +249,7 @@ class _Bundle:
             raise self.wire.fail(f"{name} has {len(content)} bytes of {dtype.name}.")
         if crc32c(content) != unmasked(entry.get("crc32c", 0)):
             raise self.wire.fail(f"{name} has another checksum than is stored.")
-        return np.frombuffer(content, dtype.newbyteorder(self.order))
+        return decoded(content, dtype, self.order)
 
     def content(self, entry: dict[str, Any], name: str) -> memoryview:
         number, begin, size = entry.get("shard", 0), entry.get("offset", 0), entry.get("size", 0)

@@ -3,11 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from jaxcnn.zoo._protobuf import Wire
 from jaxcnn.zoo.checkpoint import Budget
-from jaxcnn.zoo.tensorflow_tensors import DTYPES, SHAPE, SLICE, TENSOR, Assembly, shape_of, values_of
+from jaxcnn.zoo.tensorflow_tensors import DTYPES, SHAPE, SLICE, TENSOR, Assembly, decoded, shape_of, values_of
 
 __all__ = ["old_tensors", "slice_key"]
 
@@ -79,7 +77,7 @@ def old_tensors(
         if content is not None and len(content):
             if len(content) % DTYPES[types[name]].itemsize:
                 raise wire.fail(f"a slice of {name} has {len(content)} bytes.")
-            numbers = np.frombuffer(content, DTYPES[types[name]].newbyteorder("<"))
+            numbers = decoded(content, DTYPES[types[name]])
         assemblies[name].put(data.get("slice", {}), numbers)
     return {name: assembly.whole() for name, assembly in assemblies.items()}, left_out
 

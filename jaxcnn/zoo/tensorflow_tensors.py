@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import ml_dtypes
 import numpy as np
@@ -10,7 +10,18 @@ import numpy as np
 from jaxcnn.zoo._protobuf import Wire
 from jaxcnn.zoo.checkpoint import Budget, FormatError
 
-__all__ = ["DTYPES", "SHAPE", "SLICE", "TENSOR", "TYPE_NAMES", "Assembly", "shape_of", "tensor_of", "values_of"]
+__all__ = [
+    "DTYPES",
+    "SHAPE",
+    "SLICE",
+    "TENSOR",
+    "TYPE_NAMES",
+    "Assembly",
+    "decoded",
+    "shape_of",
+    "tensor_of",
+    "values_of",
+]
 
 DTYPES: dict[int, np.dtype] = {
     1: np.dtype("float32"),
@@ -62,6 +73,24 @@ TENSOR = {
 
 _FIELDS = {1: "float_val", 2: "double_val", 8: "scomplex_val", 9: "int64_val", 10: "bool_val", 14: "half_val"}
 _FIELDS |= {18: "dcomplex_val", 19: "half_val", 22: "uint32_val", 23: "uint64_val"}
+
+
+def decoded(content: memoryview, dtype: np.dtype, order: Literal["<", ">"] = "<") -> np.ndarray:
+    """Gives the numbers that bytes hold, all in one row.
+
+    Args:
+        content: The bytes, a whole number of values.
+        dtype: Their dtype.
+        order: Their byte order.
+
+    Returns:
+        A read-only view where it is possible; booleans are made of bytes of any value.
+
+    Example:
+        >>> decoded(memoryview(bytes([0, 1, 2, 0])), np.dtype("int16"), ">").tolist()
+        [1, 512]
+    """
+    return np.frombuffer(content, np.uint8) != 0 if dtype == bool else np.frombuffer(content, dtype.newbyteorder(order))
 
 
 def shape_of(wire: Wire, shape: Mapping[str, Any], what: str) -> tuple[int, ...]:
@@ -142,7 +171,7 @@ def tensor_of(wire: Wire, budget: Budget, filled: Budget, tensor: Mapping[str, A
     content = tensor.get("content")
     if content is not None and len(content):
         budget.tensor(shape, dtype, what, stored=len(content))
-        return np.frombuffer(content, dtype.newbyteorder("<")).reshape(shape).astype(dtype)
+        return decoded(content, dtype).reshape(shape).astype(dtype)
     values = values_of(wire, tensor, number, what)
     count = math.prod(shape)
     if values.size > count:

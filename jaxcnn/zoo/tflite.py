@@ -11,6 +11,7 @@ import numpy as np
 from jaxcnn.zoo._flatbuffer import Flatbuffer, Table
 from jaxcnn.zoo._mapped import mapped
 from jaxcnn.zoo.checkpoint import Budget, Checkpoint, FormatError
+from jaxcnn.zoo.tensorflow_tensors import decoded
 from jaxcnn.zoo.tflite_operators import OPERATORS, operator_options
 
 __all__ = ["is_tflite", "read_tflite"]
@@ -240,7 +241,7 @@ def _content(buffer: Flatbuffer, buffers: list[Table], tensor: _Tensor, name: st
             raise FormatError(buffer.path, f"{name!r} is {size} bytes at byte {begin}, beyond the end.")
         return buffer.data[begin : begin + size]
     data = entry.numbers(0, "<u1")
-    return memoryview(data) if data.size else None
+    return data.data if data.size else None
 
 
 def _array(path: Path, budget: Budget, tensor: _Tensor, name: str, content: memoryview) -> np.ndarray:
@@ -248,7 +249,7 @@ def _array(path: Path, budget: Budget, tensor: _Tensor, name: str, content: memo
     needed = math.prod(tensor.shape) * dtype.itemsize
     stored = needed if 0 <= needed <= len(content) <= needed + _PADDED else len(content)
     budget.tensor(tensor.shape, dtype, name, stored=stored)
-    return np.frombuffer(content, dtype.newbyteorder("<"), math.prod(tensor.shape)).reshape(tensor.shape).astype(dtype)
+    return decoded(content[:needed], dtype).reshape(tensor.shape).astype(dtype)
 
 
 def _dequantised(path: Path, budget: Budget, tensor: _Tensor, name: str, array: np.ndarray) -> np.ndarray:
@@ -264,10 +265,11 @@ def _dequantised(path: Path, budget: Budget, tensor: _Tensor, name: str, array: 
     offset = zero if zero.size else np.zeros(1, np.int64)
     if zero.size == scale.size and shape:
         offset = offset.reshape(shape)
-    result = array.astype(np.float64)
+    result = np.array(array, np.float64)
     result -= offset.astype(np.float64).reshape(offset.shape if offset.size > 1 else ())
     result *= scale.astype(np.float64).reshape(shape)
-    return np.asarray(result.astype(np.float32)).reshape(array.shape)
+    with np.errstate(over="ignore"):  # damaged scales may be too large
+        return np.array(result, np.float32)
 
 
 def _laid_out(array: np.ndarray, name: str, uses: set[tuple[str, int, int]], layouts: dict[str, str]) -> np.ndarray:
