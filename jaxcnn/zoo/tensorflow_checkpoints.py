@@ -202,8 +202,8 @@ class _Bundle:
         pieces = set()
         keys, left_out = [], []
         for key, entry in self.entries.items():
-            for piece in entry.get("slices", []):
-                pieces.add(slice_key(self.text(key), piece))
+            if entry.get("slices"):
+                pieces |= {slice_key(self.text(key), piece) for piece in entry["slices"]}
         for key, entry in self.entries.items():
             if key in pieces:
                 continue
@@ -224,8 +224,8 @@ class _Bundle:
     def text(self, key: bytes) -> str:
         try:
             return key.decode("utf-8")
-        except UnicodeDecodeError:  # the keys of slices are no text
-            return key.decode("utf-8", "backslashreplace")
+        except UnicodeDecodeError as error:
+            raise self.wire.fail(f"has the key {key[:80]!r}, which is no text and belongs to no slice.") from error
 
     def tensor(self, key: str, name: str, budget: Budget) -> np.ndarray:
         entry = self.entries[key.encode()]

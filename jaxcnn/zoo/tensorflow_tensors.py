@@ -90,7 +90,9 @@ def decoded(content: memoryview, dtype: np.dtype, order: Literal["<", ">"] = "<"
         >>> decoded(memoryview(bytes([0, 1, 2, 0])), np.dtype("int16"), ">").tolist()
         [1, 512]
     """
-    return np.frombuffer(content, np.uint8) != 0 if dtype == bool else np.frombuffer(content, dtype.newbyteorder(order))
+    if dtype.kind == "b":
+        return np.frombuffer(content, np.uint8) != 0
+    return np.frombuffer(content, dtype.newbyteorder(order))
 
 
 def shape_of(wire: Wire, shape: Mapping[str, Any], what: str) -> tuple[int, ...]:

@@ -1,0 +1,431 @@
+"""TensorFlow's checkpoints, SavedModels and frozen graphs: files that it wrote, real ones, damaged ones."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from jaxcnn.zoo import FormatError, tensorflow_checkpoints, tensorflow_slices
+from jaxcnn.zoo._crc32c import crc32c
+from jaxcnn.zoo.tensorflow_checkpoints import is_tensorflow_checkpoint, read_tensorflow_checkpoint
+from jaxcnn.zoo.tensorflow_graphs import is_tensorflow_graph, read_tensorflow_graph
+from tests import fuzzing
+from tests import protobufs as pb
+from tests.zoo_protobuf_test import entry, masked, table
+
+FIXTURES = Path(__file__).parent / "fixtures" / "tensorflow"
+ROOT = Path(os.environ.get("JAXCNN_TEST_DATA") or Path(__file__).parent.parent.parent / "shared" / "data")
+ULTRAFACE = ROOT / "tensorflow" / "ultraface_slim_savedmodel"
+LIMIT = 1 << 24
+
+
+def values(seed, shape, dtype=np.float32):
+    """What ``fixtures/make_tensorflow.py`` fills a variable with."""
+    return np.sin(0.7 * np.arange(np.prod(shape, dtype=int)) + seed).reshape(shape).astype(dtype)
+
+
+def head(path):
+    return path.read_bytes()[:4096] if path.is_file() else b""
+
+
+def read(path):
+    assert is_tensorflow_checkpoint(path, head(path))
+    result = read_tensorflow_checkpoint(path, max_bytes=LIMIT)
+    for array in result.tensors.values():
+        assert array.flags.c_contiguous and array.flags.writeable and array.dtype.isnative
+    return result
+
+
+# By names
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_checkpoint_by_names(version):
+    if version == "v1":
+        pytest.importorskip("cramjam", reason="decompresses Snappy")
+    result = read(FIXTURES / f"named_{version}")
+    assert result.metadata["format"] == f"tensorflow-checkpoint-{version}" and result.graph is None
+    tensors = dict(result.tensors)
+    np.testing.assert_array_equal(tensors.pop("conv/weights"), values(1, (3, 3, 2, 4)))
+    np.testing.assert_array_equal(tensors.pop("depthwise/depthwise_weights"), values(2, (3, 3, 4, 2)))
+    np.testing.assert_array_equal(tensors.pop("dense/weights"), values(3, (8, 5)))  # in three slices in v2
+    np.testing.assert_array_equal(tensors.pop("many"), np.zeros((40, 10), np.float32))
+    assert tensors.pop("global_step").dtype == np.int64
+    kinds = ["float16", *(["bfloat16"] if version == "v2" else []), "float64", "int64", "uint8", "bool"]
+    for seed, name in enumerate(("float16", "bfloat16", "float64", "int64", "uint8", "bool"), 4):
+        if name in kinds:
+            dtype = np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
+            array = tensors.pop(f"kinds/{name}")
+            assert array.dtype == dtype
+            np.testing.assert_array_equal(array, (100 * np.abs(values(seed, (5,)))).astype(dtype))
+    assert tensors == {}
+    optimizer, text = result.metadata["notes"]
+    assert optimizer.startswith("4 variables of optimizers are left out") and text.startswith("1 entries")
+
+
+def test_every_way_to_name_a_checkpoint(tmp_path):
+    folder = FIXTURES / "named_v2"
+    expected = read(folder).tensors.keys()
+    names = ["checkpoint", "model.ckpt-7", "model.ckpt-7.index"]
+    names += [f"model.ckpt-7.data-0000{shard}-of-00002" for shard in range(2)]
+    for name in names:
+        assert read(folder / name).tensors.keys() == expected, name
+    shutil.copytree(folder, tmp_path / "copy")
+    (tmp_path / "copy" / "checkpoint").unlink()
+    assert read(tmp_path / "copy").tensors.keys() == expected  # the only index of the folder
+    (tmp_path / "copy" / "checkpoint").write_text('model_checkpoint_path: "/elsewhere/model.ckpt-7"\n')
+    result = read(tmp_path / "copy")
+    assert result.tensors.keys() == expected and "names another folder" in result.metadata["notes"][-1]
+
+
+@pytest.mark.errors
+@pytest.mark.parametrize("name", ["../named_v2/model.ckpt-7", "a/../../x", "", "/", "..", "a\\\\b", "a\\000b"])
+def test_list_of_checkpoints_leads_nowhere_else(tmp_path, name):
+    (tmp_path / "checkpoint").write_text(f'model_checkpoint_path: "{name}"')
+    with pytest.raises(FormatError, match="below its folder"):
+        read_tensorflow_checkpoint(tmp_path, max_bytes=LIMIT)
+
+
+@pytest.mark.errors
+def test_missing_files_are_not_found(tmp_path):
+    for path in (tmp_path / "none", tmp_path / "none.index"):
+        assert not is_tensorflow_checkpoint(path, b"")
+        with pytest.raises(FileNotFoundError):
+            read_tensorflow_checkpoint(path, max_bytes=LIMIT)
+    shutil.copy(FIXTURES / "named_v2" / "model.ckpt-7.index", tmp_path)
+    with pytest.raises(FileNotFoundError, match="data-0000[01]-of-00002"):
+        read_tensorflow_checkpoint(tmp_path, max_bytes=LIMIT)
+    shutil.copy(FIXTURES / "objects" / "ckpt-1.index", tmp_path)
+    with pytest.raises(FormatError, match="one index of a checkpoint, got 2"):
+        read_tensorflow_checkpoint(tmp_path, max_bytes=LIMIT)
+
+
+@pytest.mark.errors
+def test_memory_is_bounded():
+    with pytest.raises(FormatError, match="more than is left of max_bytes=1000"):
+        read_tensorflow_checkpoint(FIXTURES / "named_v2", max_bytes=1000)
+
+
+# By objects
+
+
+def test_checkpoint_of_objects():
+    result = read(FIXTURES / "objects")
+    assert sorted(result.tensors) == ["conv/kernel", "dense/kernel", "net/twins/0", "net/twins/1", "save_counter"]
+    np.testing.assert_array_equal(result.tensors["conv/kernel"], values(11, (3, 3, 1, 2)))
+    np.testing.assert_array_equal(result.tensors["net/twins/1"], values(14, (3,)))
+    assert result.metadata["keys"]["dense/kernel"] == "net/dense/.ATTRIBUTES/VARIABLE_VALUE"
+    assert result.metadata["notes"][0].startswith("6 variables of optimizers are left out")
+
+
+def test_saved_model():
+    folder = FIXTURES / "saved_model"
+    for path in (folder, folder / "saved_model.pb"):
+        result = read(path)
+        assert sorted(result.tensors) == ["conv/kernel", "dense/kernel", "twins/0", "twins/1"]
+        np.testing.assert_array_equal(result.tensors["dense/kernel"], values(12, (8, 3)))
+        assert result.metadata["format"] == "tensorflow-savedmodel" and result.metadata["tags"] == ["serve"]
+        assert {"op": "VarHandleOp", "name": "conv/kernel"}.items() <= next(
+            node for node in result.graph if node["name"] == "conv/kernel"
+        ).items()
+        call = next(nodes for name, nodes in result.metadata["functions"].items() if "call" in name)
+        conv = next(node for node in call if node["op"] == "Conv2D")
+        assert conv["attributes"]["padding"] == "VALID" and conv["attributes"]["strides"] == [1, 1, 1, 1]
+    assert read(folder / "variables").tensors.keys() == result.tensors.keys()
+
+
+def test_saved_model_without_variables_gives_its_constants(tmp_path):
+    graph = (FIXTURES / "frozen.pb").read_bytes()
+    (tmp_path / "saved_model.pb").write_bytes(pb.number(1, 1) + pb.block(2, pb.block(2, graph)))
+    result = read(tmp_path)
+    np.testing.assert_array_equal(result.tensors["dense/kernel"], values(23, (3, 16)).T)
+    assert "no variables" in result.metadata["notes"][-1] and result.metadata["layouts"] == {"dense/kernel": "OI"}
+
+
+@pytest.mark.skipif(not ULTRAFACE.is_dir(), reason="real weights: set JAXCNN_TEST_DATA to the folder of the data")
+def test_real_checkpoint_equals_the_net_in_pytorch():
+    torch = pytest.importorskip("torch", reason="reads the same net's weights")
+    source = torch.load(ROOT / "pytorch" / "ultraface_version-slim-320.pth", weights_only=True, map_location="cpu")
+    result = read(ULTRAFACE)
+    tensors = dict(result.tensors)
+    parts = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
+    for layer in json.loads((ROOT / "tensorflow" / "ultraface_slim_320_mapping.json").read_text()):
+        for name in layer["weight"]:
+            expected = source.pop(name).numpy()
+            part = parts[name.rpartition(".")[2]]
+            if f"{layer['name']}/gamma" not in result.tensors:
+                part = {"gamma": "kernel", "beta": "bias"}[part]
+            if f"{layer['name']}/depthwise_kernel" in result.tensors and part == "kernel":
+                part, expected = "depthwise_kernel", expected.transpose(2, 3, 0, 1)
+            elif part == "kernel":
+                expected = expected.transpose(2, 3, 1, 0)
+            np.testing.assert_array_equal(tensors.pop(f"{layer['name']}/{part}"), expected)
+    assert tensors == {} and len(result.tensors) == 159
+    assert all(name.endswith("num_batches_tracked") for name in source)
+
+
+# Frozen graphs
+
+
+def test_frozen_graph():
+    path = FIXTURES / "frozen.pb"
+    assert is_tensorflow_graph(path, head(path)) and not is_tensorflow_checkpoint(path, head(path))
+    result = read_tensorflow_graph(path, max_bytes=LIMIT)
+    tensors = result.tensors
+    np.testing.assert_array_equal(tensors["conv/kernel"], values(21, (3, 3, 1, 2)))
+    np.testing.assert_array_equal(tensors["dw/kernel"], values(22, (1, 1, 2, 2)))
+    np.testing.assert_array_equal(tensors["dense/kernel"], values(23, (3, 16)).T)  # transposed through an Identity
+    np.testing.assert_array_equal(tensors["dense/bias"], values(24, (3,)))
+    np.testing.assert_array_equal(tensors["filled"], np.full((2, 3), 0.5, np.float32))
+    expected = {
+        "small": [1, 2, 3],
+        "half": [0.5, 1.5],
+        "brain": [0.5, 1.5],
+        "truth": [True, False],
+        "complex": [1 + 2j],
+    }
+    kinds = {"small": "int8", "half": "float16", "brain": "bfloat16", "truth": "bool", "complex": "complex64"}
+    for name, content in expected.items():
+        assert tensors[name].dtype.name == kinds[name] and tensors[name].tolist() == content
+    assert "words" not in tensors and result.metadata["layouts"] == {"dense/kernel": "OI"}
+    assert all(array.flags.c_contiguous and array.flags.writeable for array in tensors.values())
+    conv = next(node for node in result.graph if node["op"] == "Conv2D")
+    assert conv["inputs"] == ["image", "conv/kernel"] and conv["attributes"]["T"] == "float32"
+    assert result.graph[0]["attributes"]["shape"] == (-1, 4, 4, 1)
+    with pytest.raises(FormatError, match="more than is left"):
+        read_tensorflow_graph(path, max_bytes=50)
+
+
+def const(name, *tensor):
+    return pb.block(
+        1, pb.block(1, name), pb.block(2, "Const"), pb.block(5, pb.block(1, "value"), pb.block(2, pb.block(8, *tensor)))
+    )
+
+
+def shape(*sizes):
+    return pb.block(2, *(pb.block(2, pb.number(1, size)) for size in sizes))
+
+
+def graph_of(tmp_path, *nodes):
+    path = tmp_path / "graph.pb"
+    path.write_bytes(b"".join(nodes))
+    return read_tensorflow_graph(path, max_bytes=LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "content", "expected"),
+    [
+        ("float32", pb.single(5, 0.5), [0.5, 0.5, 0.5]),
+        ("float32", b"", [0, 0, 0]),
+        ("float64", pb.double(6, 1.5) + pb.double(6, 2.5), [1.5, 2.5, 2.5]),
+        ("int32", pb.packed(7, [-1, 2]), [-1, 2, 2]),
+        ("uint8", pb.packed(7, [255]), [255, 255, 255]),
+        ("int64", pb.packed(10, [-(2**63), 5, 6]), [-(2**63), 5, 6]),
+        ("bool", pb.packed(11, [1, 0]), [True, False, False]),
+        ("float16", pb.packed(13, [0x3C00, 0xC000]), [1, -2, -2]),
+        ("bfloat16", pb.packed(13, [0x3F80]), [1, 1, 1]),
+        ("uint32", pb.packed(16, [2**32 - 1]), [2**32 - 1] * 3),
+        ("uint64", pb.packed(17, [2**64 - 1]), [2**64 - 1] * 3),
+        ("complex64", pb.single(9, 1) + pb.single(9, 2), [1 + 2j] * 3),
+    ],
+)
+def test_listed_values_and_the_rule_for_missing_ones(tmp_path, dtype, content, expected):
+    numbers = {"float32": 1, "float64": 2, "int32": 3, "uint8": 4, "complex64": 8, "int64": 9, "bool": 10}
+    numbers |= {"bfloat16": 14, "float16": 19, "uint32": 22, "uint64": 23}
+    result = graph_of(tmp_path, const("a", pb.number(1, numbers[dtype]), shape(3), content)).tensors["a"]
+    assert result.dtype.name == dtype and result.tolist() == expected and result.flags.writeable
+
+
+@pytest.mark.errors
+@pytest.mark.parametrize(
+    ("nodes", "reason"),
+    [
+        ([const("a", pb.number(1, 1), shape(2), pb.block(4, bytes(7)))], "8 bytes, but holds 7"),
+        ([const("a", pb.number(1, 1), shape(1), pb.single(5, 1), pb.single(5, 1))], "lists 2 values"),
+        ([const("a", pb.number(1, 1), shape(1 << 40))], "more than is left"),
+        ([const("a", pb.number(1, 1), shape(1 << 62))], "impossible shape"),
+        ([const("a", pb.number(1, 1), shape(-1))], "impossible shape"),
+        ([const("a", pb.number(1, 1), *[shape(1)[2:]] * 0, pb.block(2, pb.number(3, 1)))], "impossible shape"),
+        ([const("a", pb.number(1, 4), shape(1), pb.packed(7, [256]))], "does not fit into uint8"),
+        ([const("a", pb.number(1, 19), shape(1), pb.packed(13, [1 << 16]))], "more than 16 bits"),
+        ([const("a", pb.number(1, 8), shape(1), pb.single(9, 1))], "1 parts of complex"),
+        ([const("a", pb.number(1, 1))] * 2, "there twice"),
+        ([pb.block(1, pb.block(1, "a"), pb.block(2, "Const"))], "no value"),
+        ([pb.block(2)], "no node"),
+    ],
+)
+def test_impossible_constants_are_refused(tmp_path, nodes, reason):
+    with pytest.raises(FormatError, match=reason):
+        graph_of(tmp_path, *nodes)
+
+
+@pytest.mark.errors
+def test_repeated_values_may_not_take_much_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxcnn.zoo.tensorflow_graphs._MOST_FILLED", 1 << 10)
+    with pytest.raises(FormatError, match="not in the file but repeated"):
+        graph_of(tmp_path, const("a", pb.number(1, 1), shape(1000)))
+
+
+def test_circle_of_nodes_ends(tmp_path):
+    nodes = [pb.block(1, pb.block(1, a), pb.block(2, "Identity"), pb.block(3, b)) for a, b in ("ab", "ba")]
+    nodes.append(pb.block(1, pb.block(1, "c"), pb.block(2, "MatMul"), pb.block(3, "a"), pb.block(3, "b")))
+    assert graph_of(tmp_path, *nodes).tensors == {}
+
+
+# Checkpoints written here
+
+
+def bundle(folder, entries, data=b"", header=b"\x08\x01"):
+    """Writes a checkpoint of one shard; an entry is key, fields and maybe its place in the shard."""
+    index = entry(b"", header) + b"".join(entry(key, b"".join(fields)) for key, fields in sorted(entries.items()))
+    (folder / "x.index").write_bytes(table(index))
+    (folder / "x.data-00000-of-00001").write_bytes(data)
+    return folder / "x"
+
+
+def placed(begin, content, dtype, *sizes):
+    place = pb.number(4, begin) + pb.number(5, len(content))
+    checksum = pb.varint(6 << 3 | 5) + masked(crc32c(content)).to_bytes(4, "little")
+    return [pb.number(1, dtype), shape(*sizes), place, checksum]
+
+
+def test_big_endian(tmp_path):
+    content = values(0, (2, 3)).astype(">f4").tobytes()
+    path = bundle(tmp_path, {b"a": placed(0, content, 1, 2, 3)}, content, pb.number(1, 1) + pb.number(2, 1))
+    np.testing.assert_array_equal(read(path).tensors["a"], values(0, (2, 3)))
+
+
+def piece(*extents):
+    return [pb.block(1, *(pb.number(n, v) for n, v in zip((1, 2), extent, strict=False))) for extent in extents]
+
+
+@pytest.mark.errors
+@pytest.mark.parametrize(
+    ("extents", "reason"),
+    [
+        ([(0, 2), (2, 2)], None),
+        ([()], None),
+        ([(0, 2), (1, 2)], "do not cover"),
+        ([(0, 2)], "do not cover"),
+        ([(0, 2), (2, 3)], "goes beyond"),
+        ([(-1, 2)], "goes beyond"),
+        ([(0, 2), (0, 2)], "do not cover"),
+    ],
+)
+def test_slices_cover_a_variable_exactly(tmp_path, extents, reason):
+    whole = values(0, (4, 3))
+    entries, data = {}, b""
+    slices = []
+    for extent in extents:
+        begin, count = extent or (0, 4)
+        content = whole[max(begin, 0) : begin + count].tobytes()
+        message = {"extent": [dict(zip(("start", "length"), extent, strict=False)), {}]}
+        slices.append(pb.block(7, *piece(extent, ())))
+        entries[tensorflow_slices.slice_key("a", message)] = placed(len(data), content, 1, count, 3)
+        data += content
+    path = bundle(tmp_path, {b"a": [pb.number(1, 1), shape(4, 3), *slices], **entries}, data)
+    if reason is None:
+        np.testing.assert_array_equal(read(path).tensors["a"], whole)
+    else:
+        with pytest.raises(FormatError, match=reason):
+            read_tensorflow_checkpoint(path, max_bytes=LIMIT)
+
+
+def test_code_of_slices_sorts_as_their_numbers_do():
+    numbers = sorted({sign * (2**bits + more) for bits in range(62) for sign in (1, -1) for more in (-1, 0, 1)})
+    codes = [tensorflow_slices.slice_key("a", {"extent": [{"start": number, "length": 1}]}) for number in numbers]
+    assert codes == sorted(codes) and len(set(codes)) == len(numbers)
+
+
+@pytest.mark.errors
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"begin": 100}, "it is truncated"),
+        ({"sizes": (5,)}, "20 bytes, but holds 16"),
+        ({"stored": b"\x01" * 16}, "another checksum"),
+        ({"shard": 1}, "in shard 1 of 1"),
+        ({"header": pb.number(1, 0)}, "states 0 shards"),
+        ({"header": pb.number(1, 1) + pb.number(2, 2)}, "byte order 2"),
+        ({"key": b"\xff\xfe"}, "no text and belongs to no slice"),
+    ],
+)
+def test_impossible_entries_are_refused(tmp_path, change, reason):
+    content = values(0, (4,)).tobytes()
+    fields = placed(change.get("begin", 0), content, 1, *change.get("sizes", (4,)))
+    fields.append(pb.number(3, change.get("shard", 0)))
+    entries = {change.get("key", b"a"): fields}
+    path = bundle(tmp_path, entries, change.get("stored", content), change.get("header", pb.number(1, 1)))
+    with pytest.raises(FormatError, match=reason):
+        read_tensorflow_checkpoint(path, max_bytes=LIMIT)
+
+
+# Damaged files
+
+
+@pytest.mark.errors
+@pytest.mark.parametrize("checked", [True, False], ids=["checksums", "none"])
+@pytest.mark.parametrize("name", ["index", "data-00000-of-00002"])
+def test_damaged_checkpoint(tmp_path, monkeypatch, name, checked):
+    if not checked:  # else little behind the checksums is reached
+        for module in ("_sstable", "tensorflow_checkpoints"):
+            monkeypatch.setattr(f"jaxcnn.zoo.{module}.crc32c", lambda content: 0)
+            monkeypatch.setattr(f"jaxcnn.zoo.{module}.unmasked", lambda stored: 0)
+    shutil.copytree(FIXTURES / "named_v2", tmp_path / "copy")
+    path = tmp_path / "copy" / f"model.ckpt-7.{name}"
+    index = tmp_path / "copy" / "model.ckpt-7.index"
+    outcome = fuzzing.fuzz(
+        read_tensorflow_checkpoint, path.read_bytes(), path, within=lambda _: index, seconds=1.5, max_bytes=1 << 16
+    )
+    assert outcome.refused >= 16
+
+
+@pytest.mark.errors
+@pytest.mark.parametrize("checked", [True, False], ids=["checksums", "none"])
+def test_damaged_checkpoint_of_the_first_version(tmp_path, monkeypatch, checked):
+    pytest.importorskip("cramjam", reason="decompresses Snappy")
+    if not checked:
+        monkeypatch.setattr("jaxcnn.zoo._sstable.crc32c", lambda content: 0)
+        monkeypatch.setattr("jaxcnn.zoo._sstable.unmasked", lambda stored: 0)
+    content = (FIXTURES / "named_v1" / "model.ckpt-7").read_bytes()
+    outcome = fuzzing.fuzz(
+        read_tensorflow_checkpoint, content, tmp_path / "model.ckpt-7", seconds=1.5, max_bytes=1 << 16
+    )
+    assert outcome.refused >= 16
+
+
+@pytest.mark.errors
+@pytest.mark.parametrize("name", ["objects", "saved_model/variables"])
+def test_damaged_description_of_objects(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(tensorflow_checkpoints, "crc32c", lambda content: 0)
+    monkeypatch.setattr(tensorflow_checkpoints, "unmasked", lambda stored: 0)
+    shutil.copytree(FIXTURES / name, tmp_path / "copy")
+    path = next((tmp_path / "copy").glob("*.data*"))
+    outcome = fuzzing.fuzz(
+        read_tensorflow_checkpoint, path.read_bytes(), path, within=lambda _: tmp_path / "copy", seconds=1
+    )
+    assert outcome.refused and outcome.read
+
+
+@pytest.mark.errors
+def test_damaged_saved_model(tmp_path):
+    shutil.copytree(FIXTURES / "saved_model", tmp_path / "copy")
+    path = tmp_path / "copy" / "saved_model.pb"
+    outcome = fuzzing.fuzz(
+        read_tensorflow_checkpoint, path.read_bytes(), path, within=lambda _: tmp_path / "copy", seconds=2
+    )
+    assert outcome.refused and outcome.read
+
+
+@pytest.mark.errors
+def test_damaged_frozen_graph(tmp_path):
+    content = (FIXTURES / "frozen.pb").read_bytes()
+    outcome = fuzzing.fuzz(read_tensorflow_graph, content, tmp_path / "graph.pb", seconds=2)
+    assert outcome.refused and outcome.read
+    for damage, damaged in zip(range(400), fuzzing.damages(content), strict=False):
+        (tmp_path / "graph.pb").write_bytes(damaged[1])
+        assert is_tensorflow_graph(tmp_path / "graph.pb", damaged[1][:4096]) in (True, False), damage
