@@ -112,14 +112,15 @@ def _kind(path: Path, head: bytes) -> str | None:
             tree = {}  # cut or damaged: the reader says where
         return "text" if not tree or tree.keys() & {"layer", "layers", "input"} else None
     try:
-        wire, layers, mean = Wire(path), False, True
+        wire, net, mean, layers = Wire(path), True, True, 0
         for number, kind, value in wire.fields(mapped(path)):
+            net = net and _FIELDS.get(number) == kind
             mean = mean and kind in _BLOB_FIELDS.get(number, ())
-            if number in (2, 100) and kind == 2 and not layers:
-                layers = all(field < 1 << 16 for field, _, _ in wire.fields(value))
-            if not mean and _FIELDS.get(number) != kind:
+            if not net and not mean:
                 return None
-        return "net" if layers else "mean" if mean else None
+            if net and number in (2, 100) and layers < 3:  # a few show that they are messages
+                layers += sum(field < 1 << 16 for field, _, _ in wire.fields(value)) > 0
+        return "net" if net and layers else "mean" if mean else None
     except (FormatError, OSError):
         return None
 

@@ -52,7 +52,7 @@ def read_prototxt(path: str | os.PathLike[str]) -> dict[str, list[Any]]:
     if not os.path.isfile(path):
         raise FormatError(path, "must be a file, not a folder or a device.")
     with open(path, "rb") as file:
-        content = file.read(_MOST_BYTES + 1)
+        content = file.read(min(os.fstat(file.fileno()).st_size, _MOST_BYTES) + 1)
     if len(content) > _MOST_BYTES:
         raise FormatError(path, f"has more than {_MOST_BYTES} bytes, too many for a text of this kind.")
     return parse_prototxt(content, path=path)
