@@ -158,7 +158,7 @@ def table(*blocks, kinds=None):
     content, index = b"", b""
     for number, entries in enumerate(blocks):
         kind = kinds[number] if kinds else 0
-        raw = entries if kind else entries + bytes(4) + b"\x01\x00\x00\x00"
+        raw = bytes(entries) if kind else entries + bytes(4) + b"\x01\x00\x00\x00"
         index += entry(b"%04d" % number, pb.varint(len(content)) + pb.varint(len(raw)))
         content += raw + bytes([kind]) + masked(crc32c(raw + bytes([kind]))).to_bytes(4, "little")
     raw = index + bytes(4) + b"\x01\x00\x00\x00"

@@ -11,6 +11,7 @@ import pytest
 
 from jaxcnn.zoo import FormatError, tensorflow_checkpoints, tensorflow_slices
 from jaxcnn.zoo._crc32c import crc32c
+from jaxcnn.zoo._sstable import Table
 from jaxcnn.zoo.tensorflow_checkpoints import is_tensorflow_checkpoint, read_tensorflow_checkpoint
 from jaxcnn.zoo.tensorflow_graphs import is_tensorflow_graph, read_tensorflow_graph
 from tests import fuzzing
@@ -45,8 +46,6 @@ def read(path):
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_checkpoint_by_names(version):
-    if version == "v1":
-        pytest.importorskip("cramjam", reason="decompresses Snappy")
     result = read(FIXTURES / f"named_{version}")
     assert result.metadata["format"] == f"tensorflow-checkpoint-{version}" and result.graph is None
     tensors = dict(result.tensors)
@@ -65,6 +64,23 @@ def test_checkpoint_by_names(version):
     assert tensors == {}
     optimizer, text = result.metadata["notes"]
     assert optimizer.startswith("4 variables of optimizers are left out") and text.startswith("1 entries")
+
+
+def test_checkpoint_of_the_first_version_in_compressed_blocks(tmp_path):
+    cramjam = pytest.importorskip("cramjam", reason="decompresses Snappy")
+    path = FIXTURES / "named_v1" / "model.ckpt-7"
+    blocks = [
+        entry(key, bytes(value)) + bytes(4) + b"\x01\x00\x00\x00"
+        for key, value in Table(path, memoryview(path.read_bytes()), LIMIT).items()
+    ]
+    (tmp_path / "model").write_bytes(
+        table(*(cramjam.snappy.compress_raw(raw) for raw in blocks), kinds=[1] * len(blocks))
+    )
+    expected = read(path).tensors
+    result = read(tmp_path / "model").tensors
+    assert result.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(result[name], array)
 
 
 def test_every_way_to_name_a_checkpoint(tmp_path):
@@ -394,7 +410,6 @@ def test_damaged_checkpoint(tmp_path, monkeypatch, name, checked):
 @pytest.mark.errors
 @pytest.mark.parametrize("checked", [True, False], ids=["checksums", "none"])
 def test_damaged_checkpoint_of_the_first_version(tmp_path, monkeypatch, checked):
-    pytest.importorskip("cramjam", reason="decompresses Snappy")
     if not checked:
         monkeypatch.setattr("jaxcnn.zoo._sstable.crc32c", lambda content: 0)
         monkeypatch.setattr("jaxcnn.zoo._sstable.unmasked", lambda stored: 0)

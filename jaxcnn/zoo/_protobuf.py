@@ -32,7 +32,7 @@ from jaxcnn.zoo.checkpoint import FormatError
 
 __all__ = ["Wire"]
 
-_MOST_VALUES = 1 << 21
+_MOST_VALUES = 1 << 23
 _MOST_DEPTH = 64
 _FIXED = {"float": "<f", "double": "<d", "fixed32": "<I"}
 _REPEATED = {"float": "<f4", "double": "<f8", "fixed32": "<u4", "uint": "<u8", "int": "<i8", "bool": "?"}

@@ -1,5 +1,6 @@
 """Frozen graphs of TensorFlow, and the graphs of its SavedModels."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def is_tensorflow_graph(path: Path, head: bytes) -> bool:
     try:
         for number, kind, value in Wire(path).fields(mapped(path)):
             node = Wire(path).message(value, _NODE) if number == 1 and kind == 2 else {}
-            return "name" in node and node.get("op", "").isidentifier()
+            return "name" in node and bool(re.fullmatch(r"[\w>.-]+", node.get("op", "")))
     except (FormatError, OSError):
         return False
     return False
