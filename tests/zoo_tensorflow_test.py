@@ -99,7 +99,9 @@ def test_every_way_to_name_a_checkpoint(tmp_path):
 
 
 @pytest.mark.errors
-@pytest.mark.parametrize("name", ["../named_v2/model.ckpt-7", "a/../../x", "", "/", "..", "a\\\\b", "a\\000b"])
+@pytest.mark.parametrize(
+    "name", ["../named_v2/model.ckpt-7", "a/../../x", "", "/", "..", "a\\\\b", "a\\000b", "a" * 300]
+)
 def test_list_of_checkpoints_leads_nowhere_else(tmp_path, name):
     (tmp_path / "checkpoint").write_text(f'model_checkpoint_path: "{name}"')
     with pytest.raises(FormatError, match="below its folder"):

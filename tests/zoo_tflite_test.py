@@ -248,6 +248,17 @@ def test_quantised_values(tmp_path, kind, dtype):
     assert rows.metadata["quantization"]["w"]["scale"].tolist() == [0.5, 2.0]
 
 
+@pytest.mark.parametrize("piece", [1, 4, 7])
+def test_quantised_values_piece_by_piece(tmp_path, monkeypatch, piece):
+    monkeypatch.setattr("jaxcnn.zoo.tflite._PIECE", piece)
+    array = np.arange(-12, 12, dtype=np.int8).reshape(6, 2, 2)
+    scales = np.float32(0.5) ** np.arange(6)
+    result = read_model(tmp_path, (6, 2, 2), 9, array.tobytes(), scales.tolist(), range(6)).tensors["w"]
+    np.testing.assert_array_equal(result, (array - np.arange(6).reshape(6, 1, 1)) * scales.reshape(6, 1, 1))
+    single = read_model(tmp_path, (), 9, b"\x05", [0.5], [1]).tensors["w"]
+    assert single.shape == () and single == 2.0
+
+
 def test_text_and_packed_tensors_are_left_out(tmp_path):
     for kind in (5, 17):
         result = read_model(tmp_path, (4,), kind, b"abcd")

@@ -141,7 +141,7 @@ def _located(path: Path) -> tuple[Path, list[str]]:
         name = re.split(r"[/\\]", name)[-1]
         notes.append(f"The list of checkpoints names another folder; {name!r} is read from its own.")
     parts = name.split("/")
-    if not name or "\0" in name or "\\" in name or any(part in ("", ".", "..") for part in parts):
+    if not name or "\0" in name or "\\" in name or any(part in ("", ".", "..") or len(part) > 200 for part in parts):
         raise FormatError(path, f"names the checkpoint {str(names)[:100]}, expected one below its folder.")
     prefix = path.parent.joinpath(*parts)
     place = _index(prefix) if _index(prefix).is_file() else prefix

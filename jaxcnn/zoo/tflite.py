@@ -35,6 +35,7 @@ _DTYPES: dict[int, np.dtype] = {
 }
 _OTHER = {5: "string", 13: "resource", 14: "variant", 17: "int4", 19: "int2", 20: "uint4"}
 _PADDED = 3  # bytes by which a buffer may be longer than its tensor
+_PIECE = 1 << 20  # values that are de-quantised at a time, in double precision
 _KERNELS = {
     "CONV_2D": ("OHWI", (1, 2, 3, 0)),
     "TRANSPOSE_CONV": ("OHWI", (1, 2, 3, 0)),
@@ -262,14 +263,16 @@ def _dequantised(path: Path, budget: Budget, tensor: _Tensor, name: str, array: 
     if zero.size not in (0, 1, scale.size) or not np.isfinite(scale).all():
         raise FormatError(path, f"{name!r} has {zero.size} zero points for {scale.size} scales, or infinite scales.")
     budget.spend(array.size * 4, name)
-    offset = zero if zero.size else np.zeros(1, np.int64)
-    if zero.size == scale.size and shape:
-        offset = offset.reshape(shape)
-    result = np.array(array, np.float64)
-    result -= offset.astype(np.float64).reshape(offset.shape if offset.size > 1 else ())
-    result *= scale.astype(np.float64).reshape(shape)
+    steps = np.broadcast_to(scale.astype(np.float64).reshape(shape), array.shape)
+    offsets = zero.astype(np.float64) if zero.size else np.zeros(1)
+    offsets = np.broadcast_to(offsets.reshape(shape if zero.size == scale.size else ()), array.shape)
+    result = np.empty(array.shape, np.float32)
+    rows = max(1, _PIECE // max(1, math.prod(array.shape[1:])))
     with np.errstate(over="ignore"):  # damaged scales may be too large
-        return np.array(result, np.float32)
+        for begin in range(0, len(array) if array.ndim else 1, rows):
+            part = slice(begin, begin + rows) if array.ndim else ()
+            result[part] = (array[part].astype(np.float64) - offsets[part]) * steps[part]
+    return result
 
 
 def _laid_out(array: np.ndarray, name: str, uses: set[tuple[str, int, int]], layouts: dict[str, str]) -> np.ndarray:
