@@ -140,6 +140,20 @@ def test_checkpoint_of_objects():
     assert result.metadata["notes"][0].startswith("6 variables of optimizers are left out")
 
 
+@pytest.mark.parametrize("folder", ["keras", "exported/variables"])
+def test_checkpoint_of_a_net_of_keras(folder):
+    result = read(FIXTURES / folder)
+    tensors = dict(result.tensors)
+    shapes = {"conv/kernel": (3, 3, 1, 2), "conv/bias": (2,), "norm/gamma": (2,), "norm/beta": (2,)}
+    shapes |= {"norm/moving_mean": (2,), "norm/moving_variance": (2,), "dense/kernel": (8, 3), "dense/bias": (3,)}
+    for seed, (name, sizes) in enumerate(shapes.items(), 41):
+        np.testing.assert_array_equal(tensors.pop(f"net/{name}"), values(seed, sizes), err_msg=name)
+    tensors.pop("save_counter", None)
+    assert tensors == {}
+    note = {"keras": "14 variables of optimizers", "exported/variables": "8 variables that the file holds twice"}
+    assert len(result.metadata["notes"]) == 1 and result.metadata["notes"][0].startswith(note[folder])
+
+
 def test_saved_model():
     folder = FIXTURES / "saved_model"
     for path in (folder, folder / "saved_model.pb"):

@@ -167,16 +167,20 @@ def _read_table(path: Path, budget: Budget, max_bytes: int) -> Checkpoint:
         tensors, left_out = old_tensors(wire, _again((key, header), items), budget)
         shapes = {name: array.shape for name, array in tensors.items()}
         slots = [name for name in tensors if is_slot(name, shapes)]
-        tensors = {name: array for name, array in tensors.items() if name not in set(slots)}
+        tensors = {name: array for name, array in tensors.items() if not is_slot(name, shapes)}
+        metadata["notes"] = _notes(slots, left_out)
     else:
-        bundle = _Bundle(path, wire, header, items)
-        tensors, left_out, slots, metadata["keys"] = bundle.tensors(budget)
+        tensors, metadata["notes"], metadata["keys"] = _Bundle(path, wire, header, items).tensors(budget)
+    return Checkpoint(tensors, metadata)
+
+
+def _notes(slots: list[str], left_out: list[str]) -> list[str]:
     notes = []
     if slots:
         notes.append(f"{len(slots)} variables of optimizers are left out, such as {slots[0]!r}.")
     if left_out:
         notes.append(f"{len(left_out)} entries that hold no numbers are left out, such as {left_out[0]!r}.")
-    return Checkpoint(tensors, {**metadata, "notes": notes})
+    return notes
 
 
 def _again(first: Any, rest: Any) -> Any:
@@ -197,8 +201,8 @@ class _Bundle:
         self.entries = {key: wire.message(value, _ENTRY) for key, value in items}
         self.shards: dict[int, memoryview] = {}
 
-    def tensors(self, budget: Budget) -> tuple[dict[str, np.ndarray], list[str], list[str], dict[str, str]]:
-        """Reads all variables; also gives what is left out, the optimizers' and the keys under other names."""
+    def tensors(self, budget: Budget) -> tuple[dict[str, np.ndarray], list[str], dict[str, str]]:
+        """Reads all variables; also notes what is left out, and gives the keys of what has another name."""
         pieces = set()
         keys, left_out = [], []
         for key, entry in self.entries.items():
@@ -213,13 +217,23 @@ class _Bundle:
                 left_out.append(f"{self.text(key)} ({TYPE_NAMES.get(entry.get('dtype', 0), entry.get('dtype', 0))})")
         graph = self.entries.get(OBJECT_GRAPH.encode())
         if graph is not None:
-            names, slots = object_names(self.wire, self.only_text(graph), keys)
+            contents = {key: self.identity(self.entries[key.encode()], key) for key in keys}
+            found = object_names(self.wire, self.only_text(graph), contents)
+            names, slots, doubled = found.names, found.slots, found.doubled
         else:
             shapes = {key: shape_of(self.wire, self.entries[key.encode()].get("shape", {}), key) for key in keys}
             slots = [key for key in keys if is_slot(key, shapes)]
-            names = {key: key for key in keys if key not in set(slots)}
+            names, doubled = {key: key for key in keys if not is_slot(key, shapes)}, []
         tensors = {name: self.tensor(key, name, budget) for key, name in names.items()}
-        return tensors, left_out, slots, {name: key for key, name in names.items() if name != key}
+        notes = _notes(slots, left_out)
+        if doubled:
+            notes.append(f"{len(doubled)} variables that the file holds twice are given once, such as {doubled[0]!r}.")
+        return tensors, notes, {name: key for key, name in names.items() if name != key}
+
+    def identity(self, entry: dict[str, Any], name: str) -> Any:
+        shape = shape_of(self.wire, entry.get("shape", {}), name)
+        place = (entry.get("shard"), entry.get("offset")) if entry.get("slices") else entry.get("crc32c")
+        return entry["dtype"], shape, place
 
     def text(self, key: bytes) -> str:
         try:

@@ -1,11 +1,12 @@
 """What the variables of a TensorFlow checkpoint are called, and which of them belong to an optimizer."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from jaxcnn.zoo._protobuf import Wire
 
-__all__ = ["OBJECT_GRAPH", "is_slot", "object_names"]
+__all__ = ["OBJECT_GRAPH", "ObjectNames", "is_slot", "object_names"]
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 """The key under which a checkpoint of objects describes them."""
@@ -13,56 +14,98 @@ OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _SLOTS = ("Adadelta", "Adagrad", "Adam", "Ftrl", "Momentum", "RMSProp")
 _POWERS = ("beta1_power", "beta2_power")
-_GRAPH = {
-    1: (
-        "nodes",
-        [
-            {
-                2: ("attributes", [{2: ("full_name", "text"), 3: ("checkpoint_key", "text")}]),
-                3: ("slots", [{3: ("node", "uint")}]),
-            }
-        ],
-    )
-}
+_OPTIMIZERS = ("optimizer", "_optimizer")
+_PARTS = ({"_iterations", "_learning_rate"}, {"iter", "learning_rate"})  # what Keras's optimizers consist of
+_LISTS = ("variables", "_variables", "_all_variables", "trainable_variables", "non_trainable_variables")
+_CHILD = {1: ("node", "uint"), 2: ("name", "text")}
+_NODE = {1: ("children", [_CHILD]), 2: ("attributes", [{2: ("full_name", "text"), 3: ("checkpoint_key", "text")}])}
+_NODE |= {3: ("slots", [{3: ("node", "uint")}])}
+_GRAPH = {1: ("nodes", [_NODE])}
 
 
-def object_names(wire: Wire, graph: memoryview, keys: list[str]) -> tuple[dict[str, str], list[str]]:
+@dataclasses.dataclass
+class ObjectNames:
+    """What the variables of a checkpoint of objects are called.
+
+    Attributes:
+        names: Key to name.
+        slots: The keys that belong to optimizers.
+        doubled: The keys of variables that are there under another key, too.
+    """
+
+    names: dict[str, str]
+    slots: list[str]
+    doubled: list[str]
+
+
+def object_names(wire: Wire, graph: memoryview, contents: Mapping[str, Hashable]) -> ObjectNames:
     """Names the variables of a checkpoint of objects.
 
     Convention:
         A variable has its full name where the description of the objects gives one that no other variable has,
-        otherwise the path of objects that leads to it.
+        otherwise the path of objects that leads to it. What only an optimizer leads to belongs to it, whatever its key:
+        a key is the shortest path, so even a kernel may have one that goes through the optimizer's list of variables.
 
     Args:
         wire: The file's cursor.
         graph: The description of the objects.
-        keys: The keys of the tensors.
+        contents: The keys of the tensors, and what tells their contents apart: type, shape and checksum.
 
     Returns:
-        Key to name of the variables, and the keys that belong to optimizers.
+        The names, and what is left out.
 
     Raises:
         FormatError: If the description is damaged.
     """
     nodes = wire.message(graph, _GRAPH).get("nodes", [])
-    full: dict[str, str] = {}
-    slots = set()
-    for node in nodes:
+    full, described, reached = {}, set(), _reached(wire, nodes)
+    for number, node in enumerate(nodes):
         for attribute in node.get("attributes", []):
-            full[attribute.get("checkpoint_key", "")] = attribute.get("full_name", "")
-        for slot in node.get("slots", []):
-            if slot.get("node", 0) >= len(nodes):
-                raise wire.fail(f"an optimizer's slot is object {slot['node']} of {len(nodes)}.")
-            attributes = nodes[slot.get("node", 0)].get("attributes", [])
-            slots |= {attribute.get("checkpoint_key", "") for attribute in attributes}
-    left_out = [key for key in keys if key in slots or _of_optimizer(key)]
-    kept = [key for key in keys if key not in set(left_out)]
-    names = [full.get(key) or key.removesuffix(_VALUE) for key in kept]
-    twice = {name for name, count in _counts(names).items() if count > 1}
-    result = {key: key.removesuffix(_VALUE) if name in twice else name for key, name in zip(kept, names, strict=True)}
-    if len(set(result.values())) != len(result):  # a full name may equal another variable's path
-        result = {key: key for key in kept}
-    return result, left_out
+            key = attribute.get("checkpoint_key", "")
+            described.add(key)
+            if number in reached:
+                full[key] = attribute.get("full_name", "")
+    kept = [key for key in contents if key in full or (key not in described and not _of_optimizer(key))]
+    chosen = set(kept)
+    slots = [key for key in contents if key not in chosen]
+    groups: dict[str, list[str]] = {}
+    for key in kept:
+        groups.setdefault(full.get(key) or key.removesuffix(_VALUE), []).append(key)
+    names, doubled = {}, []
+    for name, keys in groups.items():
+        if len(keys) > 1 and _in_different_lists(keys) and len({contents[key] for key in keys}) == 1:
+            doubled += keys[1:]
+            keys = keys[:1]
+        names |= {key: name if len(keys) == 1 else key.removesuffix(_VALUE) for key in keys}
+    if len(set(names.values())) != len(names):  # a full name may equal another variable's path
+        names = {key: key for key in names}
+    return ObjectNames({key: names[key] for key in kept if key in names}, slots, doubled)
+
+
+def _reached(wire: Wire, nodes: list[dict[str, Any]]) -> set[int]:
+    """Gives the objects to which a way leads that passes no optimizer."""
+    reached, waiting = {0}, [0]
+    while waiting:
+        number = waiting.pop()
+        children = nodes[number].get("children", []) if nodes else []
+        parts = {child.get("name", "") for child in children}
+        if number and (nodes[number].get("slots") or any(need <= parts for need in _PARTS)):
+            reached.discard(number)
+            continue
+        for child in children:
+            other = child.get("node", 0)
+            if other >= len(nodes):
+                raise wire.fail(f"an object has the part {other} of {len(nodes)}.")
+            if other not in reached and child.get("name") not in _OPTIMIZERS:
+                reached.add(other)
+                waiting.append(other)
+    return reached
+
+
+def _in_different_lists(keys: list[str]) -> bool:
+    """Says whether variables of one name stand in several of the lists in which an export repeats its variables."""
+    lists = [key.removesuffix(_VALUE).split("/")[:-1] for key in keys]
+    return len({tuple(parts) for parts in lists}) == len(keys) and all(parts and parts[-1] in _LISTS for parts in lists)
 
 
 def is_slot(name: str, shapes: Mapping[str, tuple[int, ...]]) -> bool:
@@ -88,12 +131,5 @@ def is_slot(name: str, shapes: Mapping[str, tuple[int, ...]]) -> bool:
 
 
 def _of_optimizer(key: str) -> bool:
-    parts: list[Any] = key.split("/")
-    return ".OPTIMIZER_SLOT" in parts or "optimizer" in parts[:-1] or "_optimizer" in parts[:-1]
-
-
-def _counts(names: list[str]) -> dict[str, int]:
-    result: dict[str, int] = {}
-    for name in names:
-        result[name] = result.get(name, 0) + 1
-    return result
+    parts = key.split("/")
+    return ".OPTIMIZER_SLOT" in parts or any(name in parts[:-1] for name in _OPTIMIZERS)
