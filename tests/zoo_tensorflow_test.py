@@ -128,6 +128,13 @@ def test_memory_is_bounded():
         read_tensorflow_checkpoint(FIXTURES / "named_v2", max_bytes=1000)
 
 
+def test_other_files_named_checkpoint_are_none(tmp_path):
+    (tmp_path / "checkpoint").write_bytes(b"\x81\xa6params")
+    assert not is_tensorflow_checkpoint(tmp_path, b"")
+    with pytest.raises(FormatError, match="one index of a checkpoint, got 0"):
+        read_tensorflow_checkpoint(tmp_path, max_bytes=LIMIT)
+
+
 # By objects
 
 

@@ -70,6 +70,19 @@ def read_caffe(path: Path, *, max_bytes: int) -> Checkpoint:
     Raises:
         FileNotFoundError: If there is no such file.
         FormatError: If it is truncated, damaged, or holds more than ``max_bytes``.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "net.prototxt"
+        >>> _ = path.write_text('layer { name: "relu1" type: "ReLU" bottom: "a" top: "b" }')
+        >>> read_caffe(path, max_bytes=1 << 20).graph["layers"]
+        [{'name': 'relu1', 'type': 'ReLU', 'bottom': ['a'], 'top': ['b']}]
+
+    Parity:
+        Values equal those that OpenCV reads, which keeps Caffe's order of axes.
+
+    References:
+        ``caffe.proto`` of Caffe.
     """
     data = mapped(path)
     kind = _kind(path, bytes(data[:4096]))

@@ -11,7 +11,7 @@ from jaxcnn.zoo._mapped import mapped
 from jaxcnn.zoo._protobuf import Wire
 from jaxcnn.zoo._sstable import Table, is_table
 from jaxcnn.zoo.checkpoint import Budget, Checkpoint, FormatError
-from jaxcnn.zoo.prototxt import parse_prototxt
+from jaxcnn.zoo.prototxt import read_prototxt
 from jaxcnn.zoo.tensorflow_graphs import constants, plain_nodes, saved_model, serialized
 from jaxcnn.zoo.tensorflow_objects import OBJECT_GRAPH, is_slot, object_names
 from jaxcnn.zoo.tensorflow_slices import old_tensors, slice_key
@@ -38,7 +38,7 @@ def is_tensorflow_checkpoint(path: Path, head: bytes) -> bool:
         Whether it does.
     """
     if path.is_dir():
-        return any((path / name).is_file() for name in ("saved_model.pb", "checkpoint")) or bool(_indices(path))
+        return (path / "saved_model.pb").is_file() or _is_list(path / "checkpoint") or bool(_indices(path))
     if not path.is_file():
         return is_table(_index(path))
     shard = _SHARD.fullmatch(path.name)
@@ -66,6 +66,17 @@ def read_tensorflow_checkpoint(path: Path, *, max_bytes: int) -> Checkpoint:
     Raises:
         FileNotFoundError: If there is no such file, or a shard is missing.
         FormatError: If a file is truncated or damaged, a checksum differs, or there are more than ``max_bytes``.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.ckpt.index"
+        >>> _ = path.write_bytes(bytes(100))
+        >>> read_tensorflow_checkpoint(path, max_bytes=1 << 20)
+        Traceback (most recent call last):
+        jaxcnn.zoo.checkpoint.FormatError: ...: does not end with the footer of a table; it is truncated or no table.
+
+    Parity:
+        Values equal those of ``tf.train.load_checkpoint``; there, optimizers' variables are not left out.
 
     References:
         Format of the index: LevelDB's table format; of the entries: ``tensor_bundle.proto`` of TensorFlow.
@@ -95,6 +106,14 @@ def read_tensorflow_checkpoint(path: Path, *, max_bytes: int) -> Checkpoint:
     return Checkpoint(tensors, metadata, nodes)
 
 
+def _is_list(path: Path) -> bool:
+    """Says whether a file lists checkpoints; other libraries, too, write files named ``checkpoint``."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.read(len(_LIST)) == _LIST
+
+
 def _index(prefix: Path) -> Path:
     return prefix.with_name(prefix.name + ".index")
 
@@ -115,7 +134,7 @@ def _model_of(path: Path) -> Path | None:
 
 def _located(path: Path) -> tuple[Path, list[str]]:
     """Finds the table that a path means, and notes what had to be chosen."""
-    if path.is_dir() and (path / "checkpoint").is_file():
+    if path.is_dir() and _is_list(path / "checkpoint"):
         path = path / "checkpoint"
     if path.is_dir():
         found = _indices(path)
@@ -129,12 +148,9 @@ def _located(path: Path) -> tuple[Path, list[str]]:
         if _index(path).is_file():
             return _index(path), []
         raise FileNotFoundError(f"zoo: path must be an existing file, folder or checkpoint, got {str(path)!r}.")
-    with open(path, "rb") as file:
-        listed = file.read(len(_LIST)) == _LIST
-        content = _LIST + file.read(1 << 20) if listed else b""
-    if not listed:
+    if not _is_list(path):
         return path, []
-    names = parse_prototxt(content, path=path).get("model_checkpoint_path", [])
+    names = read_prototxt(path).get("model_checkpoint_path", [])
     name = names[0] if len(names) == 1 and isinstance(names[0], str) else ""
     notes = []
     if name.startswith("/") or re.match(r"[A-Za-z]+:", name):

@@ -69,6 +69,19 @@ def read_tensorflow_graph(path: Path, *, max_bytes: int) -> Checkpoint:
     Raises:
         FileNotFoundError: If there is no such file.
         FormatError: If it is truncated, damaged, or holds more than ``max_bytes``.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "graph.pb"
+        >>> _ = path.write_bytes(bytes.fromhex("0a09 0a0178 12044e6f4f70"))
+        >>> read_tensorflow_graph(path, max_bytes=1 << 20).graph
+        [{'op': 'NoOp', 'name': 'x', 'inputs': [], 'attributes': {}}]
+
+    Parity:
+        Values equal those of ``tf.make_ndarray``.
+
+    References:
+        ``graph.proto`` and ``tensor.proto`` of TensorFlow.
     """
     wire = Wire(path)
     graph = wire.message(mapped(path), _GRAPH)

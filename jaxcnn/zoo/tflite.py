@@ -94,6 +94,20 @@ def read_tflite(path: Path, *, max_bytes: int) -> Checkpoint:
     Raises:
         FileNotFoundError: If there is no such file.
         FormatError: If it is truncated, damaged, or holds more than ``max_bytes``.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.tflite"
+        >>> _ = path.write_bytes(b"no model of this kind")
+        >>> read_tflite(path, max_bytes=1 << 20)
+        Traceback (most recent call last):
+        jaxcnn.zoo.checkpoint.FormatError: ...: has the identifier b'odel', expected b'TFL3'.
+
+    Parity:
+        Values equal those of ``tf.lite.Interpreter.get_tensor``, quantised ones after scale and zero point.
+
+    References:
+        ``schema.fbs`` of TensorFlow Lite.
     """
     buffer = Flatbuffer(path, mapped(path))
     if bytes(buffer.data[4:8]) != b"TFL3":
