@@ -71,6 +71,13 @@ def test_packed_and_single_numbers_mix():
     assert message(pb.block(11))["ints"].size == 0
 
 
+@pytest.mark.parametrize("piece", [10, 11, 64])
+def test_packed_numbers_piece_by_piece(monkeypatch, piece):
+    monkeypatch.setattr("jaxcnn.zoo._protobuf._PIECE", piece)
+    numbers = [2**bits - 1 for bits in range(63)] + [-(2**bits) for bits in range(64)]
+    assert message(pb.packed(11, numbers))["ints"].tolist() == numbers
+
+
 def test_packed_numbers_are_not_copied():
     data = memoryview(pb.array(12, np.arange(9, dtype=np.float32)))
     values = Wire("file").message(data, SCHEMA)["floats"]
@@ -97,7 +104,7 @@ def test_packed_numbers_are_not_copied():
         (pb.block(12, b"\x00" * 5), "no whole number"),
         (pb.number(12, 1), "wire type 0"),
         (pb.double(12, 1), "wire type 1"),
-        (pb.block(11, b"\x80"), "no end"),
+        (pb.block(11, b"\x01\x80"), "no end"),
         (pb.block(11, b"\xff" * 11 + b"\x00"), "more than ten bytes"),
         (pb.block(11, b"\xff" * 9 + b"\x02"), "more than 64 bits"),
     ],

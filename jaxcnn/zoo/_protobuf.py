@@ -34,6 +34,7 @@ __all__ = ["Wire"]
 
 _MOST_VALUES = 1 << 23
 _MOST_DEPTH = 64
+_PIECE = 1 << 20  # bytes of packed varints that are read at a time
 _FIXED = {"float": "<f", "double": "<d", "fixed32": "<I"}
 _REPEATED = {"float": "<f4", "double": "<f8", "fixed32": "<u4", "uint": "<u8", "int": "<i8", "bool": "?"}
 
@@ -221,15 +222,25 @@ def _varint_bytes(value: int) -> bytes:
 
 
 def _varints(wire: Wire, name: str, data: np.ndarray) -> np.ndarray:
-    """Reads packed varints all at once."""
-    ends = np.flatnonzero(data < 128)
-    if data.size and (not ends.size or ends[-1] != data.size - 1):
-        raise wire.fail(f"the last number of field {name} has no end.")
+    """Reads packed varints, a piece at a time."""
+    pieces, begin = [], 0
+    while begin < data.size:
+        piece = data[begin : begin + _PIECE]
+        ends = np.flatnonzero(piece < 128)
+        if not ends.size:
+            raise wire.fail(f"a number of field {name} has no end, or more than ten bytes.")
+        pieces.append(_piece_of_varints(wire, name, piece, ends))
+        begin += int(ends[-1]) + 1
+    return np.concatenate(pieces) if pieces else np.zeros(0, np.uint64)
+
+
+def _piece_of_varints(wire: Wire, name: str, data: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Reads varints all at once, given where their last bytes are."""
     lengths = np.diff(ends, prepend=-1)
-    if lengths.size and lengths.max() > 10:
+    if lengths.max() > 10:
         raise wire.fail(f"a number of field {name} has more than ten bytes.")
     result = np.zeros(ends.size, np.uint64)
-    for place in range(int(lengths.max(initial=0))):
+    for place in range(int(lengths.max())):
         there = lengths > place
         part = data[ends[there] - lengths[there] + 1 + place].astype(np.uint64) & np.uint64(127)
         if place == 9 and (part > 1).any():

@@ -9,7 +9,7 @@ from jaxcnn.zoo.checkpoint import FormatError
 
 __all__ = ["parse_prototxt", "read_prototxt"]
 
-_MOST_BYTES = 1 << 25
+_MOST_BYTES = 1 << 23
 _MOST_DEPTH = 64
 _TOKEN = re.compile(
     r"""(?P<space>[ \t\r\n\v\f]+|\#[^\n]*)
@@ -31,7 +31,7 @@ def read_prototxt(path: str | os.PathLike[str]) -> dict[str, list[Any]]:
         As ``parse_prototxt``.
 
     Args:
-        path: The file, at most 32 MiB.
+        path: The file, at most 8 MiB.
 
     Returns:
         Name of field to the list of its values.

@@ -22,6 +22,7 @@ __all__ = ["is_tensorflow_checkpoint", "read_tensorflow_checkpoint"]
 _SHARD = re.compile(r"(.+)\.data-[0-9]{5}-of-[0-9]{5}")
 _LIST = b"model_checkpoint_path:"
 _STRING = 7
+_RATIO = 22 * 8  # a table's bytes may be decompressed to 22, and a byte of a list is at most a number of eight
 _HEADER = {1: ("shards", "uint"), 2: ("endianness", "uint"), 3: ("version", {1: ("producer", "int")})}
 _ENTRY = {1: ("dtype", "uint"), 2: ("shape", SHAPE), 3: ("shard", "uint"), 4: ("offset", "uint"), 5: ("size", "uint")}
 _ENTRY |= {6: ("crc32c", "fixed32"), 7: ("slices", [SLICE])}
@@ -167,7 +168,8 @@ def _located(path: Path) -> tuple[Path, list[str]]:
 
 
 def _read_table(path: Path, budget: Budget, max_bytes: int) -> Checkpoint:
-    table = Table(path, mapped(path), max_bytes + (1 << 20))
+    data = mapped(path)
+    table = Table(path, data, max_bytes + (1 << 20))
     wire = Wire(path)
     items = table.items()
     try:
@@ -180,7 +182,7 @@ def _read_table(path: Path, budget: Budget, max_bytes: int) -> Checkpoint:
     metadata: dict[str, Any] = {"format": "tensorflow-checkpoint-v2", "framework": "tensorflow", "layouts": {}}
     if kinds.get(1) == 2:
         metadata["format"] = "tensorflow-checkpoint-v1"
-        tensors, left_out = old_tensors(wire, _again((key, header), items), budget)
+        tensors, left_out = old_tensors(wire, _again((key, header), items), budget, len(data) * _RATIO)
         shapes = {name: array.shape for name, array in tensors.items()}
         slots = [name for name in tensors if is_slot(name, shapes)]
         tensors = {name: array for name, array in tensors.items() if not is_slot(name, shapes)}
@@ -264,11 +266,12 @@ class _Bundle:
         if not entry.get("slices"):
             budget.tensor(shape, dtype, name, stored=entry.get("size", 0))
             return np.array(self.values(entry, dtype, name).reshape(shape), dtype)
-        whole = Assembly(self.path, name, shape, dtype, entry["slices"], budget)
-        for piece in entry["slices"]:
-            part = self.entries.get(slice_key(key, piece))
-            if part is None or part.get("dtype") != entry["dtype"] or part.get("slices"):
-                raise self.wire.fail(f"a slice of {name} is missing or of another dtype.")
+        parts = [self.entries.get(slice_key(key, piece), {}) for piece in entry["slices"]]
+        if any(part.get("dtype") != entry["dtype"] or part.get("slices") for part in parts):
+            raise self.wire.fail(f"a slice of {name} is missing or of another dtype.")
+        bound = sum(len(self.content(part, name)) for part in parts)
+        whole = Assembly(self.path, name, shape, dtype, entry["slices"], budget, bound)
+        for piece, part in zip(entry["slices"], parts, strict=True):
             whole.put(piece, self.values(part, dtype, name))
         return whole.whole()
 

@@ -34,7 +34,7 @@ def slice_key(name: str, piece: Mapping[str, Any]) -> bytes:
 
 
 def old_tensors(
-    wire: Wire, items: Iterator[tuple[bytes, memoryview]], budget: Budget
+    wire: Wire, items: Iterator[tuple[bytes, memoryview]], budget: Budget, bound: int
 ) -> tuple[dict[str, Any], list[str]]:
     """Reads a checkpoint of the first version, a table whose values are slices.
 
@@ -42,6 +42,7 @@ def old_tensors(
         wire: The file's cursor.
         items: The entries of the table, first the one that describes all tensors.
         budget: What all tensors may take.
+        bound: The most bytes that the file can hold for one.
 
     Returns:
         Tensors in the order of the description, and the names of those that are left out since they hold no numbers.
@@ -64,7 +65,7 @@ def old_tensors(
                 continue
             shape = shape_of(wire, entry.get("shape", {}), name)
             slices = entry.get("slices", [])
-            assemblies[name] = Assembly(wire.path, name, shape, DTYPES[dtype], slices, budget)
+            assemblies[name] = Assembly(wire.path, name, shape, DTYPES[dtype], slices, budget, bound)
         data = saved.get("data")
         if data is None or data.get("name") in left_out:
             continue

@@ -197,6 +197,7 @@ class Assembly:
         dtype: Its dtype.
         slices: The messages of all its slices.
         budget: What all tensors together may take; the tensor's bytes are taken from it.
+        bound: The most bytes that the file can hold for it.
 
     Raises:
         FormatError: If the slices overlap, leave a gap or go beyond the shape, or if the tensor is too large.
@@ -210,6 +211,7 @@ class Assembly:
         dtype: np.dtype,
         slices: Sequence[Mapping[str, Any]],
         budget: Budget,
+        bound: int,
     ):
         self.path, self.name, self.shape, self.dtype, self.budget = path, name, shape, dtype, budget
         self.boxes = [self.box(piece) for piece in slices]
@@ -217,6 +219,8 @@ class Assembly:
         full = [box for box, count in zip(self.boxes, counts, strict=True) if count]
         if sum(counts) != math.prod(shape) or len(full) > 1000 or _any_overlap(full):
             raise FormatError(path, f"the {len(slices)} slices of {name} do not cover its shape {shape} exactly.")
+        if math.prod(shape) * dtype.itemsize > bound:
+            raise FormatError(path, f"{name} declares shape {shape}, more than the file can hold.")
         self.array: np.ndarray | None = None
         self.left = set(self.boxes)
 
