@@ -59,9 +59,7 @@ class Budget:
     def spend(self, count: int, what: str) -> None:
         """Takes ``count`` bytes from what is left, or raises ``FormatError``."""
         if count < 0 or count > self.left:
-            raise FormatError(
-                self.path, f"{what} needs {count} bytes, more than is left of max_bytes={self.max_bytes}."
-            )
+            raise FormatError(self.path, f"{what} needs {count} bytes, more than is left of max_bytes={self.max_bytes}.")
         self.left -= count
 
     def tensor(self, shape: Sequence[int], dtype: Any, what: str, *, stored: int | None = None) -> int:
@@ -84,8 +82,6 @@ class Budget:
             raise FormatError(self.path, f"{what} declares the impossible shape {tuple(sizes[:33])}.")
         size = math.prod(sizes) * np.dtype(dtype).itemsize
         if stored is not None and size != stored:
-            raise FormatError(
-                self.path, f"{what} declares shape {tuple(sizes)}, {size} bytes, but holds {stored} bytes."
-            )
+            raise FormatError(self.path, f"{what} declares shape {tuple(sizes)}, {size} bytes, but holds {stored} bytes.")
         self.spend(size, what)
         return size
