@@ -118,7 +118,7 @@ def measure(case: Case, options: Options) -> dict[str, Any]:
         runs[contender.name] = run
 
     samples = _take_turns(runs, options)
-    first = next(iter(samples))
+    first = next(iter(samples), "")
     for name, entry in entries.items():
         entry["milliseconds"] = _summary([1000 * sample for sample in samples[name]])
         entry["ratio"] = _summary([own / other for own, other in zip(samples[name], samples[first], strict=True)])
@@ -167,7 +167,9 @@ def _error(value: Any, true: Any) -> float:
     return float(np.linalg.norm((np.asarray(value, np.float64) - true).ravel())) / (norm or 1.0)
 
 
-def document(name: str, cases: Sequence[Mapping[str, Any]], options: Options) -> dict[str, Any]:
+def document(
+    name: str, cases: Sequence[Mapping[str, Any]], options: Options, *, libraries: Sequence[str] = ()
+) -> dict[str, Any]:
     """Puts the cases together with everything needed to read them later."""
     return {
         "schema": SCHEMA,
@@ -176,7 +178,7 @@ def document(name: str, cases: Sequence[Mapping[str, Any]], options: Options) ->
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
         "device": device(),
-        "versions": versions(),
+        "versions": versions(libraries),
         "settings": {
             "rounds": 3 if options.quick else options.rounds,
             "warmup": options.warmup,
@@ -203,10 +205,10 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def versions() -> dict[str, str | None]:
-    """Gives the versions of everything that is measured."""
+def versions(libraries: Sequence[str] = ()) -> dict[str, str | None]:
+    """Gives the versions of everything that is measured, and of further libraries."""
     found: dict[str, str | None] = {"python": platform.python_version()}
-    for name in ("jax", "jaxlib", "flax", "numpy", "torch"):
+    for name in ("jax", "jaxlib", "flax", "numpy", "torch", *libraries):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -290,10 +292,12 @@ def run(
     *,
     summary: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None,
     tables: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None,
+    libraries: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Measures all cases, shows each as it is done, and writes ``<name>-<device>.json`` and ``.md``.
 
-    What ``summary`` and ``tables`` make of the document is added to it.
+    What ``summary`` and ``tables`` make of the document is added to it; ``libraries`` are those besides the usual
+    whose versions it holds.
     """
     from rich.console import Console
 
@@ -303,7 +307,7 @@ def run(
         entry = measure(case, options)
         measured.append(entry)
         console.print(rich_table(entry))
-    results = document(name, measured, options)
+    results = document(name, measured, options, libraries=libraries)
     check(results)
     if summary is not None:
         results["summary"] = summary(results)

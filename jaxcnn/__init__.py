@@ -1,5 +1,6 @@
 """Convolutional image models in JAX: sampling, spatial transformers, weighted pooling, training."""
 
+from jaxcnn import augment as augment
 from jaxcnn import data as data
 from jaxcnn import initializers as initializers
 from jaxcnn import layers as layers

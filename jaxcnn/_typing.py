@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int, Key, Num, PyTree, UInt8
+from jaxtyping import Array, Bool, Float, Int, Key, Num, PyTree, UInt8, UInt32
 
 __all__ = [
     "AnyArray",
@@ -27,6 +27,7 @@ __all__ = [
     "PRNGKey",
     "PyTree",
     "UInt8",
+    "UInt32",
     "Variables",
 ]
 

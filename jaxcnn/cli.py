@@ -1,4 +1,4 @@
-"""The command line: ``jaxcnn train | eval | predict | models``.
+"""The command line: ``jaxcnn train | eval | predict | models | augment``.
 
 A mistake of the user gives one line on standard error and exit code 2, never a traceback; with
 JAXCNN_TRACEBACK=1 in the environment the traceback is shown.
@@ -9,6 +9,7 @@ import dataclasses
 import io
 import os
 import re
+import shlex
 import sys
 import time
 import warnings
@@ -72,11 +73,33 @@ class Models:
     """List the models that `jaxcnn.models.create` builds."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Augment:
+    """Show what every augmentation, and a whole policy, makes of pictures: two plots and a page."""
+
+    images: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGE")] = ()
+    """Pictures of any size; the functions are shown on the first [default: a photograph of a flower]."""
+    policy: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """Which policy to draw samples from: trivial_augment, rand_augment, auto_augment, aug_mix, or basic, which is
+    a flip, a small affine map and a change of colours [default: trivial_augment]."""
+    out: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/augment"
+    """Folder for plots and page; new, empty, or of an earlier call of this command."""
+    size: int = 192
+    """Pixels of the longer side that every picture is brought to first."""
+    seed: int = 0
+    """Which draws to show."""
+    samples: int = 24
+    """How many samples of the policy to draw of each picture."""
+    overview: bool = False
+    """Also write overview.png, small enough for a README: one picture per function."""
+
+
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Eval, tyro.conf.subcommand("eval")]
     | Annotated[Predict, tyro.conf.subcommand("predict")]
     | Annotated[Models, tyro.conf.subcommand("models")]
+    | Annotated[Augment, tyro.conf.subcommand("augment")]
 )
 
 
@@ -102,7 +125,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command, code = _parse(given)
     if command is None:
         return code
-    commands: dict[type, Any] = {Train: _train, Eval: _eval, Predict: _predict, Models: _models}
+    commands: dict[type, Any] = {
+        **{Train: _train, Eval: _eval, Predict: _predict},
+        **{Models: _models, Augment: lambda command: _augment(command, given)},
+    }
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _warn
@@ -155,7 +181,7 @@ def _one_line(panel: str, given: list[str]) -> str:
     suggestion = next((s[1].split()[0] for s in sections if len(s) > 1 and s[0].startswith("Perhaps you meant")), None)
     if suggestion is not None:
         message += f" (did you mean {suggestion}?)"
-    known = given[0] if given and given[0] in ("train", "eval", "predict", "models") else None
+    known = given[0] if given and given[0] in ("train", "eval", "predict", "models", "augment") else None
     prog = f"jaxcnn {known}" if known else "jaxcnn"
     return f"{prog}: {message[0].lower()}{message[1:]}; see {prog} --help"
 
@@ -267,6 +293,25 @@ def _models(command: Models) -> None:
         variables = jax.eval_shape(model.init, jax.random.key(0), x)
         rows.append((name, f"{sum(leaf.size for leaf in jax.tree.leaves(variables['params'])):,}"))
     Console().print(_table(("model", "parameters, 42 x 42 x 1 to 10 classes"), rows))
+
+
+def _augment(command: Augment, given: Sequence[str]) -> None:
+    from rich.console import Console
+
+    from jaxcnn.report import gallery_folder
+
+    paths = gallery_folder.write(
+        Path(command.out),
+        command.images,
+        policy=command.policy,
+        size=command.size,
+        seed=command.seed,
+        samples=command.samples,
+        overview=command.overview,
+        command=shlex.join(["jaxcnn", *given]),
+    )
+    for path in paths:
+        Console().print(str(path), highlight=False, soft_wrap=True, markup=False)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> Any:

@@ -4,12 +4,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxcnn._check import array, at_least_rank, check, floating, shape_text
 from jaxcnn._typing import AnyArray, Array, Float, Int
 
-__all__ = ["cross_entropy"]
+__all__ = ["cross_entropy", "jensen_shannon"]
 
 
 def cross_entropy(
@@ -63,6 +64,40 @@ def cross_entropy(
     logs = jax.nn.log_softmax(logits.astype(dtype))
     loss = -jnp.sum(targets * jnp.where((targets == 0) & jnp.isneginf(logs), 0, logs), -1)
     return loss if known is None else jnp.where(known, loss, jnp.nan)
+
+
+def jensen_shannon(logits: Float[AnyArray, "k *n classes"]) -> Float[Array, "*n"]:
+    """Measures how far the predictions for several versions of an example are from one another.
+
+    Convention:
+        The mean of the Kullback-Leibler divergences of each prediction from their mean: 0 where all agree, at most
+        log k. The AugMix loss is cross-entropy plus 12 times this, of an image and two augmented versions of it.
+
+    Args:
+        logits: Of k versions; computed in float32 or wider.
+
+    Returns:
+        One divergence per example, in nats, float32 or wider.
+
+    Raises:
+        ValueError: If logits are not floating, or have no versions or no classes.
+
+    Example:
+        >>> versions = jnp.array([[[0.0, 0.0]], [[0.0, 0.0]], [[0.0, 0.0]]])
+        >>> losses.jensen_shannon(versions).tolist()
+        [0.0]
+
+    References:
+        Hendrycks et al. 2020, "AugMix", arXiv:1912.02781, section 3.
+    """
+    name, logits = "jensen_shannon", array("jensen_shannon", "logits", logits)
+    floating(name, "logits", logits)
+    at_least_rank(name, "logits", logits, "k classes")
+    check(0 not in (logits.shape[0], logits.shape[-1]), name, "logits", "of versions and classes", shape_text(logits))
+    logs = jax.nn.log_softmax(logits.astype(jnp.float64 if logits.dtype == jnp.float64 else jnp.float32))
+    mean = jax.nn.logsumexp(logs, 0, keepdims=True) - np.log(logits.shape[0]).astype(logs.dtype)
+    apart = jnp.exp(logs) * jnp.where(jnp.isneginf(logs), 0, logs - mean)
+    return jnp.mean(jnp.sum(apart, -1), 0)
 
 
 def _probabilities(logits: Any, labels: Any, dtype: Any) -> tuple[jax.Array, jax.Array | None]:

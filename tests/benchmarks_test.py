@@ -11,7 +11,8 @@ import pytest
 
 from benchmarks import _harness
 from benchmarks.experiments import ensembles, separable
-from benchmarks.speed import conv, depthwise, depthwise_forms, grid_sample, pooling
+from benchmarks.speed import _augment_peers as augment_peers
+from benchmarks.speed import augment, conv, depthwise, depthwise_forms, grid_sample, pooling
 from jaxcnn import layers, losses, train
 
 OPTIONS = _harness.Options(rounds=3, warmup=1, sample_seconds=1e-4)
@@ -178,3 +179,44 @@ def test_ensembles_compare_five_forms_of_one_step(tmp_path):
     assert ensembles.png(ensembles.plot([entry, entry])).startswith(b"\x89PNG")
     texts = [jax.jit(jax.vmap(f)).lower(states, batches).as_text() for f in (step, ensembles.stock_convolution(step))]
     assert ["feature_group_count = 4" in text for text in texts] == [False, True]
+
+
+@pytest.mark.parametrize("case", augment.cases(augment.QUICK), ids=lambda case: case.name)
+def test_augmentation_is_examined_and_timed(case):
+    """Ours alone; peers are optional, and the benchmark itself examines them all."""
+    entry = _harness.measure(dataclasses.replace(case, contenders=case.contenders[:1]), OPTIONS)
+    assert set(entry["contenders"]) | set(entry["skipped"]) == {"jaxcnn"}
+    assert entry["contenders"] or "there is no augment." in entry["skipped"]["jaxcnn"]
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (lambda images, number: images, "changed False"),
+        (lambda images, number: images[::-1] * 0.5, "drawn anew False"),
+        (lambda images, number: images * (0.5 + number / 10), "equal images made different False"),
+        (lambda images, number: images + 1, "in range"),
+        (lambda images, number: images * np.nan, "in range"),
+        (lambda images, number: images[:, 1:], "must stay so"),
+    ],
+)
+def test_augmentation_of_another_kind_is_refused(wrong, message):
+    images, numbers = augment.inputs((4, 6, 6, 3), "float32"), itertools.count()
+    run = lambda: wrong(images, next(numbers))
+    with pytest.raises(AssertionError, match=message):
+        augment_peers.examine("other", run, images, per_example=True, tries=range(2))
+
+
+def test_summary_and_speeds_of_augmentation():
+    """The fastest of those that do all of the work stands beside the fastest of all."""
+    ratios = {"jaxcnn": 1.0, "kornia": 5.0, "torchvision, per batch": 2.0, "keras": 7.0}
+    contenders = {n: {"ratio": {"median": r}, "milliseconds": {"median": 4 * r}} for n, r in ratios.items()}
+    parameters = {"shape": [8, 4, 4, 3], "dtype": "float32", "task": augment_peers.PLAIN}
+    results = {"cases": [{"name": "c", "parameters": parameters, "contenders": contenders}]}
+    whole, every = augment.summary(results).values()
+    assert whole == {"c": "5.00 (kornia)"}
+    assert every == {"c": "2.00 (torchvision, per batch)"}
+    speeds, _ = augment.tables(results).values()
+    assert dict(zip(*speeds, strict=True))["jaxcnn"] == "2,000"
+    assert dict(zip(*speeds, strict=True))["torchvision, per batch"] == "1,000*"
+    assert dict(zip(*speeds, strict=True))["dm_pix"] == ""

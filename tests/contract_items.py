@@ -56,18 +56,47 @@ THETA = near([[0.8, 0.2, 0.1], [-0.1, 0.9, 0.05]])
 MATRIX = near([[0.8, 0.2, 0.1], [-0.1, 0.9, 0.05], [0.1, 0.1, 1.0]], 0.03)
 POINTS = near([[-1, -1], [1, -1], [-1, 1], [1, 1]])
 VOLUME = uniform(2, 3, 5, 4, 2)
+NOISE = uniform(2, 6, 5, 3, low=-2, high=2.5)
 THETA_3D = near([[0.8, 0.2, 0.1, 0.05], [-0.1, 0.9, 0.1, 0.05], [0.1, -0.1, 0.9, 0.1]])
 
+FACTOR = np.array([0.6, 1.7], np.float32)
+PALE = uniform(2, 6, 5, 3, low=0.25, high=0.5)  # nothing of it is clipped
+LEVELS = (np.floor(uniform(2, 24, 20, 3) * 200) + np.float32(0.5)) / np.float32(256)  # not where a step is
+
 CORNERS = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1], [0.2, 0.1]], np.float32)
+FRAME = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
 PAIRS = (near(CORNERS, 0.2), near(CORNERS * 0.7, 0.1))
 
 OPS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
+    "ops.add_gaussian_noise": [
+        ((IMAGE, NOISE, np.array([0.1, 0.3], np.float32)), {}),
+        ((IMAGE, NOISE[..., :1]), {"sigma": 0.2}),
+    ],
+    "ops.add_salt_and_pepper": [((IMAGE, uniform(2, 6, 5, 1), np.array([0.5, 0.9], np.float32)), {"salt": 0.4})],
+    "ops.add_shot_noise": [
+        ((IMAGE, uniform(2, 6, 5, 3, low=0.01), np.array([5.3, 60.7], np.float32)), {}),
+    ],
+    "ops.add_speckle_noise": [((IMAGE, NOISE, np.array([0.1, 0.3], np.float32)), {})],
+    "ops.adjust_brightness": [((IMAGE, FACTOR), {}), ((IMAGE, FACTOR), {"clip": False})],
+    "ops.adjust_contrast": [((IMAGE, FACTOR), {}), ((IMAGE[..., :2], FACTOR), {"clip": False})],
+    "ops.adjust_gamma": [((IMAGE, FACTOR), {}), ((IMAGE, FACTOR), {"gain": 0.5})],
+    "ops.adjust_hue": [((IMAGE, FACTOR - 1.2), {})],
+    "ops.adjust_saturation": [((IMAGE, FACTOR), {}), ((IMAGE, FACTOR), {"clip": False})],
+    "ops.adjust_sharpness": [((IMAGE, FACTOR), {})],
+    "ops.affine": [
+        ((IMAGE,), {"degrees": 20.0, "translate": (0.7, -0.4), "scale": 0.9, "shear": (5.0, -3.0)}),
+        ((IMAGE,), {"degrees": -50.0, "mode": "bicubic", "padding_mode": "reflection"}),
+    ],
     "ops.affine_grid": [((THETA,), {"shape": (4, 3)}), ((THETA_3D,), {"shape": (2, 4, 3)})],
+    "ops.apply_color_matrix": [((IMAGE, near(np.eye(3, 4))), {}), ((PALE, near(np.eye(4))), {"clip": False})],
     "ops.apply_matrix": [((THETA, PAIRS[0]), {}), ((MATRIX, PAIRS[0]), {})],
     "ops.apply_tps": [((uniform(2, 8, 2), CORNERS, PAIRS[0]), {})],
+    "ops.autocontrast": [((IMAGE,), {})],
     "ops.avg_pool": [((IMAGE,), {"window": (3, 2)}), ((IMAGE,), {"window": 2, "padding": "SAME", "ceil_mode": True})],
+    "ops.brightness_matrix": [((FACTOR,), {})],
     "ops.class_activation_map": [((IMAGE, uniform(3, 4)), {})],
     "ops.compose_matrices": [((THETA, MATRIX), {}), ((THETA_3D, THETA_3D * 0.9), {})],
+    "ops.contrast_matrix": [((FACTOR, FACTOR - 0.2), {})],
     "ops.conv": [
         ((IMAGE, uniform(3, 2, 3, 4)), {"strides": (1, 2)}),
         ((IMAGE, uniform(3, 3, 1, 6)), {"groups": 3, "padding": "CIRCULAR", "dilation": 2}),
@@ -80,13 +109,19 @@ OPS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
         ((IMAGE, uniform(3, 3, 2)), {"padding": "CAUSAL"}),
         ((IMAGE[:, None], uniform(1, 3, 3, 3, 1)), {"padding": "CIRCULAR"}),
     ],
+    "ops.equalize": [((LEVELS,), {})],
+    "ops.erase": [((IMAGE, near([1, 0, 3, 4])), {}), ((IMAGE, near([1, 2, 7, 4])), {"value": PALE[0]})],
     "ops.fit_affine": [(PAIRS, {})],
     "ops.fit_homography": [(PAIRS, {})],
     "ops.fit_tps": [((PAIRS[1], CORNERS), {})],
+    "ops.flip_left_right": [((IMAGE,), {})],
+    "ops.flip_up_down": [((IMAGE,), {})],
     "ops.flow_grid": [((FLOW,), {}), ((uniform(2, 3, 2, 4, 3, low=-1.1),), {})],
+    "ops.gaussian_blur": [((IMAGE, FACTOR), {"kernel_size": 5}), ((IMAGE,), {"sigma": 0.6})],
     "ops.gem_pool": [((IMAGE + 0.1,), {"p": 3.0})],
     "ops.global_average_pool": [((IMAGE,), {})],
     "ops.global_max_pool": [((IMAGE,), {})],
+    "ops.grid_mask": [((IMAGE,), {"period": 3, "ratio": 0.4, "offset": (1.0, 2.0)})],
     "ops.grid_sample": [
         ((IMAGE, GRID), {}),
         ((IMAGE, GRID), {"padding_mode": "border", "align_corners": True}),
@@ -96,13 +131,25 @@ OPS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
         ((IMAGE, GRID), {"antialias": True}),
         ((VOLUME, uniform(2, 3, 2, 4, 3, low=-1.1)), {"padding_mode": "fill", "fill_value": 0.5}),
     ],
+    "ops.hsv_to_rgb": [((IMAGE,), {})],
+    "ops.invert": [((IMAGE,), {})],
     "ops.invert_matrix": [((THETA,), {}), ((MATRIX,), {})],
     "ops.linearized_grid_sample": [((IMAGE, GRID, uniform(5, 2, low=-0.3, high=0.3)), {})],
     "ops.lse_pool": [((IMAGE,), {"r": 4.0})],
     "ops.max_pool": [((IMAGE,), {"window": 2}), ((IMAGE,), {"window": 3, "strides": 2, "ceil_mode": True})],
+    "ops.permute_channels": [((IMAGE,), {"permutation": (2, 0, 1)})],
+    "ops.posterize": [((IMAGE,), {"bits": 3})],
     "ops.projective_grid": [((MATRIX,), {"shape": (4, 3)})],
+    "ops.rgb_to_grayscale": [((IMAGE,), {})],
+    "ops.rgb_to_hsv": [((IMAGE,), {})],
+    "ops.saturation_matrix": [((FACTOR,), {})],
+    "ops.perspective": [((IMAGE, near(FRAME * 4 + 0.5, 0.4), near(FRAME * 3 + 1, 0.4)), {})],
+    "ops.remap": [((IMAGE, GRID * 3 + 2), {}), ((IMAGE, GRID * 3 + 2), {"mode": "bicubic", "padding_mode": "border"})],
+    "ops.rotate_90": [((IMAGE,), {"turns": 1}), ((IMAGE,), {"turns": -2})],
     "ops.separable_conv": [((IMAGE, uniform(3, 3, 3, 2), uniform(1, 1, 6, 4)), {})],
     "ops.shared_depthwise_conv": [((IMAGE, uniform(3, 3, 1, 2)), {})],
+    "ops.solarize": [((IMAGE, FACTOR - 0.2), {})],
+    "ops.to_grayscale": [((IMAGE,), {})],
     "ops.tps_grid": [((POINTS,), {"shape": (4, 3)})],
     "ops.warp_affine": [((IMAGE, THETA), {"shape": (4, 3)}), ((VOLUME, THETA_3D), {})],
     "ops.warp_flow": [((IMAGE, FLOW), {}), ((VOLUME, uniform(2, 3, 5, 4, 3, low=-1.7)), {})],
@@ -110,6 +157,7 @@ OPS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     "ops.warp_tps": [((IMAGE, POINTS), {})],
     "ops.weighted_average_pool": [((IMAGE, uniform(2, 6, 5, 1)), {}), ((IMAGE, uniform(2, 6, 5, 3) + 0.1), {})],
     "losses.cross_entropy": [((uniform(2, 4), np.eye(4, dtype=np.float32)[:2]), {"label_smoothing": 0.1})],
+    "losses.jensen_shannon": [((np.moveaxis(uniform(2, 3, 4), 1, 0),), {})],
 }
 
 SHARED_ARGUMENTS = {
@@ -125,7 +173,7 @@ SHARED_ARGUMENTS = {
 }
 """Arguments that all examples share; the others have a batch axis."""
 
-TRUE_GRADIENTS = {"ops.linearized_grid_sample": (0,)}
+TRUE_GRADIENTS = {"ops.erase": (0,), "ops.linearized_grid_sample": (0,), "ops.solarize": (0,)}
 """Arguments whose gradient is that of the value, where it is not so of all."""
 
 

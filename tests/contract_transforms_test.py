@@ -120,7 +120,7 @@ def test_bfloat16(name):
         else:
             got, want = jax.jit(item.bfloat16)(*item.arrays), function(*item.arrays)
     # Coordinates and losses stay float32 at least.
-    coordinates = r"ops\.(\w+_grid|(apply|compose|invert|fit)_\w+)(\[\d+\])?"
+    coordinates = r"ops\.(?!apply_color)(\w+_(grid|matrix)|(apply|compose|invert|fit)_\w+)(\[\d+\])?"
     wide = re.fullmatch(coordinates, name) or name.startswith("losses.")
     assert got.dtype == (jnp.float32 if wide else jnp.bfloat16)
     chex.assert_tree_all_finite(got)

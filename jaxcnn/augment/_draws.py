@@ -1,0 +1,77 @@
+"""What augmentations draw: a few numbers per example, in one request for random words."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxcnn._check import check
+from jaxcnn._typing import PRNGKey
+
+__all__ = ["between", "pair", "perhaps", "probability", "span", "uniforms"]
+
+
+def uniforms(key: PRNGKey, count: int) -> list[jax.Array]:
+    """Draws numbers in [0, 1), float32 scalars. Every further request would cost more than all its numbers."""
+    numbers = (jax.random.bits(key, (count,), jnp.uint32) >> 8).astype(jnp.float32) * 2.0**-24
+    return [numbers[i] for i in range(count)]
+
+
+def between(number: jax.Array, limits: tuple[Any, Any]) -> jax.Array:
+    """Carries a number of [0, 1) to a range, whose ends are exact if they are equal."""
+    low, high = limits
+    return low + number * (high - low)
+
+
+def span(function: str, argument: str, value: Any, *, about: float = 0.0, least: float | None = None) -> Any:
+    """Turns a number x into the range (about - x, about + x), or checks the range (low, high) that was given.
+
+    Args:
+        function: The public function, for messages.
+        argument: Its argument.
+        value: A number of at least 0, or a pair.
+        about: The middle of the range that a number means.
+        least: What the range must not go below; that of a number is cut there.
+    """
+    if isinstance(value, tuple | list):
+        check(len(value) == 2, function, argument, "a number or (low, high)", repr(value))
+        low, high = value
+        ordered = low <= high and (least is None or low >= least)
+        bound = "" if least is None else f" of at least {least}"
+        check(bool(ordered), function, argument, f"(low, high){bound} with low <= high", repr(value))
+        return float(low), float(high)
+    check(_is_number(value) and value >= 0, function, argument, "a number of at least 0, or (low, high)", repr(value))
+    low = about - value if least is None else max(about - value, least)
+    return float(low), float(about + value)
+
+
+def pair(function: str, argument: str, value: Any) -> tuple[float, float]:
+    """Turns one number of at least 0 into two, (x, y), or checks two."""
+    both = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    good = len(both) == 2 and all(_is_number(v) and v >= 0 for v in both)
+    check(good, function, argument, "a number of at least 0, or two (x, y)", repr(value))
+    return float(both[0]), float(both[1])
+
+
+def probability(function: str, argument: str, value: Any) -> Any:
+    """Refuses a known number outside of [0, 1]."""
+    if _is_number(value):
+        check(0 <= value <= 1, function, argument, "in [0, 1]", repr(value))
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return hasattr(value, "__float__") and not isinstance(value, bool | str) and getattr(value, "ndim", 0) == 0
+
+
+def perhaps(function: str, key: PRNGKey, p: Any, change: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Makes a change of images one that is drawn with probability ``p``, and computed only then where it can be."""
+    probability(function, "p", p)
+    (number,) = uniforms(key, 1)
+
+    def perhaps(image: Any) -> Any:
+        image = jnp.asarray(image)
+        return jax.lax.cond(number < p, lambda v: change(v), lambda v: v, image)
+
+    return change if _is_number(p) and p == 1 else perhaps

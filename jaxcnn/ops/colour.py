@@ -1,0 +1,259 @@
+"""Colour: brightness, contrast, saturation, grey, and the order of channels."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn._check import array, check, shape_text
+from jaxcnn._typing import AnyArray, Array, Float, Int, UInt8
+from jaxcnn.ops._batching import working_dtype
+from jaxcnn.ops._images import (
+    aligned,
+    amount,
+    check_channels,
+    check_pixels,
+    from_planes,
+    limited,
+    to_planes,
+    with_amounts,
+)
+
+__all__ = [
+    "adjust_brightness",
+    "adjust_contrast",
+    "adjust_saturation",
+    "permute_channels",
+    "rgb_to_grayscale",
+    "to_grayscale",
+]
+
+GREY = (0.2989, 0.587, 0.114)
+"""How much red, green and blue make up grey."""
+
+
+def rgb_to_grayscale(
+    image: Float[AnyArray, "*b h w c=3"] | UInt8[AnyArray, "*b h w c=3"],
+) -> Float[Array, "*b h w 1"] | UInt8[Array, "*b h w 1"]:
+    """Weighs red, green and blue to grey: 0.2989 r + 0.587 g + 0.114 b.
+
+    Args:
+        image: Floating in [0, 1], or uint8; computed in float32 or wider.
+
+    Returns:
+        The grey image of one channel in the dtype of the image; uint8 is rounded to the nearest level.
+
+    Raises:
+        ValueError: If the image is not of three channels, or of another form or dtype.
+
+    Example:
+        >>> ops.rgb_to_grayscale(jnp.array([[[0.0, 1.0, 0.0]]])).round(3).tolist()
+        [[[0.5870000123977661]]]
+
+    Parity:
+        torchvision 0.28 ``v2.functional.rgb_to_grayscale``, on photographs: float32 within 2e-7; uint8 within 1
+        level, as torchvision cuts fractions off.
+    """
+    image = check_pixels("rgb_to_grayscale", image)
+    check_channels("rgb_to_grayscale", image, 3)
+    return from_planes(grey(to_planes(image)), image.dtype)
+
+
+def to_grayscale(
+    image: Float[AnyArray, "*b h w c"] | UInt8[AnyArray, "*b h w c"],
+) -> Float[Array, "*b h w c"] | UInt8[Array, "*b h w c"]:
+    """Makes an image grey that keeps its three channels.
+
+    Args:
+        image: Floating in [0, 1], or uint8, of three channels; one of one channel is returned as it is.
+
+    Returns:
+        The grey image, all channels equal, in the form and dtype of the image.
+
+    Raises:
+        ValueError: If the image has neither one channel nor three, or another form or dtype.
+
+    Example:
+        >>> ops.to_grayscale(jnp.array([[[0.0, 1.0, 0.0]]])).round(3).tolist()
+        [[[0.5870000123977661, 0.5870000123977661, 0.5870000123977661]]]
+
+    Parity:
+        As ``rgb_to_grayscale``, with ``num_output_channels=3``.
+    """
+    image = check_pixels("to_grayscale", image)
+    check_channels("to_grayscale", image, 1, 3)
+    if image.shape[-1] == 1:
+        return image
+    return from_planes(jnp.concatenate([grey(to_planes(image))] * 3, -3), image.dtype)
+
+
+def adjust_brightness(
+    image: Float[AnyArray, "*#b h w c"] | UInt8[AnyArray, "*#b h w c"],
+    factor: float | Float[AnyArray, "*#b"],
+    *,
+    clip: bool = True,
+) -> Float[Array, "*b h w c"] | UInt8[Array, "*b h w c"]:
+    """Multiplies all values by a factor.
+
+    Args:
+        image: Floating in [0, 1], or uint8, of any number of channels; computed in float32 or wider.
+        factor: 0 is black, 1 gives the image back exactly, 2 is twice as bright; one number, or one per example.
+        clip: Whether values are limited to [0, 1]; uint8 always is.
+
+    Returns:
+        The image in its dtype; uint8 is rounded to the nearest level. Differentiable in image and factor.
+
+    Raises:
+        ValueError: If a form or dtype is wrong, leading axes do not broadcast, or ``factor`` is a negative number.
+
+    Example:
+        >>> ops.adjust_brightness(jnp.array([[[0.25, 0.5, 0.75]]]), 2.0).tolist()
+        [[[0.5, 1.0, 1.0]]]
+
+    Parity:
+        torchvision 0.28 ``v2.functional.adjust_brightness``, on photographs: float32 equal; uint8 within 1 level, as
+        torchvision cuts fractions off.
+    """
+    name = "adjust_brightness"
+    image = check_pixels(name, image)
+    strength = amount(name, "factor", factor, working_dtype(image), low=0)
+    image, strength = with_amounts(name, "factor", image, strength)
+    return from_planes(limited(to_planes(image) * strength, clip), image.dtype)
+
+
+def adjust_contrast(
+    image: Float[AnyArray, "*#b h w c"] | UInt8[AnyArray, "*#b h w c"],
+    factor: float | Float[AnyArray, "*#b"],
+    *,
+    clip: bool = True,
+) -> Float[Array, "*b h w c"] | UInt8[Array, "*b h w c"]:
+    """Moves all values away from the mean of the grey image, or towards it.
+
+    Args:
+        image: Floating in [0, 1], or uint8; computed in float32 or wider. Of another number of channels than
+            three the plain mean of all of them is taken.
+        factor: 0 is even grey, 1 gives the image back exactly, 2 is twice the contrast; one number, or one per
+            example.
+        clip: Whether values are limited to [0, 1]; uint8 always is.
+
+    Returns:
+        The image in its dtype; uint8 is rounded to the nearest level. Differentiable in image and factor.
+
+    Raises:
+        ValueError: If a form or dtype is wrong, leading axes do not broadcast, or ``factor`` is a negative number.
+
+    Example:
+        >>> ops.adjust_contrast(jnp.array([[[0.25], [0.75]]]), 0.5).tolist()
+        [[[0.375], [0.625]]]
+
+    Parity:
+        torchvision 0.28 ``v2.functional.adjust_contrast`` (of one or three channels), on photographs: float32 within
+        1e-7; uint8 within 1 level, as torchvision cuts fractions off, of the grey image, too.
+    """
+    name = "adjust_contrast"
+    image = check_pixels(name, image)
+    strength = amount(name, "factor", factor, working_dtype(image), low=0)
+    image, strength = with_amounts(name, "factor", image, strength)
+    x = to_planes(image)
+    means = jnp.mean(x, (-2, -1), keepdims=True)
+    middle = grey(means) if image.shape[-1] == 3 else jnp.mean(means, -3, keepdims=True)
+    return from_planes(limited(_blend(x, middle, strength), clip), image.dtype)
+
+
+def adjust_saturation(
+    image: Float[AnyArray, "*#b h w c"] | UInt8[AnyArray, "*#b h w c"],
+    factor: float | Float[AnyArray, "*#b"],
+    *,
+    clip: bool = True,
+) -> Float[Array, "*b h w c"] | UInt8[Array, "*b h w c"]:
+    """Moves every pixel away from its grey, or towards it.
+
+    Args:
+        image: Floating in [0, 1], or uint8, of three channels; computed in float32 or wider. One of one
+            channel has no colour and is not changed.
+        factor: 0 is grey, 1 gives the image back exactly, 2 is twice as colourful; one number, or one per example.
+        clip: Whether values are limited to [0, 1]; uint8 always is.
+
+    Returns:
+        The image in its dtype; uint8 is rounded to the nearest level. Differentiable in image and factor.
+
+    Raises:
+        ValueError: If the image has neither one channel nor three, a form or dtype is wrong, leading axes do not
+            broadcast, or ``factor`` is a negative number.
+
+    Example:
+        >>> ops.adjust_saturation(jnp.array([[[0.0, 1.0, 0.0]]]), 0.5).round(4).tolist()
+        [[[0.2935..., 0.7935..., 0.2935...]]]
+
+    Parity:
+        torchvision 0.28 ``v2.functional.adjust_saturation``, on photographs: float32 within 2e-7; uint8 within 1
+        level, as torchvision cuts fractions off.
+    """
+    name = "adjust_saturation"
+    image = check_pixels(name, image)
+    check_channels(name, image, 1, 3)
+    strength = amount(name, "factor", factor, working_dtype(image), low=0)
+    image, strength = with_amounts(name, "factor", image, strength)
+    x = to_planes(image)
+    coloured = _blend(x, grey(x), strength) if image.shape[-1] == 3 else x + 0 * strength
+    return from_planes(limited(coloured, clip), image.dtype)
+
+
+def permute_channels(
+    image: Float[AnyArray, "*#b h w c"] | UInt8[AnyArray, "*#b h w c"],
+    permutation: Sequence[int] | Int[AnyArray, "*#b c"],
+) -> Float[Array, "*b h w c"] | UInt8[Array, "*b h w c"]:
+    """Puts channels into another order.
+
+    Args:
+        image: Floating, or uint8.
+        permutation: For every channel of the result the number of the one it is: integers, for all examples or
+            for each. Of a traced one nothing is checked: a channel may repeat, and one that does not exist is 0.
+
+    Returns:
+        The image, its values not changed.
+
+    Raises:
+        ValueError: If a form or dtype is wrong, leading axes do not broadcast, or a sequence is no permutation.
+
+    Example:
+        >>> ops.permute_channels(jnp.array([[[0.25, 0.5, 0.75]]]), (2, 0, 1)).tolist()
+        [[[0.75, 0.25, 0.5]]]
+
+    Parity:
+        torchvision 0.28 ``v2.functional.permute_channels``: equal.
+    """
+    name = "permute_channels"
+    image = check_pixels(name, image)
+    c = image.shape[-1]
+    if isinstance(permutation, list | tuple):
+        expected = f"the numbers 0 to {c - 1} in some order"
+        check(sorted(permutation) == list(range(c)), name, "permutation", expected, repr(permutation))
+    order = array(name, "permutation", permutation)
+    whole = jnp.issubdtype(order.dtype, jnp.integer) and order.ndim > 0 and order.shape[-1] == c
+    check(whole, name, "permutation", f"integers of shape (..., {c})", shape_text(order))
+    image, order = aligned(name, "image and permutation", (image, order), (3, 1))
+    x = jnp.moveaxis(image, -1, -3)
+    zero = np.zeros((), x.dtype)
+
+    def chosen(number: Any) -> Any:
+        """Selects, as gathers are slow on CPU and refused of a sharded array."""
+        total = zero
+        for i in range(c):
+            total = jnp.where(number == i, x[..., i : i + 1, :, :], total)
+        return total
+
+    planes = [chosen(jnp.expand_dims(order[..., i], (-3, -2, -1))) for i in range(c)]
+    return jnp.moveaxis(jnp.concatenate(planes, -3), -3, -1)
+
+
+def grey(planes: Any) -> Any:
+    """Gives the grey plane (*b, 1, h, w) of three."""
+    r, g, b = (planes[..., i : i + 1, :, :] for i in range(3))
+    return GREY[0] * r + GREY[1] * g + GREY[2] * b
+
+
+def _blend(x: Any, y: Any, factor: Any) -> Any:
+    """Gives x where the factor is 1, and y where it is 0, both exactly."""
+    return factor * x + (1 - factor) * y
