@@ -81,7 +81,7 @@ def test_stored_files_hold_what_was_written(stored, name):
         np.testing.assert_array_equal(got, wanted)
     assert checkpoint.metadata["layouts"] == {"up/kernel": "HWOI"}
     assert any("transposed" in note for note in checkpoint.metadata["notes"])
-    assert checkpoint.metadata["framework"] == "Keras"
+    assert checkpoint.metadata["framework"] == "keras"
     assert (checkpoint.graph is None) == (path.name == STORE)
     assert path.name == STORE or checkpoint.graph["config"]["name"] == "small"
 

@@ -54,6 +54,8 @@ def signature_offset(path: Path, head: bytes) -> int | None:
     """Says where the signature of HDF5 stands, at 0 or behind a user block of 512, 1024, ... bytes, or None."""
     if head.startswith(SIGNATURE):
         return 0
+    if not path.is_file():
+        return None
     offset = 512
     with open(path, "rb") as file:
         size = file.seek(0, os.SEEK_END)

@@ -18,11 +18,13 @@ class FormatError(ValueError):
     """A file that is truncated, corrupt, hostile, unsupported or of another format: ``path: reason``."""
 
     def __init__(self, path: str | os.PathLike[str], reason: str):
+        """Joins path and reason."""
         super().__init__(f"{os.fspath(path)}: {reason}")
         self.path = os.fspath(path)
         self.reason = reason
 
     def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles the two arguments, where an exception would pickle its message."""
         return type(self), (self.path, self.reason)
 
 
@@ -53,13 +55,16 @@ class Budget:
     """
 
     def __init__(self, path: str | os.PathLike[str], max_bytes: int):
+        """Begins with all of ``max_bytes`` left."""
         self.path = path
         self.left = self.max_bytes = max_bytes
 
     def spend(self, count: int, what: str) -> None:
         """Takes ``count`` bytes from what is left, or raises ``FormatError``."""
         if count < 0 or count > self.left:
-            raise FormatError(self.path, f"{what} needs {count} bytes, more than is left of max_bytes={self.max_bytes}.")
+            raise FormatError(
+                self.path, f"{what} needs {count} bytes, more than is left of max_bytes={self.max_bytes}."
+            )
         self.left -= count
 
     def tensor(self, shape: Sequence[int], dtype: Any, what: str, *, stored: int | None = None) -> int:
@@ -82,6 +87,8 @@ class Budget:
             raise FormatError(self.path, f"{what} declares the impossible shape {tuple(sizes[:33])}.")
         size = math.prod(sizes) * np.dtype(dtype).itemsize
         if stored is not None and size != stored:
-            raise FormatError(self.path, f"{what} declares shape {tuple(sizes)}, {size} bytes, but holds {stored} bytes.")
+            raise FormatError(
+                self.path, f"{what} declares shape {tuple(sizes)}, {size} bytes, but holds {stored} bytes."
+            )
         self.spend(size, what)
         return size

@@ -76,7 +76,7 @@ def read_open_h5(file: Hdf5, *, file_name: str, config: Any = None) -> Checkpoin
     """Reads an open HDF5 file of Keras, with the configuration that stands beside it in an archive, if any."""
     root = file.root
     notes: list[str] = []
-    metadata: dict[str, Any] = {"format": "keras-h5", "framework": "Keras"}
+    metadata: dict[str, Any] = {"format": "keras-h5", "framework": "keras"}
     graph = config if config is not None else _json_attribute(file, root, "model_config")
     holder = root
     if file.member(root, "model_weights") is not None:

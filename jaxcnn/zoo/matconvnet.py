@@ -130,7 +130,7 @@ class _Network:
 
     def metadata(self) -> dict[str, Any]:
         """Gives what is said of the network beside its tensors."""
-        said = {"format": "matconvnet", "framework": "MatConvNet", "network": self.kind, "layouts": self.layouts}
+        said = {"format": "matconvnet", "framework": "matconvnet", "network": self.kind, "layouts": self.layouts}
         return {**said, "notes": self.notes, "groups": self.groups, "meta": self.graph["meta"]}
 
     def read(self, net: dict[str, Any]) -> None:

@@ -1,25 +1,56 @@
 """One function that reads a weight file of any format known, told by its content."""
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 from jaxcnn._check import check, whole
 from jaxcnn.zoo.checkpoint import MAX_BYTES, Checkpoint, FormatError
-from jaxcnn.zoo.numpy_files import is_numpy, read_numpy
-from jaxcnn.zoo.pytorch import is_pytorch, read_pytorch
-from jaxcnn.zoo.safetensors_files import is_safetensors, read_safetensors
 
-__all__ = ["read"]
+__all__ = ["formats", "read"]
 
 _HEAD = 4096
 
-# Name of the format, whether a path with these first bytes is of it, and its reader; the first that fits is taken.
-_FORMATS: tuple[tuple[str, Callable[[Path, bytes], bool], Callable[..., Checkpoint]], ...] = (
-    ("PyTorch", is_pytorch, read_pytorch),
-    ("NumPy", is_numpy, read_numpy),
-    ("safetensors", is_safetensors, read_safetensors),
-)
+Format = tuple[str, Callable[[Path, bytes], bool], Callable[..., Checkpoint]]
+
+
+@functools.cache
+def formats() -> tuple[Format, ...]:
+    """Gives what ``read`` tries in turn, first the formats that tell themselves most surely.
+
+    The readers are imported by the first call, so that ``import jaxcnn`` stays light.
+
+    Returns:
+        Of each format its name, whether a path whose file has these first bytes is of it, and its reader.
+
+    Example:
+        >>> [name for name, fits, _ in formats() if fits(Path("a.tflite"), b"    TFL3")]
+        ['TensorFlow Lite']
+    """
+    from jaxcnn.zoo.caffe import is_caffe, read_caffe
+    from jaxcnn.zoo.keras_h5 import is_keras_h5, read_keras_h5
+    from jaxcnn.zoo.keras_v3 import is_keras, read_keras
+    from jaxcnn.zoo.matconvnet import is_matconvnet, read_matconvnet
+    from jaxcnn.zoo.numpy_files import is_numpy, read_numpy
+    from jaxcnn.zoo.pytorch import is_pytorch, read_pytorch
+    from jaxcnn.zoo.safetensors_files import is_safetensors, read_safetensors
+    from jaxcnn.zoo.tensorflow_checkpoints import is_tensorflow_checkpoint, read_tensorflow_checkpoint
+    from jaxcnn.zoo.tensorflow_graphs import is_tensorflow_graph, read_tensorflow_graph
+    from jaxcnn.zoo.tflite import is_tflite, read_tflite
+
+    return (
+        ("PyTorch", is_pytorch, read_pytorch),
+        ("NumPy", is_numpy, read_numpy),
+        ("safetensors", is_safetensors, read_safetensors),
+        ("MatConvNet", is_matconvnet, read_matconvnet),  # before Keras's: version 7.3 is HDF5, too
+        ("Keras archive", is_keras, read_keras),
+        ("Keras HDF5", is_keras_h5, read_keras_h5),
+        ("TensorFlow Lite", is_tflite, read_tflite),
+        ("TensorFlow checkpoint or SavedModel", is_tensorflow_checkpoint, read_tensorflow_checkpoint),
+        ("TensorFlow graph", is_tensorflow_graph, read_tensorflow_graph),
+        ("Caffe", is_caffe, read_caffe),
+    )
 
 
 def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Checkpoint:
@@ -59,12 +90,12 @@ def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Checkpo
     if place.is_file():
         with open(place, "rb") as file:
             head = file.read(_HEAD)
-    for _, fits, reader in _FORMATS:
+    for _, fits, reader in formats():
         if fits(place, head):
             return reader(place, max_bytes=max_bytes)
     if not place.exists():
         raise FileNotFoundError(f"read: path must be an existing file, got {str(path)!r}.")
-    names = ", ".join(name for name, _, _ in _FORMATS)
+    names = ", ".join(name for name, _, _ in formats())
     if head.startswith(b"PK"):
         got = "a zip archive that is damaged or holds none of these"
     else:
