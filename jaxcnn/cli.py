@@ -82,6 +82,8 @@ class Augment:
     policy: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """Which policy to draw samples from: trivial_augment, rand_augment, auto_augment, aug_mix, or basic, which is
     a flip, a small affine map and a change of colours [default: trivial_augment]."""
+    functions: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = ()
+    """Which functions to show, such as random_rotation [default: all]."""
     out: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/augment"
     """Folder for plots and page; new, empty, or of an earlier call of this command."""
     size: int = 192
@@ -303,6 +305,7 @@ def _augment(command: Augment, given: Sequence[str]) -> None:
     paths = gallery_folder.write(
         Path(command.out),
         command.images,
+        functions=command.functions,
         policy=command.policy,
         size=command.size,
         seed=command.seed,

@@ -66,7 +66,7 @@ def cross_entropy(
     return loss if known is None else jnp.where(known, loss, jnp.nan)
 
 
-def jensen_shannon(logits: Float[AnyArray, "k *n classes"]) -> Float[Array, "*n"]:
+def jensen_shannon(logits: Float[AnyArray, "*n k classes"]) -> Float[Array, "*n"]:
     """Measures how far the predictions for several versions of an example are from one another.
 
     Convention:
@@ -74,7 +74,7 @@ def jensen_shannon(logits: Float[AnyArray, "k *n classes"]) -> Float[Array, "*n"
         log k. The AugMix loss is cross-entropy plus 12 times this, of an image and two augmented versions of it.
 
     Args:
-        logits: Of k versions; computed in float32 or wider.
+        logits: Of k versions of every example; computed in float32 or wider.
 
     Returns:
         One divergence per example, in nats, float32 or wider.
@@ -83,8 +83,8 @@ def jensen_shannon(logits: Float[AnyArray, "k *n classes"]) -> Float[Array, "*n"
         ValueError: If logits are not floating, or have no versions or no classes.
 
     Example:
-        >>> versions = jnp.array([[[0.0, 0.0]], [[0.0, 0.0]], [[0.0, 0.0]]])
-        >>> losses.jensen_shannon(versions).tolist()
+        >>> plain, first, second = (jnp.zeros((1, 2)) for _ in range(3))
+        >>> losses.jensen_shannon(jnp.stack([plain, first, second], -2)).tolist()
         [0.0]
 
     References:
@@ -93,11 +93,11 @@ def jensen_shannon(logits: Float[AnyArray, "k *n classes"]) -> Float[Array, "*n"
     name, logits = "jensen_shannon", array("jensen_shannon", "logits", logits)
     floating(name, "logits", logits)
     at_least_rank(name, "logits", logits, "k classes")
-    check(0 not in (logits.shape[0], logits.shape[-1]), name, "logits", "of versions and classes", shape_text(logits))
+    check(0 not in logits.shape[-2:], name, "logits", "of at least one version and class", shape_text(logits))
     logs = jax.nn.log_softmax(logits.astype(jnp.float64 if logits.dtype == jnp.float64 else jnp.float32))
-    mean = jax.nn.logsumexp(logs, 0, keepdims=True) - np.log(logits.shape[0]).astype(logs.dtype)
+    mean = jax.nn.logsumexp(logs, -2, keepdims=True) - np.log(logits.shape[-2]).astype(logs.dtype)
     apart = jnp.exp(logs) * jnp.where(jnp.isneginf(logs), 0, logs - mean)
-    return jnp.mean(jnp.sum(apart, -1), 0)
+    return jnp.mean(jnp.sum(apart, -1), -1)
 
 
 def _probabilities(logits: Any, labels: Any, dtype: Any) -> tuple[jax.Array, jax.Array | None]:

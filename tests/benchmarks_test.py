@@ -12,7 +12,7 @@ import pytest
 from benchmarks import _harness
 from benchmarks.experiments import ensembles, separable
 from benchmarks.speed import _augment_peers as augment_peers
-from benchmarks.speed import augment, conv, depthwise, depthwise_forms, grid_sample, pooling
+from benchmarks.speed import augment, augment_forms, conv, depthwise, depthwise_forms, grid_sample, pooling
 from jaxcnn import layers, losses, train
 
 OPTIONS = _harness.Options(rounds=3, warmup=1, sample_seconds=1e-4)
@@ -90,6 +90,7 @@ CASES = (
     grid_sample.cases([(2, 5, 4, 3)])
     + depthwise.cases(depthwise.QUICK)
     + depthwise_forms.cases([((2, 8, 6, 3), 3)])
+    + augment_forms.cases([(2, 8, 8, 3)])[1:3]
     + conv.cases(conv.QUICK)
     + pooling.cases(pooling.QUICK)
 )

@@ -132,10 +132,36 @@ def test_models_lists_what_create_builds(capsys):
     assert all(name in said for name in models.names()) and "222,026" in said
 
 
+def test_augment_draws_and_prints_the_paths(pictures, tmp_path, capsys):
+    out = tmp_path / "gallery"
+    small = ["--functions", "random_invert", "--policy", "basic", "--size", "12", "--samples", "2", "--overview"]
+    names = ["functions.png", "policy.png", "overview.png", "index.html"]
+    for _ in range(2):  # its own folder is replaced
+        assert main(["augment", *map(str, pictures), *small, "--out", str(out)]) == 0
+        assert capsys.readouterr().out.splitlines() == [str(out / name) for name in names]
+    for name in names[:3]:
+        assert np.asarray(PIL.Image.open(out / name).convert("L")).std() > 5, name
+    page = (out / "index.html").read_text()
+    assert "paper.png, canvas.png" in page and "--policy basic --size 12 --samples 2 --overview" in page
+
+
+def test_errors_of_augment(pictures, tmp_path, capsys):
+    (tmp_path / "text.png").write_text("not a picture")
+    for name, message in (("none.png", "which does not exist"), ("text.png", "must be a readable picture")):
+        said = refused(capsys, "augment", pictures[0], tmp_path / name, "--out", tmp_path / "new")
+        assert message in said and name in said
+    said = refused(capsys, "augment", pictures[0], "--policy", "best", "--out", tmp_path / "new")
+    assert "policy must be one of (" in said and "'basic'" in said and "got 'best'" in said
+    assert "an earlier gallery" in refused(capsys, "augment", pictures[0], "--out", tmp_path)
+    assert "at least 8" in refused(capsys, "augment", pictures[0], "--size", "4", "--out", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def test_help_and_version(capsys):
-    for arguments in ([], ["--help"], ["train", "--help"], ["predict", "--help"], ["--version"]):
+    for arguments in ([], ["--help"], ["train", "--help"], ["predict", "--help"], ["augment", "--help"], ["--version"]):
         assert main(arguments) == 0
     said = capsys.readouterr().out
+    assert "Show what every augmentation, and a whole policy, makes of pictures" in said
     assert "Train a CNN, and a CNN behind a spatial transformer" in said
     assert "Training steps of each network. (default: 800)" in said
     assert "jaxcnn 0." in said

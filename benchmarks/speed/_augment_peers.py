@@ -92,8 +92,7 @@ def dm_pix(task: str, images: np.ndarray) -> _harness.Run:
 
 def keras(task: str, images: np.ndarray) -> _harness.Run:
     """Prepares Keras's layers on JAX, compiled as in its training: three readings, as it has no affine transform."""
-    if _harness.optional("tensorflow") is None:
-        os.environ.setdefault("KERAS_BACKEND", "jax")
+    os.environ.setdefault("KERAS_BACKEND", "jax")
     library = _needed("keras")
     if library.backend.backend() != "jax":
         raise _harness.Skipped("Keras runs on another backend than JAX; KERAS_BACKEND=jax chooses it")

@@ -38,7 +38,7 @@ class Chain:
     """An example, and where the pixels of the result are to be read in it.
 
     On the way levels of uint8 are floating, and rounded once, at the end. That is not only more exact: compiled in one
-    program for a CPU, changes of uint8 one after the other took a hundred times longer.
+    program for a CPU, changes of uint8 one after the other took far longer.
     """
 
     example: Any  # None where only the map is wanted

@@ -1,8 +1,8 @@
 """A value that is computed once and stored, for the programs of XLA's CPU backend.
 
 There, what reads an array is fused with what made it, even if that is costly and read more than once, or in another
-order of axes: an affine warp before a change of contrast took five times what the two take apart. No barrier keeps
-the backend from it (they are gone before it fuses), a branch does.
+order of axes (``benchmarks/speed/augment_forms.py``). No barrier keeps the backend from it (they are gone before it
+fuses), a branch does.
 """
 
 from typing import Any

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn import augment
+from jaxcnn._check import choice
 from jaxcnn._typing import Float
 
 __all__ = ["Cell", "Row", "cells", "rows"]
@@ -42,15 +43,21 @@ class Row:
     """Which cells stand for the functions, one for each, where there is room for one only."""
 
 
-def rows(shape: tuple[int, int]) -> list[Row]:
-    """Lists the rows for an image of a height and width; functions that are not known here get a row at the end."""
+def rows(shape: tuple[int, int], functions: Sequence[str] = ()) -> list[Row]:
+    """Lists the rows with some functions, or all, for an image of a height and width.
+
+    Functions of ``augment`` that are not known here get a row at the end.
+    """
     found = [*_geometric(shape), *_colour(), *_tone(), *_noise(shape), *_erasing(shape)]
     known = {name for row in found for name in row.names} | {"random_apply"}
     for name in dir(augment):
         function = getattr(augment, name)
         if name.startswith("random_") and name not in known and _needs_nothing(function):
             found.append(_draws("others", name, "draws with the default options"))
-    return found
+    names = [name for row in found for name in row.names]
+    for name in functions:
+        choice("augment", "functions", name, names)
+    return [row for row in found if not functions or set(functions) & set(row.names)]
 
 
 def cells(image: Float[np.ndarray, "h w c"], row: Row, *, seed: int = 0) -> list[np.ndarray]:
@@ -149,7 +156,7 @@ def _geometric(shape: tuple[int, int]) -> list[Row]:
         _rising(group, "random_perspective", "distortion", (0.1, 0.3, 0.5, 0.7, 0.9), _plain, **always),
         _rising(group, "random_elastic", "alpha", alphas, _plain, sigma=max(1.0, longer / 48)),
         _rising(group, "random_tps", "strength", (0.01, 0.02, 0.04, 0.06, 0.1), _percent),
-        Row(group, ("random_crop",), "shape, of the image's", tuple(cut)),
+        Row(group, ("random_crop",), "shape, of the image's", tuple(cut), (1,)),
         _draws(group, "random_resized_crop", "draws, scale 0.08 to 1", shape=shape),
         _rising(group, "random_pad_and_crop", "padding", paddings, _pixels),
     ]

@@ -113,53 +113,55 @@ def policy_samples(
     return [np.asarray(program(jax.random.fold_in(key, i), given)) for i in range(samples)]
 
 
-def function_gallery(image: Float[np.ndarray, "h w c"], *, seed: int = 0) -> Any:
+def function_gallery(image: Float[np.ndarray, "h w c"], *, functions: Sequence[str] = (), seed: int = 0) -> Any:
     """Draws what every random function of ``augment`` makes of an image, a row each, with rising magnitudes.
 
     Args:
         image: The image (h, w, c) in [0, 1].
+        functions: Names of the functions; none: all.
         seed: Which draws.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: If ``image`` is not of shape (h, w, c).
+        ValueError: If ``image`` is not of shape (h, w, c), or there is no such function.
 
     Example:
         >>> from jaxcnn.report.gallery import function_gallery
-        >>> figure = function_gallery(np.zeros((4, 6, 3)))
-        >>> "random_rotation" in [text.get_text() for text in figure.axes[0].texts]
-        True
+        >>> figure = function_gallery(np.zeros((4, 6, 3)), functions=["random_rotation"])
+        >>> [text.get_text() for text in figure.axes[0].texts][:3]
+        ['geometric', 'random_rotation', 'degrees']
     """
-    return draw_functions(image, computed(image, seed=seed))
+    return draw_functions(image, computed(image, functions=functions, seed=seed))
 
 
-def overview_gallery(image: Float[np.ndarray, "h w c"], *, seed: int = 0) -> Any:
+def overview_gallery(image: Float[np.ndarray, "h w c"], *, functions: Sequence[str] = (), seed: int = 0) -> Any:
     """Draws one picture per random function of ``augment``, close together.
 
     Args:
         image: The image (h, w, c) in [0, 1].
+        functions: Names of the functions; none: all.
         seed: Which draws.
 
     Returns:
         The figure, 9 inches wide.
 
     Raises:
-        ValueError: If ``image`` is not of shape (h, w, c).
+        ValueError: If ``image`` is not of shape (h, w, c), or there is no such function.
 
     Example:
         >>> from jaxcnn.report.gallery import overview_gallery
-        >>> float(overview_gallery(np.zeros((4, 6, 3))).get_figwidth())
+        >>> float(overview_gallery(np.zeros((4, 6, 3)), functions=["random_rotation"]).get_figwidth())
         9.0
     """
-    return draw_overview(image, computed(image, seed=seed))
+    return draw_overview(image, computed(image, functions=functions, seed=seed))
 
 
-def computed(image: Float[np.ndarray, "h w c"], *, seed: int = 0) -> Table:
+def computed(image: Float[np.ndarray, "h w c"], *, functions: Sequence[str] = (), seed: int = 0) -> Table:
     """Computes every row's pictures of an image."""
     check(np.ndim(image) == 3, "gallery", "image", "of shape (h, w, c)", np.shape(image))
-    return [(row, cells(image, row, seed=seed)) for row in rows((image.shape[0], image.shape[1]))]
+    return [(row, cells(image, row, seed=seed)) for row in rows((image.shape[0], image.shape[1]), functions)]
 
 
 def draw_functions(image: Float[np.ndarray, "h w c"], table: Table) -> Any:
@@ -208,7 +210,7 @@ def draw_overview(image: Float[np.ndarray, "h w c"], table: Table) -> Any:
     canvas, axis = _sheet(width, step * -(-len(shown) // columns))
     for i, (name, picture) in enumerate(shown):
         x, y = pitch * (i % columns + 0.5), step * (i // columns)
-        axis.text(x, y + 0.1, name.replace("_", " "), fontsize=5.4, ha="center", va="center", color=INK)
+        axis.text(x, y + 0.1, name.replace("_", " "), fontsize=6, ha="center", va="center", color=INK)
         _picture(axis, picture, image.shape, (x, y + 0.18 + box[1] / 2), box)
     return canvas
 

@@ -1,4 +1,7 @@
-"""The folder that ``jaxcnn augment`` writes: plots of augmentations, and one page with them."""
+"""The folder that ``jaxcnn augment`` writes: plots of augmentations, and one page with them.
+
+``docs/images/augment.png`` is the ``overview.png`` of ``jaxcnn augment --overview``.
+"""
 
 import html
 import io
@@ -24,6 +27,7 @@ def write(
     folder: Path,
     images: Sequence[str | os.PathLike[str]] = (),
     *,
+    functions: Sequence[str] = (),
     policy: str | None = None,
     size: int = 192,
     seed: int = 0,
@@ -36,6 +40,7 @@ def write(
     Args:
         folder: New, empty, or one that this function wrote; that one's files are replaced.
         images: Paths of pictures; without any, scikit-learn's photograph of a flower is taken.
+        functions: Names of the functions to draw; none: all.
         policy: One of ``gallery.policies()``; None: the first of them.
         size: Longer side that pictures are brought to.
         seed: Which draws.
@@ -54,7 +59,7 @@ def write(
         >>> import pathlib, tempfile
         >>> from jaxcnn.report import gallery_folder
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     paths = gallery_folder.write(pathlib.Path(folder), policy="basic", size=12, samples=2)
+        ...     paths = gallery_folder.write(pathlib.Path(folder), functions=["random_hue"], policy="basic", size=12)
         >>> [path.name for path in paths]
         ['functions.png', 'policy.png', 'index.html']
     """
@@ -68,7 +73,7 @@ def write(
     names = [Path(path).name for path in images]
     if not given:
         given, names = [_flower(size)], ["flower.jpg"]
-    table = gallery.computed(given[0], seed=seed)
+    table = gallery.computed(given[0], functions=functions, seed=seed)
     drawn = [gallery.policy_samples(known[policy], image, samples=samples, seed=seed) for image in given]
     files = {
         "functions.png": png(gallery.draw_functions(given[0], table), dpi=120),
@@ -81,14 +86,15 @@ def write(
         (folder / name).unlink(missing_ok=True)
     page = folder / "index.html"
     options = {"policy": policy, "size": size, "seed": seed, "samples": samples, "pictures": ", ".join(names)}
-    functions = f"Every random function of jaxcnn.augment on {names[0]}: the original, then five draws or magnitudes."
+    which = "Some" if functions else "All"
+    caption = f"{which} random functions of jaxcnn.augment on {names[0]}: the original, then five draws or magnitudes."
     grid = f"{samples} samples of {policy} for each picture; sample i is drawn from fold_in(key({seed}), i)."
     write_page(
         page,
         TITLE,
-        "Magnitudes are fixed by options and rise from left to right; pictures of one row differ in nothing else.",
+        "Magnitudes are fixed by options and go from left to right; where there is none, several draws are shown.",
         [
-            ("Functions", [figure_html(files["functions.png"], functions, alternative="all functions")]),
+            ("Functions", [figure_html(files["functions.png"], caption, alternative="all functions")]),
             (f"Policy: {policy}", [figure_html(files["policy.png"], grid, alternative="samples of the policy")]),
             (
                 "How this was made",
@@ -118,11 +124,11 @@ def _flower(size: int) -> Float[np.ndarray, "h w 3"]:
 
 
 def _small(picture: bytes) -> bytes:
-    """Reduces a PNG to a palette of 64 colours."""
+    """Reduces a PNG to a palette of 256 colours that fits all of it."""
     import PIL.Image
 
     buffer = io.BytesIO()
     with PIL.Image.open(io.BytesIO(picture)) as opened:
-        reduced = opened.convert("RGB").quantize(64, dither=PIL.Image.Dither.NONE)
+        reduced = opened.convert("RGB").quantize(256, kmeans=4, dither=PIL.Image.Dither.NONE)
     reduced.save(buffer, format="png", optimize=True)
     return buffer.getvalue()
