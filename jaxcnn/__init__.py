@@ -11,5 +11,6 @@ from jaxcnn import ops as ops
 from jaxcnn import recipes as recipes
 from jaxcnn import report as report
 from jaxcnn import train as train
+from jaxcnn import zoo as zoo
 
 __version__ = "0.1.0"

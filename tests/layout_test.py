@@ -30,8 +30,8 @@ __main__
 """
 RANK = {name: rank for rank, line in enumerate(ORDER.split("\n")) for name in line.split()}
 
-HEAVY = ("PIL", "grain", "h5py", "keras", "matplotlib", "orbax", "pooch", "sklearn", "tensorboardX", "tensorflow")
-HEAVY += ("tensorflow_datasets", "torch", "tyro")
+HEAVY = ("PIL", "cramjam", "grain", "h5py", "keras", "matplotlib", "orbax", "pooch", "safetensors", "sklearn")
+HEAVY += ("tensorboardX", "tensorflow", "tensorflow_datasets", "torch", "tyro")
 FOREIGN = ("caffe", "keras", "tensorflow", "tf_keras", "torch", "torchvision")
 
 

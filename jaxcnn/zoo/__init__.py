@@ -1,0 +1,8 @@
+"""Weight files of five model zoos, read with none of their frameworks."""
+
+from jaxcnn.zoo.checkpoint import Checkpoint as Checkpoint
+from jaxcnn.zoo.checkpoint import FormatError as FormatError
+from jaxcnn.zoo.filling import fill as fill
+from jaxcnn.zoo.reading import read as read
+from jaxcnn.zoo.saving import convert as convert
+from jaxcnn.zoo.saving import save as save

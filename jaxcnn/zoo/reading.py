@@ -1,0 +1,103 @@
+"""One function that reads a weight file of any format known, told by its content."""
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from jaxcnn._check import check, whole
+from jaxcnn.zoo.checkpoint import MAX_BYTES, Checkpoint, FormatError
+
+__all__ = ["formats", "read"]
+
+_HEAD = 4096
+
+Format = tuple[str, Callable[[Path, bytes], bool], Callable[..., Checkpoint]]
+
+
+@functools.cache
+def formats() -> tuple[Format, ...]:
+    """Gives what ``read`` tries in turn, first the formats that tell themselves most surely.
+
+    The readers are imported by the first call, so that ``import jaxcnn`` stays light.
+
+    Returns:
+        Of each format its name, whether a path whose file has these first bytes is of it, and its reader.
+
+    Example:
+        >>> [name for name, fits, _ in formats() if fits(Path("a.tflite"), b"    TFL3")]
+        ['TensorFlow Lite']
+    """
+    from jaxcnn.zoo.caffe import is_caffe, read_caffe
+    from jaxcnn.zoo.keras_h5 import is_keras_h5, read_keras_h5
+    from jaxcnn.zoo.keras_v3 import is_keras, read_keras
+    from jaxcnn.zoo.matconvnet import is_matconvnet, read_matconvnet
+    from jaxcnn.zoo.numpy_files import is_numpy, read_numpy
+    from jaxcnn.zoo.pytorch import is_pytorch, read_pytorch
+    from jaxcnn.zoo.safetensors_files import is_safetensors, read_safetensors
+    from jaxcnn.zoo.tensorflow_checkpoints import is_tensorflow_checkpoint, read_tensorflow_checkpoint
+    from jaxcnn.zoo.tensorflow_graphs import is_tensorflow_graph, read_tensorflow_graph
+    from jaxcnn.zoo.tflite import is_tflite, read_tflite
+
+    return (
+        ("PyTorch", is_pytorch, read_pytorch),
+        ("NumPy", is_numpy, read_numpy),
+        ("safetensors", is_safetensors, read_safetensors),
+        ("MatConvNet", is_matconvnet, read_matconvnet),  # before Keras's: version 7.3 is HDF5, too
+        ("Keras archive", is_keras, read_keras),
+        ("Keras HDF5", is_keras_h5, read_keras_h5),
+        ("TensorFlow Lite", is_tflite, read_tflite),
+        ("TensorFlow checkpoint or SavedModel", is_tensorflow_checkpoint, read_tensorflow_checkpoint),
+        ("TensorFlow graph", is_tensorflow_graph, read_tensorflow_graph),
+        ("Caffe", is_caffe, read_caffe),
+    )
+
+
+def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Checkpoint:
+    """Reads a weight file, whatever its name, by the format that its content shows.
+
+    Nothing of the file is run, and no framework is imported. What a file states is compared with its size and with
+    ``max_bytes`` before memory is taken.
+
+    Convention: Kernels are (kh, kw, in, out), depthwise ones (kh, kw, c, m), those of dense layers (in, out), where
+    the format tells what a kernel is. Names are the file's.
+
+    Args:
+        path: The file; for formats of several files, their folder or common prefix.
+        max_bytes: What all tensors together may take.
+
+    Returns:
+        Tensors, metadata and, where the file has one, the graph.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        FormatError: If its format is unknown, or it is damaged, hostile or holds what is not read.
+        ValueError: If ``max_bytes`` is no positive integer.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "weights.npz")
+        ...     np.savez(path, kernel=np.ones((3, 3, 1, 8), np.float32))
+        ...     checkpoint = read(path)
+        >>> checkpoint.metadata["format"], checkpoint.tensors["kernel"].shape
+        ('numpy', (3, 3, 1, 8))
+    """
+    check(whole(max_bytes, 1), "read", "max_bytes", "a positive integer", repr(max_bytes))
+    place = Path(path)
+    head = b""
+    if place.is_file():
+        with open(place, "rb") as file:
+            head = file.read(_HEAD)
+    for _, fits, reader in formats():
+        if fits(place, head):
+            return reader(place, max_bytes=max_bytes)
+    if not place.exists():
+        raise FileNotFoundError(f"read: path must be an existing file, got {str(path)!r}.")
+    names = ", ".join(name for name, _, _ in formats())
+    if head.startswith(b"PK"):
+        got = "a zip archive that is damaged or holds none of these"
+    else:
+        got = "a folder that is none of these" if place.is_dir() else f"a file that begins with {head[:16]!r}"
+    raise FormatError(place, f"must be of a known format ({names}), got {got}.")

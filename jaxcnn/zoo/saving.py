@@ -1,0 +1,171 @@
+"""Weights written as safetensors, with where they come from, and files of other formats converted."""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxcnn
+from jaxcnn._check import check, shape_text
+from jaxcnn._typing import Variables
+from jaxcnn.zoo.checkpoint import MAX_BYTES, Checkpoint
+from jaxcnn.zoo.reading import read
+from jaxcnn.zoo.safetensors_files import CODES, KEY, digest
+
+__all__ = ["convert", "save"]
+
+_NAMES = {dtype: code for code, dtype in CODES.items()}
+_RESERVED = "__metadata__"
+
+
+def save(variables: Variables, path: str | os.PathLike[str], *, provenance: Mapping[str, Any] | None = None) -> None:
+    """Writes variables to a file of safetensors, which is there in full or not at all.
+
+    Convention: The names of nested variables are their keys joined by ``/``. The file's metadata hold, as JSON under
+    ``"jaxcnn"``, the version of this package, the SHA-256 of names, dtypes, shapes and bytes of all tensors, which
+    ``read`` compares, and ``provenance``.
+
+    Args:
+        variables: Nested Flax variables, or a flat mapping of names, which may contain ``/``, to arrays.
+        path: The file; replaced if it exists.
+        provenance: Where the tensors come from: anything that JSON can hold. ``"layouts"``, ``"notes"`` and
+            ``"framework"`` in it become metadata of the checkpoint that ``read`` gives.
+
+    Raises:
+        ValueError: For leaves that are no arrays, dtypes that the format has no name for, nested keys that contain
+            ``/``, and a provenance that JSON cannot hold.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "weights.safetensors")
+        ...     save({"params": {"conv": {"kernel": jnp.ones((3, 3, 1, 8))}}}, path, provenance={"seed": 0})
+        ...     checkpoint = read(path)
+        >>> list(checkpoint.tensors), checkpoint.metadata["provenance"]
+        (['params/conv/kernel'], {'seed': 0})
+    """
+    check(isinstance(variables, Mapping), "save", "variables", "a mapping", type(variables).__name__)
+    nested = any(isinstance(value, Mapping) for value in variables.values())
+    tensors = _flat("save", variables, "", nested)
+    try:
+        text = json.dumps(dict(provenance or {}))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"save: provenance must be what JSON can hold, got {error}.") from None
+    own = {"version": jaxcnn.__version__, "sha256": digest(tensors), "provenance": json.loads(text)}
+    _write(Path(path), tensors, {KEY: json.dumps(own)})
+
+
+def convert(
+    source: str | os.PathLike[str], target: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES
+) -> Checkpoint:
+    """Reads a weight file of any known format and saves its tensors as safetensors.
+
+    Convention: Kernels are as ``read`` gives them; the file's own order of axes stays in ``"layouts"``. A graph is
+    not saved. What JSON cannot hold of the source's metadata becomes text.
+
+    Args:
+        source: The file, folder or prefix to read.
+        target: The file to write.
+        max_bytes: What all tensors together may take.
+
+    Returns:
+        What was read from ``source``. ``read(target)`` gives the same tensors, layouts and notes, and under
+        ``"provenance"`` all metadata with the source's name and, of a single file, its SHA-256.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read (``FormatError``), or its tensors have dtypes that the format has no name for.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     source, target = os.path.join(folder, "a.npy"), os.path.join(folder, "a.safetensors")
+        ...     np.save(source, np.arange(3))
+        ...     _ = convert(source, target)
+        ...     provenance = read(target).metadata["provenance"]
+        >>> provenance["source"], provenance["format"], len(provenance["sha256"])
+        ('a.npy', 'numpy', 64)
+    """
+    checkpoint = read(source, max_bytes=max_bytes)
+    origin: dict[str, Any] = {"source": Path(source).name}
+    if Path(source).is_file():
+        with open(source, "rb") as file:
+            origin["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+    metadata = {name: _plain(value) for name, value in checkpoint.metadata.items()}
+    save(checkpoint.tensors, target, provenance={**metadata, **origin})
+    return checkpoint
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _flat(function: str, variables: Mapping[Any, Any], above: str, nested: bool) -> dict[str, np.ndarray]:
+    """Joins nested keys and fetches the arrays."""
+    tensors: dict[str, np.ndarray] = {}
+    for key, value in variables.items():
+        good = isinstance(key, str) and bool(key) and not (nested and "/" in key)
+        check(good, function, "variables", "keyed by names, without '/' where nested", f"{above}{key!r}")
+        name = above + key
+        check(name != _RESERVED, function, "variables", f"without {_RESERVED!r}, which the format reserves", repr(name))
+        if isinstance(value, Mapping):
+            tensors |= _flat(function, value, f"{name}/", nested)
+            continue
+        is_array = isinstance(value, np.ndarray | np.generic) or (
+            isinstance(value, jax.Array) and not jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+        )
+        check(is_array, function, "variables", "a tree of arrays", f"{type(value).__name__} at {name!r}")
+        array = np.asarray(value)
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)
+        expected = f"of dtypes that safetensors has ({', '.join(dtype.name for dtype in _NAMES)})"
+        check(array.dtype in _NAMES, function, "variables", expected, f"{shape_text(array)} at {name!r}")
+        tensors[name] = array
+    return tensors
+
+
+def _write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Writes header and tensors, those of wide elements first so that all are aligned, and renames the file."""
+    header: dict[str, Any] = {_RESERVED: dict(metadata)}
+    begin = {}
+    position = 0
+    for name, array in sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize):
+        begin[name] = position
+        position += array.nbytes
+    for name, array in tensors.items():
+        offsets = [begin[name], begin[name] + array.nbytes]
+        header[name] = {"dtype": _NAMES[array.dtype], "shape": list(array.shape), "data_offsets": offsets}
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            for name in begin:
+                file.write(np.ascontiguousarray(tensors[name]).reshape(-1).view(np.uint8).data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def _umask() -> int:
+    """Gives the mask of new files, which can only be asked for by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
