@@ -2,8 +2,10 @@
 
 import http.client
 import re
+import string
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,6 +20,7 @@ Progress = Callable[[int, int | None], None]
 
 _TIMEOUT = 30.0  # seconds, to connect and between two pieces
 _PAUSES = (0.5, 2.0, 8.0)  # seconds before the tries that follow a broken connection
+_REDIRECTS = 10
 _PIECE = 1 << 18
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)", re.ASCII)
 _BREAKS = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, TimeoutError, http.client.IncompleteRead)
@@ -39,18 +42,6 @@ class DownloadError(OSError):
 
 class _BrokenError(Exception):
     """A connection that broke, which a new one may mend."""
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows to http and https, and from https to nothing less."""
-
-    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: Any) -> Any:
-        secure = req.full_url.lower().startswith("https:")
-        if not newurl.lower().startswith(("https://",) if secure else ("https://", "http://")):
-            text = f"with a redirect to {newurl!r}, which is not followed"
-            raise urllib.error.HTTPError(req.full_url, code, text, headers, fp)
-        fp.close()  # what stands beside the address is not read, however much it is
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def transfer(url: str, part: Part, *, max_bytes: int, progress: Progress | None) -> None:
@@ -89,28 +80,42 @@ def _try(url: str, part: Part, max_bytes: int, progress: Progress | None) -> Non
 
 
 def _open(url: str, headers: Mapping[str, str]) -> Any:
-    """Asks for a file, and gives the answer if it is one of success, or says that there is no such range."""
-    agent = {"User-Agent": f"jaxcnn/{jaxcnn.__version__}", "Accept-Encoding": "identity"}
+    """Asks for a file where redirects lead, and gives the answer if it is 200 or 206, or 416 to a question of rest."""
+    address = url
+    for _ in range(_REDIRECTS + 1):
+        answer = _ask(url, address, headers)
+        if answer.status in (200, 206) or (answer.status == 416 and headers):
+            return answer
+        with answer:  # what stands in it is not read, however much it is
+            if answer.status not in (301, 302, 303, 307, 308):
+                raise DownloadError(url, f"the server answered {answer.status} {answer.reason}.")
+            address = _redirect(url, address, answer.headers.get("Location", ""))
+    raise DownloadError(url, f"the server redirects more than {_REDIRECTS} times.")
+
+
+def _redirect(url: str, address: str, location: str) -> str:
+    """Gives the address that a redirect leads to: of http or https, and from https of nothing less."""
+    if not location:
+        raise DownloadError(url, "the server redirects to nowhere.")
     try:
-        # Only handlers of the web: there is none that opens a file or speaks FTP.
-        opener = urllib.request.OpenerDirector()
-        for handler in (
-            urllib.request.ProxyHandler(),
-            urllib.request.UnknownHandler(),
-            urllib.request.HTTPHandler(),
-            urllib.request.HTTPSHandler(),
-            urllib.request.HTTPDefaultErrorHandler(),
-            urllib.request.HTTPErrorProcessor(),
-            _Redirects(),
-        ):
-            opener.add_handler(handler)
-        return opener.open(urllib.request.Request(url, headers=agent | dict(headers)), timeout=_TIMEOUT)
-    except urllib.error.HTTPError as error:
-        if error.code == 416 and headers:
-            return error
-        with error:
-            reason = " ".join(str(error.reason).split())
-            raise DownloadError(url, f"the server answered {error.code} {reason}.") from None
+        quoted = urllib.parse.quote(location, safe=string.punctuation, encoding="iso-8859-1")
+        target = urllib.parse.urljoin(address, quoted)
+        there, here = (urllib.parse.urlsplit(one).scheme for one in (target, address))
+    except ValueError:  # of brackets that hold no host, and characters that no header has
+        target = there = here = ""
+    if there not in ("http", "https") or (here == "https" and there == "http"):
+        raise DownloadError(url, f"the server redirects to {location!r}, which is not followed.")
+    return target
+
+
+def _ask(url: str, address: str, headers: Mapping[str, str]) -> Any:
+    agent = {"User-Agent": f"jaxcnn/{jaxcnn.__version__}", "Accept-Encoding": "identity"}
+    opener = urllib.request.OpenerDirector()  # without handlers of files, of FTP and of redirects
+    web = (urllib.request.ProxyHandler, urllib.request.HTTPHandler, urllib.request.HTTPSHandler)
+    for handler in (*web, urllib.request.UnknownHandler):
+        opener.add_handler(handler())
+    try:
+        return opener.open(urllib.request.Request(address, headers=agent | dict(headers)), timeout=_TIMEOUT)
     except (OSError, http.client.HTTPException, ValueError) as error:  # the last of addresses that are none
         cause = error.reason if isinstance(error, urllib.error.URLError) else error
         reason = f"the server cannot be reached: {str(cause) or type(cause).__name__}"
