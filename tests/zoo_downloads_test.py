@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jaxcnn.cli import main
 from jaxcnn.zoo import _parts, transfers
 from jaxcnn.zoo.checkpoint import MAX_BYTES
 from jaxcnn.zoo.downloads import DownloadError, cached, download
@@ -583,3 +584,35 @@ def test_mode_of_the_file_is_the_usual_one(web, tmp_path):
     path = download(web.serve("/a", Served(BODY)), checksum=SHA, folder=tmp_path)
     assert path.stat().st_mode == (tmp_path / "usual").stat().st_mode
     assert os.access(path, os.R_OK)
+
+
+# The command line
+
+
+@pytest.mark.parametrize("options", [[], ["--no-progress"]])
+def test_command_prints_the_path(web, tmp_path, capsys, options):
+    url = web.serve("/a", Served(BODY))
+    for _ in range(2):
+        assert main(["download", url, "--checksum", SHA, "--folder", str(tmp_path), "--name", "b", *options]) == 0
+        said = capsys.readouterr()
+        assert (said.out, said.err.strip()) == (f"{tmp_path / 'b'}\n", "")
+    assert (tmp_path / "b").read_bytes() == BODY and len(web.requests) == 1
+
+
+def test_command_warns_of_unverified_files(web, tmp_path, capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert main(["download", web.serve("/a", Served(BODY)), "--folder", str(tmp_path)]) == 0
+    assert f"warning: download: a came from {web.address}/a without a checksum" in capsys.readouterr().err
+
+
+def test_errors_of_the_command(web, tmp_path, capsys):
+    for url, message in (
+        (web.address + "/a", f"jaxcnn: {web.address}/a: the server answered 404 Not Found."),
+        ("file:///etc/hosts", "jaxcnn: download: url must be"),
+    ):
+        assert main(["download", url, "--folder", str(tmp_path)]) == 2
+        said = capsys.readouterr()
+        assert said.out == "" and said.err.strip().startswith(message) and said.err.strip().count("\n") == 0
+    assert main(["download"]) == 2
+    assert "jaxcnn download: " in capsys.readouterr().err
