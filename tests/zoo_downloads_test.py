@@ -234,12 +234,10 @@ def test_silent_server_is_given_up(tmp_path, monkeypatch):
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("change", ["no ranges", "no tag", "weak tag", "ranges of nothing known"])
+@pytest.mark.parametrize("change", ["no ranges", "no tag", "weak tag"])
 def test_server_without_resume_starts_anew(web, tmp_path, change):
     headers = {"no tag": {"ETag": None}, "weak tag": {"ETag": 'W/"1"', "Last-Modified": "yesterday"}}.get(change, {})
     served, url = broken(web, tmp_path, Served(BODY, headers=headers, ranges=change != "no ranges"))
-    if change == "ranges of nothing known":
-        (tmp_path / "a.bin.part.json").write_text('{"url": 3, "validator": "\\r\\nx"')
     seen = []
     assert download(url, checksum=SHA, folder=tmp_path, progress=lambda *now: seen.append(now)).read_bytes() == BODY
     assert seen[0] == (0, len(BODY))
@@ -247,6 +245,17 @@ def test_server_without_resume_starts_anew(web, tmp_path, change):
         (f"bytes={HALF}-" if change == "no ranges" else None, 200, len(BODY))
     ]
     assert served.breaks == []
+
+
+@pytest.mark.parametrize(
+    "note",
+    ["", "{", "[1]", "[" * 5000, "\0", '{"url": 3}', '{"url": "URL", "validator": "a\\r\\nb"}', '{"url": "URL"}'],
+)
+def test_part_with_a_damaged_note_starts_anew(web, tmp_path, note):
+    _, url = broken(web, tmp_path)
+    (tmp_path / "a.bin.part.json").write_text(note.replace("URL", url))
+    assert download(url, checksum=SHA, folder=tmp_path).read_bytes() == BODY
+    assert [(one.range, one.sent) for one in web.requests] == [(None, len(BODY))]
 
 
 def test_file_that_changed_meanwhile_starts_anew(web, tmp_path):
@@ -379,6 +388,13 @@ def test_rest_that_is_longer_than_allowed(web, tmp_path):
     _, url = broken(web, tmp_path)
     assert "more than max_bytes" in refused(url, folder=tmp_path, max_bytes=len(BODY) - 1)
     assert (tmp_path / "a.bin.part").stat().st_size == HALF
+
+
+def test_other_version_that_is_longer_than_allowed_keeps_the_part(web, tmp_path):
+    served, url = broken(web, tmp_path)
+    served.body = OTHER + b"more"
+    assert "more than max_bytes" in refused(url, folder=tmp_path, max_bytes=len(OTHER))
+    assert (tmp_path / "a.bin.part").read_bytes() == BODY[:HALF]
 
 
 @pytest.mark.parametrize("checksum", [SHA, SHA[:20], MD5])
@@ -565,6 +581,13 @@ def test_waiting_behind_a_refused_one_starts_anew(web, tmp_path):
     results = at_once(3, lambda: download(url, checksum=SHA, folder=tmp_path))
     assert [type(one) for one in results] == [DownloadError] * 3
     assert names(tmp_path) == []
+
+
+def test_part_of_the_next_one_is_left_alone(tmp_path):
+    with _parts.hold(tmp_path / "a") as part:
+        part.discard()
+        (tmp_path / "a.part").write_bytes(b"next")
+    assert (tmp_path / "a.part").read_bytes() == b"next"
 
 
 def test_where_files_cannot_be_locked_nothing_is_damaged(web, tmp_path, monkeypatch):

@@ -151,23 +151,18 @@ def _begin(url: str, response: Any, part: Part, max_bytes: int, progress: Progre
     length = None if response.chunked else response.headers.get("Content-Length")
     if length is not None and not re.fullmatch(r"\d{1,19}", length, re.ASCII):
         raise DownloadError(url, f"the server states the length {length[:40]!r}, which is none.")
-    total = None if length is None else int(length)
-    _allow(url, total, max_bytes)
-    part.restart(url, _validator(response.headers))
-    _receive(url, response, part, total, max_bytes, progress)
-
-
-def _allow(url: str, total: int | None, max_bytes: int) -> None:
-    if total is not None and total > max_bytes:
-        raise DownloadError(url, f"the file has {total} bytes, more than max_bytes={max_bytes}.")
+    _receive(url, response, part, None if length is None else int(length), max_bytes, progress)
 
 
 def _receive(url: str, response: Any, part: Part, total: int | None, max_bytes: int, progress: Progress | None) -> None:
     """Appends a body to the part, and compares its length with what was stated and what is allowed."""
-    _allow(url, total, max_bytes)
+    if total is not None and total > max_bytes:
+        raise DownloadError(url, f"the file has {total} bytes, more than max_bytes={max_bytes}.")
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         raise DownloadError(url, f"the server sent it encoded as {encoding!r}, which was not asked for.")
+    if response.status == 200:
+        part.restart(url, _validator(response.headers))
     # Without a length the response gives all that comes until the connection closes, also more than was stated.
     closes, response.length = response.will_close and not response.chunked, None
     end = max_bytes + 1 if total is None else total
