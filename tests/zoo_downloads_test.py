@@ -531,6 +531,24 @@ def test_errors_of_the_place(web, tmp_path):
     assert (tmp_path / "file").read_text() == "" and web.requests == []
 
 
+def test_errors_of_a_full_disk(web, tmp_path):
+    url = web.serve("/a", Served(BODY))
+    code = (
+        "import resource, signal, sys\n"
+        "from jaxcnn.cli import main\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({HALF}, {HALF}))\n"  # no file may be longer
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    arguments = [sys.executable, "-c", code, "download", url, "--checksum", SHA, "--folder", str(tmp_path)]
+    root = Path(__file__).parent.parent
+    done = subprocess.run(arguments, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and f"too large: '{tmp_path / 'a.part'}'" in done.stderr
+    assert (tmp_path / "a.part").read_bytes() == BODY[:HALF]
+    assert download(url, checksum=SHA, folder=tmp_path).read_bytes() == BODY
+    assert [one.range for one in web.requests] == [None, f"bytes={HALF}-"]
+
+
 def test_error_can_be_pickled():
     error = pickle.loads(pickle.dumps(DownloadError("http://a/b", "is gone.")))
     assert (error.url, error.reason, str(error)) == ("http://a/b", "is gone.", "http://a/b: is gone.")

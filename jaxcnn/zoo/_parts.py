@@ -52,7 +52,10 @@ class Part:
 
     def append(self, data: bytes) -> None:
         """Writes what follows."""
-        self._file.write(data)
+        try:
+            self._file.write(data)
+        except OSError as error:  # which does not know the name of the file
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
         self._size += len(data)
 
     def flush(self) -> None:
