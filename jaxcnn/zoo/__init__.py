@@ -2,7 +2,10 @@
 
 from jaxcnn.zoo.checkpoint import Checkpoint as Checkpoint
 from jaxcnn.zoo.checkpoint import FormatError as FormatError
+from jaxcnn.zoo.downloads import cached as cached
+from jaxcnn.zoo.downloads import download as download
 from jaxcnn.zoo.filling import fill as fill
 from jaxcnn.zoo.reading import read as read
 from jaxcnn.zoo.saving import convert as convert
 from jaxcnn.zoo.saving import save as save
+from jaxcnn.zoo.transfers import DownloadError as DownloadError

@@ -1,6 +1,5 @@
 """What a checkpoint holds, as lines of text."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -80,9 +79,7 @@ def count_layers(graph: Any) -> int:
             inner = [node.get(key) for key in ("layers", "operators")]
             waiting += [entry for entry in inner if isinstance(entry, list)]
             config = node.get("config")
-            if isinstance(config, list):  # a sequence of early Keras
-                waiting.append(config)
-            elif isinstance(config, Mapping):
+            if isinstance(config, list) or isinstance(config, Mapping):  # a sequence of early Keras
                 waiting.append(config)
     return total
 
