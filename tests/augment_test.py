@@ -251,6 +251,15 @@ class TestSequence:
         expected = darker(jax.random.fold_in(KEY, 1), turned)[:, ::-1]
         np.testing.assert_allclose(f(KEY, IMAGE), expected, atol=1e-6)
 
+    def test_runs_what_wraps_its_own_functions(self):
+        @functools.wraps(augment.random_hue)
+        def darker(key, image):
+            return augment.random_hue(key, image) * 0.5
+
+        f = augment.sequence([jax.jit(augment.random_flip_left_right), jax.checkpoint(augment.random_hue), darker])
+        plain = augment.sequence([augment.random_flip_left_right, augment.random_hue, augment.random_hue])
+        np.testing.assert_allclose(f(KEY, IMAGE), 0.5 * plain(KEY, IMAGE), atol=1e-6)
+
     def test_readings_that_contradict_are_done_in_turn(self):
         steps = [P(augment.random_rotation, padding_mode="border"), P(augment.random_scale, padding_mode="zeros")]
         assert str(jax.make_jaxpr(augment.sequence(steps))(KEY, IMAGE)).count("taps_read") == 2
@@ -266,6 +275,14 @@ class TestChoices:
         batch = jnp.stack([IMAGE] * 400)
         changed = np.any(np.asarray(jax.jit(f)(KEY, batch)) != np.asarray(IMAGE), axis=(1, 2, 3))
         assert abs(changed.mean() - 0.3) < 4 * np.sqrt(0.21 / 400)
+
+    @pytest.mark.parametrize("f", [augment.random_flip_left_right, augment.random_invert])
+    def test_probability_may_be_traced(self, f):
+        changed = jax.jit(lambda p: (f(KEY, IMAGE, p=p), augment.random_apply(P(f, p=1.0), p=p)(KEY, IMAGE)))
+        for result in changed(1.0):
+            np.testing.assert_allclose(result, f(KEY, IMAGE, p=1.0), atol=1e-6)
+        for result in changed(0.0):
+            np.testing.assert_array_equal(result, IMAGE)
 
     def test_random_apply_and_one_of_join_their_neighbours(self):
         inner = [function("random_rotation"), function("random_scale"), function("random_tps")]

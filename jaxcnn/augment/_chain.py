@@ -193,6 +193,7 @@ def augmentation(*, geometric: bool, branches: bool = False) -> Callable[[F], F]
             return function(key, start(function.__name__, image), **options).finish()
 
         wrapped.geometric, wrapped.branches = geometric, branches  # type: ignore[attr-defined]
+        wrapped.marked = wrapped  # type: ignore[attr-defined]
         return cast(F, wrapped)
 
     return mark
@@ -208,12 +209,13 @@ def advance(function: Callable[..., Any], key: Any, chain: Chain) -> Chain:
 
 def takes_chain(function: Any) -> bool:
     """Tells if a function is one of ours, also with options bound by ``functools.partial``."""
-    return hasattr(_bare(function), "geometric")
+    bare = _bare(function)
+    return getattr(bare, "marked", None) is bare  # ``jax.jit`` and ``functools.wraps`` copy attributes to what is another
 
 
 def is_geometric(function: Any) -> bool:
     """Tells if a function of ours only moves pixels."""
-    return getattr(_bare(function), "geometric", False)
+    return takes_chain(function) and _bare(function).geometric
 
 
 def has_branches(function: Any) -> bool:

@@ -55,14 +55,15 @@ def pair(function: str, argument: str, value: Any) -> tuple[float, float]:
 
 
 def probability(function: str, argument: str, value: Any) -> Any:
-    """Refuses a known number outside of [0, 1]."""
-    if _is_number(value):
-        check(0 <= value <= 1, function, argument, "in [0, 1]", repr(value))
+    """Refuses what is no number of [0, 1], if it is known."""
+    traced = isinstance(value, jax.core.Tracer) and value.ndim == 0
+    check(traced or (_is_number(value) and 0 <= value <= 1), function, argument, "in [0, 1]", repr(value))
     return value
 
 
 def _is_number(value: Any) -> bool:
-    return hasattr(value, "__float__") and not isinstance(value, bool | str) and getattr(value, "ndim", 0) == 0
+    other = isinstance(value, bool | str | jax.core.Tracer)
+    return hasattr(value, "__float__") and not other and getattr(value, "ndim", 0) == 0
 
 
 def perhaps(function: str, key: PRNGKey, p: Any, change: Callable[[Any], Any]) -> Callable[[Any], Any]:
