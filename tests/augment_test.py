@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxcnn import augment, ops
 from tests.public import public
@@ -380,6 +381,17 @@ class TestInverse:
         equal = np.all(np.isclose(back, IMAGE, atol=1e-6), axis=-1)
         assert back.shape == IMAGE.shape and equal.sum() >= 8 * 9
 
+    def test_of_choices_knows_what_was_chosen(self):
+        flip = augment.sequence([function("random_flip_left_right"), function("random_invert")])
+        chosen = [augment.random_apply(flip, p=1.0), augment.one_of([function("random_invert"), flip], weights=[0, 1])]
+        for f in chosen:
+            np.testing.assert_allclose(augment.inverse(f)(KEY, f(KEY, IMAGE)), 1 - IMAGE, atol=1e-6)
+
+    def test_of_choices_between_contradicting_readings(self):
+        turns = [P(augment.random_rotation, degrees=(90.0, 90.0), padding_mode=mode) for mode in ("border", "zeros")]
+        for f in (augment.one_of(turns), augment.sequence([turns[0], augment.random_apply(turns[1], p=0.0)])):
+            np.testing.assert_allclose(augment.inverse(f)(KEY, f(KEY, IMAGE)), IMAGE, atol=1e-5)
+
     def test_passes_over_colours(self):
         f = augment.sequence([function("random_flip_left_right"), function("random_invert")])
         np.testing.assert_allclose(augment.inverse(f)(KEY, f(KEY, IMAGE)), 1 - IMAGE, atol=1e-6)
@@ -405,6 +417,23 @@ class TestMixing:
         assert len(np.unique(np.round(np.asarray(soft).max(-1), 4))) == 4  # each pair has its own
         again, _ = mix(KEY, as_uint8(images), soft, num_classes=4, alpha=alpha)
         np.testing.assert_allclose(np.asarray(again, np.float32) / 255, mixed, atol=0.51 / 255)
+
+    @pytest.mark.parametrize("mix", [augment.mixup, augment.cutmix])
+    def test_batches_may_be_sharded_on_an_explicit_mesh(self, mix):
+        alone = mix(KEY, self.images, self.labels, num_classes=4)
+        mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Explicit,), devices=jax.devices()[:2])
+        with jax.set_mesh(mesh):
+            batch = jax.device_put((self.images, self.labels), NamedSharding(mesh, PartitionSpec("data")))
+            mixed = jax.jit(functools.partial(mix, num_classes=4))(KEY, *batch)
+        for result, expected in zip(mixed, alone, strict=True):
+            assert result.sharding.spec[0] == "data"
+            np.testing.assert_allclose(jax.device_get(result), expected, atol=1e-6)
+
+    @pytest.mark.parametrize("mix", [augment.mixup, augment.cutmix])
+    def test_labels_are_float32_where_float64_is_allowed(self, mix):
+        with jax.enable_x64(True):
+            _, soft = jax.eval_shape(functools.partial(mix, num_classes=4), KEY, self.images, self.labels)
+        assert soft.dtype == jnp.float32
 
     @pytest.mark.errors
     def test_errors(self):

@@ -91,6 +91,8 @@ class Chain:
         check(self.shape == other.shape, "augment", "both results", "of one shape", f"{self.shape} and {other.shape}")
         if self.example is other.example:
             geometry = select(condition, self.geometry, other.geometry)
+            if geometry is None and self.example is None:  # only where points go is wanted
+                geometry = select(condition, dataclasses.replace(self.geometry, reading=ANY), other.geometry)
             if geometry is not None:
                 return dataclasses.replace(self, geometry=geometry)
         done, others = self.floating(), other.floating()
@@ -210,7 +212,7 @@ def advance(function: Callable[..., Any], key: Any, chain: Chain) -> Chain:
 def takes_chain(function: Any) -> bool:
     """Tells if a function is one of ours, also with options bound by ``functools.partial``."""
     bare = _bare(function)
-    return getattr(bare, "marked", None) is bare  # ``jax.jit`` and ``functools.wraps`` copy attributes to what is another
+    return getattr(bare, "marked", None) is bare  # ``functools.wraps`` and ``jax.jit`` copy attributes to others
 
 
 def is_geometric(function: Any) -> bool:
