@@ -174,6 +174,7 @@ class TestAugMix:
     ("call", "message"),
     [
         (lambda: augment.rand_augment(KEY, IMAGE, magnitude=31), r"magnitude must be in \[0, 30\], got 31"),
+        (lambda: augment.rand_augment(KEY, IMAGE, magnitude=np.int64(40)), "magnitude must be in"),
         (lambda: augment.rand_augment(KEY, IMAGE, num_ops=0), "num_ops must be an integer of at least 1"),
         (lambda: augment.auto_augment(KEY, IMAGE, policy="svhn"), "policy must be one of"),
         (lambda: augment.aug_mix(KEY, IMAGE, severity=0.0), "severity must be above 0.1"),

@@ -208,6 +208,15 @@ class TestSequence:
         two = augment.sequence([function("random_rotation"), function("random_hue"), function("random_scale")])
         assert str(jax.make_jaxpr(two)(KEY, IMAGE)).count("taps_read") == 2
 
+    def test_padding_joins_its_neighbours(self):
+        f = augment.sequence([augment.random_pad_and_crop, P(augment.random_translation, translate=0.0)])
+        back = augment.inverse(augment.random_pad_and_crop)
+        there = augment.sequence([augment.random_pad_and_crop, lambda key, image: image])(KEY, IMAGE)
+        np.testing.assert_array_equal(f(KEY, IMAGE), there)
+        both = augment.sequence([function("random_rotation"), augment.random_pad_and_crop])
+        assert str(jax.make_jaxpr(both)(KEY, IMAGE)).count("taps_read") == 1
+        assert back(KEY, there).shape == IMAGE.shape
+
     def test_equals_steps_within_interpolation(self):
         image = photograph(64)
         steps = [P(augment.random_rotation, degrees=8.0, padding_mode="border"),
@@ -338,6 +347,34 @@ class TestExamples:
         np.testing.assert_allclose(result["image"], function(name)(KEY, IMAGE), atol=1e-6)
         layered = function(name)(KEY, {**self.example, "mask": self.example["mask"][..., None]})
         np.testing.assert_array_equal(layered["mask"][..., 0], result["mask"])
+
+    @pytest.mark.parametrize("dtype", [jnp.uint8, jnp.bool_, jnp.int32])
+    def test_masks_are_0_where_the_image_is_filled(self, dtype):
+        example = {"image": IMAGE, "mask": jnp.ones((SIZE, SIZE), dtype)}
+        pad = P(augment.random_pad_and_crop, padding=6, padding_mode="fill", fill_value=(0.5, 1.0, 1.0))
+        result = pad(KEY, example)
+        filled = np.all(np.asarray(result["image"]) == [0.5, 1.0, 1.0], -1)
+        np.testing.assert_array_equal(result["mask"], np.where(filled, 0, 1))
+        assert filled.any() and result["mask"].dtype == dtype
+        levels = pad(KEY, {**example, "image": as_uint8(IMAGE)})
+        assert set(np.unique(np.asarray(levels["image"])[filled])) == {128, 255}
+
+    @pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection"])
+    def test_masks_show_outside_what_the_image_shows(self, padding_mode):
+        mask = jnp.asarray(np.arange(SIZE**2).reshape(SIZE, SIZE), jnp.int32)
+        example = {"image": mask[..., None] / SIZE**2, "mask": mask}
+        f = P(augment.random_translation, translate=0.5, mode="nearest", padding_mode=padding_mode)
+        result = f(KEY, example)
+        np.testing.assert_array_equal(result["mask"], jnp.round(result["image"][..., 0] * SIZE**2))
+
+    def test_places_may_be_integers(self):
+        example = {"image": IMAGE, "keypoints": jnp.array([[2, 3]]), "boxes": [[2, 3, 5, 7]]}
+        flip = augment.sequence([P(augment.random_flip_left_right, p=1.0), P(augment.random_invert, p=1.0)])
+        for p, x in ((0.0, 2.0), (1.0, SIZE - 3.0)):
+            result = augment.random_apply(flip, p=p)(KEY, example)
+            np.testing.assert_array_equal(result["keypoints"], [[x, 3.0]])
+        np.testing.assert_array_equal(result["boxes"], [[SIZE - 5.0, 3.0, SIZE - 2.0, 7.0]])
+        assert augment.trivial_augment(KEY, example)["keypoints"].shape == (1, 2)
 
     def test_boxes_hold_what_they_held(self):
         flipped = function("random_flip_left_right")(KEY, self.example)
@@ -474,6 +511,16 @@ class TestErrors:
             (lambda: augment.random_rotate_90(KEY, jnp.ones((4, 6, 1))), "turns must be even, or the image square"),
             (lambda: augment.random_affine(KEY, IMAGE, scale=(0.0, 1.0)), r"scale must be \(low, high\) above 0"),
             (lambda: augment.sequence([]), "sequence: functions must be"),
+            (lambda: augment.random_rotate_90(KEY, IMAGE, turns=1), "turns must be a tuple of at least one integer"),
+            (lambda: augment.random_invert(KEY, IMAGE, p="half"), r"p must be in \[0, 1\]"),
+            (
+                lambda: augment.random_rotation(KEY, {"image": IMAGE, "mask": IMAGE[:6, :6, 0]}),
+                r"random_rotation: mask must be \(12, 12\) or \(12, 12, k\), as the image, got \(6, 6\)",
+            ),
+            (
+                lambda: augment.random_pad_and_crop(KEY, IMAGE, padding_mode="fill", fill_value=(0.1, 0.2)),
+                "fill_value must be one value or 3, one per channel",
+            ),
             (lambda: augment.one_of([augment.random_hue], weights=[1, 2]), "weights must be 1 numbers"),
             (lambda: augment.batched(augment.random_hue)(KEY, {"a": jnp.ones(3), "b": jnp.ones(4)}), "one leading"),
         ],

@@ -116,7 +116,7 @@ def one_of(functions: Sequence[Augmentation], *, weights: Sequence[float] | None
     shares = np.ones(len(functions)) if weights is None else np.asarray(weights, np.float64)
     good = shares.shape == (len(functions),) and bool(np.all(shares >= 0)) and shares.sum() > 0
     check(good, "one_of", "weights", f"{len(functions)} numbers of at least 0, not all 0", repr(weights))
-    limits = jnp.asarray(np.cumsum(shares)[:-1] / shares.sum(), jnp.float32)
+    limits = (np.cumsum(shares)[:-1] / shares.sum()).astype(np.float32)
 
     @augmentation(geometric=all(map(is_geometric, functions)), branches=any(map(has_branches, functions)))
     def one_of(key: PRNGKey, image: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from jaxcnn._check import check, choice, whole
 from jaxcnn._typing import PRNGKey
@@ -71,8 +72,10 @@ def rand_augment(
     chain, name = chain_of(image), "rand_augment"
     check(whole(num_ops, 1), name, "num_ops", "an integer of at least 1", repr(num_ops))
     check(whole(num_bins, 2), name, "num_bins", "an integer of at least 2", repr(num_bins))
-    known = isinstance(magnitude, int | float)
-    check(not known or 0 <= magnitude < num_bins, name, "magnitude", f"in [0, {num_bins - 1}]", repr(magnitude))
+    known = not isinstance(magnitude, Tracer)
+    check(
+        not known or bool(0 <= magnitude <= num_bins - 1), name, "magnitude", f"in [0, {num_bins - 1}]", repr(magnitude)
+    )
     reading = Reading(mode, padding_mode, fill_value)
     fraction = jnp.asarray(magnitude, jnp.float32) / (num_bins - 1)
     for i in range(num_ops):
