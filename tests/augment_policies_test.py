@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxcnn import augment, losses, ops
 from jaxcnn.augment import _chain, _operations
@@ -118,7 +119,31 @@ def test_examples_of_more_than_an_image():
     assert moved.any() and not moved.all() and result["mask"].dtype == jnp.int32
 
 
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_batch_may_be_sharded_on_an_explicit_mesh(name):
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Explicit,), devices=jax.devices()[:2])
+    with jax.set_mesh(mesh):
+        batch = jax.device_put(jnp.stack([IMAGE] * 4), NamedSharding(mesh, PartitionSpec("data")))
+        result = jax.eval_shape(augment.batched(POLICIES[name]), KEY, batch)
+    assert result.shape == batch.shape and result.sharding.spec[0] == "data"
+
+
+def test_inverses_bring_key_points_back():
+    example = {"image": IMAGE, "keypoints": jnp.array([[5.0, 6.0], [3.0, 2.0]])}
+    for name, moves in (("rand_augment", 3), ("trivial_augment", 2), ("auto_augment", 2)):
+        f, back, moved = POLICIES[name], jax.jit(augment.inverse(POLICIES[name])), 0
+        for key in jax.random.split(KEY, 12):
+            there = jax.jit(f)(key, example)
+            moved += not np.array_equal(there["keypoints"], example["keypoints"])
+            np.testing.assert_allclose(back(key, there)["keypoints"], example["keypoints"], atol=1e-4)
+        assert moved >= moves, name
+
+
 class TestAugMix:
+    def test_has_no_inverse(self):
+        with pytest.raises(ValueError, match="inverse: every function must be one that has an inverse, got aug_mix"):
+            augment.inverse(augment.aug_mix)(KEY, IMAGE)
+
     def test_is_between_an_image_and_its_mixtures(self):
         mixed = augment.aug_mix(KEY, IMAGE, depth=1, width=1)
         assert 1e-3 < float(jnp.abs(mixed - IMAGE).max()) < 1
@@ -149,6 +174,7 @@ class TestAugMix:
     ("call", "message"),
     [
         (lambda: augment.rand_augment(KEY, IMAGE, magnitude=31), r"magnitude must be in \[0, 30\], got 31"),
+        (lambda: augment.rand_augment(KEY, IMAGE, magnitude=np.int64(40)), "magnitude must be in"),
         (lambda: augment.rand_augment(KEY, IMAGE, num_ops=0), "num_ops must be an integer of at least 1"),
         (lambda: augment.auto_augment(KEY, IMAGE, policy="svhn"), "policy must be one of"),
         (lambda: augment.aug_mix(KEY, IMAGE, severity=0.0), "severity must be above 0.1"),

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxcnn import augment, ops
 from tests.public import public
@@ -207,6 +208,15 @@ class TestSequence:
         two = augment.sequence([function("random_rotation"), function("random_hue"), function("random_scale")])
         assert str(jax.make_jaxpr(two)(KEY, IMAGE)).count("taps_read") == 2
 
+    def test_padding_joins_its_neighbours(self):
+        f = augment.sequence([augment.random_pad_and_crop, P(augment.random_translation, translate=0.0)])
+        back = augment.inverse(augment.random_pad_and_crop)
+        there = augment.sequence([augment.random_pad_and_crop, lambda key, image: image])(KEY, IMAGE)
+        np.testing.assert_array_equal(f(KEY, IMAGE), there)
+        both = augment.sequence([function("random_rotation"), augment.random_pad_and_crop])
+        assert str(jax.make_jaxpr(both)(KEY, IMAGE)).count("taps_read") == 1
+        assert back(KEY, there).shape == IMAGE.shape
+
     def test_equals_steps_within_interpolation(self):
         image = photograph(64)
         steps = [P(augment.random_rotation, degrees=8.0, padding_mode="border"),
@@ -251,6 +261,15 @@ class TestSequence:
         expected = darker(jax.random.fold_in(KEY, 1), turned)[:, ::-1]
         np.testing.assert_allclose(f(KEY, IMAGE), expected, atol=1e-6)
 
+    def test_runs_what_wraps_its_own_functions(self):
+        @functools.wraps(augment.random_hue)
+        def darker(key, image):
+            return augment.random_hue(key, image) * 0.5
+
+        f = augment.sequence([jax.jit(augment.random_flip_left_right), jax.checkpoint(augment.random_hue), darker])
+        plain = augment.sequence([augment.random_flip_left_right, augment.random_hue, augment.random_hue])
+        np.testing.assert_allclose(f(KEY, IMAGE), 0.5 * plain(KEY, IMAGE), atol=1e-6)
+
     def test_readings_that_contradict_are_done_in_turn(self):
         steps = [P(augment.random_rotation, padding_mode="border"), P(augment.random_scale, padding_mode="zeros")]
         assert str(jax.make_jaxpr(augment.sequence(steps))(KEY, IMAGE)).count("taps_read") == 2
@@ -266,6 +285,14 @@ class TestChoices:
         batch = jnp.stack([IMAGE] * 400)
         changed = np.any(np.asarray(jax.jit(f)(KEY, batch)) != np.asarray(IMAGE), axis=(1, 2, 3))
         assert abs(changed.mean() - 0.3) < 4 * np.sqrt(0.21 / 400)
+
+    @pytest.mark.parametrize("f", [augment.random_flip_left_right, augment.random_invert])
+    def test_probability_may_be_traced(self, f):
+        changed = jax.jit(lambda p: (f(KEY, IMAGE, p=p), augment.random_apply(P(f, p=1.0), p=p)(KEY, IMAGE)))
+        for result in changed(1.0):
+            np.testing.assert_allclose(result, f(KEY, IMAGE, p=1.0), atol=1e-6)
+        for result in changed(0.0):
+            np.testing.assert_array_equal(result, IMAGE)
 
     def test_random_apply_and_one_of_join_their_neighbours(self):
         inner = [function("random_rotation"), function("random_scale"), function("random_tps")]
@@ -321,6 +348,34 @@ class TestExamples:
         layered = function(name)(KEY, {**self.example, "mask": self.example["mask"][..., None]})
         np.testing.assert_array_equal(layered["mask"][..., 0], result["mask"])
 
+    @pytest.mark.parametrize("dtype", [jnp.uint8, jnp.bool_, jnp.int32])
+    def test_masks_are_0_where_the_image_is_filled(self, dtype):
+        example = {"image": IMAGE, "mask": jnp.ones((SIZE, SIZE), dtype)}
+        pad = P(augment.random_pad_and_crop, padding=6, padding_mode="fill", fill_value=(0.5, 1.0, 1.0))
+        result = pad(KEY, example)
+        filled = np.all(np.asarray(result["image"]) == [0.5, 1.0, 1.0], -1)
+        np.testing.assert_array_equal(result["mask"], np.where(filled, 0, 1))
+        assert filled.any() and result["mask"].dtype == dtype
+        levels = pad(KEY, {**example, "image": as_uint8(IMAGE)})
+        assert set(np.unique(np.asarray(levels["image"])[filled])) == {128, 255}
+
+    @pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection"])
+    def test_masks_show_outside_what_the_image_shows(self, padding_mode):
+        mask = jnp.asarray(np.arange(SIZE**2).reshape(SIZE, SIZE), jnp.int32)
+        example = {"image": mask[..., None] / SIZE**2, "mask": mask}
+        f = P(augment.random_translation, translate=0.5, mode="nearest", padding_mode=padding_mode)
+        result = f(KEY, example)
+        np.testing.assert_array_equal(result["mask"], jnp.round(result["image"][..., 0] * SIZE**2))
+
+    def test_places_may_be_integers(self):
+        example = {"image": IMAGE, "keypoints": jnp.array([[2, 3]]), "boxes": [[2, 3, 5, 7]]}
+        flip = augment.sequence([P(augment.random_flip_left_right, p=1.0), P(augment.random_invert, p=1.0)])
+        for p, x in ((0.0, 2.0), (1.0, SIZE - 3.0)):
+            result = augment.random_apply(flip, p=p)(KEY, example)
+            np.testing.assert_array_equal(result["keypoints"], [[x, 3.0]])
+        np.testing.assert_array_equal(result["boxes"], [[SIZE - 5.0, 3.0, SIZE - 2.0, 7.0]])
+        assert augment.trivial_augment(KEY, example)["keypoints"].shape == (1, 2)
+
     def test_boxes_hold_what_they_held(self):
         flipped = function("random_flip_left_right")(KEY, self.example)
         np.testing.assert_array_equal(flipped["boxes"], [[SIZE - 5.0, 3.0, SIZE - 2.0, 7.0]])
@@ -363,6 +418,17 @@ class TestInverse:
         equal = np.all(np.isclose(back, IMAGE, atol=1e-6), axis=-1)
         assert back.shape == IMAGE.shape and equal.sum() >= 8 * 9
 
+    def test_of_choices_knows_what_was_chosen(self):
+        flip = augment.sequence([function("random_flip_left_right"), function("random_invert")])
+        chosen = [augment.random_apply(flip, p=1.0), augment.one_of([function("random_invert"), flip], weights=[0, 1])]
+        for f in chosen:
+            np.testing.assert_allclose(augment.inverse(f)(KEY, f(KEY, IMAGE)), 1 - IMAGE, atol=1e-6)
+
+    def test_of_choices_between_contradicting_readings(self):
+        turns = [P(augment.random_rotation, degrees=(90.0, 90.0), padding_mode=mode) for mode in ("border", "zeros")]
+        for f in (augment.one_of(turns), augment.sequence([turns[0], augment.random_apply(turns[1], p=0.0)])):
+            np.testing.assert_allclose(augment.inverse(f)(KEY, f(KEY, IMAGE)), IMAGE, atol=1e-5)
+
     def test_passes_over_colours(self):
         f = augment.sequence([function("random_flip_left_right"), function("random_invert")])
         np.testing.assert_allclose(augment.inverse(f)(KEY, f(KEY, IMAGE)), 1 - IMAGE, atol=1e-6)
@@ -388,6 +454,23 @@ class TestMixing:
         assert len(np.unique(np.round(np.asarray(soft).max(-1), 4))) == 4  # each pair has its own
         again, _ = mix(KEY, as_uint8(images), soft, num_classes=4, alpha=alpha)
         np.testing.assert_allclose(np.asarray(again, np.float32) / 255, mixed, atol=0.51 / 255)
+
+    @pytest.mark.parametrize("mix", [augment.mixup, augment.cutmix])
+    def test_batches_may_be_sharded_on_an_explicit_mesh(self, mix):
+        alone = mix(KEY, self.images, self.labels, num_classes=4)
+        mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Explicit,), devices=jax.devices()[:2])
+        with jax.set_mesh(mesh):
+            batch = jax.device_put((self.images, self.labels), NamedSharding(mesh, PartitionSpec("data")))
+            mixed = jax.jit(functools.partial(mix, num_classes=4))(KEY, *batch)
+        for result, expected in zip(mixed, alone, strict=True):
+            assert result.sharding.spec[0] == "data"
+            np.testing.assert_allclose(jax.device_get(result), expected, atol=1e-6)
+
+    @pytest.mark.parametrize("mix", [augment.mixup, augment.cutmix])
+    def test_labels_are_float32_where_float64_is_allowed(self, mix):
+        with jax.enable_x64(True):
+            _, soft = jax.eval_shape(functools.partial(mix, num_classes=4), KEY, self.images, self.labels)
+        assert soft.dtype == jnp.float32
 
     @pytest.mark.errors
     def test_errors(self):
@@ -428,6 +511,16 @@ class TestErrors:
             (lambda: augment.random_rotate_90(KEY, jnp.ones((4, 6, 1))), "turns must be even, or the image square"),
             (lambda: augment.random_affine(KEY, IMAGE, scale=(0.0, 1.0)), r"scale must be \(low, high\) above 0"),
             (lambda: augment.sequence([]), "sequence: functions must be"),
+            (lambda: augment.random_rotate_90(KEY, IMAGE, turns=1), "turns must be a tuple of at least one integer"),
+            (lambda: augment.random_invert(KEY, IMAGE, p="half"), r"p must be in \[0, 1\]"),
+            (
+                lambda: augment.random_rotation(KEY, {"image": IMAGE, "mask": IMAGE[:6, :6, 0]}),
+                r"random_rotation: mask must be \(12, 12\) or \(12, 12, k\), as the image, got \(6, 6\)",
+            ),
+            (
+                lambda: augment.random_pad_and_crop(KEY, IMAGE, padding_mode="fill", fill_value=(0.1, 0.2)),
+                "fill_value must be one value or 3, one per channel",
+            ),
             (lambda: augment.one_of([augment.random_hue], weights=[1, 2]), "weights must be 1 numbers"),
             (lambda: augment.batched(augment.random_hue)(KEY, {"a": jnp.ones(3), "b": jnp.ones(4)}), "one leading"),
         ],

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxcnn._check import check, shape_text
 from jaxcnn._typing import AnyArray
@@ -27,8 +28,6 @@ Entries ``"image"``, ``"mask"`` (h, w) or (h, w, k) read by nearest pixel, ``"ke
 first pixel's centre being (0, 0), and ``"boxes"`` (k, 4) as (x_min, y_min, x_max, y_max) in pixels of their outer
 edges; others, such as a label, stay as they are. An image of further leading axes, a clip, is changed as one.
 """
-
-_MASK = Reading("nearest", "zeros")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -91,6 +90,8 @@ class Chain:
         check(self.shape == other.shape, "augment", "both results", "of one shape", f"{self.shape} and {other.shape}")
         if self.example is other.example:
             geometry = select(condition, self.geometry, other.geometry)
+            if geometry is None and self.example is None:  # only where points go is wanted
+                geometry = select(condition, dataclasses.replace(self.geometry, reading=ANY), other.geometry)
             if geometry is not None:
                 return dataclasses.replace(self, geometry=geometry)
         done, others = self.floating(), other.floating()
@@ -115,8 +116,11 @@ class Chain:
         return Chain(_read_all(example, geometry), _nothing(geometry), chain.levels, "read")
 
     def floating(self) -> "Chain":
-        """Reads what is to be read, and makes levels floating."""
+        """Reads what is to be read, and makes levels and places floating, as reading makes them."""
         done = self.done()
+        if isinstance(done.example, Mapping):
+            moving = {name: _places(v) for name, v in done.example.items() if name in ("keypoints", "boxes")}
+            done = dataclasses.replace(done, example={**done.example, **moving})
         image = jnp.asarray(_image(done.example))
         if image.dtype != jnp.uint8:
             return done
@@ -142,13 +146,24 @@ def _read_all(example: Any, geometry: Geometry) -> Any:
     if "mask" in example:
         mask = jnp.asarray(example["mask"])
         flat = mask.ndim < jnp.ndim(example["image"])
-        read = _read(mask[..., None] if flat else mask, geometry, _MASK)
+        read = _read(mask[..., None] if flat else mask, geometry, _of_masks(geometry.reading))
         done["mask"] = read[..., 0] if flat else read
     if "keypoints" in example:
-        done["keypoints"] = _moved(jnp.asarray(example["keypoints"]), geometry)
+        done["keypoints"] = _moved(_places(example["keypoints"]), geometry)
     if "boxes" in example:
-        done["boxes"] = _moved_boxes(jnp.asarray(example["boxes"]), geometry)
+        done["boxes"] = _moved_boxes(_places(example["boxes"]), geometry)
     return done
+
+
+def _of_masks(reading: Reading) -> Reading:
+    """Says how masks are read: outside they are 0 where the image is filled, else what the image shows there."""
+    padding = "zeros" if reading.padding_mode == "fill" else reading.padding_mode
+    return Reading("nearest", padding, align_corners=reading.align_corners)
+
+
+def _places(points: Any) -> jax.Array:
+    points = jnp.asarray(points)
+    return points.astype(jnp.promote_types(points.dtype, jnp.float32))
 
 
 def _with_image(example: Any, image: Any) -> Any:
@@ -164,6 +179,10 @@ def start(function: str, example: Any) -> Chain:
     good = known and image.ndim >= 3 and 0 not in image.shape[-3:]
     check(good, function or "augment", "image", "(h, w, c), uint8 or floating, of at least 1 x 1 pixels", got)
     h, w = image.shape[-3:-1]
+    if isinstance(example, Mapping) and "mask" in example:
+        shape = np.shape(example["mask"])
+        fits = (shape[-2:] if len(shape) < image.ndim else shape[-3:-1]) == (h, w)
+        check(fits, function or "augment", "mask", f"({h}, {w}) or ({h}, {w}, k), as the image", str(shape))
     return Chain(example, Geometry.none((h, w)))
 
 
@@ -193,6 +212,7 @@ def augmentation(*, geometric: bool, branches: bool = False) -> Callable[[F], F]
             return function(key, start(function.__name__, image), **options).finish()
 
         wrapped.geometric, wrapped.branches = geometric, branches  # type: ignore[attr-defined]
+        wrapped.marked = wrapped  # type: ignore[attr-defined]
         return cast(F, wrapped)
 
     return mark
@@ -208,12 +228,13 @@ def advance(function: Callable[..., Any], key: Any, chain: Chain) -> Chain:
 
 def takes_chain(function: Any) -> bool:
     """Tells if a function is one of ours, also with options bound by ``functools.partial``."""
-    return hasattr(_bare(function), "geometric")
+    bare = _bare(function)
+    return getattr(bare, "marked", None) is bare  # ``functools.wraps`` and ``jax.jit`` copy attributes to others
 
 
 def is_geometric(function: Any) -> bool:
     """Tells if a function of ours only moves pixels."""
-    return getattr(_bare(function), "geometric", False)
+    return takes_chain(function) and _bare(function).geometric
 
 
 def has_branches(function: Any) -> bool:
@@ -237,7 +258,7 @@ def _image(example: Any) -> Any:
 def _read(image: Any, geometry: Geometry, reading: Reading) -> jax.Array:
     """Reads an image (..., h, w, c), the same places of every leading axis."""
     image = jnp.asarray(image)
-    if geometry.exact is not None:
+    if geometry.exact is not None and reading.outside == geometry.reading.outside:
         return geometry.exact(image)
     padding = reading.padding_mode or "border"  # nothing outside is wanted, but at an edge there are no pixels beyond
     mode, outside = reading.mode or "bilinear", (padding, reading.fill_value, reading.align_corners)
@@ -264,14 +285,12 @@ def as_dtype(values: Any, dtype: Any) -> jax.Array:
 
 
 def _moved(points: Any, geometry: Geometry) -> jax.Array:
-    points = points.astype(jnp.promote_types(points.dtype, jnp.float32))
     return jnp.stack(geometry.backward(points[..., 0], points[..., 1]), -1)
 
 
 def _moved_boxes(boxes: Any, geometry: Geometry) -> jax.Array:
     """Gives the boxes around what the corners and the middles of the sides become, cut at the frame."""
-    boxes = boxes.astype(jnp.promote_types(boxes.dtype, jnp.float32)) - 0.5
-    left, top, right, bottom = (boxes[..., i] for i in range(4))
+    left, top, right, bottom = (boxes[..., i] - 0.5 for i in range(4))
     middle, half = (left + right) / 2, (top + bottom) / 2
     x = jnp.stack([left, middle, right, right, right, middle, left, left], -1)
     y = jnp.stack([top, top, top, half, bottom, bottom, bottom, half], -1)

@@ -5,11 +5,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from jaxcnn._check import check
 from jaxcnn._typing import PRNGKey
 
-__all__ = ["between", "pair", "perhaps", "probability", "span", "uniforms"]
+__all__ = ["between", "entry", "pair", "perhaps", "probability", "span", "uniforms"]
 
 
 def uniforms(key: PRNGKey, count: int) -> list[jax.Array]:
@@ -22,6 +24,11 @@ def between(number: jax.Array, limits: tuple[Any, Any]) -> jax.Array:
     """Carries a number of [0, 1) to a range, whose ends are exact if they are equal."""
     low, high = limits
     return low + number * (high - low)
+
+
+def entry(table: Any, index: jax.Array) -> jax.Array:
+    """Looks a number up in a short table of NumPy's, without a gather: on an explicit mesh ``index`` may be sharded."""
+    return jnp.sum(jnp.where(np.arange(len(table)) == index, table, np.zeros_like(table)), dtype=table.dtype)
 
 
 def span(function: str, argument: str, value: Any, *, about: float = 0.0, least: float | None = None) -> Any:
@@ -55,14 +62,15 @@ def pair(function: str, argument: str, value: Any) -> tuple[float, float]:
 
 
 def probability(function: str, argument: str, value: Any) -> Any:
-    """Refuses a known number outside of [0, 1]."""
-    if _is_number(value):
-        check(0 <= value <= 1, function, argument, "in [0, 1]", repr(value))
+    """Refuses what is no number of [0, 1], if it is known."""
+    traced = isinstance(value, Tracer) and value.ndim == 0
+    check(traced or (_is_number(value) and bool(0 <= value <= 1)), function, argument, "in [0, 1]", repr(value))
     return value
 
 
 def _is_number(value: Any) -> bool:
-    return hasattr(value, "__float__") and not isinstance(value, bool | str) and getattr(value, "ndim", 0) == 0
+    other = isinstance(value, bool | str | Tracer)
+    return hasattr(value, "__float__") and not other and getattr(value, "ndim", 0) == 0
 
 
 def perhaps(function: str, key: PRNGKey, p: Any, change: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -46,7 +46,8 @@ class Reading(NamedTuple):
             return None
         fill = self.fill_value
         known = isinstance(fill, int | float | tuple)
-        return self.padding_mode, fill if known else id(fill), self.align_corners
+        about_centres = self.align_corners and self.padding_mode == "reflection"
+        return self.padding_mode, fill if known else id(fill), about_centres
 
 
 ANY = Reading()

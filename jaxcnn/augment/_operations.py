@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxcnn import ops
 from jaxcnn.augment._chain import Chain
+from jaxcnn.augment._draws import entry
 from jaxcnn.augment._geometry import Geometry, Reading
 from jaxcnn.ops import _pixel_matrices as matrices
 from jaxcnn.ops._pixel_matrices import Matrix
@@ -96,14 +97,14 @@ def amounts(
 
 def operate(chain: Chain, index: Any, names: Sequence[str], told: Mapping[str, Any], reading: Reading) -> Chain:
     """Does operation number ``index`` of ``names`` to an example, and computes no other where that can be avoided."""
-    if chain.example is None:
-        return chain
     moves = [name for name in names if name in _MOVES]
     changes = [name for name in names if name in _CHANGES]
     matrix = matrices.IDENTITY
     for name in moves:
         matrix = matrices.select(index == names.index(name), _MOVES[name](told[name], chain.shape), matrix)
     geometry = Geometry(chain.shape, chain.shape, (matrix,), reading)
+    if chain.example is None:
+        return chain.read(geometry)
     floating = chain.floating()
 
     def move(example: Any) -> Any:
@@ -114,5 +115,5 @@ def operate(chain: Chain, index: Any, names: Sequence[str], told: Mapping[str, A
 
     branches = [lambda example: example, move, *(functools.partial(change, name=name) for name in changes)]
     kinds = [0 if name == "identity" else 1 if name in moves else 2 + changes.index(name) for name in names]
-    chosen = jnp.asarray(np.array(kinds, np.int32))[index]
+    chosen = entry(np.array(kinds, np.int32), index)
     return floating.with_example(jax.lax.switch(chosen, branches, floating.example))

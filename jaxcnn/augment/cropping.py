@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxcnn._check import check, positive_shape, whole
+from jaxcnn._check import array, check, positive_shape, whole
 from jaxcnn._typing import PRNGKey
-from jaxcnn.augment._chain import Chain, Example, augmentation, chain_of
+from jaxcnn.augment._chain import Chain, Example, as_dtype, augmentation, chain_of
 from jaxcnn.augment._draws import between, span, uniforms
 from jaxcnn.augment._geometry import Geometry, Reading
 from jaxcnn.ops.sampling import Mode, PaddingMode
@@ -114,6 +114,9 @@ def random_pad_and_crop(
     room = padding < min(chain.shape) or padding_mode != "reflection"
     check(room, name, "padding", "below height and width to be mirrored", f"{padding} and {chain.shape}")
     reading = Reading(None, padding_mode, fill_value, align_corners=True)
+    fits = array(name, "fill_value", fill_value).shape in ((), (chain.channels,)) or chain.example is None
+    expected = f"one value or {chain.channels}, one per channel"
+    check(fits, name, "fill_value", expected, repr(fill_value))
     x, y = (_place(u, 2 * padding) for u in uniforms(key, 2))
     shape = chain.shape
 
@@ -122,7 +125,7 @@ def random_pad_and_crop(
         if padding_mode == "fill":
             fill = jnp.asarray(fill_value, jnp.float32) * (255 if image.dtype == jnp.uint8 else 1)
             inside = jnp.pad(jnp.ones((*shape, 1), bool), edges[-3:])
-            padded = jnp.where(inside, jnp.pad(image, edges), fill.astype(image.dtype))
+            padded = jnp.where(inside, jnp.pad(image, edges), as_dtype(fill, image.dtype))
         else:
             padded = jnp.pad(image, edges, mode=_PAD[padding_mode])
         return _window(padded, x, y, shape)
@@ -191,9 +194,9 @@ def _part(key: PRNGKey, shape: tuple[int, int], areas: Any, ratios: Any) -> tupl
     first = jnp.argmax(fits)
     # None fits: the largest part in the middle.
     if w / h < ratios[0]:
-        middle = (w, min(round(w / ratios[0]), h))
+        middle = (w, min(max(round(w / ratios[0]), 1), h))
     elif w / h > ratios[1]:
-        middle = (min(round(h * ratios[1]), w), h)
+        middle = (min(max(round(h * ratios[1]), 1), w), h)
     else:
         middle = (w, h)
     found = fits[first]

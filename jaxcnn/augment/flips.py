@@ -3,12 +3,13 @@
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from jaxcnn import ops
-from jaxcnn._check import check
+from jaxcnn._check import check, whole
 from jaxcnn._typing import PRNGKey
 from jaxcnn.augment._chain import Example, augmentation, chain_of
-from jaxcnn.augment._draws import probability, uniforms
+from jaxcnn.augment._draws import entry, probability, uniforms
 from jaxcnn.augment._geometry import Geometry
 from jaxcnn.ops import _pixel_matrices as matrices
 
@@ -90,12 +91,13 @@ def random_rotate_90(key: PRNGKey, image: Example, *, turns: tuple[int, ...] = (
     """
     chain = chain_of(image)
     h, w = chain.shape
-    name, whole = "random_rotate_90", all(isinstance(t, int) for t in turns) and len(turns) > 0
-    check(whole, name, "turns", "at least one integer", repr(turns))
+    name, several = "random_rotate_90", isinstance(turns, tuple | list) and len(turns) > 0
+    good = several and all(whole(t, -(2**31)) for t in turns)
+    check(good, name, "turns", "a tuple of at least one integer", repr(turns))
     kept = h == w or all(t % 2 == 0 for t in turns)
     check(kept, name, "turns", "even, or the image square", f"{tuple(turns)} and {h} x {w} pixels")
     (number,) = uniforms(key, 1)
-    turn = jnp.asarray([t % 4 for t in turns], jnp.int32)[jnp.int32(number * len(turns))]
+    turn = entry(np.array([t % 4 for t in turns], np.int32), jnp.int32(number * len(turns)))
     allowed, maps = sorted({t % 4 for t in turns}), _turns(h, w)
     chosen = maps[allowed[0]]
     for i in allowed[1:]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxcnn._check import array, check, shape_text, whole
 from jaxcnn._typing import AnyArray, Array, Float, Int, Num, PRNGKey
@@ -101,7 +102,7 @@ def cutmix(
     images, soft = _checked("cutmix", images, labels, num_classes, alpha)
     n, h, w = images.shape[:3]
     half = jnp.sqrt(1 - _shares(jax.random.fold_in(key, 0), n, alpha)) / 2
-    centre = jax.random.uniform(jax.random.fold_in(key, 1), (n, 2))
+    centre = jax.random.uniform(jax.random.fold_in(key, 1), (n, 2), jnp.float32)
     inside, area = [], jnp.ones(n, jnp.float32)
     for axis, size in enumerate((h, w)):
         middle = jnp.floor(centre[:, axis] * size)
@@ -131,7 +132,7 @@ def _checked(name: str, images: Any, labels: Any, num_classes: Any, alpha: Any) 
 def _shares(key: PRNGKey, n: int, alpha: float) -> jax.Array:
     """Draws from Beta(alpha, alpha), float32."""
     if alpha == 1:
-        return jax.random.uniform(key, (n,))
+        return jax.random.uniform(key, (n,), jnp.float32)
     return jax.random.beta(key, alpha, alpha, (n,), jnp.float32)
 
 
@@ -140,4 +141,9 @@ def _between(values: jax.Array, share: jax.Array) -> jax.Array:
 
 
 def _partners(values: jax.Array) -> jax.Array:
-    return jnp.roll(values, 1, axis=0)
+    sharding = jax.typeof(values).sharding
+    if not sharding.mesh.explicit_axes:
+        return jnp.roll(values, 1, axis=0)
+    # Of a sharded axis no part can be sliced off.
+    before = np.roll(np.arange(len(values), dtype=np.int32), 1)
+    return values.at[before].get(out_sharding=sharding)

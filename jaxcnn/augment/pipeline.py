@@ -86,10 +86,8 @@ def random_apply(function: Augmentation, *, p: float = 0.5) -> Augmentation:
         chain = chain_of(image)
         (number,) = uniforms(jax.random.fold_in(key, 0), 1)
         inner = jax.random.fold_in(key, 1)
-        if is_geometric(function):
+        if is_geometric(function) or chain.example is None:
             return advance(function, inner, chain).where(number < p, chain)
-        if chain.example is None:
-            return chain
         done = chain.floating()
         return done.with_example(jax.lax.cond(number < p, _branch(function, inner, done), lambda e: e, done.example))
 
@@ -118,7 +116,7 @@ def one_of(functions: Sequence[Augmentation], *, weights: Sequence[float] | None
     shares = np.ones(len(functions)) if weights is None else np.asarray(weights, np.float64)
     good = shares.shape == (len(functions),) and bool(np.all(shares >= 0)) and shares.sum() > 0
     check(good, "one_of", "weights", f"{len(functions)} numbers of at least 0, not all 0", repr(weights))
-    limits = jnp.asarray(np.cumsum(shares)[:-1] / shares.sum(), jnp.float32)
+    limits = (np.cumsum(shares)[:-1] / shares.sum()).astype(np.float32)
 
     @augmentation(geometric=all(map(is_geometric, functions)), branches=any(map(has_branches, functions)))
     def one_of(key: PRNGKey, image: Any) -> Any:
@@ -126,13 +124,11 @@ def one_of(functions: Sequence[Augmentation], *, weights: Sequence[float] | None
         (number,) = uniforms(jax.random.fold_in(key, 0), 1)
         chosen = jnp.sum(number >= limits, dtype=jnp.int32)
         inner = jax.random.fold_in(key, 1)
-        if all(is_geometric(f) for f in functions):
+        if all(is_geometric(f) for f in functions) or chain.example is None:
             result = advance(functions[0], inner, chain)
             for i, function in enumerate(functions[1:], 1):
                 result = advance(function, inner, chain).where(chosen == i, result)
             return result
-        if chain.example is None:
-            return chain
         done = chain.floating()
         branches = [_branch(f, inner, done) for f in functions]
         return done.with_example(jax.lax.switch(chosen, branches, done.example))
@@ -201,7 +197,8 @@ def inverse(function: Augmentation) -> Callable[..., Any]:
     """Makes what brings a geometrically augmented image, or a map of predictions for it, back to where it was.
 
     Convention:
-        The same key gives the same draw. Colour changes among the functions are passed over.
+        The same key gives the same draw. Changes of colour are passed over, also those of policies; ``aug_mix`` has no
+        inverse.
 
     Args:
         function: An augmentation made of this namespace's functions.

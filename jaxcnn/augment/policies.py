@@ -6,11 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from jaxcnn._check import check, choice, whole
 from jaxcnn._typing import PRNGKey
 from jaxcnn.augment._chain import Example, augmentation, chain_of
-from jaxcnn.augment._draws import uniforms
+from jaxcnn.augment._draws import entry, uniforms
 from jaxcnn.augment._geometry import Reading
 from jaxcnn.augment._operations import AUGMIX, AUTO, RANDOM, amounts, operate
 from jaxcnn.augment._policy_tables import TABLES
@@ -71,8 +72,10 @@ def rand_augment(
     chain, name = chain_of(image), "rand_augment"
     check(whole(num_ops, 1), name, "num_ops", "an integer of at least 1", repr(num_ops))
     check(whole(num_bins, 2), name, "num_bins", "an integer of at least 2", repr(num_bins))
-    known = isinstance(magnitude, int | float)
-    check(not known or 0 <= magnitude < num_bins, name, "magnitude", f"in [0, {num_bins - 1}]", repr(magnitude))
+    known = not isinstance(magnitude, Tracer)
+    check(
+        not known or bool(0 <= magnitude <= num_bins - 1), name, "magnitude", f"in [0, {num_bins - 1}]", repr(magnitude)
+    )
     reading = Reading(mode, padding_mode, fill_value)
     fraction = jnp.asarray(magnitude, jnp.float32) / (num_bins - 1)
     for i in range(num_ops):
@@ -177,10 +180,10 @@ def auto_augment(
     number, *rest = uniforms(key, 5)
     pair = jnp.minimum(number * len(table), len(table) - 1.0).astype(jnp.int32)
     for i in range(2):
-        applied = rest[i] < jnp.asarray(chances)[pair, i]
-        index = jnp.where(applied, jnp.asarray(indices)[pair, i], used.index("identity"))
+        applied = rest[i] < entry(chances[:, i], pair)
+        index = jnp.where(applied, entry(indices[:, i], pair), used.index("identity"))
         sign = jnp.where(rest[2 + i] < 0.5, -1.0, 1.0)
-        told = _usual(chain.shape, jnp.asarray(fractions)[pair, i], sign)
+        told = _usual(chain.shape, entry(fractions[:, i], pair), sign)
         chain = operate(chain, index, used, told, reading)
     return chain  # type: ignore[return-value]
 
@@ -243,8 +246,7 @@ def aug_mix(
     check(alpha > 0, name, "alpha", "above 0", repr(alpha))
     tied = [v for v in ("mask", "keypoints", "boxes") if isinstance(chain.example, Mapping) and v in chain.example]
     check(not tied, name, "image", 'an example without "mask", "keypoints" and "boxes"', f"one with {tied}")
-    if chain.example is None:
-        return chain  # type: ignore[return-value]
+    check(chain.example is not None, "inverse", "every function", "one that has an inverse", name)
     names = (*AUGMIX[:-1], *_COLOURS, "identity") if all_ops else AUGMIX
     reading, start = Reading(mode, padding_mode, fill_value), chain.floating()
     shares = jax.random.dirichlet(jax.random.fold_in(key, 0), jnp.full(width, alpha, jnp.float32))
