@@ -1,4 +1,4 @@
-"""The command line: ``jaxcnn train | eval | predict | models | augment``.
+"""The command line: ``jaxcnn train | eval | predict | models | augment | inspect | convert``.
 
 A mistake of the user gives one line on standard error and exit code 2, never a traceback; with
 JAXCNN_TRACEBACK=1 in the environment the traceback is shown.
@@ -96,12 +96,36 @@ class Augment:
     """Also write overview.png, small enough for a README: one picture per function."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Inspect:
+    """Show what a weight file of PyTorch, Keras, TensorFlow, Caffe, MatConvNet, NumPy or safetensors holds."""
+
+    file: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FILE")]
+    """The file; of TensorFlow also a folder, or the common beginning of a checkpoint's files."""
+    tensors: int = 20
+    """How many tensors to list."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Convert:
+    """Convert a weight file that `jaxcnn inspect` reads to safetensors."""
+
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")]
+    """What to read, as for inspect."""
+    target: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TARGET")]
+    """The file of safetensors to write."""
+    force: bool = False
+    """Replace the target where it exists."""
+
+
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Eval, tyro.conf.subcommand("eval")]
     | Annotated[Predict, tyro.conf.subcommand("predict")]
     | Annotated[Models, tyro.conf.subcommand("models")]
     | Annotated[Augment, tyro.conf.subcommand("augment")]
+    | Annotated[Inspect, tyro.conf.subcommand("inspect")]
+    | Annotated[Convert, tyro.conf.subcommand("convert")]
 )
 
 
@@ -130,6 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands: dict[type, Any] = {
         **{Train: _train, Eval: _eval, Predict: _predict},
         **{Models: _models, Augment: lambda command: _augment(command, given)},
+        **{Inspect: _inspect, Convert: _convert},
     }
     try:
         with warnings.catch_warnings():
@@ -183,7 +208,8 @@ def _one_line(panel: str, given: list[str]) -> str:
     suggestion = next((s[1].split()[0] for s in sections if len(s) > 1 and s[0].startswith("Perhaps you meant")), None)
     if suggestion is not None:
         message += f" (did you mean {suggestion}?)"
-    known = given[0] if given and given[0] in ("train", "eval", "predict", "models", "augment") else None
+    names = ("train", "eval", "predict", "models", "augment", "inspect", "convert")
+    known = given[0] if given and given[0] in names else None
     prog = f"jaxcnn {known}" if known else "jaxcnn"
     return f"{prog}: {message[0].lower()}{message[1:]}; see {prog} --help"
 
@@ -315,6 +341,25 @@ def _augment(command: Augment, given: Sequence[str]) -> None:
     )
     for path in paths:
         Console().print(str(path), highlight=False, soft_wrap=True, markup=False)
+
+
+def _inspect(command: Inspect) -> None:
+    from jaxcnn import zoo
+    from jaxcnn.zoo.summary import summarize
+
+    for line in summarize(zoo.read(command.file), tensors=command.tensors):
+        print(line)
+
+
+def _convert(command: Convert) -> None:
+    from jaxcnn import zoo
+
+    if Path(command.target).exists() and not command.force:
+        raise ValueError(f"convert: target must be new unless --force is given, got {command.target!r}.")
+    checkpoint = zoo.convert(command.source, command.target)
+    for note in checkpoint.metadata["notes"]:
+        print(f"note: {note}")
+    print(f"{len(checkpoint.tensors):,} tensors: {command.target}")
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> Any:
