@@ -1,4 +1,4 @@
-"""The command line: ``jaxcnn train | eval | predict | models | augment | download``.
+"""The command line: ``jaxcnn train | eval | predict | models | augment | download | inspect | convert``.
 
 A mistake of the user gives one line on standard error and exit code 2, never a traceback; with
 JAXCNN_TRACEBACK=1 in the environment the traceback is shown.
@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 import jaxcnn
+from jaxcnn.cli_weights import Convert, Download, Inspect, run_convert, run_download, run_inspect
 from jaxcnn.recipes.rts_digits import Arm, Config
 
 __all__ = ["main"]
@@ -96,22 +97,6 @@ class Augment:
     """Also write overview.png, small enough for a README: one picture per function."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Download:
-    """Download a file, such as weights, check it, keep it and print where it is; one that is there is only checked."""
-
-    url: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="URL")]
-    """Its address, http or https."""
-    checksum: Annotated[str | None, tyro.conf.arg(metavar="CHECKSUM")] = None
-    """As the source publishes it, sha256:... (8 digits or more) or md5:...; without it the file is unverified."""
-    folder: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Where to keep it [default: JAXCNN_CACHE, or jaxcnn in the user's cache]."""
-    name: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """What to call it [default: the last part of the address]."""
-    progress: bool = True
-    """Show a progress bar."""
-
-
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Eval, tyro.conf.subcommand("eval")]
@@ -119,10 +104,12 @@ Command = (
     | Annotated[Models, tyro.conf.subcommand("models")]
     | Annotated[Augment, tyro.conf.subcommand("augment")]
     | Annotated[Download, tyro.conf.subcommand("download")]
+    | Annotated[Inspect, tyro.conf.subcommand("inspect")]
+    | Annotated[Convert, tyro.conf.subcommand("convert")]
 )
 
 
-_NAMES = ("train", "eval", "predict", "models", "augment", "download")
+_NAMES = ("train", "eval", "predict", "models", "augment", "download", "inspect", "convert")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -148,8 +135,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command is None:
         return code
     commands: dict[type, Any] = {
-        **{Train: _train, Eval: _eval, Predict: _predict, Models: _models, Download: _download},
-        Augment: lambda command: _augment(command, given),
+        **{Train: _train, Eval: _eval, Predict: _predict, Models: _models},
+        **{Augment: lambda command: _augment(command, given)},
+        **{Download: run_download, Inspect: run_inspect, Convert: run_convert},
     }
     try:
         with warnings.catch_warnings():
@@ -335,26 +323,6 @@ def _augment(command: Augment, given: Sequence[str]) -> None:
     )
     for path in paths:
         Console().print(str(path), highlight=False, soft_wrap=True, markup=False)
-
-
-def _download(command: Download) -> None:
-    from rich import progress
-    from rich.console import Console
-
-    from jaxcnn.zoo.downloads import download
-
-    columns = (progress.BarColumn(), progress.DownloadColumn(), progress.TransferSpeedColumn())
-    options = {"console": Console(stderr=True), "transient": True, "disable": not command.progress}
-    with progress.Progress(*columns, **options) as bar:
-        task = bar.add_task("", total=None)
-        path = download(
-            command.url,
-            checksum=command.checksum,
-            folder=command.folder,
-            name=command.name,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
-    print(path)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> Any:

@@ -25,6 +25,7 @@ train
 transfer
 report
 recipes
+cli_weights
 cli
 __main__
 """

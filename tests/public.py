@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "jaxcnn"
-NOT_NAMESPACES = ("cli", "__main__")
+NOT_NAMESPACES = ("cli", "cli_weights", "__main__")
 
 
 class Public(NamedTuple):

@@ -41,7 +41,7 @@ def save(variables: Variables, path: str | os.PathLike[str], *, provenance: Mapp
 
     Raises:
         ValueError: For leaves that are no arrays, dtypes that the format has no name for, nested keys that contain
-            ``/``, and a provenance that JSON cannot hold.
+            ``/``, a provenance that JSON cannot hold, and a path in no folder.
 
     Example:
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -52,6 +52,9 @@ def save(variables: Variables, path: str | os.PathLike[str], *, provenance: Mapp
         (['params/conv/kernel'], {'seed': 0})
     """
     check(isinstance(variables, Mapping), "save", "variables", "a mapping", type(variables).__name__)
+    place = Path(path)
+    good = place.parent.is_dir() and not place.is_dir()
+    check(good, "save", "path", "a file in a folder that exists", repr(os.fspath(path)))
     nested = any(isinstance(value, Mapping) for value in variables.values())
     tensors = _flat("save", variables, "", nested)
     try:
@@ -59,7 +62,7 @@ def save(variables: Variables, path: str | os.PathLike[str], *, provenance: Mapp
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"save: provenance must be what JSON can hold, got {error}.") from None
     own = {"version": jaxcnn.__version__, "sha256": digest(tensors), "provenance": json.loads(text)}
-    _write(Path(path), tensors, {KEY: json.dumps(own)})
+    _write(place, tensors, {KEY: json.dumps(own)})
 
 
 def convert(

@@ -26,7 +26,8 @@ def summarize(checkpoint: Checkpoint, *, tensors: int = 20) -> list[str]:
         >>> import numpy as np
         >>> kernel = np.ones((3, 3, 1, 8), np.float32)
         >>> metadata = {"format": "pytorch", "framework": "pytorch", "layouts": {"w": "OIHW"}, "notes": []}
-        >>> print(*summarize(Checkpoint({"w": kernel}, metadata)), sep="\\n")
+        >>> for line in summarize(Checkpoint({"w": kernel}, metadata)):
+        ...     print(line)
         format     pytorch
         framework  pytorch
         tensors    1, of 72 values in 288 bytes
@@ -76,11 +77,7 @@ def count_layers(graph: Any) -> int:
             total += sum("operators" not in entry for entry in node if isinstance(entry, Mapping))
             waiting += [entry for entry in node if isinstance(entry, Mapping)]
         elif isinstance(node, Mapping):
-            inner = [node.get(key) for key in ("layers", "operators")]
-            waiting += [entry for entry in inner if isinstance(entry, list)]
-            config = node.get("config")
-            if isinstance(config, list) or isinstance(config, Mapping):  # a sequence of early Keras
-                waiting.append(config)
+            waiting += [node.get(key) for key in ("layers", "operators", "config")]
     return total
 
 
