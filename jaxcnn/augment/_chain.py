@@ -285,7 +285,7 @@ def as_dtype(values: Any, dtype: Any) -> jax.Array:
 
 
 def _moved(points: Any, geometry: Geometry) -> jax.Array:
-    return jnp.stack(geometry.backward(points[..., 0], points[..., 1]), -1)
+    return jnp.stack(geometry.backward(points[..., 0], points[..., 1]), -1).astype(points.dtype)
 
 
 def _moved_boxes(boxes: Any, geometry: Geometry) -> jax.Array:
@@ -300,4 +300,4 @@ def _moved_boxes(boxes: Any, geometry: Geometry) -> jax.Array:
         jnp.clip(v + 0.5, 0, n)
         for v, n in ((jnp.min(x, -1), w), (jnp.min(y, -1), h), (jnp.max(x, -1), w), (jnp.max(y, -1), h))
     ]
-    return jnp.stack(sides, -1)
+    return jnp.stack(sides, -1).astype(boxes.dtype)
