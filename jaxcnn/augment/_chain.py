@@ -26,7 +26,8 @@ Example = AnyArray | Mapping[str, Any]
 
 Entries ``"image"``, ``"mask"`` (h, w) or (h, w, k) read by nearest pixel, ``"keypoints"`` (k, 2) in (x, y) pixels, the
 first pixel's centre being (0, 0), and ``"boxes"`` (k, 4) as (x_min, y_min, x_max, y_max) in pixels of their outer
-edges; others, such as a label, stay as they are. An image of further leading axes, a clip, is changed as one.
+edges; others, such as a label, stay as they are. Outside of the image a mask shows what the image does there, and 0
+where that is filled. An image of further leading axes, a clip, is changed as one.
 """
 
 F = TypeVar("F", bound=Callable[..., Any])
