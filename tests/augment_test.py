@@ -376,6 +376,11 @@ class TestExamples:
         np.testing.assert_array_equal(result["boxes"], [[SIZE - 5.0, 3.0, SIZE - 2.0, 7.0]])
         assert augment.trivial_augment(KEY, example)["keypoints"].shape == (1, 2)
 
+    def test_places_keep_their_dtype_where_float64_is_allowed(self):
+        with jax.enable_x64(True):
+            result = jax.eval_shape(P(augment.random_translation, translate=0.2), KEY, self.example)
+        assert result["keypoints"].dtype == result["boxes"].dtype == jnp.float32
+
     def test_boxes_hold_what_they_held(self):
         flipped = function("random_flip_left_right")(KEY, self.example)
         np.testing.assert_array_equal(flipped["boxes"], [[SIZE - 5.0, 3.0, SIZE - 2.0, 7.0]])
@@ -511,6 +516,12 @@ class TestErrors:
             (lambda: augment.random_rotate_90(KEY, jnp.ones((4, 6, 1))), "turns must be even, or the image square"),
             (lambda: augment.random_affine(KEY, IMAGE, scale=(0.0, 1.0)), r"scale must be \(low, high\) above 0"),
             (lambda: augment.sequence([]), "sequence: functions must be"),
+            (
+                lambda: augment.random_apply(
+                    augment.sequence([P(augment.random_crop, shape=(4, 4)), augment.random_hue])
+                )(KEY, IMAGE),
+                r"random_apply: function must be one that keeps the shape, got one from \(12, 12\) to \(4, 4\)",
+            ),
             (lambda: augment.random_rotate_90(KEY, IMAGE, turns=1), "turns must be a tuple of at least one integer"),
             (lambda: augment.random_invert(KEY, IMAGE, p="half"), r"p must be in \[0, 1\]"),
             (

@@ -26,7 +26,8 @@ Example = AnyArray | Mapping[str, Any]
 
 Entries ``"image"``, ``"mask"`` (h, w) or (h, w, k) read by nearest pixel, ``"keypoints"`` (k, 2) in (x, y) pixels, the
 first pixel's centre being (0, 0), and ``"boxes"`` (k, 4) as (x_min, y_min, x_max, y_max) in pixels of their outer
-edges; others, such as a label, stay as they are. An image of further leading axes, a clip, is changed as one.
+edges; others, such as a label, stay as they are. Outside of the image a mask shows what the image does there, and 0
+where that is filled. An image of further leading axes, a clip, is changed as one.
 """
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -285,7 +286,7 @@ def as_dtype(values: Any, dtype: Any) -> jax.Array:
 
 
 def _moved(points: Any, geometry: Geometry) -> jax.Array:
-    return jnp.stack(geometry.backward(points[..., 0], points[..., 1]), -1)
+    return jnp.stack(geometry.backward(points[..., 0], points[..., 1]), -1).astype(points.dtype)
 
 
 def _moved_boxes(boxes: Any, geometry: Geometry) -> jax.Array:
@@ -300,4 +301,4 @@ def _moved_boxes(boxes: Any, geometry: Geometry) -> jax.Array:
         jnp.clip(v + 0.5, 0, n)
         for v, n in ((jnp.min(x, -1), w), (jnp.min(y, -1), h), (jnp.max(x, -1), w), (jnp.max(y, -1), h))
     ]
-    return jnp.stack(sides, -1)
+    return jnp.stack(sides, -1).astype(boxes.dtype)

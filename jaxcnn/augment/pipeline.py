@@ -89,7 +89,14 @@ def random_apply(function: Augmentation, *, p: float = 0.5) -> Augmentation:
         if is_geometric(function) or chain.example is None:
             return advance(function, inner, chain).where(number < p, chain)
         done = chain.floating()
-        return done.with_example(jax.lax.cond(number < p, _branch(function, inner, done), lambda e: e, done.example))
+
+        def changed(example: Any) -> Any:
+            result = advance(function, inner, done.with_example(example)).floating()
+            kept, got = result.shape == done.shape, f"one from {done.shape} to {result.shape}"
+            check(kept, "random_apply", "function", "one that keeps the shape", got)
+            return result.example
+
+        return done.with_example(jax.lax.cond(number < p, changed, lambda e: e, done.example))
 
     return random_apply
 
