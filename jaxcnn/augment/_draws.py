@@ -26,7 +26,7 @@ def between(number: jax.Array, limits: tuple[Any, Any]) -> jax.Array:
     return low + number * (high - low)
 
 
-def entry(table: Any, index: jax.Array) -> jax.Array:
+def entry(table: Any, index: Any) -> jax.Array:
     """Looks a number up in a short table of NumPy's, without a gather: on an explicit mesh ``index`` may be sharded."""
     return jnp.sum(jnp.where(np.arange(len(table)) == index, table, np.zeros_like(table)), dtype=table.dtype)
 

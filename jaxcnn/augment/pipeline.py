@@ -1,7 +1,7 @@
 """Augmentations put together: in turn, perhaps, one of several, over a batch, undone."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from jaxcnn.augment._draws import probability, uniforms
 __all__ = ["Augmentation", "batched", "inverse", "one_of", "random_apply", "sequence"]
 
 
+@runtime_checkable
 class Augmentation(Protocol):
     """What changes one example."""
 
@@ -143,6 +144,7 @@ def one_of(functions: Sequence[Augmentation], *, weights: Sequence[float] | None
     return one_of
 
 
+@runtime_checkable
 class BatchAugmentation(Protocol):
     """What changes a batch of examples."""
 
