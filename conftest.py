@@ -40,3 +40,8 @@ def _names_for_examples(doctest_namespace):
 
     doctest_namespace.update(jax=jax, jnp=jnp, np=np, nn=nn, optax=optax, jaxcnn=jaxcnn)
     doctest_namespace.update({name: value for name, value in vars(jaxcnn).items() if not name.startswith("_")})
+
+
+# Scripts that write fixtures, with frameworks that need not be there. Collecting them would also put their folder, with
+# subfolders of these frameworks' names, where modules are looked for.
+collect_ignore_glob = ["tests/fixtures/*"]
