@@ -178,12 +178,12 @@ def start(function: str, example: Any) -> Chain:
     known = kind is not None and (kind == jnp.uint8 or jnp.issubdtype(kind, jnp.floating))
     got = shape_text(image) if kind is not None else type(image).__name__
     good = known and image.ndim >= 3 and 0 not in image.shape[-3:]
-    check(good, function or "augment", "image", "(h, w, c), uint8 or floating, of at least 1 x 1 pixels", got)
+    check(good, function, "image", "(h, w, c), uint8 or floating, of at least 1 x 1 pixels", got)
     h, w = image.shape[-3:-1]
     if isinstance(example, Mapping) and "mask" in example:
         shape = np.shape(example["mask"])
         fits = (shape[-2:] if len(shape) < image.ndim else shape[-3:-1]) == (h, w)
-        check(fits, function or "augment", "mask", f"({h}, {w}) or ({h}, {w}, k), as the image", str(shape))
+        check(fits, function, "mask", f"({h}, {w}) or ({h}, {w}, k), as the image", str(shape))
     return Chain(example, Geometry.none((h, w)))
 
 

@@ -1,5 +1,6 @@
 """What augmentations draw: a few numbers per example, in one request for random words."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,19 +12,60 @@ from jax.core import Tracer
 from jaxcnn._check import check
 from jaxcnn._typing import PRNGKey
 
-__all__ = ["between", "entry", "pair", "perhaps", "probability", "span", "uniforms"]
+__all__ = ["between", "box", "entry", "integer", "pair", "perhaps", "probability", "sign", "span", "unit", "uniforms"]
+
+_TRIES = 10  # boxes that are drawn before none is taken
+
+
+def unit(words: jax.Array) -> jax.Array:
+    """Turns random words of 32 bits into numbers in [0, 1), float32."""
+    return (words >> 8).astype(jnp.float32) * 2.0**-24
 
 
 def uniforms(key: PRNGKey, count: int) -> list[jax.Array]:
     """Draws numbers in [0, 1), float32 scalars. Every further request would cost more than all its numbers."""
-    numbers = (jax.random.bits(key, (count,), jnp.uint32) >> 8).astype(jnp.float32) * 2.0**-24
+    numbers = unit(jax.random.bits(key, (count,), jnp.uint32))
     return [numbers[i] for i in range(count)]
+
+
+def integer(number: jax.Array, count: int) -> jax.Array:
+    """Carries a number of [0, 1) to 0, 1, ..., count - 1, each as likely."""
+    return jnp.minimum(number * count, count - 1.0).astype(jnp.int32)
+
+
+def sign(number: jax.Array) -> jax.Array:
+    """Carries a number of [0, 1) to -1 or 1."""
+    return jnp.where(number < 0.5, -1.0, 1.0)
 
 
 def between(number: jax.Array, limits: tuple[Any, Any]) -> jax.Array:
     """Carries a number of [0, 1) to a range, whose ends are exact if they are equal."""
     low, high = limits
     return low + number * (high - low)
+
+
+def box(key: PRNGKey, shape: tuple[int, int], areas: Any, ratios: Any, fits: Any) -> tuple[Any, Any, Any, Any]:
+    """Draws a box of random area, aspect ratio and place, in whole pixels.
+
+    Args:
+        key: The draw.
+        shape: (h, w) of the image.
+        areas: Range of its area as a share of the image's.
+        ratios: Range of its width over its height, drawn evenly in the logarithm.
+        fits: Tells of widths and heights which are taken.
+
+    Returns:
+        Of ten tries the first that fits, its width and height, float32; whether one does; and two numbers in [0, 1)
+        to draw its place from, (x, y).
+    """
+    h, w = shape
+    numbers = unit(jax.random.bits(key, (_TRIES + 1, 2), jnp.uint32))
+    area = h * w * between(numbers[:_TRIES, 0], areas)
+    ratio = jnp.exp(between(numbers[:_TRIES, 1], (math.log(ratios[0]), math.log(ratios[1]))))
+    width, height = jnp.round(jnp.sqrt(area * ratio)), jnp.round(jnp.sqrt(area / ratio))
+    fitting = fits(width, height)
+    first = jnp.argmax(fitting)
+    return width[first], height[first], fitting[first], numbers[_TRIES]
 
 
 def entry(table: Any, index: Any) -> jax.Array:

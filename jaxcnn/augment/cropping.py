@@ -1,6 +1,5 @@
 """Random crops of an example."""
 
-import math
 from typing import Any
 
 import jax
@@ -9,14 +8,13 @@ import jax.numpy as jnp
 from jaxcnn._check import array, check, positive_shape, whole
 from jaxcnn._typing import PRNGKey
 from jaxcnn.augment._chain import Chain, Example, as_dtype, augmentation, chain_of
-from jaxcnn.augment._draws import between, span, uniforms
+from jaxcnn.augment._draws import box, integer, span, uniforms
 from jaxcnn.augment._geometry import Geometry, Reading
 from jaxcnn.ops.sampling import Mode, PaddingMode
 
 __all__ = ["center_crop", "random_crop", "random_pad_and_crop", "random_resized_crop"]
 
 _PAD = {"zeros": "constant", "fill": "constant", "border": "edge", "reflection": "reflect"}
-_TRIES = 10
 
 
 @augmentation(geometric=True)
@@ -73,7 +71,7 @@ def random_crop(key: PRNGKey, image: Example, *, shape: tuple[int, int]) -> Exam
     """
     chain = chain_of(image)
     h, w = _fitting("random_crop", shape, chain.shape)
-    left, top = (_place(u, n - m) for u, n, m in zip(uniforms(key, 2), chain.shape[::-1], (w, h), strict=True))
+    left, top = (integer(u, n - m + 1) for u, n, m in zip(uniforms(key, 2), chain.shape[::-1], (w, h), strict=True))
     return _cut(chain, left, top, (h, w))
 
 
@@ -117,7 +115,7 @@ def random_pad_and_crop(
     fits = array(name, "fill_value", fill_value).shape in ((), (chain.channels,)) or chain.example is None
     expected = f"one value or {chain.channels}, one per channel"
     check(fits, name, "fill_value", expected, repr(fill_value))
-    x, y = (_place(u, 2 * padding) for u in uniforms(key, 2))
+    x, y = (integer(u, 2 * padding + 1) for u in uniforms(key, 2))
     shape = chain.shape
 
     def exact(image: Any) -> Any:
@@ -185,13 +183,9 @@ def random_resized_crop(
 def _part(key: PRNGKey, shape: tuple[int, int], areas: Any, ratios: Any) -> tuple[Any, Any, Any, Any]:
     """Draws left, top, width and height of a part, whole numbers in float32."""
     h, w = shape
-    bits = jax.random.bits(key, (_TRIES + 1, 2), jnp.uint32)
-    numbers = (bits >> 8).astype(jnp.float32) * 2.0**-24
-    area = h * w * between(numbers[:_TRIES, 0], areas)
-    ratio = jnp.exp(between(numbers[:_TRIES, 1], (math.log(ratios[0]), math.log(ratios[1]))))
-    width, height = jnp.round(jnp.sqrt(area * ratio)), jnp.round(jnp.sqrt(area / ratio))
-    fits = (width >= 1) & (width <= w) & (height >= 1) & (height <= h)
-    first = jnp.argmax(fits)
+    width, height, found, places = box(
+        key, shape, areas, ratios, lambda width, height: (width >= 1) & (width <= w) & (height >= 1) & (height <= h)
+    )
     # None fits: the largest part in the middle.
     if w / h < ratios[0]:
         middle = (w, min(max(round(w / ratios[0]), 1), h))
@@ -199,11 +193,10 @@ def _part(key: PRNGKey, shape: tuple[int, int], areas: Any, ratios: Any) -> tupl
         middle = (min(max(round(h * ratios[1]), 1), w), h)
     else:
         middle = (w, h)
-    found = fits[first]
-    width, height = (jnp.where(found, v[first], float(m)) for v, m in zip((width, height), middle, strict=True))
+    width, height = (jnp.where(found, v, float(m)) for v, m in zip((width, height), middle, strict=True))
     left, top = (
         jnp.where(found, jnp.floor(u * (n - v + 1)), jnp.floor((n - v) / 2))
-        for u, n, v in zip(numbers[_TRIES], (w, h), (width, height), strict=True)
+        for u, n, v in zip(places, (w, h), (width, height), strict=True)
     )
     return left, top, width, height
 
@@ -212,10 +205,6 @@ def _fitting(name: str, shape: Any, image: tuple[int, int]) -> tuple[int, int]:
     h, w = positive_shape(name, "shape", shape, "h w")
     check(h <= image[0] and w <= image[1], name, "shape", f"within the image's {image}", repr(shape))
     return h, w
-
-
-def _place(number: Any, room: int) -> jax.Array:
-    return jnp.minimum((number * (room + 1)).astype(jnp.int32), room)
 
 
 def _moved(x: Any, y: Any) -> Any:

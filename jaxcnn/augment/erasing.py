@@ -1,6 +1,5 @@
 """Random parts of an example left out."""
 
-import math
 from typing import Any
 
 import jax
@@ -10,12 +9,10 @@ from jaxcnn import ops
 from jaxcnn._check import check, whole
 from jaxcnn._typing import PRNGKey
 from jaxcnn.augment._chain import Example, augmentation, chain_of
-from jaxcnn.augment._draws import between, perhaps, span, uniforms
+from jaxcnn.augment._draws import between, box, perhaps, span, uniforms
 from jaxcnn.augment.counter import counter_uniform
 
 __all__ = ["random_cutout", "random_erasing", "random_grid_mask"]
-
-_TRIES = 10
 
 
 @augmentation(geometric=False)
@@ -62,22 +59,19 @@ def random_erasing(
     check(ratios[0] > 0, name, "ratio", "a range above 0", repr(ratio))
     check(not isinstance(value, str) or value == "random", name, "value", 'numbers or "random"', repr(value))
     h, w = chain.shape
-    numbers = (jax.random.bits(jax.random.fold_in(key, 1), (_TRIES + 1, 2), jnp.uint32) >> 8) * jnp.float32(2.0**-24)
-    area = h * w * between(numbers[:_TRIES, 0], areas)
-    aspect = jnp.exp(between(numbers[:_TRIES, 1], (math.log(ratios[0]), math.log(ratios[1]))))
-    width, height = jnp.round(jnp.sqrt(area * aspect)), jnp.round(jnp.sqrt(area / aspect))
-    fits = (width < w) & (height < h)
-    first = jnp.argmax(fits)
-    width, height = (jnp.where(fits[first], v[first], 0.0) for v in (width, height))
-    left, top = (jnp.floor(u * (n - v + 1)) for u, n, v in zip(numbers[_TRIES], (w, h), (width, height), strict=True))
-    box = jnp.stack([left, top, left + width, top + height])
+    width, height, found, places = box(
+        jax.random.fold_in(key, 1), (h, w), areas, ratios, lambda width, height: (width < w) & (height < h)
+    )
+    width, height = (jnp.where(found, v, 0.0) for v in (width, height))
+    left, top = (jnp.floor(u * (n - v + 1)) for u, n, v in zip(places, (w, h), (width, height), strict=True))
+    corners = jnp.stack([left, top, left + width, top + height])
 
     def erase(image: Any) -> Any:
         if isinstance(value, str):
             fill = counter_uniform(jax.random.fold_in(key, 2), image.shape) + jnp.zeros_like(image, jnp.float32)
         else:
             fill = jnp.asarray(value, jnp.float32)
-        return ops.erase(image, box, value=fill.astype(image.dtype))
+        return ops.erase(image, corners, value=fill.astype(image.dtype))
 
     return chain.change(perhaps(name, jax.random.fold_in(key, 0), p, erase))  # type: ignore[return-value]
 
@@ -113,10 +107,10 @@ def random_cutout(key: PRNGKey, image: Example, *, size: int = 16, value: Any = 
     check(whole(size, 1), "random_cutout", "size", "an integer of at least 1", repr(size))
     h, w = chain.shape
     x, y = (jnp.floor(u * n) - size // 2 for u, n in zip(uniforms(key, 2), (w, h), strict=True))
-    box = jnp.stack([x, y, x + size, y + size])
+    square = jnp.stack([x, y, x + size, y + size])
 
     def cut(image: Any) -> Any:
-        return ops.erase(image, box, value=jnp.asarray(value, image.dtype))
+        return ops.erase(image, square, value=jnp.asarray(value, image.dtype))
 
     return chain.change(cut)  # type: ignore[return-value]
 

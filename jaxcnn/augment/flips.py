@@ -9,7 +9,7 @@ from jaxcnn import ops
 from jaxcnn._check import check, whole
 from jaxcnn._typing import PRNGKey
 from jaxcnn.augment._chain import Example, augmentation, chain_of
-from jaxcnn.augment._draws import entry, probability, uniforms
+from jaxcnn.augment._draws import entry, integer, probability, uniforms
 from jaxcnn.augment._geometry import Geometry
 from jaxcnn.ops import _pixel_matrices as matrices
 
@@ -97,7 +97,7 @@ def random_rotate_90(key: PRNGKey, image: Example, *, turns: tuple[int, ...] = (
     kept = h == w or all(t % 2 == 0 for t in turns)
     check(kept, name, "turns", "even, or the image square", f"{tuple(turns)} and {h} x {w} pixels")
     (number,) = uniforms(key, 1)
-    turn = entry(np.array([t % 4 for t in turns], np.int32), jnp.int32(number * len(turns)))
+    turn = entry(np.array([t % 4 for t in turns], np.int32), integer(number, len(turns)))
     allowed, maps = sorted({t % 4 for t in turns}), _turns(h, w)
     chosen = maps[allowed[0]]
     for i in allowed[1:]:

@@ -90,12 +90,14 @@ def random_apply(function: Augmentation, *, p: float = 0.5) -> Augmentation:
         if is_geometric(function) or chain.example is None:
             return advance(function, inner, chain).where(number < p, chain)
         done = chain.floating()
+        change = _branch(function, inner, done)
 
         def changed(example: Any) -> Any:
-            result = advance(function, inner, done.with_example(example)).floating()
-            kept, got = result.shape == done.shape, f"one from {done.shape} to {result.shape}"
-            check(kept, "random_apply", "function", "one that keeps the shape", got)
-            return result.example
+            result = change(example)
+            shape = done.with_example(result).shape
+            got = f"one from {done.shape} to {shape}"
+            check(shape == done.shape, "random_apply", "function", "one that keeps the shape", got)
+            return result
 
         return done.with_example(jax.lax.cond(number < p, changed, lambda e: e, done.example))
 
@@ -121,18 +123,19 @@ def one_of(functions: Sequence[Augmentation], *, weights: Sequence[float] | None
         (2, 2, 3)
     """
     functions = _functions("one_of", functions)
+    geometric = all(map(is_geometric, functions))
     shares = np.ones(len(functions)) if weights is None else np.asarray(weights, np.float64)
     good = shares.shape == (len(functions),) and bool(np.all(shares >= 0)) and shares.sum() > 0
     check(good, "one_of", "weights", f"{len(functions)} numbers of at least 0, not all 0", repr(weights))
     limits = (np.cumsum(shares)[:-1] / shares.sum()).astype(np.float32)
 
-    @augmentation(geometric=all(map(is_geometric, functions)), branches=any(map(has_branches, functions)))
+    @augmentation(geometric=geometric, branches=any(map(has_branches, functions)))
     def one_of(key: PRNGKey, image: Any) -> Any:
         chain = chain_of(image)
         (number,) = uniforms(jax.random.fold_in(key, 0), 1)
         chosen = jnp.sum(number >= limits, dtype=jnp.int32)
         inner = jax.random.fold_in(key, 1)
-        if all(is_geometric(f) for f in functions) or chain.example is None:
+        if geometric or chain.example is None:
             result = advance(functions[0], inner, chain)
             for i, function in enumerate(functions[1:], 1):
                 result = advance(function, inner, chain).where(chosen == i, result)

@@ -11,7 +11,7 @@ from jax.core import Tracer
 from jaxcnn._check import check, choice, whole
 from jaxcnn._typing import PRNGKey
 from jaxcnn.augment._chain import Example, augmentation, chain_of
-from jaxcnn.augment._draws import entry, uniforms
+from jaxcnn.augment._draws import entry, integer, sign, uniforms
 from jaxcnn.augment._geometry import Reading
 from jaxcnn.augment._operations import AUGMIX, AUTO, RANDOM, amounts, operate
 from jaxcnn.augment._policy_tables import TABLES
@@ -79,8 +79,8 @@ def rand_augment(
     reading = Reading(mode, padding_mode, fill_value)
     fraction = jnp.asarray(magnitude, jnp.float32) / (num_bins - 1)
     for i in range(num_ops):
-        index, sign = _drawn(jax.random.fold_in(key, i), len(RANDOM))
-        chain = operate(chain, index, RANDOM, _usual(chain.shape, fraction, sign), reading)
+        index, side = _drawn(jax.random.fold_in(key, i), len(RANDOM))
+        chain = operate(chain, index, RANDOM, _usual(chain.shape, fraction, side), reading)
     return chain  # type: ignore[return-value]
 
 
@@ -126,11 +126,11 @@ def trivial_augment(
     """
     chain = chain_of(image)
     check(whole(num_bins, 2), "trivial_augment", "num_bins", "an integer of at least 2", repr(num_bins))
-    index, sign = _drawn(jax.random.fold_in(key, 0), len(RANDOM))
+    index, side = _drawn(jax.random.fold_in(key, 0), len(RANDOM))
     (number,) = uniforms(jax.random.fold_in(key, 1), 1)
     fraction = jnp.floor(number * num_bins) / (num_bins - 1)
     told = amounts(
-        fraction, sign, shear=0.99, translate=(32.0, 32.0), degrees=135.0, colour=0.99, bits=8 - jnp.round(fraction * 6)
+        fraction, side, shear=0.99, translate=(32.0, 32.0), degrees=135.0, colour=0.99, bits=8 - jnp.round(fraction * 6)
     )
     return operate(chain, index, RANDOM, told, Reading(mode, padding_mode, fill_value))  # type: ignore[return-value]
 
@@ -178,12 +178,11 @@ def auto_augment(
     chances = np.array([[step[1] for step in pair] for pair in table], np.float32)
     fractions = np.array([[step[2] / 9 for step in pair] for pair in table], np.float32)
     number, *rest = uniforms(key, 5)
-    pair = jnp.minimum(number * len(table), len(table) - 1.0).astype(jnp.int32)
+    pair = integer(number, len(table))
     for i in range(2):
         applied = rest[i] < entry(chances[:, i], pair)
         index = jnp.where(applied, entry(indices[:, i], pair), used.index("identity"))
-        sign = jnp.where(rest[2 + i] < 0.5, -1.0, 1.0)
-        told = _usual(chain.shape, entry(fractions[:, i], pair), sign)
+        told = _usual(chain.shape, entry(fractions[:, i], pair), sign(rest[2 + i]))
         chain = operate(chain, index, used, told, reading)
     return chain  # type: ignore[return-value]
 
@@ -275,12 +274,11 @@ def _augmix_chain(key: PRNGKey, chain: Any, names: Any, severity: float, depth: 
     h, w = chain.shape
     for i in range(steps):
         number, level, side = numbers[3 * i : 3 * i + 3]
-        index = jnp.minimum(number * (len(names) - 1), len(names) - 2.0).astype(jnp.int32)
-        index = jnp.where(i < count, index, len(names) - 1)
+        index = jnp.where(i < count, integer(number, len(names) - 1), len(names) - 1)
         fraction = (0.1 + level * (severity - 0.1)) / 10
         told = amounts(
             fraction,
-            jnp.where(side < 0.5, -1.0, 1.0),
+            sign(side),
             shear=0.3,
             translate=(w / 3, h / 3),
             degrees=30.0,
@@ -291,14 +289,14 @@ def _augmix_chain(key: PRNGKey, chain: Any, names: Any, severity: float, depth: 
     return chain
 
 
-def _usual(shape: tuple[int, int], fraction: Any, sign: Any) -> dict[str, Any]:
+def _usual(shape: tuple[int, int], fraction: Any, side: Any) -> dict[str, Any]:
     """Tells the operations of RandAugment and AutoAugment."""
     h, w = shape
     bits = 8 - jnp.round(fraction * 4)
-    return amounts(fraction, sign, shear=0.3, translate=(_SHARE * w, _SHARE * h), degrees=30.0, colour=0.9, bits=bits)
+    return amounts(fraction, side, shear=0.3, translate=(_SHARE * w, _SHARE * h), degrees=30.0, colour=0.9, bits=bits)
 
 
 def _drawn(key: PRNGKey, count: int) -> tuple[jax.Array, jax.Array]:
     """Draws the number of an operation, and a sign."""
     number, side = uniforms(key, 2)
-    return jnp.minimum(number * count, count - 1.0).astype(jnp.int32), jnp.where(side < 0.5, -1.0, 1.0)
+    return integer(number, count), sign(side)
