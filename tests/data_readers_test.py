@@ -13,9 +13,7 @@ import pytest
 from PIL import Image
 
 from jaxcnn import data
-
-ROOT = Path(os.environ.get("JAXCNN_TEST_DATA") or Path(__file__).parent.parent.parent / "shared" / "data")
-needs_data = pytest.mark.skipif(not ROOT.is_dir(), reason="real data: set JAXCNN_TEST_DATA to its folder")
+from tests.real_data import ROOT, needs_data
 
 
 def idx_bytes(array: np.ndarray) -> bytes:

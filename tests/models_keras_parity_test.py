@@ -3,7 +3,6 @@
 import json
 import os
 import re
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +10,11 @@ import numpy as np
 import pytest
 
 from jaxcnn import models
+from tests.real_data import ROOT as DATA
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 keras = pytest.importorskip("keras")
 
-DATA = Path(os.environ.get("JAXCNN_TEST_DATA") or Path(__file__).parent.parent.parent / "shared" / "data")
 FACES = DATA / "keras" / "fer2013_mini_XCEPTION.102-0.66.hdf5"
 
 LEAVES = {"scale": "gamma", "mean": "moving_mean", "var": "moving_variance"}

@@ -1,6 +1,5 @@
 """Caffe's networks: real files, files in its formats of all ages written here, damaged ones."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +9,8 @@ from jaxcnn.zoo import FormatError
 from jaxcnn.zoo.caffe import is_caffe, read_caffe
 from tests import fuzzing
 from tests import protobufs as pb
+from tests.real_data import ROOT, needs_data
 
-ROOT = Path(os.environ.get("JAXCNN_TEST_DATA") or Path(__file__).parent.parent.parent / "shared" / "data")
-needs_data = pytest.mark.skipif(
-    not ROOT.is_dir(), reason="real weights: set JAXCNN_TEST_DATA to the folder of the data"
-)
 LIMIT = 1 << 24
 
 

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import struct
 import subprocess
 import sys
@@ -18,13 +17,11 @@ import pytest
 from jaxcnn.zoo import FormatError
 from jaxcnn.zoo.keras_h5 import is_keras_h5, read_keras_h5
 from jaxcnn.zoo.keras_v3 import is_keras, read_keras
+from tests import real_data
 from tests.fuzzing import fuzz
 from tests.zoo_keras_models import FILES, FIXTURE, WEIGHTS, value
 
-ROOT = Path(os.environ.get("JAXCNN_TEST_DATA") or Path(__file__).parent.parent.parent / "shared" / "data") / "keras"
-needs_data = pytest.mark.skipif(
-    not ROOT.is_dir(), reason="real weights: set JAXCNN_TEST_DATA to the folder of the data"
-)
+ROOT = real_data.ROOT / "keras"
 MIB = 1 << 20
 MODEL, STORE, ARCHIVE = FILES
 
@@ -345,7 +342,7 @@ def test_archive_without_names_in_its_weights_takes_them_from_the_configuration(
 # Real files.
 
 
-@needs_data
+@real_data.needs_data
 @pytest.mark.parametrize(
     "name, tensors, values, version",
     [
@@ -366,7 +363,7 @@ def test_real_full_models(name, tensors, values, version):
                 np.testing.assert_array_equal(checkpoint.tensors[tensor], file["model_weights"][layer][tensor][()])
 
 
-@needs_data
+@real_data.needs_data
 def test_real_files_in_two_orders_are_one_network():
     tf, th = (
         read_keras_h5(ROOT / f"squeezenet_weights_{order}_dim_ordering_{order}_kernels_notop.h5", max_bytes=4 * MIB)
@@ -379,7 +376,7 @@ def test_real_files_in_two_orders_are_one_network():
     assert len(th.metadata["layouts"]) == 25 and tf.metadata["layouts"] == {} and len(th.metadata["notes"]) == 2
 
 
-@needs_data
+@real_data.needs_data
 def test_real_file_under_another_name_is_the_same_network(tmp_path):
     path = ROOT / "squeezenet_weights_th_dim_ordering_th_kernels_notop.h5"
     copy = tmp_path / "renamed"

@@ -1,9 +1,7 @@
 """Networks of MatConvNet: written as MATLAB writes them, real, damaged and hostile ones."""
 
-import os
 import struct
 import zlib
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -14,14 +12,10 @@ from jaxcnn.zoo import FormatError
 from jaxcnn.zoo._matlab_v5 import read_variables_v5
 from jaxcnn.zoo.keras_h5 import is_keras_h5
 from jaxcnn.zoo.matconvnet import is_matconvnet, read_matconvnet
+from tests import real_data
 from tests.fuzzing import fuzz
 
-ROOT = (
-    Path(os.environ.get("JAXCNN_TEST_DATA") or Path(__file__).parent.parent.parent / "shared" / "data") / "matconvnet"
-)
-needs_data = pytest.mark.skipif(
-    not ROOT.is_dir(), reason="real weights: set JAXCNN_TEST_DATA to the folder of the data"
-)
+ROOT = real_data.ROOT / "matconvnet"
 MIB = 1 << 20
 FORMS = ["v6", "v7", "v7.3"]
 
@@ -320,7 +314,7 @@ def test_big_endian_file_whose_doubles_are_stored_as_bytes(tmp_path):
 # Real files.
 
 
-@needs_data
+@real_data.needs_data
 def test_real_simple_network():
     path = ROOT / "dncnn_sigma25_merged.mat"
     checkpoint = read_matconvnet(path, max_bytes=8 * MIB)
@@ -332,7 +326,7 @@ def test_real_simple_network():
     assert checkpoint.metadata["groups"] == {}
 
 
-@needs_data
+@real_data.needs_data
 def test_real_simple_network_removes_noise():
     """Rotated images were trained on, too, so this says nothing of height and width, but of all else."""
     image_file = pytest.importorskip("PIL.Image")
@@ -353,7 +347,7 @@ def test_real_simple_network_removes_noise():
     assert before < 20.5 and after > 28
 
 
-@needs_data
+@real_data.needs_data
 def test_real_graph_network():
     checkpoint = read_matconvnet(ROOT / "dncnn_dagnn_epoch50.mat", max_bytes=8 * MIB)
     assert len(checkpoint.graph["layers"]) == 50 and len(checkpoint.tensors) == 79

@@ -14,9 +14,8 @@ import pytest
 from jaxcnn import zoo
 from jaxcnn.zoo.numpy_files import read_numpy
 from tests.fuzzing import fuzz
+from tests.real_data import ROOT, needs_data
 
-ROOT = Path(os.environ.get("JAXCNN_TEST_DATA") or Path(__file__).parent.parent.parent / "shared" / "data")
-needs_data = pytest.mark.skipif(not ROOT.is_dir(), reason="real data: set JAXCNN_TEST_DATA to its folder")
 DTYPES = ("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "?", "c8", "c16", ">f4", ">i8")
 
 

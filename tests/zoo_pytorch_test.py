@@ -2,7 +2,6 @@
 
 import io
 import math
-import os
 import pickle
 import struct
 import sys
@@ -18,10 +17,9 @@ import pytest
 from jaxcnn import zoo
 from jaxcnn.zoo.pytorch import is_pytorch, read_pytorch
 from tests.fuzzing import fuzz
+from tests.real_data import ROOT, needs_data
 
 FIXTURES = Path(__file__).parent / "fixtures" / "torch"
-ROOT = Path(os.environ.get("JAXCNN_TEST_DATA") or Path(__file__).parent.parent.parent / "shared" / "data")
-needs_data = pytest.mark.skipif(not ROOT.is_dir(), reason="real data: set JAXCNN_TEST_DATA to its folder")
 
 
 def values(*shape: int, dtype: str = "float32") -> np.ndarray:

@@ -18,10 +18,9 @@ from jaxcnn.zoo import saving
 from jaxcnn.zoo.filling import fill
 from jaxcnn.zoo.safetensors_files import CODES, read_safetensors
 from tests.fuzzing import fuzz
+from tests.real_data import ROOT, needs_data
 
 FIXTURES = Path(__file__).parent / "fixtures" / "torch"
-ROOT = Path(os.environ.get("JAXCNN_TEST_DATA") or Path(__file__).parent.parent.parent / "shared" / "data")
-needs_data = pytest.mark.skipif(not ROOT.is_dir(), reason="real data: set JAXCNN_TEST_DATA to its folder")
 
 
 def equal(found, wanted) -> None:

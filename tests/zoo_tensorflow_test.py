@@ -1,7 +1,6 @@
 """TensorFlow's checkpoints and SavedModels: files that it wrote, real ones, files written here, damaged ones."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -15,10 +14,10 @@ from jaxcnn.zoo._sstable import Table
 from jaxcnn.zoo.tensorflow_checkpoints import is_tensorflow_checkpoint, read_tensorflow_checkpoint
 from tests import fuzzing
 from tests import protobufs as pb
+from tests.real_data import ROOT
 from tests.zoo_protobuf_test import entry, masked, table
 
 FIXTURES = Path(__file__).parent / "fixtures" / "tensorflow"
-ROOT = Path(os.environ.get("JAXCNN_TEST_DATA") or Path(__file__).parent.parent.parent / "shared" / "data")
 ULTRAFACE = ROOT / "tensorflow" / "ultraface_slim_savedmodel"
 LIMIT = 1 << 24
 

@@ -1,6 +1,5 @@
 """TensorFlow Lite's models: files that its converter wrote, real ones, damaged ones."""
 
-import os
 import struct
 from pathlib import Path
 
@@ -11,12 +10,9 @@ from jaxcnn.zoo import FormatError
 from jaxcnn.zoo.tensorflow_checkpoints import read_tensorflow_checkpoint
 from jaxcnn.zoo.tflite import is_tflite, read_tflite
 from tests import fuzzing
+from tests.real_data import ROOT, needs_data
 
 FIXTURES = Path(__file__).parent / "fixtures" / "tensorflow"
-ROOT = Path(os.environ.get("JAXCNN_TEST_DATA") or Path(__file__).parent.parent.parent / "shared" / "data")
-needs_data = pytest.mark.skipif(
-    not ROOT.is_dir(), reason="real weights: set JAXCNN_TEST_DATA to the folder of the data"
-)
 LIMIT = 1 << 24
 SHAPES = {"conv": (3, 2, 2, 4), "depthwise": (2, 3, 4, 2), "dense": (32, 3)}
 

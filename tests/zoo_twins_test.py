@@ -1,7 +1,6 @@
 """Real networks that several frameworks have files of: read by the one function, their tensors are the same."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +10,11 @@ import pytest
 
 from jaxcnn import zoo
 from jaxcnn.zoo.reading import formats
+from tests.real_data import ROOT as DATA
+from tests.real_data import needs_data
 
-DATA = Path(os.environ.get("JAXCNN_TEST_DATA") or Path(__file__).parent.parent.parent / "shared" / "data")
 FIXTURES = Path(__file__).parent / "fixtures"
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="real data: set JAXCNN_TEST_DATA to its folder")
+pytestmark = needs_data
 
 # Every real file, its format and how many tensors it has.
 FILES = {

@@ -1,15 +1,14 @@
 """Zip archives of tensors, mapped into memory and guarded against lying directories."""
 
-import mmap
-import os
 import struct
 import zipfile
 import zlib
 from pathlib import Path
 
+from jaxcnn.zoo._mapped import mapped
 from jaxcnn.zoo.checkpoint import Budget, FormatError
 
-__all__ = ["DEFLATE_RATIO", "Archive", "archive_names", "mapped"]
+__all__ = ["DEFLATE_RATIO", "Archive", "archive_names"]
 
 DEFLATE_RATIO = 1032
 """Deflate can make nothing smaller than 1/1032 (zlib's technical notes)."""
@@ -17,14 +16,6 @@ DEFLATE_RATIO = 1032
 _BROKEN = (zipfile.BadZipFile, struct.error, zlib.error, NotImplementedError, RuntimeError, ValueError, OverflowError)
 _BROKEN += (EOFError, IndexError, KeyError, OSError, MemoryError)
 _ENCRYPTED = 0x1
-
-
-def mapped(path: str | os.PathLike[str]) -> memoryview:
-    """Maps a file into memory, read-only; an empty one gives an empty view."""
-    with open(path, "rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:
-            return memoryview(b"")
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def archive_names(path: Path, head: bytes) -> tuple[str, ...]:

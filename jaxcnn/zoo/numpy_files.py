@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.zoo.archives import Archive, archive_names, mapped
+from jaxcnn.zoo._mapped import mapped
+from jaxcnn.zoo.archives import Archive, archive_names
 from jaxcnn.zoo.checkpoint import Budget, Checkpoint, FormatError
 from jaxcnn.zoo.pickled_arrays import PickledArray, array_names, array_of, dtype_of
 from jaxcnn.zoo.pickled_leaves import flatten

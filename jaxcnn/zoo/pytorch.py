@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from jaxcnn.zoo.archives import Archive, archive_names, mapped
+from jaxcnn.zoo._mapped import mapped
+from jaxcnn.zoo.archives import Archive, archive_names
 from jaxcnn.zoo.checkpoint import Budget, Checkpoint, FormatError
 from jaxcnn.zoo.pickled_arrays import PickledArray
 from jaxcnn.zoo.pickled_leaves import flatten

@@ -9,7 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from jaxcnn.zoo.archives import mapped
+from jaxcnn.zoo._mapped import mapped
 from jaxcnn.zoo.checkpoint import Budget, Checkpoint, FormatError
 
 __all__ = ["CODES", "KEY", "digest", "is_safetensors", "read_safetensors"]
