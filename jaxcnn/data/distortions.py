@@ -15,6 +15,8 @@ import numpy as np
 
 from jaxcnn import ops
 from jaxcnn._typing import PRNGKey
+from jaxcnn.augment._draws import between, unit
+from jaxcnn.ops import _pixel_matrices as matrices
 
 __all__ = ["DEFAULTS", "Options", "apply", "draw"]
 
@@ -119,7 +121,7 @@ def _integers(words: jax.Array, count: Any) -> jax.Array:
 
 
 def _uniform(words: jax.Array, low: float, high: float) -> jax.Array:
-    return low + (high - low) * ((words >> 8).astype(jnp.float32) * 2.0**-24)
+    return between(unit(words), (low, high))
 
 
 def _normal(words: jax.Array) -> jax.Array:
@@ -186,23 +188,7 @@ def _placement(parameters: dict[str, Any], size: Any, canvas: Any) -> jax.Array:
 def _quadrilateral_to_square(corners: jax.Array) -> jax.Array:
     """The homography that takes four corners to (-1, -1), (1, -1), (1, 1), (-1, 1).
 
-    Closed form of the inverse map, unit square to quadrilateral, then the inverse by cofactors; w is
-    positive inside a convex quadrilateral. Three corners on one line (probability 0) give NaN.
-
-    Source: P. Heckbert, "Fundamentals of Texture Mapping and Image Warping", 1989, section 2.2.3.
+    The corner pixels of an image of 3 x 3 lie 2 apart, as those do. Three corners on one line (probability 0) give NaN.
     """
-    p0, p1, p2, p3 = corners
-    d1, d2, s = p1 - p2, p3 - p2, p0 - p1 + p2 - p3
-    determinant = _cross(d1, d2)
-    g, h = _cross(s, d2) / determinant, _cross(d1, s) / determinant
-    first, second = p1 - p0 + g * p1, p3 - p0 + h * p3
-    forward = jnp.stack([jnp.append(first, g), jnp.append(second, h), jnp.append(p0, 1.0)])  # rows: columns of the map
-    a, b, c = forward
-    cofactors = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)])
-    inverse = cofactors / jnp.sum(a * cofactors[0])
-    # From the unit square to [-1, 1]: u -> 2 u - w.
-    return jnp.stack([2 * inverse[0] - inverse[2], 2 * inverse[1] - inverse[2], inverse[2]])
-
-
-def _cross(a: jax.Array, b: jax.Array) -> jax.Array:
-    return a[0] * b[1] - a[1] * b[0]
+    pixels = matrices.invert(matrices.from_rectangle((3, 3), [(x, y) for x, y in corners]))
+    return matrices.dense(matrices.compose(((1.0, 0.0, -1.0), (0.0, 1.0, -1.0), (0.0, 0.0, 1.0)), pixels))

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._check import array, at_least_rank, check, floating, shape_text
+from jaxcnn._check import array, check, floating, shape_text
 from jaxcnn._typing import AnyArray, Array, Float, Num
 from jaxcnn.ops._batching import over_batch, working_dtype
+from jaxcnn.ops._images import check_pixels
 from jaxcnn.ops._normal import normal_quantile
 
 __all__ = ["add_gaussian_noise", "add_salt_and_pepper", "add_shot_noise", "add_speckle_noise"]
@@ -218,10 +219,7 @@ def _over_pixels(
 ) -> jax.Array:
     """Checks image, random numbers and options, and applies a function to single examples of them all."""
     argument, numbers = draw[0], array(name, *draw)
-    image = array(name, "image", image)
-    kind = jnp.issubdtype(image.dtype, jnp.floating) or image.dtype == jnp.uint8
-    check(bool(kind), name, "image", "of a floating dtype or uint8", shape_text(image))
-    at_least_rank(name, "image", image, "h w c")
+    image = check_pixels(name, image)
     floating(name, argument, numbers)
     h, w, c = image.shape[-3:]
     fits = numbers.shape[-3:] in ((h, w, c), (h, w, 1))
