@@ -12,7 +12,20 @@ from jax.core import Tracer
 from jaxcnn._check import check
 from jaxcnn._typing import PRNGKey
 
-__all__ = ["between", "box", "entry", "integer", "pair", "perhaps", "probability", "sign", "span", "unit", "uniforms"]
+__all__ = [
+    "between",
+    "box",
+    "ends",
+    "entry",
+    "integer",
+    "pair",
+    "perhaps",
+    "probability",
+    "sign",
+    "span",
+    "unit",
+    "uniforms",
+]
 
 _TRIES = 10  # boxes that are drawn before none is taken
 
@@ -93,6 +106,19 @@ def span(function: str, argument: str, value: Any, *, about: float = 0.0, least:
     check(_is_number(value) and value >= 0, function, argument, "a number of at least 0, or (low, high)", repr(value))
     low = about - value if least is None else max(about - value, least)
     return float(low), float(about + value)
+
+
+def ends(
+    function: str, argument: str, value: Any, *, positive: bool = False, most: float = math.inf
+) -> tuple[float, float]:
+    """Gives the range (low, high) that an option is drawn from, of at least 0; of a number both ends are equal."""
+    both = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    valid = len(both) == 2 and all(isinstance(end, int | float | np.number) and math.isfinite(end) for end in both)
+    valid = valid and both[0] <= both[1] <= most and (both[0] > 0 if positive else both[0] >= 0)
+    least = "positive" if positive else "at least 0"
+    limit = "" if most == math.inf else f" and at most {most:g}"
+    check(bool(valid), function, argument, f"a number or (low, high), finite, {least}{limit}", repr(value))
+    return float(both[0]), float(both[1])
 
 
 def pair(function: str, argument: str, value: Any) -> tuple[float, float]:

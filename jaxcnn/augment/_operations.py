@@ -15,7 +15,7 @@ from jaxcnn.augment._geometry import Geometry, Reading
 from jaxcnn.ops import _pixel_matrices as matrices
 from jaxcnn.ops._pixel_matrices import Matrix
 
-__all__ = ["AUGMIX", "AUTO", "RANDOM", "amounts", "operate"]
+__all__ = ["AUGMIX", "AUTO", "FACTORS", "RANDOM", "amounts", "operate"]
 
 RANDOM = (
     *("identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "saturation"),
@@ -31,6 +31,9 @@ AUGMIX = (
     *("translate_y", "identity"),
 )
 """Those of AugMix, which leaves out what the corruptions of its benchmark have."""
+
+FACTORS = ("brightness", "saturation", "contrast", "sharpness")
+"""Those that take a factor, 1 doing nothing."""
 
 _LAST = (0.0, 0.0, 1.0)
 
@@ -80,8 +83,7 @@ def amounts(
         Name to number.
     """
     signed = sign * fraction
-    factor = dict.fromkeys(("brightness", "saturation", "contrast", "sharpness"), 1 + signed * colour)
-    return factor | {
+    return dict.fromkeys(FACTORS, 1 + signed * colour) | {
         "shear_x": signed * shear,
         "shear_y": signed * shear,
         "translate_x": signed * translate[0],

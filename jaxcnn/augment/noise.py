@@ -6,12 +6,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxcnn import ops
-from jaxcnn._check import check
 from jaxcnn._typing import PRNGKey
 from jaxcnn.augment._chain import Example, augmentation, chain_of
+from jaxcnn.augment._draws import ends
 from jaxcnn.augment._keys import one_key
 from jaxcnn.augment.counter import counter_normal, counter_uniform
 
@@ -154,7 +153,7 @@ def _noisy(
     positions = counter_uniform(rest, (len(options),))
     values = {}
     for i, (option, value) in enumerate(options.items()):
-        low, high = _ends(name, option, value, positive, most)
+        low, high = ends(name, option, value, positive=positive, most=most)
         values[option] = low + (high - low) * positions[i] if low < high else low
     first, *others = values
 
@@ -165,14 +164,3 @@ def _noisy(
         return add(image, numbers, values[first], **{option: values[option] for option in others})
 
     return chain.change(noisy, apart=True)
-
-
-def _ends(name: str, option: str, value: Any, positive: bool, most: float) -> tuple[float, float]:
-    """Gives the range that an option is drawn from; of a number both ends are equal."""
-    ends = tuple(value) if isinstance(value, tuple | list) else (value, value)
-    valid = len(ends) == 2 and all(isinstance(end, int | float | np.number) and math.isfinite(end) for end in ends)
-    valid = valid and ends[0] <= ends[1] <= most and (ends[0] > 0 if positive else ends[0] >= 0)
-    least = "positive" if positive else "at least 0"
-    limit = "" if most == math.inf else f" and at most {most:g}"
-    check(bool(valid), name, option, f"a number or (low, high), finite, {least}{limit}", repr(value))
-    return float(ends[0]), float(ends[1])

@@ -13,13 +13,12 @@ from jaxcnn._typing import PRNGKey
 from jaxcnn.augment._chain import Example, augmentation, chain_of
 from jaxcnn.augment._draws import entry, integer, sign, uniforms
 from jaxcnn.augment._geometry import Reading
-from jaxcnn.augment._operations import AUGMIX, AUTO, RANDOM, amounts, operate
+from jaxcnn.augment._operations import AUGMIX, AUTO, FACTORS, RANDOM, amounts, operate
 from jaxcnn.augment._policy_tables import TABLES
 from jaxcnn.ops.sampling import Mode, PaddingMode
 
 __all__ = ["aug_mix", "auto_augment", "rand_augment", "trivial_augment"]
 
-_COLOURS = ("brightness", "saturation", "contrast", "sharpness")
 _SHARE = 150 / 331  # of the size: the paper's 150 pixels of ImageNet's 331
 
 
@@ -246,7 +245,7 @@ def aug_mix(
     tied = [v for v in ("mask", "keypoints", "boxes") if isinstance(chain.example, Mapping) and v in chain.example]
     check(not tied, name, "image", 'an example without "mask", "keypoints" and "boxes"', f"one with {tied}")
     check(chain.example is not None, "inverse", "every function", "one that has an inverse", name)
-    names = (*AUGMIX[:-1], *_COLOURS, "identity") if all_ops else AUGMIX
+    names = (*AUGMIX[:-1], *FACTORS, "identity") if all_ops else AUGMIX
     reading, start = Reading(mode, padding_mode, fill_value), chain.floating()
     shares = jax.random.dirichlet(jax.random.fold_in(key, 0), jnp.full(width, alpha, jnp.float32))
     (share,) = (
@@ -284,7 +283,7 @@ def _augmix_chain(key: PRNGKey, chain: Any, names: Any, severity: float, depth: 
             degrees=30.0,
             bits=4 - jnp.floor(4 * fraction),
         )
-        told |= dict.fromkeys(_COLOURS, 0.1 + 1.8 * fraction)
+        told |= dict.fromkeys(FACTORS, 0.1 + 1.8 * fraction)
         chain = operate(chain, index, names, told, reading)
     return chain
 

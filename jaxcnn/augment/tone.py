@@ -9,7 +9,7 @@ from jaxcnn import ops
 from jaxcnn._check import check, whole
 from jaxcnn._typing import PRNGKey
 from jaxcnn.augment._chain import Example, augmentation, chain_of
-from jaxcnn.augment._draws import between, perhaps, span, uniforms
+from jaxcnn.augment._draws import between, ends, perhaps, span, uniforms
 
 __all__ = [
     "random_autocontrast",
@@ -104,8 +104,8 @@ def random_solarize(
     Parity:
         ``ops.solarize``, drawn as by torchvision's ``RandomSolarize``.
     """
-    name, limits = "random_solarize", threshold if isinstance(threshold, tuple | list) else (threshold, threshold)
-    limits = span(name, "threshold", limits, least=0.0)
+    name = "random_solarize"
+    limits = ends(name, "threshold", threshold)
     (number,) = uniforms(jax.random.fold_in(key, 1), 1)
     solarize = functools.partial(ops.solarize, threshold=between(number, limits))
     return chain_of(image).change(perhaps(name, jax.random.fold_in(key, 0), p, solarize))  # type: ignore
@@ -207,7 +207,7 @@ def random_gaussian_blur(
     Args:
         key: The draw.
         image: The example.
-        sigma: Range of the standard deviation in pixels, above 0.
+        sigma: Range of the standard deviation in pixels, above 0, or one number.
         kernel_size: Pixels of the kernel along each axis, odd; None: 3 of the largest deviations to either side, but
             not more than the image has.
         p: Probability.
@@ -226,8 +226,7 @@ def random_gaussian_blur(
         ``ops.gaussian_blur``, drawn as by torchvision's ``GaussianBlur``.
     """
     name, chain = "random_gaussian_blur", chain_of(image)
-    limits = span(name, "sigma", sigma if isinstance(sigma, tuple | list) else (sigma, sigma), least=0.0)
-    check(limits[0] > 0, name, "sigma", "above 0", repr(sigma))
+    limits = ends(name, "sigma", sigma, positive=True)
     if kernel_size is None:
         reach = min(int(-(-3 * limits[1] // 1)), *(n - 1 for n in chain.shape))
         kernel_size = 2 * reach + 1
