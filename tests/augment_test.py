@@ -10,6 +10,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxcnn import augment, ops
+from jaxcnn.augment import pipeline
 from tests.public import public
 
 P = functools.partial
@@ -150,6 +151,18 @@ def test_draw_of_nothing_gives_the_image_back(name):
     for image in (IMAGE, as_uint8(IMAGE)):
         np.testing.assert_array_equal(jax.jit(f)(KEY, image), image)
     np.testing.assert_array_equal(f(KEY, IMAGE), IMAGE)
+
+
+@pytest.mark.parametrize(("cached", "at_once"), [(0.5, 1), (2, 2), (5, 3), (6, 6)])
+def test_a_large_batch_is_done_in_parts_to_the_same_result(monkeypatch, cached, at_once):
+    f = augment.batched(augment.sequence([function("random_affine"), function("random_color_jitter")]))
+    batch = jnp.stack([IMAGE] * 6)
+    whole = jax.jit(lambda key, images: f(key, images, start=2))(KEY, batch)
+    monkeypatch.setattr(pipeline, "_LARGE", batch.size)
+    monkeypatch.setattr(pipeline, "_CACHED", cached * IMAGE.size)
+    assert pipeline._at_once(6, batch.size) == at_once
+    parts = jax.jit(lambda key, images: f(key, images, start=2))(KEY, batch)
+    np.testing.assert_allclose(parts, whole, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ALL)

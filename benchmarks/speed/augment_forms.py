@@ -1,13 +1,15 @@
-"""Ways to compute augmentations on CPU: policies together or in turn, a chain with or without its parts stored.
+"""Ways to compute augmentations on CPU: policies together or in turn, chains in parts or whole, stored or fused.
 
 Command: ``python -m benchmarks.speed.augment_forms``, with ``--quick`` to see that it runs. "together" is ``vmap``
 over the examples, where a choice between branches computes all of them; "in turn" is ``lax.map``, which computes one.
-"fused" is the chain as XLA's CPU backend fuses it if nothing between reading and colour changes is stored.
+"in parts" is a chain as it is, a large batch being done a few examples at a time; "whole" is the batch at once, and
+"fused" as XLA's CPU backend fuses it if nothing between reading and colour changes is stored.
 """
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 from unittest import mock
 
@@ -17,7 +19,7 @@ import tyro
 
 from benchmarks import _harness
 from jaxcnn import augment
-from jaxcnn.augment import _chain
+from jaxcnn.augment import _chain, pipeline
 
 SHAPES = [(128, 32, 32, 3), (32, 224, 224, 3)]
 QUICK = [(4, 12, 12, 3)]
@@ -49,9 +51,17 @@ def unstored() -> Iterator[None]:
         yield
 
 
-def build(change: Callable[[Any, Any], Any], shape: tuple[int, ...], around: Any = contextlib.nullcontext) -> Any:
+@contextlib.contextmanager
+def whole() -> Iterator[None]:
+    """Does large batches at once."""
+    with mock.patch.object(pipeline, "_LARGE", 2**40):
+        yield
+
+
+def build(change: Any, shape: tuple[int, ...], dtype: str = "float32", around: Any = contextlib.nullcontext) -> Any:
     """Compiles a change of a batch."""
     images = jax.random.uniform(jax.random.key(0), shape)
+    images = images if dtype == "float32" else (images * 255).astype(dtype)
     with around():
         # A function of its own: what was traced outside of the context is not taken.
         compiled = jax.jit(lambda key, images: change(key, images)).lower(jax.random.key(1), images).compile()
@@ -70,13 +80,17 @@ def cases(shapes: Sequence[tuple[int, ...]]) -> list[_harness.Case]:
                 for title, form in forms.items()
             ]
             found.append(_harness.Case(f"{size} {name}", {"shape": list(shape)}, contenders, 1e-4))
-        for name, chain in CHAINS.items():
-            whole, contexts = augment.batched(chain), {"stored": contextlib.nullcontext, "fused": unstored}
+        contexts = {"in parts": contextlib.nullcontext, "whole": whole, "in parts, fused": unstored}
+        for (name, chain), dtype in itertools.product(CHAINS.items(), ("float32", "uint8")):
+            change = functools.partial(build, augment.batched(chain), shape, dtype)
             contenders = [
-                _harness.Contender(title, functools.partial(build, whole, shape, around), lambda x: [x])
+                _harness.Contender(title, functools.partial(change, around), lambda x: [x])
                 for title, around in contexts.items()
             ]
-            found.append(_harness.Case(f"{size} {name}", {"shape": list(shape)}, contenders, 1e-4))
+            parameters = {"shape": list(shape), "dtype": dtype}
+            found.append(
+                _harness.Case(f"{size} {dtype} {name}", parameters, contenders, 1 if dtype == "uint8" else 1e-4)
+            )
     return found
 
 

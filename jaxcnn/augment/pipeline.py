@@ -16,6 +16,10 @@ from jaxcnn.augment._draws import probability, uniforms
 __all__ = ["Augmentation", "batched", "inverse", "one_of", "random_apply", "sequence"]
 
 
+_LARGE = 2**21  # values of a batch
+_CACHED = 2**18  # values of the examples that are done at once
+
+
 @runtime_checkable
 class Augmentation(Protocol):
     """What changes one example."""
@@ -194,12 +198,12 @@ def batched(function: Augmentation) -> BatchAugmentation:
 
         def in_turn(images: Any) -> Any:
             numbers = jnp.arange(len(leaves[0]), dtype=jnp.uint32)
-            return jax.lax.map(lambda args: one(*args), (numbers, images))
+            return jax.lax.map(lambda args: one(*args), (numbers, images), batch_size=at_once)
 
-        if not has_branches(function) or any(jax.typeof(leaf).sharding.mesh.explicit_axes for leaf in leaves):
+        n, values = len(leaves[0]), sum(map(jnp.size, leaves))
+        at_once = 1 if has_branches(function) else _at_once(n, values)
+        if at_once >= n or any(jax.typeof(leaf).sharding.mesh.explicit_axes for leaf in leaves):
             return together(images)
-        # Together all branches are computed for every example and one is chosen. Where that takes longer than one
-        # branch after another, examples are done in turn.
         return jax.lax.platform_dependent(images, cpu=in_turn, default=together)
 
     return batched
@@ -241,6 +245,17 @@ def inverse(function: Augmentation) -> Callable[..., Any]:
         return chain.read(geometry.inverted(geometry.source)).finish()
 
     return inverse
+
+
+def _at_once(n: int, values: int) -> int:
+    """Tells how many of n examples, of so many values in all, to do at once on CPU: what stays in its caches.
+
+    Examples with branches are done one by one there: together, all branches are computed for every example, and one is
+    chosen, which takes longer than one branch after another.
+    """
+    if values < _LARGE:
+        return n
+    return max(k for k in range(1, n + 1) if n % k == 0 and (k == 1 or k * values <= n * _CACHED))
 
 
 def _branch(function: Augmentation, key: PRNGKey, chain: Chain) -> Callable[[Any], Any]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from jaxcnn._typing import AnyArray, Array, Float, UInt8
 from jaxcnn.ops._batching import working_dtype
@@ -50,7 +51,11 @@ def rgb_to_hsv(
     """
     image = check_pixels("rgb_to_hsv", image)
     check_channels("rgb_to_hsv", image, 3)
-    hue, chroma, value = _hue(to_planes(image))
+    chroma, arc, value = _circle(to_planes(image))
+    colourful = chroma > _TINY
+    hue = jnp.where(colourful, arc / jnp.where(colourful, chroma, 1.0), 0.0)
+    hue = jnp.where(hue < 0, hue + 6, hue)
+    hue = jnp.where(hue >= 6, hue - 6, hue)
     saturation = chroma / jnp.where(value > _TINY, value, 1.0)
     return from_planes(jnp.concatenate([hue * (1 / 6), saturation, value], -3), image.dtype)
 
@@ -83,7 +88,7 @@ def hsv_to_rgb(
     check_channels("hsv_to_rgb", image, 3)
     x = to_planes(image)
     hue, saturation, value = (x[..., i : i + 1, :, :] for i in range(3))
-    return from_planes(_colours(6 * hue, saturation * value, value), image.dtype)
+    return from_planes(_colours(6 * hue, 0.0, saturation * value, value), image.dtype)
 
 
 def adjust_hue(
@@ -121,33 +126,30 @@ def adjust_hue(
     x = to_planes(image)
     if image.shape[-1] == 1:
         return from_planes(x + 0 * turn, image.dtype)
-    hue, chroma, value = _hue(x)
-    turned = _colours(hue + 6 * turn, chroma, value)
+    chroma, arc, value = _circle(x)
+    turned = _colours(6 * turn, arc, chroma, value)
     return from_planes(limited(kept_where(turn == 0, x, turned)), image.dtype)
 
 
-def _hue(planes: Any) -> tuple[Any, Any, Any]:
-    """Gives hue in [0, 6), the difference of the largest and the smallest value, and the largest."""
+def _circle(planes: Any) -> tuple[Any, Any, Any]:
+    """Gives chroma (the largest value less the smallest), hue in (-1, 5) times chroma, and the largest value."""
     r, g, b = (planes[..., i : i + 1, :, :] for i in range(3))
     value = jnp.maximum(jnp.maximum(r, g), b)
     chroma = value - jnp.minimum(jnp.minimum(r, g), b)
     red, green = r == value, g == value
-    sector = jnp.where(red, 0.0, jnp.where(green, 2.0, 4.0)).astype(planes.dtype)
-    above = jnp.where(red, g - b, jnp.where(green, b - r, r - g))
-    colourful = chroma > _TINY
-    hue = jnp.where(colourful, above / jnp.where(colourful, chroma, 1.0) + sector, 0.0)
-    hue = jnp.where(hue < 0, hue + 6, hue)
-    return jnp.where(hue >= 6, hue - 6, hue), chroma, value
+    arc = jnp.where(red, g - b, jnp.where(green, b - r + 2 * chroma, r - g + 4 * chroma))
+    return chroma, arc, value
 
 
-def _colours(hue: Any, chroma: Any, value: Any) -> Any:
-    """Gives red, green and blue planes; hue, of any number of turns, counts 6 a turn."""
-    hue = hue - 6 * jnp.floor(hue * (1 / 6))
+def _colours(turn: Any, arc: Any, chroma: Any, value: Any) -> Any:
+    """Gives red, green and blue planes of hue ``turn + arc / chroma``, of which 6 are a circle; arc as of ``_circle``.
 
-    def one(place: int) -> Any:
-        k = hue + place
-        k = jnp.where(k >= 6, k - 6, k)
-        k = jnp.where(k > 2, 4 - k, k)
-        return value - chroma * limited(k)
-
-    return jnp.concatenate([one(5), one(3), one(1)], -3)
+    All in multiples of chroma, which spares a division by it, and the three planes by one expression rather than put
+    together of three: XLA's CPU backend computes it in one pass, with vectors.
+    """
+    places = np.array([5, 3, 1], value.dtype).reshape(3, 1, 1)
+    turn = turn + jnp.expand_dims(places, range(value.ndim - 3))
+    k = arc + (turn - 6 * jnp.floor(turn * (1 / 6))) * chroma
+    k = jnp.where(k < 0, k + 6 * chroma, jnp.where(k >= 6 * chroma, k - 6 * chroma, k))
+    k = jnp.where(k > 2 * chroma, 4 * chroma - k, k)
+    return value - jnp.where(k < 0, 0.0, jnp.where(k > chroma, chroma, k))
