@@ -44,7 +44,7 @@ class Chain:
     example: Any  # None where only the map is wanted
     geometry: Geometry
     levels: bool = False  # whether the image was uint8, and is floating now
-    last: str = ""  # what was done last to the image: "read" between pixels, or "changed"
+    changed: bool = False  # whether the image was computed by a function after it was read
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -78,13 +78,9 @@ class Chain:
         if self.example is None:
             return self
         done = self.floating()
-        image = done.pixels
-        if done.last == "read":
-            image = stored(image)
-        elif done.last == "changed" and apart:
-            image = stored_planes(image)
+        image = stored_planes(done.pixels) if done.changed and apart else done.pixels
         changed = done.with_example(_with_image(done.example, function(image)))
-        return dataclasses.replace(changed, last="changed")
+        return dataclasses.replace(changed, changed=True)
 
     def where(self, condition: Any, other: "Chain") -> "Chain":
         """Chooses this chain or another of the same example, both of one shape."""
@@ -104,17 +100,16 @@ class Chain:
         h, w = _image(example).shape[-3:-1]
         return dataclasses.replace(self, example=example, geometry=Geometry.none((h, w)))
 
-    def done(self) -> "Chain":
-        """Reads what is to be read."""
+    def done(self, *, last: bool = False) -> "Chain":
+        """Reads what is to be read; ``last`` says that the image is not computed with any more."""
         geometry = self.geometry
         if not geometry.links:
             return self
         if geometry.exact is not None:
             return dataclasses.replace(self, example=_read_all(self.example, geometry), geometry=_nothing(geometry))
         chain = self.with_example(self.example).floating()
-        made = chain.last != "" or chain.levels != self.levels
-        example = _with_image(chain.example, stored(chain.pixels)) if made else chain.example
-        return Chain(_read_all(example, geometry), _nothing(geometry), chain.levels, "read")
+        example = _with_image(chain.example, stored(_same, chain.pixels)) if chain.changed else chain.example
+        return Chain(_read_all(example, geometry, store=not last), _nothing(geometry), chain.levels)
 
     def floating(self) -> "Chain":
         """Reads what is to be read, and makes levels and places floating, as reading makes them."""
@@ -125,25 +120,32 @@ class Chain:
         image = jnp.asarray(_image(done.example))
         if image.dtype != jnp.uint8:
             return done
-        return dataclasses.replace(done, example=_with_image(done.example, image * jnp.float32(1 / 255)), levels=True)
+        image = stored(lambda levels: levels * jnp.float32(1 / 255), image)
+        return dataclasses.replace(done, example=_with_image(done.example, image), levels=True)
 
     def finish(self) -> Any:
         """Reads what is to be read and gives the example."""
-        done = self.done()
-        if not done.levels:
-            return done.example
-        image = stored(done.pixels) if done.last == "read" else done.pixels
-        return _with_image(done.example, as_dtype(image * 255, jnp.uint8))
+        floating = not self.levels and jnp.issubdtype(jnp.asarray(self.pixels).dtype, jnp.floating)
+        done = self.done(last=floating)
+        return _with_image(done.example, as_dtype(done.pixels * 255, jnp.uint8)) if done.levels else done.example
+
+
+def _same(image: Any) -> Any:
+    return image
 
 
 def _nothing(geometry: Geometry) -> Geometry:
     return Geometry.none(geometry.shape)
 
 
-def _read_all(example: Any, geometry: Geometry) -> Any:
+def _read_all(example: Any, geometry: Geometry, *, store: bool = False) -> Any:
+    def read_image(image: Any) -> Any:
+        return _read(image, geometry, geometry.reading)
+
+    image = stored(read_image, _image(example)) if store else read_image(_image(example))
     if not isinstance(example, Mapping):
-        return _read(example, geometry, geometry.reading)
-    done = {**example, "image": _read(example["image"], geometry, geometry.reading)}
+        return image
+    done = {**example, "image": image}
     if "mask" in example:
         mask = jnp.asarray(example["mask"])
         flat = mask.ndim < jnp.ndim(example["image"])

@@ -12,12 +12,13 @@ from jaxcnn._typing import PRNGKey
 from jaxcnn.augment import _chain
 from jaxcnn.augment._chain import Chain, advance, augmentation, chain_of, has_branches, is_geometric, takes_chain
 from jaxcnn.augment._draws import probability, uniforms
+from jaxcnn.ops._stored import stored
 
 __all__ = ["Augmentation", "batched", "inverse", "one_of", "random_apply", "sequence"]
 
 
-_LARGE = 2**21  # values of a batch
-_CACHED = 2**18  # values of the examples that are done at once
+_LARGE = 2**20  # values of a batch
+_CACHED = 2**19  # values of the examples that are done at once
 
 
 @runtime_checkable
@@ -197,10 +198,15 @@ def batched(function: Augmentation) -> BatchAugmentation:
             return jax.vmap(lambda example: one(jax.lax.axis_index("example"), example), axis_name="example")(images)
 
         def in_turn(images: Any) -> Any:
-            numbers = jnp.arange(len(leaves[0]), dtype=jnp.uint32)
-            return jax.lax.map(lambda args: one(*args), (numbers, images), batch_size=at_once)
+            numbers = jnp.arange(n, dtype=jnp.uint32)
+            if has_branches(function):
+                return jax.lax.map(lambda args: one(*args), (numbers, images))
+            parts = jax.tree.map(lambda x: x.reshape(n // at_once, at_once, *x.shape[1:]), (numbers, images))
+            # Stored: what is computed right into the whole result is computed on one core.
+            done = jax.lax.map(lambda args: stored(jax.vmap(one), *args), parts)
+            return jax.tree.map(lambda x: x.reshape(n, *x.shape[2:]), done)
 
-        n, values = len(leaves[0]), sum(map(jnp.size, leaves))
+        images, n, values = jax.tree.map(jnp.asarray, images), len(leaves[0]), sum(map(jnp.size, leaves))
         at_once = 1 if has_branches(function) else _at_once(n, values)
         if at_once >= n or any(jax.typeof(leaf).sharding.mesh.explicit_axes for leaf in leaves):
             return together(images)
