@@ -20,8 +20,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 import jaxcnn
-from jaxcnn.cli_weights import Convert, Download, Inspect, Records
-from jaxcnn.cli_weights import run_convert, run_download, run_inspect, run_records
+from jaxcnn.cli_weights import Convert, Download, Inspect, Records, run_convert, run_download, run_inspect, run_records
 from jaxcnn.recipes.rts_digits import Arm, Config
 
 __all__ = ["main"]

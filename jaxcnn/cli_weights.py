@@ -2,9 +2,11 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
+
+from jaxcnn.zoo.weight_records import Record
 
 __all__ = [
     "Convert",
@@ -33,8 +35,8 @@ class Download:
     url: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME|URL")]
     """A name of jaxcnn records, or an address, http or https."""
     checksum: Annotated[str | None, tyro.conf.arg(metavar="CHECKSUM")] = None
-    """As the source publishes it, sha256:... (8 digits or more), sha1:... or md5:... [default: the record's; without one
-    the file is unverified]."""
+    """As the source publishes it, sha256:... (8 digits or more), sha1:... or md5:... [default: the record's, or none,
+    which leaves the file unverified]."""
     folder: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Where to keep it [default: JAXCNN_CACHE, or jaxcnn in the user's cache]."""
     name: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
@@ -86,15 +88,15 @@ def run_records(command: Records) -> None:
         print(f"{name:<{width}}  {first:>5}  {fifth:>5}  {checksum:<8}  {licence}")
 
 
-def _show(one: Any) -> None:
+def _show(one: Record) -> None:
     """Prints what a record has, and what its source does not state."""
     for field in dataclasses.fields(one):
         value = getattr(one, field.name)
         title = field.name.replace("_", " ")
         if field.name == "accuracies":
             value = tuple(f"{figure.measure} {figure.percent} %, {figure.data_set}" for figure in value)
-        if field.name == "preprocessing" and value is not None:
-            parts = dataclasses.asdict(value).items()
+        if field.name == "preprocessing" and one.preprocessing is not None:
+            parts = dataclasses.asdict(one.preprocessing).items()
             value = tuple(f"{key.replace('_', ' ')} {part}" for key, part in parts if part is not None)
         for text in value if isinstance(value, tuple) else (value,):
             print(f"{title}: {'not stated' if text is None else text}")

@@ -1,4 +1,4 @@
-"""The tables of known networks in ``docs/zoo.md``, from the records: ``python -m tests.zoo_records_table`` writes them."""
+"""The tables of known networks in ``docs/zoo.md``, which ``python -m tests.zoo_records_table`` writes."""
 
 import sys
 from collections.abc import Iterator

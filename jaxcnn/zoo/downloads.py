@@ -136,7 +136,7 @@ def cached(
 
 def _known(url: Any, checksum: Any) -> tuple[Any, Any]:
     """Puts the address and the checksum of a record in the place of its name; leaves everything else."""
-    found = weight_records.find(url)
+    found = None if ":" in str(url) else weight_records.find(url)
     if found is None:
         return url, checksum
     return found.url, found.checksum if checksum is None else checksum
