@@ -216,10 +216,8 @@ def test_a_real_file_has_what_its_record_says():
 
 def test_labels():
     thousand = zoo.labels("imagenet-1000")
-    assert len(thousand) == 1000 and all(thousand)
+    assert len(thousand) == len(set(thousand)) == 1000 and all(thousand)
     assert zoo.labels("imagenet-1001") == ("background", *thousand)
-    twice = {name for name, count in collections.Counter(thousand).items() if count > 1}
-    assert twice <= {"crane", "maillot"}
 
 
 @needs_data
@@ -227,13 +225,16 @@ def test_labels_are_in_the_order_of_other_lists():
     ours = zoo.labels("imagenet-1001")
     lines = (ROOT / "images" / "coral_imagenet_labels.txt").read_text().splitlines()
     assert len(lines) == 1001
-    plain = [line.split(", ") for line in lines]
-    differ = [(i, name, names) for i, (name, names) in enumerate(zip(ours, plain, strict=True)) if name not in names]
-    assert len(differ) <= 12, differ  # names that torchvision spells otherwise
+    differ = {name for name, line in zip(ours, lines, strict=True) if name not in line.split(", ")}
+    assert differ == {"crane bird", "maillot tank suit"}  # which torchvision tells from the other crane and maillot
     lines = (ROOT / "imagenet_samples" / "classes.txt").read_text().splitlines()
     names = {int(index): name for index, _, name in (line.split("\t") for line in lines)}
-    words = {i: {re.sub("[^a-z]", "", word.lower()) for word in (name, ours[i + 1])} for i, name in names.items()}
-    assert sum(len(pair) == 1 for pair in words.values()) > 0.95 * len(words)
+    differ = {ours[i + 1] for i, name in names.items() if letters(name) != letters(ours[i + 1])}
+    assert differ == {"crane bird", "maillot tank suit"}
+
+
+def letters(name: str) -> str:
+    return re.sub("[^a-z]", "", name.lower())
 
 
 @pytest.mark.errors

@@ -20,7 +20,7 @@ def labels(name: str) -> tuple[str, ...]:
             TensorFlow's slim has them.
 
     Returns:
-        One name per output, in English. A few names stand for two classes each, such as ``"crane"``.
+        One name per output, in English, no two the same.
 
     Raises:
         ValueError: If this package has no list of that name.

@@ -128,8 +128,8 @@ class Record:
 def records(*, source: str | None = None) -> tuple[Record, ...]:
     """Gives the records of known weight files; nothing is downloaded.
 
-    Every fact was read from an installed package of the source or from a file of its repository, which
-    ``Record.stated_in`` names. What none of these states is None, never guessed.
+    Every fact was read from an installed package of the source, from a file of its repository or from a copy of one;
+    ``Record.stated_in`` says which. What none of these states is None, never guessed.
 
     Args:
         source: ``"pytorch"``, ``"tensorflow"``, ``"caffe"``, ``"matconvnet"`` or ``"keras"``; None gives all.
