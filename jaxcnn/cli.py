@@ -1,4 +1,4 @@
-"""The command line: ``jaxcnn train | eval | predict | models | augment | download | inspect | convert``.
+"""The command line: ``jaxcnn train | eval | predict | models | augment | records | download | inspect | convert``.
 
 A mistake of the user gives one line on standard error and exit code 2, never a traceback; with
 JAXCNN_TRACEBACK=1 in the environment the traceback is shown.
@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 import jaxcnn
-from jaxcnn.cli_weights import Convert, Download, Inspect, run_convert, run_download, run_inspect
+from jaxcnn.cli_weights import Convert, Download, Inspect, Records, run_convert, run_download, run_inspect, run_records
 from jaxcnn.recipes.rts_digits import Arm, Config
 
 __all__ = ["main"]
@@ -103,13 +103,14 @@ Command = (
     | Annotated[Predict, tyro.conf.subcommand("predict")]
     | Annotated[Models, tyro.conf.subcommand("models")]
     | Annotated[Augment, tyro.conf.subcommand("augment")]
+    | Annotated[Records, tyro.conf.subcommand("records")]
     | Annotated[Download, tyro.conf.subcommand("download")]
     | Annotated[Inspect, tyro.conf.subcommand("inspect")]
     | Annotated[Convert, tyro.conf.subcommand("convert")]
 )
 
 
-_NAMES = ("train", "eval", "predict", "models", "augment", "download", "inspect", "convert")
+_NAMES = ("train", "eval", "predict", "models", "augment", "records", "download", "inspect", "convert")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -137,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands: dict[type, Any] = {
         **{Train: _train, Eval: _eval, Predict: _predict, Models: _models},
         **{Augment: lambda command: _augment(command, given)},
-        **{Download: run_download, Inspect: run_inspect, Convert: run_convert},
+        **{Records: run_records, Download: run_download, Inspect: run_inspect, Convert: run_convert},
     }
     try:
         with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""The commands about weight files: ``jaxcnn download | inspect | convert``."""
+"""The commands about weight files: ``jaxcnn records | download | inspect | convert``."""
 
 import dataclasses
 from pathlib import Path
@@ -6,17 +6,37 @@ from typing import Annotated
 
 import tyro
 
-__all__ = ["Convert", "Download", "Inspect", "run_convert", "run_download", "run_inspect"]
+from jaxcnn.zoo.weight_records import Record
+
+__all__ = [
+    "Convert",
+    "Download",
+    "Inspect",
+    "Records",
+    "run_convert",
+    "run_download",
+    "run_inspect",
+    "run_records",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """List the known weight files, or show all that is recorded of one; nothing is downloaded."""
+
+    text: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TEXT")] = ""
+    """Only names with this in them; a whole name shows its record [default: all]."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Download:
     """Download a file, such as weights, check it, keep it and print where it is; one that is there is only checked."""
 
-    url: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="URL")]
-    """Its address, http or https."""
+    url: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME|URL")]
+    """A name of jaxcnn records, or an address, http or https."""
     checksum: Annotated[str | None, tyro.conf.arg(metavar="CHECKSUM")] = None
-    """As the source publishes it, sha256:... (8 digits or more) or md5:...; without it the file is unverified."""
+    """As the source publishes it, sha256:... (8 digits or more), sha1:... or md5:... [default: the record's, or none,
+    which leaves the file unverified]."""
     folder: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Where to keep it [default: JAXCNN_CACHE, or jaxcnn in the user's cache]."""
     name: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
@@ -45,6 +65,41 @@ class Convert:
     """The file of safetensors to write."""
     force: bool = False
     """Replace the target where it exists."""
+
+
+def run_records(command: Records) -> None:
+    """Prints a table of weight files, or one record in full."""
+    from jaxcnn import zoo
+
+    found = [one for one in zoo.records() if command.text.lower() in one.name]
+    if not found:
+        raise ValueError(f"records: text must be part of a record's name, got {command.text!r}.")
+    for one in found:
+        if one.name == command.text:
+            _show(one)
+            return
+    rows = [("name", "top-1", "top-5", "checksum", "licence")]
+    for one in found:
+        figures = [one.accuracy(measure) for measure in ("top-1", "top-5")]
+        first, fifth = ("" if figure is None else f"{figure:.1f}" for figure in figures)
+        rows.append((one.name, first, fifth, (one.checksum or "none").partition(":")[0], one.licence or "not stated"))
+    width = max(len(row[0]) for row in rows)
+    for name, first, fifth, checksum, licence in rows:
+        print(f"{name:<{width}}  {first:>5}  {fifth:>5}  {checksum:<8}  {licence}")
+
+
+def _show(one: Record) -> None:
+    """Prints what a record has, and what its source does not state."""
+    for field in dataclasses.fields(one):
+        value = getattr(one, field.name)
+        title = field.name.replace("_", " ")
+        if field.name == "accuracies":
+            value = tuple(f"{figure.measure} {figure.percent} %, {figure.data_set}" for figure in value)
+        if field.name == "preprocessing" and one.preprocessing is not None:
+            parts = dataclasses.asdict(one.preprocessing).items()
+            value = tuple(f"{key.replace('_', ' ')} {part}" for key, part in parts if part is not None)
+        for text in value if isinstance(value, tuple) else (value,):
+            print(f"{title}: {'not stated' if text is None else text}")
 
 
 def run_download(command: Download) -> None:

@@ -10,8 +10,8 @@ from jaxcnn._check import check
 
 __all__ = ["Checksum", "digest"]
 
-_FORMS = re.compile(r"(?i)sha256:[0-9a-f]{8,64}|md5:[0-9a-f]{32}")
-_EXPECTED = "'sha256:' and 8 to 64 hexadecimal digits, or 'md5:' and 32"
+_FORMS = re.compile(r"(?i)sha256:[0-9a-f]{8,64}|sha1:[0-9a-f]{40}|md5:[0-9a-f]{32}")
+_EXPECTED = "'sha256:' and 8 to 64 hexadecimal digits, 'sha1:' and 40, or 'md5:' and 32"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Checksum:
     """An expected digest, or the first digits of one.
 
     Attributes:
-        algorithm: ``"sha256"`` or ``"md5"``.
+        algorithm: ``"sha256"``, ``"sha1"`` or ``"md5"``.
         digits: Hexadecimal, in lower case.
     """
 
@@ -28,7 +28,7 @@ class Checksum:
 
     @classmethod
     def parse(cls, function: str, text: Any) -> "Checksum":
-        """Reads ``sha256:...`` or ``md5:...``, or refuses it in the name of ``function``."""
+        """Reads ``sha256:...``, ``sha1:...`` or ``md5:...``, or refuses it in the name of ``function``."""
         good = isinstance(text, str) and _FORMS.fullmatch(text) is not None
         check(good, function, "checksum", _EXPECTED, repr(text))
         algorithm, _, digits = text.lower().partition(":")
@@ -49,6 +49,6 @@ class Checksum:
 def digest(path: str | os.PathLike[str], algorithm: str = "sha256") -> Checksum:
     """Gives the digest of a file."""
     with open(path, "rb") as file:
-        # MD5 guards against accidents only, which systems that forbid it for secrets allow.
+        # MD5 and SHA-1 guard against accidents only, which systems that forbid them for secrets allow.
         state = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False))
     return Checksum(algorithm, state.hexdigest())

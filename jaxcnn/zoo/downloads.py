@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxcnn._check import check, whole
-from jaxcnn.zoo import _parts
+from jaxcnn.zoo import _parts, weight_records
 from jaxcnn.zoo._checksums import Checksum, digest
 from jaxcnn.zoo.checkpoint import MAX_BYTES
 from jaxcnn.zoo.transfers import DownloadError, Progress, transfer
@@ -29,6 +29,8 @@ def download(
 ) -> Path:
     """Downloads a file, unless it is there already, and checks that it is the one that was meant.
 
+    What to download is an address, or the name of a record, which has the address and the checksum.
+
     A file that is there is checked and returned without a look at the network; one that does not match is downloaded
     anew. Until the file is whole and has been checked it stands beside its place under ``<name>.part``. What a broken
     download left there is gone on with where the server knows ranges and still has the same version; a broken
@@ -38,9 +40,11 @@ def download(
     ``~/.cache/jaxcnn``, the first of these that is set. Proxies are those of the environment.
 
     Args:
-        url: Of scheme http or https. Redirects are followed to these, but not from https to http.
-        checksum: As sources publish it: ``"sha256:"`` with 64 hexadecimal digits or the first 8 or more of them, or
-            ``"md5:"`` with 32. None takes what comes; a warning then gives the checksum to ask for the next time.
+        url: Of scheme http or https, or the name of a record, such as ``"keras/mobilenet_v1_0.25_224"``. Redirects are
+            followed to these schemes, but not from https to http.
+        checksum: As sources publish it: ``"sha256:"`` with 64 hexadecimal digits or the first 8 or more of them,
+            ``"sha1:"`` with 40, or ``"md5:"`` with 32. None takes that of the record; without one it takes what comes,
+            and a warning gives the checksum to ask for the next time.
         folder: Where the file is kept.
         name: The file's name; None takes the last part of the URL's path.
         progress: Called as ``progress(done, total)`` with numbers of bytes; ``total`` is None where the server states
@@ -54,7 +58,8 @@ def download(
         DownloadError: If the server cannot be reached or refuses, the file is longer than allowed, longer or shorter
             than stated, or does not match ``checksum``.
         OSError: If it cannot be written.
-        ValueError: For another scheme, a checksum of another form, and a name that is none of a file.
+        ValueError: For another scheme, an unknown record, a checksum of another form, and a name that is none of a
+            file.
 
     Example:
         >>> import tempfile
@@ -71,6 +76,7 @@ def download(
     References:
         RFC 9110, HTTP Semantics, sections 13.1.5 and 14 (conditional and range requests).
     """
+    url, checksum = _known(url, checksum)
     target, expected = _place("download", url, checksum, folder, name)
     check(whole(max_bytes, 1), "download", "max_bytes", "a positive integer", repr(max_bytes))
     if _there(target, url, expected):
@@ -105,7 +111,8 @@ def cached(
 
     Args:
         url: As for ``download``, like the following.
-        checksum: What the file must have. Without one a file counts that came from this URL or was put there by hand.
+        checksum: What the file must have; None takes that of the record. Without one a file counts that came from this
+            URL or was put there by hand.
         folder: Where it is kept.
         name: The file's name.
 
@@ -122,8 +129,17 @@ def cached(
         ...     print(cached("https://example.org/weights.h5", folder=folder))
         None
     """
+    url, checksum = _known(url, checksum)
     target, expected = _place("cached", url, checksum, folder, name)
     return target if _there(target, url, expected) else None
+
+
+def _known(url: Any, checksum: Any) -> tuple[Any, Any]:
+    """Puts the address and the checksum of a record in the place of its name; leaves everything else."""
+    found = None if ":" in str(url) else weight_records.find(url)
+    if found is None:
+        return url, checksum
+    return found.url, found.checksum if checksum is None else checksum
 
 
 def _there(target: Path, url: str, expected: Checksum | None) -> bool:
@@ -136,14 +152,14 @@ def _there(target: Path, url: str, expected: Checksum | None) -> bool:
 
 def _place(function: str, url: Any, checksum: Any, folder: Any, name: Any) -> tuple[Path, Checksum | None]:
     """Checks the arguments; gives where the file belongs and what it must match."""
-    expected = "a URL of scheme http or https with a host, and without a user"
+    expected = "a URL of scheme http or https with a host, and without a user, or the name of a record"
     check(isinstance(url, str), function, "url", expected, repr(url))
     try:
         parts = urllib.parse.urlsplit(url)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
     except ValueError:
         raise ValueError(f"{function}: url must be {expected}, got {url!r}.") from None
-    check(good, function, "url", expected, repr(url))
+    check(good, function, "url", expected, f"{url!r}{'' if ':' in url else weight_records.near(url)}")
     if name is None:
         name = urllib.parse.unquote(parts.path.rpartition("/")[2])
     good = isinstance(name, str) and re.fullmatch(r"[^/\\:\x00-\x1f\x7f]+", name) is not None
