@@ -568,6 +568,22 @@ def test_a_training_step_takes_it():
     assert np.isfinite(metrics["loss"])
 
 
+@pytest.mark.parametrize("policy", [augment.trivial_augment, augment.rand_augment])
+def test_a_training_step_with_a_policy_repeats_bit_for_bit(policy):
+    import optax
+
+    from jaxcnn import models, train
+
+    batch = {"image": jnp.stack([IMAGE] * 4), "label": jnp.arange(4)}
+    model, tx = models.create("gwap_cnn", num_classes=4), optax.sgd(0.1)
+    state = train.create_state(KEY, model, tx, batch)
+    step = jax.jit(train.make_train_step(model, tx, augment=augment.batched(policy)))
+    first, *others = [jax.tree.leaves(step(state, batch)[0].params) for _ in range(4)]
+    for other in others:
+        for a, b in zip(first, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 def test_positive_angles_turn_clockwise():
     np.testing.assert_allclose(ops.affine(IMAGE, degrees=90.0), jnp.rot90(IMAGE, -1), atol=1e-5)
     np.testing.assert_allclose(ops.affine(IMAGE, translate=(2.0, -1.0))[:-1, 2:], IMAGE[1:, :-2], atol=1e-6)

@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import itertools
+import json
+import os
 import signal
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -27,6 +29,7 @@ class Outcome:
 
     read: int = 0
     refused: int = 0
+    peak: int = 0  # bytes of memory that the hungriest of them took
 
 
 def damages(content: bytes, *, seed: int = 0) -> Iterator[tuple[str, bytes]]:
@@ -62,6 +65,8 @@ def fuzz(
 ) -> Outcome:
     """Reads one file in many damaged forms.
 
+    ``tests/fuzz_long.py`` asks for more cases by the environment, and for the outcome in a file.
+
     Args:
         read: ``read(path, max_bytes=...)``, a reader.
         content: The intact file, which it must read.
@@ -79,6 +84,7 @@ def fuzz(
     path.write_bytes(content)
     read(argument, max_bytes=max_bytes)
     outcome = Outcome()
+    cases, seed = int(os.environ.get("JAXCNN_FUZZ_CASES", cases)), int(os.environ.get("JAXCNN_FUZZ_SEED", seed))
     running = tracemalloc.is_tracing()
     tracemalloc.start()
     try:
@@ -97,9 +103,11 @@ def fuzz(
                 raise AssertionError(f"{damage}: {type(error).__name__} in place of FormatError: {error}") from error
             peak = tracemalloc.get_traced_memory()[1] - before
             assert peak <= 3 * max_bytes + SLACK, f"{damage}: took {peak} bytes of memory for max_bytes={max_bytes}"
+            outcome.peak = max(outcome.peak, peak)
     finally:
         if not running:
             tracemalloc.stop()
+    _report(outcome)
     return outcome
 
 
@@ -117,3 +125,11 @@ def _not_hanging(damage: str) -> Iterator[None]:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+
+
+def _report(outcome: Outcome) -> None:
+    """Adds the outcome, under the name of the test, to the file that the environment names."""
+    if path := os.environ.get("JAXCNN_FUZZ_REPORT"):
+        test = os.environ["PYTEST_CURRENT_TEST"].partition(" ")[0].rpartition("/")[2]
+        with open(path, "a") as file:
+            file.write(json.dumps({"test": test, **dataclasses.asdict(outcome)}) + "\n")
