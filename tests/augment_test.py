@@ -528,6 +528,25 @@ class TestErrors:
             (lambda: augment.random_crop(KEY, IMAGE, shape=(99, 4)), "shape must be within the image's"),
             (lambda: augment.random_rotate_90(KEY, jnp.ones((4, 6, 1))), "turns must be even, or the image square"),
             (lambda: augment.random_affine(KEY, IMAGE, scale=(0.0, 1.0)), r"scale must be \(low, high\) above 0"),
+            (lambda: augment.random_affine(KEY, IMAGE, shear=90.0), "shear must be between -90 and 90 degrees"),
+            (lambda: augment.random_hue(0, IMAGE), "random_hue: key must be one typed key, got 0"),
+            (
+                lambda: augment.random_crop(jax.random.split(KEY), IMAGE, shape=(4, 4)),
+                r"one typed key, got key<fry>\(2,\)",
+            ),
+            (
+                lambda: augment.batched(augment.random_hue)(jax.random.PRNGKey(0), IMAGE[None]),
+                r"batched: key must be one",
+            ),
+            (lambda: augment.batched(augment.random_hue)(KEY, IMAGE[None], start=-1), "start must be an integer of at"),
+            (
+                lambda: augment.batched(augment.random_hue)(KEY, IMAGE[None], start=0.5),
+                "start must be an integer of at",
+            ),
+            (
+                lambda: augment.one_of([augment.random_hue, P(augment.random_crop, shape=(4, 4))])(KEY, IMAGE),
+                r"one_of: functions must be such that all give float32\(12, 12, 3\), got float32\(4, 4, 3\)",
+            ),
             (lambda: augment.sequence([]), "sequence: functions must be"),
             (
                 lambda: augment.random_apply(

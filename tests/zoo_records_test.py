@@ -306,8 +306,35 @@ def test_download_without_a_published_checksum_is_unverified_once(web, monkeypat
         zoo.download(NAME, folder=tmp_path)
 
 
+def test_read_by_name(web, monkeypatch, tmp_path):
+    monkeypatch.setenv("JAXCNN_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "kernels.npz"
+    np.savez(file, kernel=np.arange(6.0))
+    serve(
+        web, monkeypatch, served=Served(file.read_bytes()), checksum=f"md5:{hashlib.md5(file.read_bytes()).hexdigest()}"
+    )
+    with pytest.raises(FileNotFoundError, match=f"pass download=True or run 'jaxcnn download {NAME}'"):
+        zoo.read(NAME)
+    assert web.requests == []
+    for options in ({"download": True}, {"download": True}, {}):
+        np.testing.assert_array_equal(zoo.read(NAME, **options).tensors["kernel"], np.arange(6.0))
+    assert len(web.requests) == 1
+
+
+def test_read_prefers_a_file_of_that_name(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path(NAME).parent.mkdir()
+    with open(NAME, "wb") as file:
+        np.save(file, np.arange(3))
+    assert zoo.read(NAME, download=True).metadata["format"] == "numpy"
+
+
 def test_nothing_is_downloaded_unasked(monkeypatch, tmp_path):
+    monkeypatch.setenv("JAXCNN_CACHE", str(tmp_path))
     monkeypatch.setattr(downloads, "transfer", lambda *_, **__: pytest.fail("went to the network"))
+    for name in (NAME, NAME + "x"):
+        with pytest.raises(FileNotFoundError):
+            zoo.read(name)
     for one in zoo.records():
         zoo.record(one.name)
     assert zoo.cached(NAME, folder=tmp_path) is None

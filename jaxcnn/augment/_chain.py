@@ -16,6 +16,7 @@ import numpy as np
 from jaxcnn._check import check, shape_text
 from jaxcnn._typing import AnyArray
 from jaxcnn.augment._geometry import ANY, Geometry, Reading, select
+from jaxcnn.augment._keys import one_key
 from jaxcnn.ops._stored import stored, stored_planes
 from jaxcnn.ops.sampling import check_options, sample_pixels
 
@@ -27,7 +28,7 @@ Example = AnyArray | Mapping[str, Any]
 Entries ``"image"``, ``"mask"`` (h, w) or (h, w, k) read by nearest pixel, ``"keypoints"`` (k, 2) in (x, y) pixels, the
 first pixel's centre being (0, 0), and ``"boxes"`` (k, 4) as (x_min, y_min, x_max, y_max) in pixels of their outer
 edges; others, such as a label, stay as they are. Outside of the image a mask shows what the image does there, and 0
-where that is filled. An image of further leading axes, a clip, is changed as one.
+where that is filled; integers in it are exact up to 2^24. An image of further leading axes, a clip, is changed as one.
 """
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -212,6 +213,7 @@ def augmentation(*, geometric: bool, branches: bool = False) -> Callable[[F], F]
         def wrapped(key: Any, image: Any, **options: Any) -> Any:
             if isinstance(image, Chain):
                 return function(key, image, **options)
+            one_key(function.__name__, key)
             return function(key, start(function.__name__, image), **options).finish()
 
         wrapped.geometric, wrapped.branches = geometric, branches  # type: ignore[attr-defined]

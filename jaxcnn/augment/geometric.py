@@ -229,6 +229,8 @@ def random_affine(
     four = isinstance(shear, tuple | list) and len(shear) == 4
     shears = (shear[:2], shear[2:]) if four else (shear, 0.0)  # type: ignore[index]
     limits = [span(name, "degrees", degrees), _factors(name, scale), *(span(name, "shear", s) for s in shears)]
+    upright = all(low > -90 and high < 90 for low, high in limits[2:])
+    check(upright, name, "shear", "between -90 and 90 degrees", repr(shear))
     angle, factor, shear_x, shear_y = (
         between(u, v) for u, v in zip(uniforms(jax.random.fold_in(key, 0), 4), limits, strict=True)
     )

@@ -11,7 +11,6 @@ from jaxcnn import ops
 from jaxcnn._typing import PRNGKey
 from jaxcnn.augment._chain import Example, augmentation, chain_of
 from jaxcnn.augment._draws import ends
-from jaxcnn.augment._keys import one_key
 from jaxcnn.augment.counter import counter_normal, counter_uniform
 
 __all__ = ["random_gaussian_noise", "random_salt_and_pepper", "random_shot_noise", "random_speckle_noise"]
@@ -147,7 +146,6 @@ def _noisy(
     most: float = math.inf,
 ) -> Any:
     """Draws the options and the numbers of the pixels, and adds the noise."""
-    one_key(name, key)
     chain = chain_of(image)
     pixels, rest = jax.random.split(key)
     positions = counter_uniform(rest, (len(options),))

@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._check import check, positive_shape
+from jaxcnn._check import check, positive_shape, shape_text
 from jaxcnn._typing import PRNGKey
 from jaxcnn.augment import _chain
 from jaxcnn.augment._chain import Chain, advance, augmentation, chain_of, has_branches, is_geometric, takes_chain
 from jaxcnn.augment._draws import probability, uniforms
+from jaxcnn.augment._keys import one_key
 from jaxcnn.ops._stored import stored
 
 __all__ = ["Augmentation", "batched", "inverse", "one_of", "random_apply", "sequence"]
@@ -120,7 +121,8 @@ def one_of(functions: Sequence[Augmentation], *, weights: Sequence[float] | None
         ``(key, image) -> image``. If all are geometric, the map is chosen and read once.
 
     Raises:
-        ValueError: If ``functions`` is empty, one cannot be called, or ``weights`` do not fit.
+        ValueError: If ``functions`` is empty, one cannot be called, or ``weights`` do not fit; and (when called) if
+            results are not of one shape.
 
     Example:
         >>> flip = augment.one_of([augment.random_flip_left_right, augment.random_flip_up_down])
@@ -146,8 +148,20 @@ def one_of(functions: Sequence[Augmentation], *, weights: Sequence[float] | None
                 result = advance(function, inner, chain).where(chosen == i, result)
             return result
         done = chain.floating()
-        branches = [_branch(f, inner, done) for f in functions]
-        return done.with_example(jax.lax.switch(chosen, branches, done.example))
+        forms: list[str] = []
+
+        def branch(function: Augmentation) -> Callable[[Any], Any]:
+            change = _branch(function, inner, done)
+
+            def changed(example: Any) -> Any:
+                result = change(example)
+                forms.append(str(jax.tree.map(shape_text, result)))
+                check(forms[0] == forms[-1], "one_of", "functions", f"such that all give {forms[0]}", forms[-1])
+                return result
+
+            return changed
+
+        return done.with_example(jax.lax.switch(chosen, [branch(f) for f in functions], done.example))
 
     return one_of
 
@@ -176,7 +190,8 @@ def batched(function: Augmentation) -> BatchAugmentation:
         ``start`` is the number of the first example, an integer, where a batch is a part of a larger one.
 
     Raises:
-        ValueError: If ``function`` cannot be called, or (when called) the leading axes differ.
+        ValueError: If ``function`` cannot be called, or (when called) the leading axes differ, ``key`` is not one typed
+            key, or ``start`` no number of an example.
 
     Example:
         >>> flips = augment.batched(augment.random_flip_left_right)
@@ -186,6 +201,8 @@ def batched(function: Augmentation) -> BatchAugmentation:
     (function,) = _functions("batched", [function])
 
     def batched(key: PRNGKey, images: Any, /, *, start: Any = 0) -> Any:
+        one_key("batched", key)
+        _check_start(start)
         leaves = jax.tree.leaves(images)
         sizes = {jnp.shape(leaf)[0] if jnp.ndim(leaf) else -1 for leaf in leaves}
         one_size = len(sizes) == 1 and -1 not in sizes
@@ -251,6 +268,15 @@ def inverse(function: Augmentation) -> Callable[..., Any]:
         return chain.read(geometry.inverted(geometry.source)).finish()
 
     return inverse
+
+
+def _check_start(start: Any) -> None:
+    """Refuses what is no number of an example; one that is traced cannot be looked at."""
+    if isinstance(start, jax.Array | np.ndarray):
+        good = start.ndim == 0 and jnp.issubdtype(start.dtype, jnp.integer)
+    else:
+        good = isinstance(start, int | np.integer) and not isinstance(start, bool) and 0 <= start < 2**32
+    check(bool(good), "batched", "start", "an integer of at least 0 and below 2**32", repr(start))
 
 
 def _at_once(n: int, values: int) -> int:

@@ -4,8 +4,10 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from jaxcnn._check import check, whole
+from jaxcnn.zoo import downloads, weight_records
 from jaxcnn.zoo.checkpoint import MAX_BYTES, Checkpoint, FormatError
 
 __all__ = ["formats", "read"]
@@ -53,7 +55,7 @@ def formats() -> tuple[Format, ...]:
     )
 
 
-def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Checkpoint:
+def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES, download: bool = False) -> Checkpoint:
     """Reads a weight file, whatever its name, by the format that its content shows.
 
     Nothing of the file is run, and no framework is imported. What a file states is compared with its size and with
@@ -63,14 +65,17 @@ def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Checkpo
     the format tells what a kernel is. Names are the file's.
 
     Args:
-        path: The file; for formats of several files, their folder or common prefix.
+        path: The file; for formats of several files, their folder or common prefix. Or the name of a record, such as
+            ``"keras/xception"``, whose file was downloaded, or is to be.
         max_bytes: What all tensors together may take.
+        download: Whether the file of a record may be downloaded where it is not there, as by ``zoo.download``.
 
     Returns:
         Tensors, metadata and, where the file has one, the graph.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If there is no such file, or that of a record was not downloaded.
+        DownloadError: If it cannot be downloaded.
         FormatError: If its format is unknown, or it is damaged, hostile or holds what is not read.
         ValueError: If ``max_bytes`` is no positive integer.
 
@@ -85,7 +90,7 @@ def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Checkpo
         ('numpy', (3, 3, 1, 8))
     """
     check(whole(max_bytes, 1), "read", "max_bytes", "a positive integer", repr(max_bytes))
-    place = Path(path)
+    place = _found(path, download)
     head = b""
     if place.is_file():
         with open(place, "rb") as file:
@@ -94,10 +99,27 @@ def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Checkpo
         if fits(place, head):
             return reader(place, max_bytes=max_bytes)
     if not place.exists():
-        raise FileNotFoundError(f"read: path must be an existing file, got {str(path)!r}.")
+        near = weight_records.near(path)
+        raise FileNotFoundError(f"read: path must be an existing file, got {str(path)!r}{near}.")
     names = ", ".join(name for name, _, _ in formats())
     if head.startswith(b"PK"):
         got = "a zip archive that is damaged or holds none of these"
+    elif head.startswith(b"\x1f\x8b"):
+        got = "a file packed by gzip, to be unpacked first"
     else:
         got = "a folder that is none of these" if place.is_dir() else f"a file that begins with {head[:16]!r}"
     raise FormatError(place, f"must be of a known format ({names}), got {got}.")
+
+
+def _found(path: Any, download: bool) -> Path:
+    """Gives the path, or, where nothing is there and it is the name of a record, that of its file."""
+    record = None if Path(path).exists() else weight_records.find(os.fspath(path))
+    if record is None:
+        return Path(path)
+    if download:
+        return downloads.download(record.name)
+    file = downloads.cached(record.name)
+    if file is None:
+        way = f"pass download=True or run 'jaxcnn download {record.name}'"
+        raise FileNotFoundError(f"read: the file of {record.name!r} must be downloaded first; {way}.")
+    return file
