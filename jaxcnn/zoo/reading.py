@@ -37,11 +37,12 @@ def formats() -> tuple[Format, ...]:
     from jaxcnn.zoo.numpy_files import is_numpy, read_numpy
     from jaxcnn.zoo.pytorch import is_pytorch, read_pytorch
     from jaxcnn.zoo.safetensors_files import is_safetensors, read_safetensors
+    from jaxcnn.zoo.tar_files import is_tar, read_tar
     from jaxcnn.zoo.tensorflow_checkpoints import is_tensorflow_checkpoint, read_tensorflow_checkpoint
     from jaxcnn.zoo.tensorflow_graphs import is_tensorflow_graph, read_tensorflow_graph
     from jaxcnn.zoo.tflite import is_tflite, read_tflite
 
-    return (
+    single = (
         ("PyTorch", is_pytorch, read_pytorch),
         ("NumPy", is_numpy, read_numpy),
         ("safetensors", is_safetensors, read_safetensors),
@@ -53,6 +54,7 @@ def formats() -> tuple[Format, ...]:
         ("TensorFlow graph", is_tensorflow_graph, read_tensorflow_graph),
         ("Caffe", is_caffe, read_caffe),
     )
+    return (*single[:-1], ("tar archive", is_tar, functools.partial(read_tar, formats=single)), single[-1])
 
 
 def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES, download: bool = False) -> Checkpoint:
@@ -104,8 +106,6 @@ def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES, download: 
     names = ", ".join(name for name, _, _ in formats())
     if head.startswith(b"PK"):
         got = "a zip archive that is damaged or holds none of these"
-    elif head.startswith(b"\x1f\x8b"):
-        got = "a file packed by gzip, to be unpacked first"
     else:
         got = "a folder that is none of these" if place.is_dir() else f"a file that begins with {head[:16]!r}"
     raise FormatError(place, f"must be of a known format ({names}), got {got}.")
