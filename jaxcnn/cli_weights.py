@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from jaxcnn.zoo.weight_records import Record
+from jaxcnn.zoo.weight_records import Record, near
 
 __all__ = [
     "Convert",
@@ -71,11 +71,12 @@ def run_records(command: Records) -> None:
     """Prints a table of weight files, or one record in full."""
     from jaxcnn import zoo
 
-    found = [one for one in zoo.records() if command.text.lower() in one.name]
+    text = command.text.lower()
+    found = [one for one in zoo.records() if text in one.name]
     if not found:
-        raise ValueError(f"records: text must be part of a record's name, got {command.text!r}.")
+        raise ValueError(f"records: text must be part of a record's name, got {command.text!r}{near(text)}.")
     for one in found:
-        if one.name == command.text:
+        if one.name == text:
             _show(one)
             return
     rows = [("name", "top-1", "top-5", "checksum", "licence")]
@@ -111,15 +112,18 @@ def run_download(command: Download) -> None:
 
     columns = (progress.BarColumn(), progress.DownloadColumn(), progress.TransferSpeedColumn())
     options = {"console": Console(stderr=True), "transient": True, "disable": not command.progress}
-    with progress.Progress(*columns, **options) as bar:
-        task = bar.add_task("", total=None)
-        path = download(
-            command.url,
-            checksum=command.checksum,
-            folder=command.folder,
-            name=command.name,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    bar = progress.Progress(*columns, **options)
+    task = bar.add_task("", total=None)
+
+    def show(done: int, total: int | None) -> None:
+        bar.start()  # with the first bytes: what fails before them has nothing to show
+        bar.update(task, completed=done, total=total)
+
+    try:
+        path = download(command.url, checksum=command.checksum, folder=command.folder, name=command.name, progress=show)
+    finally:
+        if bar.live.is_started:
+            bar.stop()
     print(path)
 
 

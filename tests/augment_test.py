@@ -153,16 +153,26 @@ def test_draw_of_nothing_gives_the_image_back(name):
     np.testing.assert_array_equal(f(KEY, IMAGE), IMAGE)
 
 
-@pytest.mark.parametrize(("cached", "at_once"), [(0.5, 1), (2, 2), (5, 3), (6, 6)])
-def test_a_large_batch_is_done_in_parts_to_the_same_result(monkeypatch, cached, at_once):
+@pytest.mark.parametrize(("count", "cached", "at_once"), [(6, 0.5, 1), (6, 2, 2), (6, 5, 3), (6, 6, 6), (7, 3, 3)])
+def test_a_large_batch_is_done_in_parts_to_the_same_result(monkeypatch, count, cached, at_once):
     f = augment.batched(augment.sequence([function("random_affine"), function("random_color_jitter")]))
-    batch = jnp.stack([IMAGE] * 6)
+    batch = jnp.stack([IMAGE] * count)
     whole = jax.jit(lambda key, images: f(key, images, start=2))(KEY, batch)
     monkeypatch.setattr(pipeline, "_LARGE", batch.size)
     monkeypatch.setattr(pipeline, "_CACHED", cached * IMAGE.size)
-    assert pipeline._at_once(6, batch.size) == at_once
+    assert pipeline._at_once(count, batch.size) == at_once
     parts = jax.jit(lambda key, images: f(key, images, start=2))(KEY, batch)
     np.testing.assert_allclose(parts, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_examples_of_policies_are_done_in_turn_whatever_their_number(monkeypatch, count):
+    """Together all branches would be computed, and one selected."""
+    turns, of_jax = [], jax.lax.map
+    monkeypatch.setattr(jax.lax, "map", lambda *args, **options: turns.append(args) or of_jax(*args, **options))
+    batch = jnp.stack([IMAGE] * count) if count else jnp.zeros((0, *IMAGE.shape))
+    assert augment.batched(augment.trivial_augment)(KEY, batch).shape == batch.shape
+    assert len(turns) == (count > 0)
 
 
 @pytest.mark.parametrize("name", ALL)

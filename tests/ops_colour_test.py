@@ -244,3 +244,21 @@ def test_unit_matrices_are_exact(image):
 def test_messages(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("hue", [0.05, 0.3, 0.5, 0.9])
+def test_the_gradient_to_saturation_does_not_change_at_none(hue):
+    def colour(saturation):
+        return ops.hsv_to_rgb(jnp.stack([jnp.float32(hue), saturation, jnp.float32(0.5)])[None, None])[0, 0]
+
+    none, little = (jax.jacfwd(colour)(jnp.float32(saturation)) for saturation in (0.0, 1e-3))
+    np.testing.assert_allclose(none, little, atol=1e-5)
+    assert float(none.max()) <= 0
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_the_gradient_of_turned_grey_is_like_that_of_red(value):
+    """A mean of the channels, and none below zero: three equal values are a corner of the function."""
+    jacobian = jax.jacrev(lambda x: ops.adjust_hue(x, 0.2))(jnp.full((1, 1, 3), value)).reshape(3, 3)
+    np.testing.assert_allclose(jacobian.sum(1), 1, atol=1e-6)
+    assert float(jacobian.min()) >= 0

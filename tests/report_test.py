@@ -56,7 +56,7 @@ def test_mistakes_are_the_surest_ones_first():
     probabilities = np.array([[0.9, 0.1], [0.45, 0.55], [0.2, 0.8], [0.05, 0.95]])
     figure = report.mistakes(np.zeros((4, 4, 4, 1)), np.zeros(4, int), probabilities, classes=["a", "b"])
     titles = [axis.get_title() for axis in figure.axes]
-    assert titles == ["a, not b (95 %)", "a, not b (80 %)", "a, not b (55 %)"]
+    assert titles == ["a → b (95 %)", "a → b (80 %)", "a → b (55 %)"]
     figure = report.mistakes(np.zeros((1, 4, 4, 1)), np.zeros(1, int), probabilities[:1], classes=["a", "b"])
     assert figure.axes[0].texts[0].get_text() == "no mistakes"
 

@@ -313,7 +313,7 @@ def test_read_by_name(web, monkeypatch, tmp_path):
     serve(
         web, monkeypatch, served=Served(file.read_bytes()), checksum=f"md5:{hashlib.md5(file.read_bytes()).hexdigest()}"
     )
-    with pytest.raises(FileNotFoundError, match=f"pass download=True or run 'jaxcnn download {NAME}'"):
+    with pytest.raises(FileNotFoundError, match=f"run 'jaxcnn download {NAME}', or in Python pass download=True"):
         zoo.read(NAME)
     assert web.requests == []
     for options in ({"download": True}, {"download": True}, {}):

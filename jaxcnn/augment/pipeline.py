@@ -187,7 +187,8 @@ def batched(function: Augmentation) -> BatchAugmentation:
 
     Returns:
         ``(key, images, *, start=0) -> images``; images (n, h, w, c), or a dictionary of arrays with a leading n.
-        ``start`` is the number of the first example, an integer, where a batch is a part of a larger one.
+        ``start`` is the number of the first example, an integer, where a batch is a part of a larger one; numbers
+        are counted modulo 2^32, and one that is a JAX array is not looked at.
 
     Raises:
         ValueError: If ``function`` cannot be called, or (when called) the leading axes differ, ``key`` is not one typed
@@ -214,20 +215,30 @@ def batched(function: Augmentation) -> BatchAugmentation:
         def together(images: Any) -> Any:
             return jax.vmap(lambda example: one(jax.lax.axis_index("example"), example), axis_name="example")(images)
 
-        def in_turn(images: Any) -> Any:
+        def in_parts(images: Any) -> Any:
+            """Does one example after another, or a few at a time."""
             numbers = jnp.arange(n, dtype=jnp.uint32)
             if has_branches(function):
                 return jax.lax.map(lambda args: one(*args), (numbers, images))
-            parts = jax.tree.map(lambda x: x.reshape(n // at_once, at_once, *x.shape[1:]), (numbers, images))
-            # Stored: what is computed right into the whole result is computed on one core.
-            done = jax.lax.map(lambda args: stored(jax.vmap(one), *args), parts)
-            return jax.tree.map(lambda x: x.reshape(n, *x.shape[2:]), done)
+
+            def part(args: Any) -> Any:
+                return stored(jax.vmap(one), *args)  # computed right into the whole, it would be computed on one core
+
+            whole = n - n % at_once
+            first = jax.tree.map(lambda x: x[:whole].reshape(-1, at_once, *x.shape[1:]), (numbers, images))
+            done = jax.tree.map(lambda x: x.reshape(whole, *x.shape[2:]), jax.lax.map(part, first))
+            if whole == n:
+                return done
+            rest = part(jax.tree.map(lambda x: x[whole:], (numbers, images)))
+            return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), done, rest)
 
         images, n, values = jax.tree.map(jnp.asarray, images), len(leaves[0]), sum(map(jnp.size, leaves))
-        at_once = 1 if has_branches(function) else _at_once(n, values)
-        if at_once >= n or any(jax.typeof(leaf).sharding.mesh.explicit_axes for leaf in leaves):
+        at_once = _at_once(n, values)
+        if any(jax.typeof(leaf).sharding.mesh.explicit_axes for leaf in leaves):
             return together(images)
-        return jax.lax.platform_dependent(images, cpu=in_turn, default=together)
+        if n == 0 or (at_once == n and not has_branches(function)):
+            return together(images)
+        return jax.lax.platform_dependent(images, cpu=in_parts, default=together)
 
     return batched
 
@@ -271,23 +282,21 @@ def inverse(function: Augmentation) -> Callable[..., Any]:
 
 
 def _check_start(start: Any) -> None:
-    """Refuses what is no number of an example; one that is traced cannot be looked at."""
-    if isinstance(start, jax.Array | np.ndarray):
+    """Refuses what is no number of an example; a JAX array may be traced, or be waited for on a device."""
+    if isinstance(start, jax.Array):
         good = start.ndim == 0 and jnp.issubdtype(start.dtype, jnp.integer)
     else:
+        start = start[()] if isinstance(start, np.ndarray) else start
         good = isinstance(start, int | np.integer) and not isinstance(start, bool) and 0 <= start < 2**32
     check(bool(good), "batched", "start", "an integer of at least 0 and below 2**32", repr(start))
 
 
 def _at_once(n: int, values: int) -> int:
-    """Tells how many of n examples, of so many values in all, to do at once on CPU: what stays in its caches.
-
-    Examples with branches are done one by one there: together, all branches are computed for every example, and one is
-    chosen, which takes longer than one branch after another.
-    """
+    """Tells how many of n examples, of so many values in all, to do at once on CPU: what stays in its caches."""
     if values < _LARGE:
         return n
-    return max(k for k in range(1, n + 1) if n % k == 0 and (k == 1 or k * values <= n * _CACHED))
+    most = max(1, min(n, n * _CACHED // values))
+    return next((k for k in range(most, most // 2, -1) if n % k == 0), most)
 
 
 def _branch(function: Augmentation, key: PRNGKey, chain: Chain) -> Callable[[Any], Any]:

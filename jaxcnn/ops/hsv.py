@@ -88,7 +88,7 @@ def hsv_to_rgb(
     check_channels("hsv_to_rgb", image, 3)
     x = to_planes(image)
     hue, saturation, value = (x[..., i : i + 1, :, :] for i in range(3))
-    return from_planes(_colours(6 * hue, 0.0, saturation * value, value), image.dtype)
+    return from_planes(value - saturation * value * _share(6 * hue), image.dtype)
 
 
 def adjust_hue(
@@ -127,7 +127,8 @@ def adjust_hue(
     if image.shape[-1] == 1:
         return from_planes(x + 0 * turn, image.dtype)
     chroma, arc, value = _circle(x)
-    turned = _colours(6 * turn, arc, chroma, value)
+    # Grey has no hue; with that of red it has a derivative like that of red.
+    turned = jnp.where(chroma > _TINY, _colours(6 * turn, arc, chroma, value), value - chroma * _share(6 * turn))
     return from_planes(limited(kept_where(turn == 0, x, turned)), image.dtype)
 
 
@@ -147,9 +148,20 @@ def _colours(turn: Any, arc: Any, chroma: Any, value: Any) -> Any:
     All in multiples of chroma, which spares a division by it, and the three planes by one expression rather than put
     together of three: XLA's CPU backend computes it in one pass, with vectors.
     """
-    places = np.array([5, 3, 1], value.dtype).reshape(3, 1, 1)
-    turn = turn + jnp.expand_dims(places, range(value.ndim - 3))
-    k = arc + (turn - 6 * jnp.floor(turn * (1 / 6))) * chroma
+    k = arc + _within_circle(turn) * chroma
     k = jnp.where(k < 0, k + 6 * chroma, jnp.where(k >= 6 * chroma, k - 6 * chroma, k))
     k = jnp.where(k > 2 * chroma, 4 * chroma - k, k)
     return value - jnp.where(k < 0, 0.0, jnp.where(k > chroma, chroma, k))
+
+
+def _share(hue: Any) -> Any:
+    """Gives how much of the chroma red, green and blue lack of the value, at a hue of which 6 are a circle."""
+    k = _within_circle(hue)
+    return limited(jnp.where(k > 2, 4 - k, k))
+
+
+def _within_circle(hue: Any) -> Any:
+    """Gives the hue seen from where red, green and blue lack nothing, in [0, 6), as three planes."""
+    places = np.array([5, 3, 1], hue.dtype).reshape(3, 1, 1)
+    hue = hue + jnp.expand_dims(places, range(hue.ndim - 3))
+    return hue - 6 * jnp.floor(hue * (1 / 6))

@@ -132,7 +132,13 @@ def _page(
             ),
             (
                 "Hardest mistakes",
-                [report.figure_html(files["mistakes"], f"What {who} got wrong most surely.", alternative="mistakes")],
+                [
+                    report.figure_html(
+                        files["mistakes"],
+                        _mistaken(who),
+                        alternative="mistakes",
+                    )
+                ],
             ),
             (
                 "How this was made",
@@ -143,3 +149,8 @@ def _page(
             ),
         ],
     )
+
+
+def _mistaken(who: str) -> str:
+    order = "the least probability for the true class first"
+    return f"What {who} got wrong: true → predicted (its probability), {order}."

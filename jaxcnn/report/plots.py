@@ -183,7 +183,7 @@ def mistakes(
         >>> wrong = np.array([[0.1, 0.9], [0.6, 0.4]])
         >>> figure = report.mistakes(np.zeros((2, 4, 4, 1)), np.array([0, 0]), wrong, classes=["a", "b"])
         >>> figure.axes[0].get_title()
-        'a, not b (90 %)'
+        'a → b (90 %)'
     """
     n = len(images)
     check(
@@ -206,7 +206,7 @@ def mistakes(
     for axis, i in zip(axes.ravel(), wrong, strict=False):
         _picture(axis, images[i])
         true, taken = int(labels[i]), int(predicted[i])
-        title = f"{classes[true]}, not {classes[taken]} ({100 * probabilities[i, taken]:.0f} %)"
+        title = f"{classes[true]} → {classes[taken]} ({100 * probabilities[i, taken]:.0f} %)"
         axis.set_title(title, fontsize=8, fontweight="normal", pad=3)
     return canvas
 

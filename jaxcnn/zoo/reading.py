@@ -120,6 +120,6 @@ def _found(path: Any, download: bool) -> Path:
         return downloads.download(record.name)
     file = downloads.cached(record.name)
     if file is None:
-        way = f"pass download=True or run 'jaxcnn download {record.name}'"
+        way = f"run 'jaxcnn download {record.name}', or in Python pass download=True"
         raise FileNotFoundError(f"read: the file of {record.name!r} must be downloaded first; {way}.")
     return file
