@@ -47,7 +47,8 @@ def in_turn(function: Any, key: Any, images: Any) -> Any:
 @contextlib.contextmanager
 def unstored() -> Iterator[None]:
     """Leaves it to the compiler what is stored."""
-    with mock.patch.object(_chain, "stored", lambda x: x), mock.patch.object(_chain, "stored_planes", lambda x: x):
+    plain = {"stored": lambda function, *args: function(*args)}
+    with mock.patch.multiple(_chain, **plain, stored_planes=lambda x: x), mock.patch.multiple(pipeline, **plain):
         yield
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from jaxcnn.zoo.checkpoint import FormatError
 
-__all__ = ["mapped"]
+__all__ = ["let_go", "mapped"]
+
+_WORTH = 1 << 16  # bytes
 
 
 def mapped(path: str | os.PathLike[str]) -> memoryview:
@@ -40,3 +42,12 @@ def mapped(path: str | os.PathLike[str]) -> memoryview:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         except ValueError as error:  # the file has been cut to nothing meanwhile
             raise FormatError(path, f"cannot be mapped: {error}") from error
+
+
+def let_go(view: memoryview) -> None:
+    """Gives the memory of a mapped file's pages back, where a large part of it was copied; views stay as they are.
+
+    Without it, reading a file by and by takes as much memory again as what is made of it.
+    """
+    if isinstance(view.obj, mmap.mmap) and view.nbytes >= _WORTH and hasattr(mmap, "MADV_DONTNEED"):
+        view.obj.madvise(mmap.MADV_DONTNEED)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxcnn.zoo._mapped import let_go
 from jaxcnn.zoo.checkpoint import Budget, FormatError
 
 __all__ = ["PickledArray", "PickledDtype", "array_of", "array_names", "dtype_of"]
@@ -43,7 +44,10 @@ def array_of(path: Path, raw: Any, shape: Any, dtype: np.dtype[Any], fortran: An
     if dtype.kind == "b":
         flat = flat != 0  # no byte but 0 and 1 may lie in an array of booleans
     array = flat.reshape(sizes, order="F" if fortran else "C")
-    return np.array(array, array.dtype.newbyteorder("="), order="C")
+    array = np.array(array, array.dtype.newbyteorder("="), order="C")
+    if isinstance(raw, memoryview):
+        let_go(raw)
+    return array
 
 
 class PickledDtype:

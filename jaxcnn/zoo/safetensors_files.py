@@ -9,7 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from jaxcnn.zoo._mapped import mapped
+from jaxcnn.zoo._mapped import let_go, mapped
 from jaxcnn.zoo.checkpoint import Budget, Checkpoint, FormatError
 
 __all__ = ["CODES", "KEY", "digest", "is_safetensors", "read_safetensors"]
@@ -147,10 +147,12 @@ def _stored(entry: dict[str, Any]) -> int:
 def _array(entry: dict[str, Any], data: memoryview) -> np.ndarray:
     """Copies one tensor; the package's own way knows not every dtype in NumPy."""
     dtype = CODES[entry["dtype"]]
-    content = np.frombuffer(data[slice(*entry["data_offsets"])], np.uint8)
+    view = data[slice(*entry["data_offsets"])]
+    content = np.frombuffer(view, np.uint8)
     content = content != 0 if dtype.kind == "b" else content
     array = np.empty(entry["shape"], dtype)
     array.reshape(-1).view(np.uint8)[:] = content
+    let_go(view)
     return array
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jaxcnn.zoo._crc32c import crc32c, unmasked
-from jaxcnn.zoo._mapped import mapped
+from jaxcnn.zoo._mapped import let_go, mapped
 from jaxcnn.zoo._protobuf import Wire
 from jaxcnn.zoo._sstable import Table, is_table
 from jaxcnn.zoo.checkpoint import Budget, Checkpoint, FormatError
@@ -265,7 +265,9 @@ class _Bundle:
         shape = shape_of(self.wire, entry.get("shape", {}), name)
         if not entry.get("slices"):
             budget.tensor(shape, dtype, name, stored=entry.get("size", 0))
-            return np.array(self.values(entry, dtype, name).reshape(shape), dtype)
+            array = np.array(self.values(entry, dtype, name).reshape(shape), dtype)
+            let_go(self.content(entry, name))
+            return array
         parts = [self.entries.get(slice_key(key, piece), {}) for piece in entry["slices"]]
         if any(part.get("dtype") != entry["dtype"] or part.get("slices") for part in parts):
             raise self.wire.fail(f"a slice of {name} is missing or of another dtype.")

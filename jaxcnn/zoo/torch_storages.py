@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxcnn.zoo._mapped import let_go
 from jaxcnn.zoo.archives import DEFLATE_RATIO
 from jaxcnn.zoo.checkpoint import Budget, FormatError
 from jaxcnn.zoo.torch_layouts import moved_axes
@@ -62,6 +63,7 @@ def read_tensors(
             if name in layouts:
                 view = view.transpose(moved_axes(layouts[name]))
             arrays[name] = np.array(view, view.dtype.newbyteorder("="), order="C")
+        let_go(content)
     return {name: arrays[name] for name in tensors}
 
 
