@@ -380,6 +380,13 @@ def test_command_shows_a_record(capsys):
         assert [line for line in lines if line.startswith("stated in: ")] == [f"stated in: {t}" for t in one.stated_in]
 
 
+def test_command_takes_names_in_any_case_and_knows_similar_ones(capsys):
+    assert main(["records", "Keras/Xception"]) == 0
+    assert capsys.readouterr().out.startswith("name: keras/xception\n")
+    assert main(["records", "keras/xcption"]) == 2
+    assert "did you mean 'keras/xception'" in capsys.readouterr().err
+
+
 def test_command_downloads_by_name(web, monkeypatch, tmp_path, capsys):
     serve(web, monkeypatch, checksum=SHA1)
     assert main(["download", NAME, "--folder", str(tmp_path), "--no-progress"]) == 0
