@@ -84,7 +84,8 @@ def fuzz(
     path.write_bytes(content)
     read(argument, max_bytes=max_bytes)
     outcome = Outcome()
-    cases, seed = int(os.environ.get("JAXCNN_FUZZ_CASES", cases)), int(os.environ.get("JAXCNN_FUZZ_SEED", seed))
+    cases = round(cases * float(os.environ.get("JAXCNN_FUZZ_TIMES", 1)))
+    seed = int(os.environ.get("JAXCNN_FUZZ_SEED", seed))
     running = tracemalloc.is_tracing()
     tracemalloc.start()
     try:

@@ -47,8 +47,16 @@ def in_turn(function: Any, key: Any, images: Any) -> Any:
 @contextlib.contextmanager
 def unstored() -> Iterator[None]:
     """Leaves it to the compiler what is stored."""
-    plain = {"stored": lambda function, *args: function(*args)}
-    with mock.patch.multiple(_chain, **plain, stored_planes=lambda x: x), mock.patch.multiple(pipeline, **plain):
+    def plain(function: Any, *args: Any) -> Any:
+        return function(*args)
+
+    with contextlib.ExitStack() as stack:
+        for module, name, form in (
+            (_chain, "stored", plain),
+            (_chain, "stored_planes", lambda x: x),
+            (pipeline, "stored", plain),
+        ):
+            stack.enter_context(mock.patch.object(module, name, form))
         yield
 
 
