@@ -1,7 +1,7 @@
 """The tests that damage weight files, with many more cases, other ones each time, and the outcome on record.
 
-Command: ``python -m tests.fuzz_long``, which takes about a quarter of an hour. It runs the tests as ``pytest`` does, one after
-another, and writes ``benchmarks/results/fuzz_zoo.json`` and a table beside it if all of them pass.
+Command: ``python -m tests.fuzz_long``, which takes about a quarter of an hour. It runs the tests as ``pytest`` does,
+one after another, and writes ``benchmarks/results/fuzz_zoo.json`` and a table beside it if all of them pass.
 """
 
 import dataclasses

@@ -47,6 +47,7 @@ def in_turn(function: Any, key: Any, images: Any) -> Any:
 @contextlib.contextmanager
 def unstored() -> Iterator[None]:
     """Leaves it to the compiler what is stored."""
+
     def plain(function: Any, *args: Any) -> Any:
         return function(*args)
 
