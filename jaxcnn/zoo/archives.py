@@ -52,7 +52,8 @@ class Archive:
             raise
         except _BROKEN as error:
             raise FormatError(path, f"the directory of the zip archive cannot be read ({error}).") from error
-        self.entries = {entry.filename: entry for entry in entries if not entry.is_dir()}
+        # Not ``is_dir``, which fails for an empty name.
+        self.entries = {entry.filename: entry for entry in entries if not entry.filename.endswith("/")}
 
     def __len__(self) -> int:
         """How many bytes the file has."""
