@@ -395,6 +395,10 @@ def test_fuzz(tmp_path, form, net):
         ),
         (big_endian(big_struct(b"net", {b"layers": matrix(6, (-1, 2), b"", element(9, b""))})), "impossible shape"),
         (big_endian(big_struct(b"net", {b"layers": matrix(1, (1 << 30, 1), b"")})), "elements are declared"),
+        (
+            big_endian(big_struct(b"net", {b"layers": matrix(4, (1 << 23, 0), b"", element(16, b""))})),
+            "more than is left of max_bytes",
+        ),
         (big_endian(big_struct(b"net", {b"layers": matrix(99, (1, 1), b"")})), "unknown class 99"),
         (
             big_endian(

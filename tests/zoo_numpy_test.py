@@ -194,3 +194,12 @@ def test_real_pickled_dictionaries(number, size):
 def test_real_indices():
     array = zoo.read(ROOT / "keras" / "mlperftiny_cifar10_perf_samples_idxs.npy").tensors["arr_0"]
     np.testing.assert_array_equal(array, np.load(ROOT / "keras" / "mlperftiny_cifar10_perf_samples_idxs.npy"))
+
+
+def test_an_entry_without_a_name_does_not_stand_in_the_way(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, kernel=np.arange(3))
+    with zipfile.ZipFile(path, "a") as archive, archive.open(zipfile.ZipInfo(""), "w") as entry:
+        entry.write(b"nameless")
+    tensors = read_numpy(path, max_bytes=1 << 20).tensors
+    np.testing.assert_array_equal(tensors["kernel"], np.arange(3))

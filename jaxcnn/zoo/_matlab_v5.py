@@ -236,6 +236,7 @@ class _Reader:
         text = bytes(found).decode(code)
         if len(shape) == 2 and shape[0] <= 1:
             return text
+        self.texts.spend(NODE * shape[0], what)  # rows of no characters stand in no bytes
         return ["".join(text[row :: shape[0]]).rstrip() for row in range(shape[0])]
 
     def _numbers(self, element: _Element, dtype: np.dtype, flags: int, shape: tuple[int, ...], what: str) -> np.ndarray:
