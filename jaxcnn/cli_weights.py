@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from jaxcnn.zoo.weight_records import Record, near
+from jaxcnn.zoo.weight_records import Record, find, near
 
 __all__ = [
     "Convert",
@@ -72,13 +72,12 @@ def run_records(command: Records) -> None:
     from jaxcnn import zoo
 
     text = command.text.lower()
+    if (one := find(text)) is not None:
+        _show(one)
+        return
     found = [one for one in zoo.records() if text in one.name]
     if not found:
         raise ValueError(f"records: text must be part of a record's name, got {command.text!r}{near(text)}.")
-    for one in found:
-        if one.name == text:
-            _show(one)
-            return
     rows = [("name", "top-1", "top-5", "checksum", "licence")]
     for one in found:
         figures = [one.accuracy(measure) for measure in ("top-1", "top-5")]

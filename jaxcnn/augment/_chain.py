@@ -109,7 +109,8 @@ class Chain:
         if geometry.exact is not None:
             return dataclasses.replace(self, example=_read_all(self.example, geometry), geometry=_nothing(geometry))
         chain = self.with_example(self.example).floating()
-        example = _with_image(chain.example, stored(_same, chain.pixels)) if chain.changed else chain.example
+        image = stored(lambda image: image, chain.pixels) if chain.changed else chain.pixels
+        example = _with_image(chain.example, image)
         return Chain(_read_all(example, geometry, store=not last), _nothing(geometry), chain.levels)
 
     def floating(self) -> "Chain":
@@ -126,13 +127,8 @@ class Chain:
 
     def finish(self) -> Any:
         """Reads what is to be read and gives the example."""
-        floating = not self.levels and jnp.issubdtype(jnp.asarray(self.pixels).dtype, jnp.floating)
-        done = self.done(last=floating)
+        done = self.done(last=not self.levels and self.pixels.dtype != jnp.uint8)
         return _with_image(done.example, as_dtype(done.pixels * 255, jnp.uint8)) if done.levels else done.example
-
-
-def _same(image: Any) -> Any:
-    return image
 
 
 def _nothing(geometry: Geometry) -> Geometry:

@@ -234,9 +234,8 @@ def batched(function: Augmentation) -> BatchAugmentation:
 
         images, n, values = jax.tree.map(jnp.asarray, images), len(leaves[0]), sum(map(jnp.size, leaves))
         at_once = _at_once(n, values)
-        if any(jax.typeof(leaf).sharding.mesh.explicit_axes for leaf in leaves):
-            return together(images)
-        if n == 0 or (at_once == n and not has_branches(function)):
+        small = at_once == n and not has_branches(function)
+        if n == 0 or small or any(jax.typeof(leaf).sharding.mesh.explicit_axes for leaf in leaves):
             return together(images)
         return jax.lax.platform_dependent(images, cpu=in_parts, default=together)
 

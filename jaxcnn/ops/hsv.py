@@ -150,14 +150,18 @@ def _colours(turn: Any, arc: Any, chroma: Any, value: Any) -> Any:
     """
     k = arc + _within_circle(turn) * chroma
     k = jnp.where(k < 0, k + 6 * chroma, jnp.where(k >= 6 * chroma, k - 6 * chroma, k))
-    k = jnp.where(k > 2 * chroma, 4 * chroma - k, k)
-    return value - jnp.where(k < 0, 0.0, jnp.where(k > chroma, chroma, k))
+    return value - _lacking(k, chroma)
 
 
 def _share(hue: Any) -> Any:
     """Gives how much of the chroma red, green and blue lack of the value, at a hue of which 6 are a circle."""
-    k = _within_circle(hue)
-    return limited(jnp.where(k > 2, 4 - k, k))
+    return _lacking(_within_circle(hue), 1.0)
+
+
+def _lacking(k: Any, chroma: Any) -> Any:
+    """Gives what a colour lacks of the value; k, in multiples of chroma, is seen from where it lacks nothing."""
+    k = jnp.where(k > 2 * chroma, 4 * chroma - k, k)
+    return jnp.where(k < 0, 0.0, jnp.where(k > chroma, chroma, k))
 
 
 def _within_circle(hue: Any) -> Any:

@@ -3,12 +3,13 @@
 import dataclasses
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["MAX_BYTES", "Budget", "Checkpoint", "FormatError"]
+__all__ = ["MAX_BYTES", "Budget", "Checkpoint", "Format", "FormatError"]
 
 MAX_BYTES = 4 << 30
 """How many bytes of tensors a file may hold unless the caller says otherwise."""
@@ -44,6 +45,10 @@ class Checkpoint:
     tensors: Mapping[str, np.ndarray]
     metadata: Mapping[str, Any]
     graph: Any = None
+
+
+Format = tuple[str, Callable[[Path, bytes], bool], Callable[..., Checkpoint]]
+"""A format's name, whether a path whose file has these first bytes is of it, and its reader."""
 
 
 class Budget:

@@ -2,19 +2,16 @@
 
 import functools
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from jaxcnn._check import check, whole
 from jaxcnn.zoo import downloads, weight_records
-from jaxcnn.zoo.checkpoint import MAX_BYTES, Checkpoint, FormatError
+from jaxcnn.zoo.checkpoint import MAX_BYTES, Checkpoint, Format, FormatError
 
 __all__ = ["formats", "read"]
 
 _HEAD = 4096
-
-Format = tuple[str, Callable[[Path, bytes], bool], Callable[..., Checkpoint]]
 
 
 @functools.cache

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from jaxcnn.zoo.checkpoint import Budget, Checkpoint, FormatError
+from jaxcnn.zoo.checkpoint import Budget, Checkpoint, Format, FormatError
 
 __all__ = ["is_tar", "read_tar"]
 
@@ -18,8 +18,6 @@ _BESIDE = (".meta", ".pbtxt", ".prototxt", ".binaryproto", ".txt", ".csv", ".md"
 _LIST = "checkpoint"  # which names the newest of TensorFlow's checkpoints
 _FIRST = "TensorFlow checkpoint or SavedModel"  # slim's archives have the same weights frozen and for TensorFlow Lite
 _BROKEN = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError, OverflowError, MemoryError, OSError)
-
-Format = tuple[str, Callable[[Path, bytes], bool], Callable[..., Checkpoint]]
 
 
 def is_tar(path: Path, head: bytes) -> bool:
