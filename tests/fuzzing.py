@@ -131,6 +131,6 @@ def _not_hanging(damage: str) -> Iterator[None]:
 def _report(outcome: Outcome) -> None:
     """Adds the outcome, under the name of the test, to the file that the environment names."""
     if path := os.environ.get("JAXCNN_FUZZ_REPORT"):
-        test = os.environ["PYTEST_CURRENT_TEST"].partition(" ")[0].rpartition("/")[2]
+        test = os.environ["PYTEST_CURRENT_TEST"].partition(" ")[0].removeprefix("tests/")
         with open(path, "a") as file:
             file.write(json.dumps({"test": test, **dataclasses.asdict(outcome)}) + "\n")
