@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.ops._bilinear import vary_alike
-from jaxcnn.ops._interpolation import fold
+from jaxcnn.ops._interpolation import fold, pixel_numbers
 from jaxcnn.ops._taps import read
 
 __all__ = ["antialiased"]
@@ -188,9 +188,8 @@ def _place(position: Any, n: int, scale: Any, padding_mode: str, align_corners: 
 
 def _bilinear(atlas: Any, x: Any, y: Any) -> Any:
     h, w, c = atlas.shape
-    lost = jnp.isnan(x) | jnp.isnan(y)
     left, top = (jnp.clip(jnp.floor(lax.stop_gradient(v)), 0, n - 2) for v, n in ((x, w), (y, h)))
     a, b = x - left, y - top
     weights = [(1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b]
-    first = jnp.where(lost, 0, top * w + left).astype(jnp.int32)
+    first = pixel_numbers([jnp.where(v == v, v, 0) for v in (top, left)], (w, 1), h * w)
     return read(atlas.reshape(h * w, c), weights, first, rows=(0, w), width=2)

@@ -6,37 +6,57 @@ the result: all pixels named are inside, taps that fall outside are folded back 
 
 import functools
 import operator
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-__all__ = ["WIDTHS", "Axis", "along", "fold"]
+__all__ = ["WIDTHS", "Axis", "along", "coordinate", "fold", "pixel_numbers"]
 
 WIDTHS = {"nearest": 1, "bilinear": 2, "bicubic": 4}
 """How many pixels in line a mode reads."""
 
 _CUBIC = -0.75
+_MANTISSA = 23  # bits, of float32
 
 
 class Axis(NamedTuple):
     """Pixels that positions touch along an axis, consecutive ones."""
 
-    first: Any  # int32, as many as positions
+    first: Any  # whole numbers, floating still; of a position that is NaN any pixel
     weights: list[Any]  # of every pixel from the first on
     outside: Any  # weight of what is outside
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def coordinate(points: Any, i: int) -> Any:
+    """Takes one coordinate of points (..., d).
+
+    That of a slice is padding as a gradient, which XLA's CPU backend computes in a branch per number; a third of the
+    gradient to a grid of volumes went there.
+    """
+    return points[..., i]
+
+
+@coordinate.defjvp
+def _coordinate_tangent(i: int, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    (points,), (change,) = primals, tangents
+    here = lax.broadcasted_iota(jnp.int32, change.shape, change.ndim - 1, out_sharding=jax.typeof(change).sharding) == i
+    return points[..., i], jnp.sum(jnp.where(here, change, jnp.zeros((), change.dtype)), -1)
 
 
 def along(position: Any, size: int, mode: str, padding_mode: str, align_corners: bool) -> Axis:
     """Interpolates along an axis of ``size`` pixels."""
     position = fold(position, size, mode, padding_mode, align_corners)
-    # Whole numbers stay floating until the end: comparisons of these, unlike conversions, vectorise.
     whole = lax.stop_gradient(position)
     left = lax.round(whole, lax.RoundingMethod.TO_NEAREST_EVEN) if mode == "nearest" else jnp.floor(whole)
     left -= (WIDTHS[mode] - 1) // 2
     count = min(WIDTHS[mode], size)
-    first = lax.clamp(_scalar(0.0, left), left, _scalar(size - count, left))
+    # By comparisons, which are one instruction each, where a clamp has to let NaN through.
+    first = jnp.where(left < size - count, left, _scalar(size - count, left))
+    first = jnp.where(first > 0, first, _scalar(0.0, left))
     if mode == "bicubic":
         weights, outside = _cubics(position, left, first, count, size, padding_mode, align_corners)
     else:
@@ -48,13 +68,27 @@ def along(position: Any, size: int, mode: str, padding_mode: str, align_corners:
             inside = (position >= 0) & (position <= size - 1)
         # Exactly zero inside: one minus the sum of the weights need not be.
         outside = jnp.where(inside, 0, 1 - functools.reduce(operator.add, weights))
-    return Axis(jnp.where(whole == whole, first, 0).astype(jnp.int32), weights, outside)
+    return Axis(first, weights, outside)
+
+
+def pixel_numbers(firsts: Sequence[Any], strides: Sequence[int], pixels: int) -> Any:
+    """Counts pixels of an image, int32, from whole numbers along every axis, which are at most as many as ``pixels``.
+
+    Up to 2^23 pixels the sum is exact in float32 and its lowest bits, once 2^23 is added, are the number: two cheap
+    instructions, where a conversion has to look for NaN and for what an integer cannot hold, and kept XLA's CPU loop
+    from being half as long (``benchmarks/speed/grid_sample.py``).
+    """
+    if firsts[0].dtype != jnp.float32 or pixels > 2**_MANTISSA:
+        return functools.reduce(operator.add, (f.astype(jnp.int32) * n for f, n in zip(firsts, strides, strict=True)))
+    number = functools.reduce(operator.add, (first * n for first, n in zip(firsts, strides, strict=True)))
+    return lax.bitcast_convert_type(number + 2.0**_MANTISSA, jnp.int32) & (2**_MANTISSA - 1)
 
 
 @jax.custom_jvp
 def _hat(position: Any, pixel: Any) -> Any:
     """Weighs a pixel by its distance; the slope is the right-hand one, which that of a maximum would not be."""
-    return jnp.maximum(1 - jnp.abs(position - pixel), 0)
+    weight = 1 - jnp.abs(position - pixel)
+    return jnp.where(weight < 0, _scalar(0.0, weight), weight)  # one instruction; NaN stays NaN
 
 
 @_hat.defjvp

@@ -48,8 +48,7 @@ def read(
     taps = Taps(tuple(rows), width, pixels.shape[0], (), finite)
     if jax.typeof(first).sharding.mesh.explicit_axes:  # which may shard the axes of the points
         return forms.read(pixels, first, *weights, taps=taps)
-    flat = [weight.reshape(-1) for weight in weights]
-    return _bind(_read, pixels, first.reshape(-1), *flat, taps=taps).reshape(*first.shape, pixels.shape[-1])
+    return _bind(_read, pixels, first, *weights, taps=taps)
 
 
 def _bind(primitive: Primitive, *arrays: Any, taps: Taps) -> Any:
@@ -89,13 +88,12 @@ def _on_one_device(context: Any) -> bool:
 
 def _shape(name: str, a: Any, first: Any, *rest: Any, taps: Taps) -> Any:
     del rest
-    *lead, q = first.shape
     if name == "read":
-        shape = (*lead, q, a.shape[-1])
+        shape = (*first.shape, a.shape[-1])
     elif name == "to_weights":
-        shape = (*lead, q, taps.number)
+        shape = (*first.shape, taps.number)
     else:
-        shape = (*(n for n, own in zip(lead, taps.own, strict=True) if own), taps.pixels, a.shape[-1])
+        shape = (*taps.images(first), taps.pixels, a.shape[-1])
     return a.update(shape=shape, sharding=a.sharding.update(spec=(None,) * len(shape)), weak_type=False)
 
 

@@ -28,7 +28,7 @@ class Taps(NamedTuple):
     rows: tuple[int, ...]  # where rows begin, from the first pixel of a point
     width: int  # pixels of a row
     pixels: int  # pixels of an image
-    own: tuple[bool, ...]  # of every leading axis of the points: whether images have it, or share one
+    own: tuple[bool, ...]  # of every mapped axis, which come first: whether images have it, or share one
     finite: bool = False  # whether all pixels are known to be finite
 
     @property
@@ -41,19 +41,22 @@ class Taps(NamedTuple):
         """Distance of every tap from the first."""
         return [row + i for row in self.rows for i in range(self.width)]
 
+    def images(self, first: Any) -> list[int]:
+        """Mapped axes of the images that these points read."""
+        return [n for n, own in zip(first.shape, self.own, strict=False) if own]
+
 
 def choose(name: str, a: Any, first: Any, *rest: Any, taps: Taps, looped: bool, exported: bool) -> Any:
     """Gives the function that computes a primitive from arrays of these shapes.
 
     ``looped`` says that the program is for one CPU. One that is exported gets no native kernels.
     """
-    images = math.prod(n for n, own in zip(first.shape[:-1], taps.own, strict=True) if own)
-    small = images * taps.pixels < 2**31 and 0 not in first.shape and a.shape[-1] > 0
+    small = math.prod(taps.images(first)) * taps.pixels < 2**31 and 0 not in first.shape and a.shape[-1] > 0
     if looped and small and not exported and _native.wanted() and _taps_native.takes(a, *rest):
         return _taps_native.choose(name, taps=taps)
-    if looped and small and name != "read":
-        return functools.partial(_to_pixels_in_loop if name == "to_pixels" else _to_weights_in_loop, taps=taps)
-    function = functools.partial({"read": read, "to_pixels": to_pixels, "to_weights": to_weights}[name], taps=taps)
+    if looped and small:
+        return functools.partial(_ON_ONE_CPU[name], taps=taps)
+    function = functools.partial(_FORMS[name], taps=taps)
     for own in reversed(taps.own):
         if name == "to_pixels" and not own:
             function = functools.partial(_summed, function)
@@ -70,7 +73,7 @@ def read(pixels: Any, first: Any, *weights: Any, taps: Taps) -> Any:
     """Sums pixels (n, c) times weights, each (*points)."""
     total = jnp.zeros((), pixels.dtype)
     for weight, offset in zip(weights, taps.offsets, strict=True):
-        values = pixels.at[first + offset].get(mode="promise_in_bounds")
+        values = _pixels_at(pixels, first + offset)
         total += weight[..., None] * values if taps.finite else _times(weight[..., None], values)
     return total
 
@@ -85,13 +88,21 @@ def to_pixels(g: Any, first: Any, *weights: Any, taps: Taps) -> Any:
 
 def to_weights(pixels: Any, first: Any, g: Any, *, taps: Taps) -> Any:
     """Sums pixels (n, c) times g (q, c) over channels, for every tap."""
-    dots = [jnp.sum(pixels.at[first + k].get(mode="promise_in_bounds") * g, -1) for k in taps.offsets]
-    return jnp.stack(dots, -1)
+    return jnp.stack([jnp.sum(_pixels_at(pixels, first + k) * g, -1) for k in taps.offsets], -1)
+
+
+def _pixels_at(pixels: Any, index: Any) -> Any:
+    """Takes pixels (n, c) at (*points): indexing would make a choice per tap, as an index might be negative."""
+    numbers = lax.GatherDimensionNumbers((index.ndim,), collapsed_slice_dims=(0,), start_index_map=(0,))
+    return lax.gather(pixels, index[..., None], numbers, (1, pixels.shape[1]), mode="promise_in_bounds")
+
+
+def _read_through(pixels: Any, first: Any, *weights: Any, taps: Taps) -> Any:
+    return read(pixels.reshape(-1, pixels.shape[-1]), _counted_through(first, taps), *weights, taps=taps)
 
 
 def _to_pixels_in_loop(g: Any, first: Any, *weights: Any, taps: Taps) -> Any:
-    lead, c, width = first.shape[:-1], g.shape[-1], taps.width
-    own = [n for n, has in zip(lead, taps.own, strict=True) if has]
+    own, c, width = taps.images(first), g.shape[-1], taps.width
     first = _counted_through(first, taps).reshape(-1)
     g, weights = g.reshape(-1, c), tuple(weight.reshape(-1, 1) for weight in weights)
 
@@ -127,7 +138,7 @@ def _one(array: Any, q: Any) -> Any:
 
 
 def _counted_through(first: Any, taps: Taps) -> Any:
-    """Counts first pixels (*lead, q) through all images, which lie one behind the other."""
+    """Counts first pixels (*mapped, *points) through all images, which lie one behind the other."""
     image = jnp.zeros((), jnp.int32)
     for axis, own in enumerate(taps.own):
         if own:
@@ -158,3 +169,7 @@ def _added(terms: list[Any]) -> Any:
 def _times(weight: Any, value: Any) -> Any:
     """Multiplies, where zero times what is not finite is zero: it lies outside."""
     return jnp.where(weight == 0, jnp.zeros((), value.dtype), weight * value)
+
+
+_FORMS = {"read": read, "to_pixels": to_pixels, "to_weights": to_weights}
+_ON_ONE_CPU = {"read": _read_through, "to_pixels": _to_pixels_in_loop, "to_weights": _to_weights_in_loop}

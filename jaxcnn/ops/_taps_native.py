@@ -40,7 +40,7 @@ def _to_weights(pixels: Any, first: Any, g: Any, *, taps: Any) -> Any:
 
 def _to_pixels(g: Any, first: Any, *weights: Any, taps: Any) -> Any:
     c = g.shape[-1]
-    own = [n for n, has in zip(first.shape, taps.own, strict=False) if has]
+    own = taps.images(first)
     call = _call("jaxcnn_taps_to_pixels", (math.prod(own), taps.pixels, c))
     pixels = call(g.reshape(first.size, c), _stacked(weights), first.reshape(-1), **_how(first, taps))
     return pixels.reshape(*own, taps.pixels, c)
@@ -55,5 +55,5 @@ def _call(target: str, shape: tuple[int, ...]) -> Any:
 
 
 def _how(first: Any, taps: Any) -> dict[str, Any]:
-    numbers = {"rows": taps.rows, "groups": first.shape[:-1], "own": [int(own) for own in taps.own]}
+    numbers = {"rows": taps.rows, "groups": first.shape[: len(taps.own)], "own": [int(own) for own in taps.own]}
     return {k: np.array(v, np.int64) for k, v in numbers.items()} | {"width": np.int64(taps.width)}

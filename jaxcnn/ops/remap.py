@@ -9,6 +9,7 @@ from jaxcnn._check import array, check, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops import _pixel_matrices as matrices
 from jaxcnn.ops._batching import batch_size, over_batch, working_dtype
+from jaxcnn.ops._interpolation import coordinate
 from jaxcnn.ops.grids import check_vectors
 from jaxcnn.ops.matrices import fit_homography
 from jaxcnn.ops.sampling import Mode, PaddingMode, check_image, check_options, sample_pixels
@@ -63,7 +64,7 @@ def remap(
     batch = batch_size(arrays, (3, 3))
 
     def one(image: Any, points: Any) -> Any:
-        return sample_pixels(image, [points[..., i].astype(dtype) for i in range(2)], how, batch)
+        return sample_pixels(image, [coordinate(points, i).astype(dtype) for i in range(2)], how, batch)
 
     return over_batch(one, arrays, (3, 3), name="remap", arguments="image and points")
 

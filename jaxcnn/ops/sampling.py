@@ -15,7 +15,7 @@ from jaxcnn._check import array, at_least_rank, check, choice, floating, shape_t
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._antialias import antialiased
 from jaxcnn.ops._batching import batch_size, in_pieces, over_batch, working_dtype
-from jaxcnn.ops._interpolation import WIDTHS, along
+from jaxcnn.ops._interpolation import WIDTHS, along, coordinate, pixel_numbers
 from jaxcnn.ops._taps import read
 from jaxcnn.ops.grids import SPATIAL, check_vectors
 
@@ -98,7 +98,7 @@ def grid_sample(
     size = image.shape[-1 - d : -1]
 
     def one(image: Any, grid: Any) -> Any:
-        points = [_to_pixels(grid[..., i].astype(dtype), n, align_corners) for i, n in enumerate(reversed(size))]
+        points = [_to_pixels(coordinate(grid, i).astype(dtype), n, align_corners) for i, n in enumerate(reversed(size))]
         return sample_pixels(image, points, how, batch)
 
     return over_batch(one, arrays, (d + 1, d + 1), name="grid_sample", arguments="image and grid")
@@ -188,7 +188,7 @@ def sample_pixels(image: Any, coordinates: Sequence[Any], how: Sampling, batch: 
             along(position, n, how.mode, how.padding_mode, how.align_corners)
             for position, n in zip(reversed(coordinates), size, strict=True)
         ]
-        first = functools.reduce(operator.add, (axis.first * n for axis, n in zip(axes, strides, strict=True)))
+        first = pixel_numbers([axis.first for axis in axes], strides, len(pixels))
         *outer, inner = axes
         rows = [
             sum(k * stride for k, stride in zip(taps, strides, strict=False))

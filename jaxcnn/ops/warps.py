@@ -15,6 +15,7 @@ import numpy as np
 from jaxcnn._check import check, positive_shape, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._batching import batch_size, over_batch, working_dtype
+from jaxcnn.ops._interpolation import coordinate
 from jaxcnn.ops._transforms import affine_points, projective_points, tps_coefficients, tps_points
 from jaxcnn.ops.grids import AFFINE, SPATIAL, check_matrix, check_points, check_vectors, mesh
 from jaxcnn.ops.sampling import Mode, PaddingMode, check_image, check_options, sample_pixels
@@ -223,7 +224,8 @@ def warp_flow(
     places = [jnp.asarray(v, dtype) for v in reversed(np.mgrid[tuple(slice(n) for n in expected[:-1])])]
 
     def one(image: Any, flow: Any) -> Any:
-        return sample_pixels(image, [place + flow[..., i].astype(dtype) for i, place in enumerate(places)], how, batch)
+        points = [place + coordinate(flow, i).astype(dtype) for i, place in enumerate(places)]
+        return sample_pixels(image, points, how, batch)
 
     return over_batch(one, arrays, (d + 1, d + 1), name="warp_flow", arguments="image and flow")
 
