@@ -20,6 +20,7 @@ from jaxcnn.ops._bilinear import vary_alike
 __all__ = ["Taps", "choose", "read", "to_pixels", "to_weights"]
 
 _LANES = 8
+_GATHERED = 4  # taps of one channel up to which their gradients are gathered: XLA fuses these with what uses them
 
 
 class Taps(NamedTuple):
@@ -55,7 +56,8 @@ def choose(name: str, a: Any, first: Any, *rest: Any, taps: Taps, looped: bool, 
     if looped and small and not exported and _native.wanted() and _taps_native.takes(a, *rest):
         return _taps_native.choose(name, taps=taps)
     if looped and small:
-        return functools.partial(_ON_ONE_CPU[name], taps=taps)
+        gathered = name == "to_weights" and a.shape[-1] == 1 and taps.number <= _GATHERED
+        return functools.partial(_to_weights_through if gathered else _ON_ONE_CPU[name], taps=taps)
     function = functools.partial(_FORMS[name], taps=taps)
     for own in reversed(taps.own):
         if name == "to_pixels" and not own:
@@ -101,17 +103,23 @@ def _read_through(pixels: Any, first: Any, *weights: Any, taps: Taps) -> Any:
     return read(pixels.reshape(-1, pixels.shape[-1]), _counted_through(first, taps), *weights, taps=taps)
 
 
+def _to_weights_through(pixels: Any, first: Any, g: Any, *, taps: Taps) -> Any:
+    return to_weights(pixels.reshape(-1, pixels.shape[-1]), _counted_through(first, taps), g, taps=taps)
+
+
 def _to_pixels_in_loop(g: Any, first: Any, *weights: Any, taps: Taps) -> Any:
     own, c, width = taps.images(first), g.shape[-1], taps.width
     first = _counted_through(first, taps).reshape(-1)
     g, weights = g.reshape(-1, c), tuple(weight.reshape(-1, 1) for weight in weights)
 
     def add(q: Any, pixels: Any) -> Any:
-        at, value = _one(first, q)[0], _one(g, q)
+        at, value = _cut(first, (q, 1))[0], _cut(g, (q, 1))
         for i, row in enumerate(taps.rows):
-            weight = jnp.concatenate([_one(w, q) for w in weights[i * width : (i + 1) * width]])
-            there = lax.dynamic_slice_in_dim(pixels, at + row, width)
-            pixels = lax.dynamic_update_slice_in_dim(pixels, there + _times(weight, value), at + row, 0)
+            weight = jnp.concatenate([_cut(w, (q, 1)) for w in weights[i * width : (i + 1) * width]])
+            there = _cut(pixels, (at + row, width))
+            pixels = lax.dynamic_update_slice_in_dim(
+                pixels, there + _times(weight, value), at + row, 0, allow_negative_indices=False
+            )
         return pixels
 
     pixels, _ = vary_alike(jnp.zeros((math.prod(own) * taps.pixels, c), g.dtype), g)
@@ -119,22 +127,24 @@ def _to_pixels_in_loop(g: Any, first: Any, *weights: Any, taps: Taps) -> Any:
 
 
 def _to_weights_in_loop(pixels: Any, first: Any, g: Any, *, taps: Taps) -> Any:
-    shape, c, width = first.shape, g.shape[-1], taps.width
+    shape, c = first.shape, g.shape[-1]
     first = _counted_through(first, taps).reshape(-1)
     g, pixels = g.reshape(-1, c), pixels.reshape(-1, c)
 
     def dot(q: Any, weights: Any) -> Any:
-        at, value = _one(first, q)[0], _one(g, q)
-        here = [lax.dynamic_slice_in_dim(pixels, at + row, width) for row in taps.rows]
-        sums = jnp.concatenate([_over_channels(row * value) for row in here])
-        return lax.dynamic_update_slice_in_dim(weights, sums[None], q, 0)
+        at = _cut(first, (q, 1))[0]
+        sums = jnp.concatenate([_over_channels(pixels, at + row, taps.width, g, q) for row in taps.rows])
+        return lax.dynamic_update_slice_in_dim(weights, sums[None], q, 0, allow_negative_indices=False)
 
     weights, _ = vary_alike(jnp.zeros((first.size, taps.number), g.dtype), g)
     return lax.fori_loop(jnp.int32(0), jnp.int32(first.size), dot, weights).reshape(*shape, taps.number)
 
 
-def _one(array: Any, q: Any) -> Any:
-    return lax.dynamic_slice_in_dim(array, q, 1)
+def _cut(array: Any, *parts: tuple[Any, int]) -> Any:
+    """Cuts out (start, length) of the first axes."""
+    rest = [(jnp.int32(0), n) for n in array.shape[len(parts) :]]
+    starts, lengths = zip(*parts, *rest, strict=True)
+    return lax.dynamic_slice(array, starts, lengths, allow_negative_indices=False)
 
 
 def _counted_through(first: Any, taps: Taps) -> Any:
@@ -146,16 +156,21 @@ def _counted_through(first: Any, taps: Taps) -> Any:
     return first + image * taps.pixels
 
 
-def _over_channels(products: Any) -> Any:
-    """Sums (t, c) over c, eight lanes at a time, which the compiler vectorises."""
-    c = products.shape[1]
+def _over_channels(pixels: Any, at: Any, width: int, g: Any, q: Any) -> Any:
+    """Sums ``width`` pixels, from ``at`` on, times point q of g over channels, eight lanes at a time.
+
+    What is read is cut out where it is used, once: of anything else the compiler makes loops of their own.
+    """
+    c = g.shape[1]
     whole = c - c % _LANES
-    rest = [products[:, i] for i in range(whole, c)]
+
+    def products(channel: int, count: int) -> Any:
+        channels = (jnp.int32(channel), count)
+        return _cut(pixels, (at, width), channels) * _cut(g, (q, 1), channels)
+
+    rest = [products(channel, 1)[:, 0] for channel in range(whole, c)]
     if whole:
-        lanes = _added([products[:, i : i + _LANES] for i in range(0, whole, _LANES)])
-        for half in (4, 2, 1):
-            lanes = lanes[:, :half] + lanes[:, half:]
-        rest.append(lanes[:, 0])
+        rest.append(jnp.sum(_added([products(channel, _LANES) for channel in range(0, whole, _LANES)]), -1))
     return _added(rest)
 
 
