@@ -142,7 +142,6 @@ XLA_FFI_DEFINE_HANDLER(kernel_gradient, KernelGradient,
                            .Attr<Numbers>("dilation")
                            .Attr<Numbers>("padding"));
 
-JAXCNN_TAPS_HANDLER(taps_read, TapsRead);
 JAXCNN_TAPS_HANDLER(taps_to_weights, TapsToWeights);
 JAXCNN_TAPS_HANDLER(taps_to_pixels, TapsToPixels);
 
@@ -153,9 +152,9 @@ PyObject* capsule(Handler* handler) {
 
 // Gives the handlers, by name.
 PyObject* handlers(PyObject*, PyObject*) {
-  return Py_BuildValue("{s:N,s:N,s:N,s:N,s:N}", "jaxcnn_correlate", capsule(correlate), "jaxcnn_kernel_gradient",
-                       capsule(kernel_gradient), "jaxcnn_taps_read", capsule(taps_read), "jaxcnn_taps_to_weights",
-                       capsule(taps_to_weights), "jaxcnn_taps_to_pixels", capsule(taps_to_pixels));
+  return Py_BuildValue("{s:N,s:N,s:N,s:N}", "jaxcnn_correlate", capsule(correlate), "jaxcnn_kernel_gradient",
+                       capsule(kernel_gradient), "jaxcnn_taps_to_weights", capsule(taps_to_weights),
+                       "jaxcnn_taps_to_pixels", capsule(taps_to_pixels));
 }
 
 PyMethodDef methods[] = {{"handlers", handlers, METH_NOARGS, "Gives the handlers for jax.ffi, by name."},

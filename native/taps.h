@@ -1,8 +1,9 @@
-// Weighted sums of neighbouring pixels and their two adjoints, for every interpolation of jaxcnn.ops.grid_sample.
+// The two adjoints of a weighted sum of neighbouring pixels, for every interpolation of jaxcnn.ops.grid_sample. The sum
+// itself is left to XLA, which makes one loop of it and of what the weights are computed from.
 //
-// pixels (images, n, c), weights (points, t), first (points), values (points, c). Points come in groups of equal length,
-// each with an image of its own or one shared with others. A point touches, from pixel `first` of its image on, `rows`
-// at fixed distances, `width` pixels in line each; a weight of zero leaves its pixel unread. Results do not depend on the
+// pixels (images, n, c), weights (points, t), first (points), g (points, c). Points come in groups of equal length, each
+// with an image of its own or one shared with others. A point touches, from pixel `first` of its image on, `rows` at
+// fixed distances, `width` pixels in line each; a weight of zero leaves its pixel alone. Results do not depend on the
 // number of threads: a pixel's sum is formed by one thread, in the order of the points.
 #pragma once
 
@@ -57,36 +58,6 @@ inline void channels(int64_t c, VectorOp vector, Op one) {
 }
 
 // Of C channels and T taps that are known when this is compiled, or 0: then of any number. Points lie in one group.
-template <int C, int T>
-void read_points(const Taps& taps, const float* image, const float* weights, const int32_t* first, float* values,
-                 int64_t channel_count, int64_t from, int64_t to) {
-  const int64_t c = C > 0 ? C : channel_count, t = T > 0 ? T : taps.offsets.size();
-  const int64_t* offsets = taps.offsets.data();
-  for (int64_t q = from; q < to; ++q) {
-    const float *start = image + first[q] * c, *weight = weights + q * t;
-    float* out = values + q * c;
-    if constexpr (C > 0) {
-      float sum[C] = {};
-      for (int64_t k = 0; k < t; ++k)
-        if (const float w = weight[k]; w != 0) {
-          const float* pixel = start + offsets[k] * C;
-          for (int i = 0; i < C; ++i) sum[i] += w * pixel[i];
-        }
-      for (int i = 0; i < C; ++i) out[i] = sum[i];
-    } else {
-      std::fill(out, out + c, 0.0f);
-      for (int64_t k = 0; k < t; ++k) {
-        const float w = weight[k];
-        const float* pixel = start + offsets[k] * c;
-        if (w != 0)
-          channels<0>(
-              c, [&](int64_t i) { store(out + i, load(out + i) + w * load(pixel + i)); },
-              [&](int64_t i) { out[i] += w * pixel[i]; });
-      }
-    }
-  }
-}
-
 template <int C, int T>
 void weigh_points(const Taps& taps, const float* image, const float* g, const int32_t* first, float* weights,
                   int64_t channel_count, int64_t from, int64_t to) {
@@ -145,56 +116,26 @@ void with_constants(int64_t c, size_t t, F f) {
   }
 }
 
-// Calls each(pixels before the group's image, first point, end) for pieces of groups.
-inline void in_pieces(xla::ffi::ThreadPool& threads, const Taps& taps,
-                      std::function<void(int64_t, int64_t, int64_t)> each) {
-  const int64_t pieces = std::max<int64_t>(1, (taps.points + kPoints - 1) / kPoints);
-  parallel(threads, static_cast<int64_t>(taps.images.size()) * pieces, [&taps, pieces, each](int64_t p) {
-    const int64_t group = p / pieces, start = group * taps.points, from = p % pieces * kPoints;
-    each(taps.images[group] * taps.pixels, start + from, start + std::min(taps.points, from + kPoints));
-  });
-}
-
-// Works through all points: `work` gets the numbers of channels and taps as constants, then what *_points take.
-template <typename Work>
-xla::ffi::Error over_points(xla::ffi::ThreadPool& threads, const xla::ffi::Buffer<xla::ffi::F32>& pixels,
-                            const xla::ffi::Buffer<xla::ffi::F32>& other, const Integers& first,
-                            xla::ffi::Result<xla::ffi::Buffer<xla::ffi::F32>>& result,
-                            xla::ffi::Span<const int64_t> rows, int64_t width, xla::ffi::Span<const int64_t> groups,
-                            xla::ffi::Span<const int64_t> own, Work work) {
-  const int64_t c = pixels.dimensions()[2];
-  const Taps taps(rows, width, groups, own, first.dimensions()[0], pixels.dimensions()[1]);
-  const float *in = pixels.typed_data(), *second = other.typed_data();
-  const int32_t* at = first.typed_data();
-  float* out = result->typed_data();
-  with_constants(c, taps.offsets.size(), [&](auto known, auto count) {
-    in_pieces(threads, taps, [&](int64_t image, int64_t from, int64_t to) {
-      work(known, count, taps, in + image * c, second, at, out, c, from, to);
-    });
-  });
-  return xla::ffi::Error::Success();
-}
-
-inline xla::ffi::Error TapsRead(xla::ffi::ThreadPool threads, xla::ffi::Buffer<xla::ffi::F32> pixels,
-                                xla::ffi::Buffer<xla::ffi::F32> weights, Integers first,
-                                xla::ffi::Result<xla::ffi::Buffer<xla::ffi::F32>> values,
-                                xla::ffi::Span<const int64_t> rows, int64_t width,
-                                xla::ffi::Span<const int64_t> groups, xla::ffi::Span<const int64_t> own) {
-  return over_points(threads, pixels, weights, first, values, rows, width, groups, own,
-                     [](auto known, auto count, auto&&... of) {
-                       read_points<decltype(known)::value, decltype(count)::value>(of...);
-                     });
-}
-
 inline xla::ffi::Error TapsToWeights(xla::ffi::ThreadPool threads, xla::ffi::Buffer<xla::ffi::F32> pixels,
                                      xla::ffi::Buffer<xla::ffi::F32> g, Integers first,
                                      xla::ffi::Result<xla::ffi::Buffer<xla::ffi::F32>> weights,
                                      xla::ffi::Span<const int64_t> rows, int64_t width,
                                      xla::ffi::Span<const int64_t> groups, xla::ffi::Span<const int64_t> own) {
-  return over_points(threads, pixels, g, first, weights, rows, width, groups, own,
-                     [](auto known, auto count, auto&&... of) {
-                       weigh_points<decltype(known)::value, decltype(count)::value>(of...);
-                     });
+  const int64_t c = pixels.dimensions()[2];
+  const Taps taps(rows, width, groups, own, first.dimensions()[0], pixels.dimensions()[1]);
+  const float *in = pixels.typed_data(), *value = g.typed_data();
+  const int32_t* at = first.typed_data();
+  float* out = weights->typed_data();
+  const int64_t pieces = std::max<int64_t>(1, (taps.points + kPoints - 1) / kPoints);  // of a group
+  with_constants(c, taps.offsets.size(), [&](auto known, auto count) {
+    parallel(threads, static_cast<int64_t>(taps.images.size()) * pieces, [&](int64_t p) {
+      const int64_t group = p / pieces, start = group * taps.points, from = p % pieces * kPoints;
+      const float* image = in + taps.images[group] * taps.pixels * c;
+      weigh_points<decltype(known)::value, decltype(count)::value>(
+          taps, image, value, at, out, c, start + from, start + std::min(taps.points, from + kPoints));
+    });
+  });
+  return xla::ffi::Error::Success();
 }
 
 inline xla::ffi::Error TapsToPixels(xla::ffi::ThreadPool threads, xla::ffi::Buffer<xla::ffi::F32> g,

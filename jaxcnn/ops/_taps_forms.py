@@ -53,11 +53,12 @@ def choose(name: str, a: Any, first: Any, *rest: Any, taps: Taps, looped: bool, 
     ``looped`` says that the program is for one CPU. One that is exported gets no native kernels.
     """
     small = math.prod(taps.images(first)) * taps.pixels < 2**31 and 0 not in first.shape and a.shape[-1] > 0
-    if looped and small and not exported and _native.wanted() and _taps_native.takes(a, *rest):
-        return _taps_native.choose(name, taps=taps)
     if looped and small:
-        gathered = name == "to_weights" and a.shape[-1] == 1 and taps.number <= _GATHERED
-        return functools.partial(_to_weights_through if gathered else _ON_ONE_CPU[name], taps=taps)
+        if name == "to_weights" and a.shape[-1] == 1 and taps.number <= _GATHERED:
+            return functools.partial(_to_weights_through, taps=taps)
+        if name != "read" and not exported and _native.wanted() and _taps_native.takes(a, *rest):
+            return _taps_native.choose(name, taps=taps)
+        return functools.partial(_ON_ONE_CPU[name], taps=taps)
     function = functools.partial(_FORMS[name], taps=taps)
     for own in reversed(taps.own):
         if name == "to_pixels" and not own:

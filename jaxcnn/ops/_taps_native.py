@@ -1,4 +1,4 @@
-"""The sums of ``_taps`` by compiled CPU kernels, from the optional package ``jaxcnn-native``."""
+"""The adjoints of ``_taps`` by compiled CPU kernels, from the optional package ``jaxcnn-native``."""
 
 import functools
 import math
@@ -21,14 +21,7 @@ def takes(*arrays: Any) -> bool:
 def choose(name: str, *, taps: Any) -> Any:
     """Gives the function that computes a primitive."""
     _native.load("grid_sample")
-    return functools.partial({"read": _read, "to_pixels": _to_pixels, "to_weights": _to_weights}[name], taps=taps)
-
-
-def _read(pixels: Any, first: Any, *weights: Any, taps: Any) -> Any:
-    c = pixels.shape[-1]
-    call = _call("jaxcnn_taps_read", (first.size, c))
-    values = call(pixels.reshape(-1, *pixels.shape[-2:]), _stacked(weights), first.reshape(-1), **_how(first, taps))
-    return values.reshape(*first.shape, c)
+    return functools.partial({"to_pixels": _to_pixels, "to_weights": _to_weights}[name], taps=taps)
 
 
 def _to_weights(pixels: Any, first: Any, g: Any, *, taps: Any) -> Any:
