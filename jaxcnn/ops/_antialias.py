@@ -80,15 +80,19 @@ def _read_footprints(
     bx, by = (_chosen(in_line, step * p, step * q, q) for p, q in zip(first, second, strict=True))
     ax, ay, bx, by = lax.optimization_barrier((ax, ay, bx, by))
 
-    def sample(total: Any, corner: Any) -> tuple[Any, None]:
+    def place(corner: Any) -> tuple[Any, Any]:
         a, b = corner
         column = _place(x + a * ax + b * bx, size[1], scale_x, padding_mode, align_corners)
         row = _place(y + a * ay + b * by, size[0], scale_y, padding_mode, align_corners)
-        return total + _bilinear(atlas, column, row + top), None
+        return column, row + top
 
+    def sample(total: Any, place: Any) -> tuple[Any, None]:
+        return total + _bilinear(atlas, *place), None
+
+    # Two loops: what one is given is stored, so that places are computed once, and in vectors.
     corners = tuple(jnp.asarray(v, x.dtype) for v in ([-1, 1, -1, 1], [-1, -1, 1, 1]))
     start, *_ = vary_alike(jnp.zeros((*x.shape, atlas.shape[-1]), x.dtype), x, atlas)
-    total, _ = lax.scan(sample, start, corners)
+    total, _ = lax.scan(sample, start, lax.map(place, corners))
     return total * 0.25
 
 
@@ -188,8 +192,9 @@ def _place(position: Any, n: int, scale: Any, padding_mode: str, align_corners: 
 
 def _bilinear(atlas: Any, x: Any, y: Any) -> Any:
     h, w, c = atlas.shape
-    left, top = (jnp.clip(jnp.floor(lax.stop_gradient(v)), 0, n - 2) for v, n in ((x, w), (y, h)))
+    whole = [jnp.floor(lax.stop_gradient(v)) for v in (x, y)]
+    left, top = (jnp.where(v < n - 2, v, float(n - 2)) for v, n in zip(whole, (w, h), strict=True))  # NaN: n - 2
     a, b = x - left, y - top
     weights = [(1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b]
-    first = pixel_numbers([jnp.where(v == v, v, 0) for v in (top, left)], (w, 1), h * w)
+    first = pixel_numbers([top, left], (w, 1), h * w)
     return read(atlas.reshape(h * w, c), weights, first, rows=(0, w), width=2)

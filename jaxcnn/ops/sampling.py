@@ -123,7 +123,7 @@ class Sampling(NamedTuple):
         c, width = image.shape[-1], image.dtype.itemsize
         pixels = math.prod(image.shape[-1 - dimensions : -1])
         if self.antialias:
-            numbers = 120 + 2 * c
+            numbers = 128 + 2 * c
         else:
             numbers = 3 * WIDTHS[self.mode] ** dimensions + 3 + (3 * c if self.fill is not None else 0)
         needed = points * numbers * max(width, 4)
