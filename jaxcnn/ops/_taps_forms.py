@@ -20,6 +20,7 @@ from jaxcnn.ops._bilinear import vary_alike
 __all__ = ["Taps", "choose", "read", "to_pixels", "to_weights"]
 
 _LANES = 8
+_FEW = 16  # channels up to which a pixel's gradient is added tap by tap
 _GATHERED = 4  # taps of one channel up to which their gradients are gathered: XLA fuses these with what uses them
 
 
@@ -109,22 +110,32 @@ def _to_weights_through(pixels: Any, first: Any, g: Any, *, taps: Taps) -> Any:
 
 
 def _to_pixels_in_loop(g: Any, first: Any, *weights: Any, taps: Taps) -> Any:
-    own, c, width = taps.images(first), g.shape[-1], taps.width
+    own, c = taps.images(first), g.shape[-1]
     first = _counted_through(first, taps).reshape(-1)
-    g, weights = g.reshape(-1, c), tuple(weight.reshape(-1, 1) for weight in weights)
+    g, weights = g.reshape(-1, c), tuple(weight.reshape(-1) for weight in weights)
+    # Of few channels the next tap is soon there; of many, a row is one piece of memory.
+    width = 1 if c <= _FEW else taps.width
+    starts = [row + i for row in taps.rows for i in range(0, taps.width, width)]
 
     def add(q: Any, pixels: Any) -> Any:
         at, value = _cut(first, (q, 1))[0], _cut(g, (q, 1))
-        for i, row in enumerate(taps.rows):
-            weight = jnp.concatenate([_cut(w, (q, 1)) for w in weights[i * width : (i + 1) * width]])
-            there = _cut(pixels, (at + row, width))
-            pixels = lax.dynamic_update_slice_in_dim(
-                pixels, there + _times(weight, value), at + row, 0, allow_negative_indices=False
-            )
+        for i, start in enumerate(starts):
+            weight = _column([_cut(w, (q, 1))[0] for w in weights[i * width : (i + 1) * width]])
+            total = _cut(pixels, (at + start, width)) + _times(weight, value)
+            pixels = lax.dynamic_update_slice_in_dim(pixels, total, at + start, 0, allow_negative_indices=False)
         return pixels
 
     pixels, _ = vary_alike(jnp.zeros((math.prod(own) * taps.pixels, c), g.dtype), g)
     return lax.fori_loop(jnp.int32(0), jnp.int32(first.size), add, pixels).reshape(*own, taps.pixels, c)
+
+
+def _column(numbers: list[Any]) -> Any:
+    """Stacks numbers to (n, 1) by choices, which the compiler computes where they are used."""
+    place = lax.broadcasted_iota(jnp.int32, (len(numbers), 1), 0)
+    column = jnp.full((len(numbers), 1), numbers[0])
+    for k, number in enumerate(numbers[1:], 1):
+        column = jnp.where(place == k, number, column)
+    return column
 
 
 def _to_weights_in_loop(pixels: Any, first: Any, g: Any, *, taps: Taps) -> Any:
