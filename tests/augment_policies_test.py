@@ -74,7 +74,7 @@ def test_dtypes_replay_and_batches(name):
     assert whole.shape == batch.shape and whole.dtype == batch.dtype
     assert float(whole.min()) >= 0 and float(whole.max()) <= 1
     np.testing.assert_allclose(jax.jit(f)(KEY, batch[:3], start=5), whole[5:8], atol=1e-5)
-    np.testing.assert_allclose(POLICIES[name](jax.random.fold_in(KEY, 4), IMAGE), whole[4], atol=1e-5)
+    np.testing.assert_allclose(jax.jit(POLICIES[name])(jax.random.fold_in(KEY, 4), IMAGE), whole[4], atol=1e-5)
     assert len({np.asarray(v).tobytes() for v in whole}) > 10
     levels = jax.jit(f)(KEY, as_uint8(batch))
     assert levels.dtype == jnp.uint8

@@ -330,3 +330,15 @@ NAMES = list(builders())
 ALONE = [name for name in NAMES if not name.endswith("[train]")]
 ALONE = [name for name in ALONE if name.partition(".")[2] not in ("DropBlock", "DropPath", "SpatialDropout")]
 """Items in which an example's result does not depend on its place or company in the batch."""
+
+
+def _first(name: str) -> bool:
+    """Tells if no item before it has the same code between its arguments and its ops."""
+    if name.startswith("models."):  # made of layers that are items: convolutions, batch statistics, a transformer
+        return name in ("models.mini_xception", "models.mobilenet[train]", "models.st_cnn")
+    volumes, antialiased, spline = "ops.grid_sample[6]", "ops.grid_sample[5]", "layers.SpatialTransformer[5]"
+    return not name.endswith("]") or name.endswith("[0]") or name in (volumes, antialiased, spline)
+
+
+FIRST = [name for name in NAMES if _first(name)]
+"""One item of every name, for what depends on how a function is put together and not on its options."""

@@ -24,7 +24,7 @@ def close(got, want, tolerance=1e-5):
 
 class VariantsTest(chex.TestCase):
     @chex.variants(without_jit=True, with_pmap=True)
-    @parameterized.parameters(*NAMES)
+    @parameterized.parameters(*contract_items.FIRST)
     def test_same_as_under_jit(self, name):
         item = contract_items.get(name)
         with item.strict():
@@ -68,7 +68,7 @@ def test_empty_batch_gives_an_empty_result(name):
     assert (result.shape, result.dtype) == ((0, *whole.shape[1:]), whole.dtype)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name[:6] != "models" or name in contract_items.FIRST])
 def test_derivatives_agree_with_differences(name):
     item = contract_items.get(name)
     random = np.random.default_rng(5)
@@ -127,7 +127,7 @@ def test_bfloat16(name):
     close(got, want, 0.1 if item.bfloat16 else 0.02)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", contract_items.FIRST)
 def test_lowers_for_every_platform(name):
     item = contract_items.get(name)
 

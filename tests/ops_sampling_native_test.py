@@ -36,8 +36,10 @@ def arrays(*size, c, n=(2,)):
     return image, jnp.asarray(rng.uniform(-1.3, 1.3, (*n, *(5, 6, 3)[:d], d)), jnp.float32)
 
 
-@pytest.mark.parametrize("c", [1, 2, 3, 4, 5, 8, 19, 40])
-@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+CHANNELS = {"bilinear": (1, 2, 3, 4, 5, 8, 19, 40), "nearest": (3, 19), "bicubic": (1, 3, 19)}
+
+
+@pytest.mark.parametrize(("mode", "c"), [(mode, c) for mode, channels in CHANNELS.items() for c in channels])
 def test_images(monkeypatch, mode, c):
     for a, b in zip(*both(monkeypatch, with_gradients(mode=mode), *arrays(9, 7, c=c)), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)

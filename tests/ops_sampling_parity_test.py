@@ -60,7 +60,7 @@ def test_equals_pytorch(dtype, mode, padding_mode, align_corners):
     torch = pytest.importorskip("torch")
     options = {"mode": mode, "padding_mode": padding_mode, "align_corners": align_corners}
     with jax.enable_x64(True):
-        for size in ((5, 7), (1, 4), (2, 3), (1, 1)):
+        for size in ((5, 7), (1, 4), (2, 3), (1, 1)) if dtype == np.float64 else ((5, 7),):
             arrays = example(dtype, *size)
             for a, b in zip(ours(*arrays, **options), theirs(torch, *arrays, **options), strict=True):
                 assert a.dtype == dtype
@@ -73,7 +73,7 @@ def test_volumes_equal_pytorch(dtype, mode, padding_mode, align_corners):
     torch = pytest.importorskip("torch")
     options = {"mode": mode, "padding_mode": padding_mode, "align_corners": align_corners}
     with jax.enable_x64(True):
-        for size in ((3, 4, 5), (1, 1, 2)):
+        for size in ((3, 4, 5), (1, 1, 2)) if dtype == np.float64 else ((3, 4, 5),):
             arrays = example(dtype, *size)
             for a, b in zip(ours(*arrays, **options), theirs(torch, *arrays, **options), strict=True):
                 np.testing.assert_allclose(a, b, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
@@ -187,8 +187,10 @@ def test_any_points_of_volumes_equal_pytorch(case):
     agree(pytest.importorskip("torch"), *case)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-@pytest.mark.parametrize(("mode", "padding_mode", "align_corners"), MODES)
+@pytest.mark.parametrize(
+    ("dtype", "mode", "padding_mode", "align_corners"),
+    [("float16", *options) for options in MODES[::2]] + [("bfloat16", *options) for options in MODES[1::2]],
+)
 def test_narrow_images_equal_wide_ones_of_the_same_values(dtype, mode, padding_mode, align_corners):
     image, grid, cotangent = example(np.float32, 5, 7)
     narrow = jnp.asarray(image, dtype)

@@ -69,6 +69,8 @@ SIZES = {"any": (jax.jit, range(2, 130)), "released": (released.jit, (2, 41, 42,
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("align_corners", [False, True])
 def test_reflection_at_the_edges_of_any_size(align_corners, dtype, jit, sizes):
+    if dtype == np.float64:
+        sizes = sizes[::3]
     # Division by the extent is a multiplication after compilation, and one ulp more or less is another mirror image.
     x = np.concatenate([[-1, 1, -3, 3, -5, 5], np.random.default_rng(0).uniform(-20, 20, 9)]).astype(dtype)
     with jax.enable_x64(True):
@@ -184,7 +186,8 @@ def test_derivatives_of_any_order(mode):
             forward, reverse = (jax.jit(jac(f, argument))(image, grid) for jac in (jax.jacfwd, jax.jacrev))
             np.testing.assert_allclose(forward, reverse, atol=1e-12)
         loss = lambda i, g: jnp.sum(f(i, g) ** 3)
-        check_grads(jax.jit(loss), (image, grid), order=2, modes=("fwd", "rev"), eps=1e-6)
+        order = 2 if mode == "bilinear" else 1  # of the third one there is a Hessian below
+        check_grads(jax.jit(loss), (image, grid), order=order, modes=("fwd", "rev"), eps=1e-6)
         both = [jax.jit(outer(jax.grad(loss, 1), 0))(image, grid) for outer in (jax.jacfwd, jax.jacrev)]
         np.testing.assert_allclose(*both, atol=1e-12)
         hessian = jax.jit(jax.hessian(loss, 1))(image, grid).reshape(8, 8)

@@ -352,17 +352,18 @@ def _least_squares(matrix: Any, right: Any) -> Any:
 
     Written out, as n is small: matrix units would round, and JAX's own QR cannot run on a part of a sharded batch.
     """
-    columns, triangle, norms, solved = list(matrix.T), {}, [], []
-    for j in range(len(columns)):
-        norms.append(jnp.sqrt(jnp.sum(columns[j] ** 2)))
-        q = columns[j] / norms[j]
-        for i in range(j + 1, len(columns)):
-            triangle[j, i] = jnp.sum(q * columns[i])
-            columns[i] = columns[i] - triangle[j, i] * q
-        solved.append(jnp.sum(q[:, None] * right, 0))
-        right = right - q[:, None] * solved[j][None]
-    for j in reversed(range(len(columns))):
-        for i in range(j + 1, len(columns)):
-            solved[j] = solved[j] - triangle[j, i] * solved[i]
-        solved[j] = solved[j] / norms[j]
-    return jnp.stack(solved)
+    n = matrix.shape[1]
+    rest, rows, norms = jnp.concatenate([matrix, right], 1), [], []
+    for _ in range(n):  # the first column is taken off all others at once
+        column, rest = rest[:, 0], rest[:, 1:]
+        norms.append(jnp.sqrt(jnp.sum(column**2)))
+        unit = column / norms[-1]
+        rows.append(jnp.sum(unit[:, None] * rest, 0))
+        rest = rest - unit[:, None] * rows[-1][None]
+    solved: list[Any] = []  # last one first
+    for row, norm in zip(reversed(rows), reversed(norms), strict=True):
+        value = row[len(solved) :]
+        for i, known in enumerate(reversed(solved)):
+            value = value - row[i] * known
+        solved.append(value / norm)
+    return jnp.stack(solved[::-1])
