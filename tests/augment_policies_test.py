@@ -19,7 +19,7 @@ POLICIES = {
     "trivial_augment": augment.trivial_augment,
     "auto_augment": augment.auto_augment,
     "cifar10": functools.partial(augment.auto_augment, policy="cifar10"),
-    "aug_mix": augment.aug_mix,
+    "aug_mix": functools.partial(augment.aug_mix, width=2),
 }
 
 
