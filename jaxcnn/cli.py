@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 import jaxcnn
+from jaxcnn._options import option
 from jaxcnn.cli_weights import Convert, Download, Inspect, Records, run_convert, run_download, run_inspect, run_records
 from jaxcnn.recipes.rts_digits import Arm, Config
 
@@ -35,9 +36,9 @@ DESCRIPTION = (
 class Train(Config):
     """Train a CNN, and a CNN behind a spatial transformer, on distorted digits; compare them and write a report."""
 
-    run: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Folder for metrics, checkpoints, plots and report [default: runs/rts_digits-DATE-TIME]."""
-    resume: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
+    run: Annotated[str | None, option("FOLDER", "runs/rts_digits-DATE-TIME")] = None
+    """Folder for metrics, checkpoints, plots and report."""
+    resume: Annotated[str | None, option("FOLDER", "start a new run")] = None
     """Go on with the run in this folder, with the options it was started with."""
     progress: bool = True
     """Show a progress bar per network."""
@@ -57,16 +58,18 @@ class Predict:
 
     run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
     """The run folder."""
-    images: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGE")]
+    images: Annotated[
+        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGE", help_behavior_hint="(required)")
+    ]
     """Pictures of one digit each, of any size; dark on light or light on dark."""
-    arm: Arm | None = None
-    """Which network [default: the one behind a transformer, where the run has one]."""
+    arm: Annotated[Arm | None, option(None, "the one behind a transformer, where the run has one")] = None
+    """Which network."""
     seed: int = 0
     """Which of its seeds."""
     invert: Literal["auto", "yes", "no"] = "auto"
     """Whether to swap dark and light; auto does where a picture's edge is light."""
-    out: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
-    """Where to draw it [default: predictions.png in the run folder]."""
+    out: Annotated[str | None, option("FILE", "predictions.png in the run folder")] = None
+    """Where to draw it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,13 +81,13 @@ class Models:
 class Augment:
     """Show what every augmentation, and a whole policy, makes of pictures: two plots and a page."""
 
-    images: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGE")] = ()
-    """Pictures of any size; the functions are shown on the first [default: a photograph of a flower]."""
-    policy: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    images: Annotated[tyro.conf.Positional[tuple[str, ...]], option("IMAGE", "a photograph of a flower")] = ()
+    """Pictures of any size; the functions are shown on the first."""
+    policy: Annotated[str | None, option("NAME", "trivial_augment")] = None
     """Which policy to draw samples from: trivial_augment, rand_augment, auto_augment, aug_mix, or basic, which is
-    a flip, a small affine map and a change of colours [default: trivial_augment]."""
-    functions: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = ()
-    """Which functions to show, such as random_rotation [default: all]."""
+    a flip, a small affine map and a change of colours."""
+    functions: Annotated[tuple[str, ...], option("NAME...", "all")] = ()
+    """Which functions to show, such as random_rotation."""
     out: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/augment"
     """Folder for plots and page; new, empty, or of an earlier call of this command."""
     size: int = 192
@@ -95,6 +98,8 @@ class Augment:
     """How many samples of the policy to draw of each picture."""
     overview: bool = False
     """Also write overview.png, small enough for a README: one picture per function."""
+    progress: bool = True
+    """Show a progress bar."""
 
 
 Command = (
@@ -308,20 +313,25 @@ def _models(command: Models) -> None:
 
 def _augment(command: Augment, given: Sequence[str]) -> None:
     from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from jaxcnn.report import gallery_folder
 
-    paths = gallery_folder.write(
-        Path(command.out),
-        command.images,
-        functions=command.functions,
-        policy=command.policy,
-        size=command.size,
-        seed=command.seed,
-        samples=command.samples,
-        overview=command.overview,
-        command=shlex.join(["jaxcnn", *given]),
-    )
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not command.progress) as bar:
+        task = bar.add_task("compiling and drawing", total=None)
+        paths = gallery_folder.write(
+            Path(command.out),
+            command.images,
+            functions=command.functions,
+            policy=command.policy,
+            size=command.size,
+            seed=command.seed,
+            samples=command.samples,
+            overview=command.overview,
+            command=shlex.join(["jaxcnn", *given]),
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
     for path in paths:
         Console().print(str(path), highlight=False, soft_wrap=True, markup=False)
 

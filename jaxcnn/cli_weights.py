@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from jaxcnn._options import option
 from jaxcnn.zoo.weight_records import Record, find, near
 
 __all__ = [
@@ -24,8 +25,8 @@ __all__ = [
 class Records:
     """List the known weight files, or show all that is recorded of one; nothing is downloaded."""
 
-    text: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TEXT")] = ""
-    """Only names with this in them; a whole name shows its record [default: all]."""
+    text: Annotated[tyro.conf.Positional[str], option("TEXT", "all")] = ""
+    """Only names with this in them; a whole name shows its record."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,13 +35,14 @@ class Download:
 
     url: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME|URL")]
     """A name of jaxcnn records, or an address, http or https."""
-    checksum: Annotated[str | None, tyro.conf.arg(metavar="CHECKSUM")] = None
-    """As the source publishes it, sha256:... (8 digits or more), sha1:... or md5:... [default: the record's, or none,
-    which leaves the file unverified]."""
-    folder: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Where to keep it [default: JAXCNN_CACHE, or jaxcnn in the user's cache]."""
-    name: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """What to call it [default: the last part of the address]."""
+    checksum: Annotated[str | None, option("CHECKSUM", "the record's, or none, which leaves the file unverified")] = (
+        None
+    )
+    """As the source publishes it, sha256:... (8 digits or more), sha1:... or md5:..."""
+    folder: Annotated[str | None, option("FOLDER", "JAXCNN_CACHE, or jaxcnn in the user's cache")] = None
+    """Where to keep it."""
+    name: Annotated[str | None, option("NAME", "the last part of the address")] = None
+    """What to call it."""
     progress: bool = True
     """Show a progress bar."""
 

@@ -169,6 +169,15 @@ def test_help_and_version(capsys):
     assert "jaxcnn 0." in said
 
 
+@pytest.mark.parametrize(
+    "command", ["train", "eval", "predict", "augment", "records", "download", "inspect", "convert"]
+)
+def test_help_says_one_default_per_option_in_words(command, capsys):
+    assert main([command, "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert not any(text in said for text in ("(default: )", "(default: None)", "[default"))
+
+
 @pytest.fixture
 def weights(tmp_path):
     path = tmp_path / "weights.npz"

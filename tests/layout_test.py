@@ -25,6 +25,7 @@ train
 transfer
 report
 recipes
+_options
 cli_weights
 cli
 __main__

@@ -146,7 +146,9 @@ def test_folder_is_written_and_only_its_own_is_replaced(tmp_path):
     assert "jaxcnn augment &lt;x&gt;" in text and "<td>policy</td>" in text
     with PIL.Image.open(folder / "overview.png") as overview:
         assert overview.size[0] == 900
-    gallery_folder.write(folder, **options)
+    done = []
+    gallery_folder.write(folder, progress=lambda *counts: done.append(counts), **options)
+    assert done == [(0, 2), (1, 2), (2, 2)]  # one function, one picture
     assert not (folder / "overview.png").exists()  # nothing of the earlier call is left
     (folder / "mine.txt").write_text("x")
     with pytest.raises(ValueError, match="out must be new, empty, or a folder of an earlier gallery, got"):

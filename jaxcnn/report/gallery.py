@@ -158,10 +158,21 @@ def overview_gallery(image: Float[np.ndarray, "h w c"], *, functions: Sequence[s
     return draw_overview(image, computed(image, functions=functions, seed=seed))
 
 
-def computed(image: Float[np.ndarray, "h w c"], *, functions: Sequence[str] = (), seed: int = 0) -> Table:
-    """Computes every row's pictures of an image."""
+def computed(
+    image: Float[np.ndarray, "h w c"],
+    *,
+    functions: Sequence[str] = (),
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Table:
+    """Computes every row's pictures of an image; ``progress`` is called with the number of rows done and of all."""
     check(np.ndim(image) == 3, "gallery", "image", "of shape (h, w, c)", np.shape(image))
-    return [(row, cells(image, row, seed=seed)) for row in rows((image.shape[0], image.shape[1]), functions)]
+    shown, table = rows((image.shape[0], image.shape[1]), functions), []
+    for row in shown:
+        progress(len(table), len(shown))
+        table.append((row, cells(image, row, seed=seed)))
+    progress(len(table), len(shown))
+    return table
 
 
 def draw_functions(image: Float[np.ndarray, "h w c"], table: Table) -> Any:

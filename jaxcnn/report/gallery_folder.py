@@ -6,7 +6,7 @@
 import html
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ def write(
     samples: int = 24,
     overview: bool = False,
     command: str = "",
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Path]:
     """Draws all functions on the first picture and samples of a policy on every one, and writes a page with both.
 
@@ -47,6 +48,7 @@ def write(
         samples: Samples of the policy per picture.
         overview: Whether to write the small ``overview.png``, too.
         command: What made it, for the page.
+        progress: Is called as ``progress(done, total)`` after every row of functions and every picture.
 
     Returns:
         The files, the page last.
@@ -73,8 +75,15 @@ def write(
     names = [Path(path).name for path in images]
     if not given:
         given, names = [_flower(size)], ["flower.jpg"]
-    table = gallery.computed(given[0], functions=functions, seed=seed)
-    drawn = [gallery.policy_samples(known[policy], image, samples=samples, seed=seed) for image in given]
+
+    def told(done: int, functions: int) -> None:
+        progress(done, functions + len(given))
+
+    table = gallery.computed(given[0], functions=functions, seed=seed, progress=told)
+    drawn = []
+    for image in given:
+        drawn.append(gallery.policy_samples(known[policy], image, samples=samples, seed=seed))
+        told(len(table) + len(drawn), len(table))
     files = {
         "functions.png": png(gallery.draw_functions(given[0], table), dpi=120),
         "policy.png": png(gallery.sample_gallery(given, drawn, names), dpi=120),
