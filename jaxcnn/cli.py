@@ -84,8 +84,8 @@ class Augment:
     images: Annotated[tyro.conf.Positional[tuple[str, ...]], option("IMAGE", "a photograph of a flower")] = ()
     """Pictures of any size; the functions are shown on the first."""
     policy: Annotated[str | None, option("NAME", "trivial_augment")] = None
-    """Which policy to draw samples from: trivial_augment, rand_augment, auto_augment, aug_mix, or basic, which is
-    a flip, a small affine map and a change of colours."""
+    """Which policy to draw samples from: trivial_augment, rand_augment, auto_augment, aug_mix, or basic (a flip, an
+    affine map, a change of colours)."""
     functions: Annotated[tuple[str, ...], option("NAME...", "all")] = ()
     """Which functions to show, such as random_rotation."""
     out: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/augment"
@@ -318,7 +318,8 @@ def _augment(command: Augment, given: Sequence[str]) -> None:
     from jaxcnn.report import gallery_folder
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not command.progress) as bar:
+    hidden = not command.progress or not sys.stderr.isatty()
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden) as bar:
         task = bar.add_task("compiling and drawing", total=None)
         paths = gallery_folder.write(
             Path(command.out),

@@ -332,13 +332,23 @@ ALONE = [name for name in ALONE if name.partition(".")[2] not in ("DropBlock", "
 """Items in which an example's result does not depend on its place or company in the batch."""
 
 
+OTHER_CODE = (
+    *(f"ops.grid_sample[{i}]" for i in (3, 4, 5, 6)),
+    *(f"ops.depthwise_conv[{i}]" for i in (1, 2, 3, 4)),
+    *("ops.conv[1]", "ops.warp_affine[1]", "layers.SpatialTransformer[4]", "layers.SpatialTransformer[5]"),
+)
+"""Further items whose options lead elsewhere: to another form, another rank, another family of transforms."""
+
+COMPOSED = ("models.mini_xception", "models.mobilenet[train]", "models.st_cnn")
+"""Models that hold all kinds of layers: convolutions, batch statistics, a transformer."""
+
+
 def _first(name: str) -> bool:
-    """Tells if no item before it has the same code between its arguments and its ops."""
-    if name.startswith("models."):  # made of layers that are items: convolutions, batch statistics, a transformer
-        return name in ("models.mini_xception", "models.mobilenet[train]", "models.st_cnn")
-    volumes, antialiased, spline = "ops.grid_sample[6]", "ops.grid_sample[5]", "layers.SpatialTransformer[5]"
-    return not name.endswith("]") or name.endswith("[0]") or name in (volumes, antialiased, spline)
+    """Tells if an item is the first one of its name, or does what that one does not."""
+    if name.startswith("models."):
+        return name in COMPOSED
+    return not name.endswith("]") or name.endswith("[0]") or name in OTHER_CODE
 
 
 FIRST = [name for name in NAMES if _first(name)]
-"""One item of every name, for what depends on how a function is put together and not on its options."""
+"""Items enough for what depends on how a function is put together and less on its options."""

@@ -177,7 +177,7 @@ def test_hashes_of_keras_stand_in_the_installed_keras():
 
 @pytest.mark.parametrize(
     "name",
-    ["mobilenet_v1_0.25_224", "vgg16"],  # without and with a checksum
+    ["mobilenet_v2_0.35_96", "mobilenet_v3_small_minimalistic_1.0_224", "resnet50_v2"],
 )
 def test_keras_would_download_what_is_recorded(name):
     pytest.importorskip("keras")

@@ -1,7 +1,7 @@
 """How the sums of ``_taps`` are computed: by gather and scatter, or point by point in a loop.
 
 On CPU XLA runs a scatter serially, an update of one pixel at a time, and does not vectorise a sum over channels. A
-loop over points that updates or sums whole rows of taps took, with more than one channel, a third to a sixth of that
+loop over points that updates or sums rows of taps took, with more than one channel, half to a quarter of that
 (``benchmarks/speed/grid_sample_forms.py``).
 """
 
@@ -20,7 +20,7 @@ from jaxcnn.ops._bilinear import vary_alike
 __all__ = ["Taps", "choose", "read", "to_pixels", "to_weights"]
 
 _LANES = 8
-_FEW = 16  # channels up to which a pixel's gradient is added tap by tap
+_FEW = 32  # numbers that a point adds to pixels up to which it does so tap by tap
 _GATHERED = 4  # taps of one channel up to which their gradients are gathered: XLA fuses these with what uses them
 
 
@@ -113,8 +113,7 @@ def _to_pixels_in_loop(g: Any, first: Any, *weights: Any, taps: Taps) -> Any:
     own, c = taps.images(first), g.shape[-1]
     first = _counted_through(first, taps).reshape(-1)
     g, weights = g.reshape(-1, c), tuple(weight.reshape(-1) for weight in weights)
-    # Of few channels the next tap is soon there; of many, a row is one piece of memory.
-    width = 1 if c <= _FEW else taps.width
+    width = 1 if c * taps.number <= _FEW else taps.width
     starts = [row + i for row in taps.rows for i in range(0, taps.width, width)]
 
     def add(q: Any, pixels: Any) -> Any:

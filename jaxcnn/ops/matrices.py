@@ -353,16 +353,16 @@ def _least_squares(matrix: Any, right: Any) -> Any:
     Written out, as n is small: matrix units would round, and JAX's own QR cannot run on a part of a sharded batch.
     """
     n = matrix.shape[1]
-    rest, rows, norms = jnp.concatenate([matrix, right], 1), [], []
+    rows, values, norms = [], [], []
     for _ in range(n):  # the first column is taken off all others at once
-        column, rest = rest[:, 0], rest[:, 1:]
+        column, matrix = matrix[:, 0], matrix[:, 1:]
         norms.append(jnp.sqrt(jnp.sum(column**2)))
-        unit = column / norms[-1]
-        rows.append(jnp.sum(unit[:, None] * rest, 0))
-        rest = rest - unit[:, None] * rows[-1][None]
+        unit = (column / norms[-1])[:, None]
+        rows.append(jnp.sum(unit * matrix, 0))
+        values.append(jnp.sum(unit * right, 0))
+        matrix, right = matrix - unit * rows[-1][None], right - unit * values[-1][None]
     solved: list[Any] = []  # last one first
-    for row, norm in zip(reversed(rows), reversed(norms), strict=True):
-        value = row[len(solved) :]
+    for row, value, norm in zip(reversed(rows), reversed(values), reversed(norms), strict=True):
         for i, known in enumerate(reversed(solved)):
             value = value - row[i] * known
         solved.append(value / norm)
