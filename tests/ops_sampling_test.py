@@ -195,6 +195,21 @@ def test_derivatives_of_any_order(mode):
         assert np.count_nonzero(hessian) > 8
 
 
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_points_may_be_sharded_over_an_explicit_axis(mode):
+    image, grid = images(6, 5, 4), points(8, 4)
+    value = lambda i, g: ops.grid_sample(i, g, mode=mode)
+    slopes = jax.grad(lambda i, g: jnp.sum(value(i, g) ** 2), (0, 1))
+    expected = (value(image, grid), *slopes(image, grid))
+    mesh = jax.make_mesh((2,), ("rows",), axis_types=(AxisType.Explicit,), devices=jax.devices()[:2])
+    with jax.set_mesh(mesh):
+        arrays = (jax.device_put(a, NamedSharding(mesh, spec)) for a, spec in ((image, P()), (grid, P("rows"))))
+        found = jax.jit(lambda i, g: (value(i, g), *slopes(i, g)))(*arrays)
+    assert found[0].sharding.spec[0] == found[2].sharding.spec[0] == "rows"
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
 @pytest.mark.parametrize("of", ["images", "grids"])
 @pytest.mark.parametrize("volume", [False, True])
 def test_vmap_over_one_of_both(of, volume):

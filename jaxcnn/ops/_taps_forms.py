@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import PartitionSpec as P
 
 from jaxcnn.ops import _native, _taps_native
 from jaxcnn.ops._bilinear import vary_alike
@@ -97,6 +98,11 @@ def to_weights(pixels: Any, first: Any, g: Any, *, taps: Taps) -> Any:
 
 def _pixels_at(pixels: Any, index: Any) -> Any:
     """Takes pixels (n, c) at (*points): indexing would make a choice per tap, as an index might be negative."""
+    place = jax.typeof(index).sharding
+    if place.mesh.explicit_axes:
+        channels = jax.typeof(pixels).sharding.spec[1]
+        place = place.update(spec=P(*place.spec, channels))
+        return pixels.at[index].get(mode="promise_in_bounds", out_sharding=place)
     numbers = lax.GatherDimensionNumbers((index.ndim,), collapsed_slice_dims=(0,), start_index_map=(0,))
     return lax.gather(pixels, index[..., None], numbers, (1, pixels.shape[1]), mode="promise_in_bounds")
 
