@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 from jax.test_util import check_grads
 
 from jaxcnn import ops
+from jaxcnn.ops._interpolation import pixel_numbers
 from tests import released
 
 EYE = np.eye(2, 3, dtype=np.float32)
@@ -208,6 +209,15 @@ def test_points_may_be_sharded_over_an_explicit_axis(mode):
     assert found[0].sharding.spec[0] == found[2].sharding.spec[0] == "rows"
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize("jit", [jax.jit, released.jit])
+def test_pixels_are_counted_exactly_also_where_float32_cannot(jit):
+    for h, w in ((3, 5), (2048, 4096), (2049, 4097), (8200, 8100)):  # the second one has 2^23 pixels
+        y, x = (np.random.default_rng(0).integers(0, n, 200) for n in (h, w))
+        y[:3], x[:3] = (0, h - 1, h - 1), (0, w - 1, 0)
+        found = jit(lambda *whole, h=h, w=w: pixel_numbers(whole, (w, 1), h * w))(y.astype("f"), x.astype("f"))
+        np.testing.assert_array_equal(found, y * w + x)
 
 
 @pytest.mark.parametrize("of", ["images", "grids"])
