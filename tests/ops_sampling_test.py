@@ -220,6 +220,16 @@ def test_pixels_are_counted_exactly_also_where_float32_cannot(jit):
         np.testing.assert_array_equal(found, y * w + x)
 
 
+@pytest.mark.parametrize("c", [13, 1040, 1100])  # in one, several and wider cuts of lanes, and with some left over
+def test_gradients_of_many_channels_are_the_sum_of_those_of_each(c):
+    image, grid = images(4, 5, c), points(3, 2)
+    g = np.random.default_rng(3).normal(size=(3, 2, c)).astype("f")
+    slope = lambda image, g: jax.vjp(lambda grid: ops.grid_sample(image, grid), grid)[1](g)[0]
+    parts = jax.vmap(lambda image, g: slope(image[..., None], g[..., None]), -1)(image, jnp.asarray(g))
+    found = jax.jit(slope)(image, g)
+    np.testing.assert_allclose(found, jnp.sum(parts, 0), rtol=1e-4, atol=1e-3)
+
+
 @pytest.mark.parametrize("of", ["images", "grids"])
 @pytest.mark.parametrize("volume", [False, True])
 def test_vmap_over_one_of_both(of, volume):

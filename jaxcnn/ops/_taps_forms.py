@@ -21,6 +21,7 @@ from jaxcnn.ops._bilinear import vary_alike
 __all__ = ["Taps", "choose", "read", "to_pixels", "to_weights"]
 
 _LANES = 8
+_UNROLLED = 64  # cuts of so many lanes beyond which they get wider, as compilation takes as long as they are many
 _FEW = 32  # numbers that a point adds to pixels up to which it does so tap by tap
 _GATHERED = 4  # taps of one channel up to which their gradients are gathered: XLA fuses these with what uses them
 
@@ -174,12 +175,14 @@ def _counted_through(first: Any, taps: Taps) -> Any:
 
 
 def _over_channels(pixels: Any, at: Any, width: int, g: Any, q: Any) -> Any:
-    """Sums ``width`` pixels, from ``at`` on, times point q of g over channels, eight lanes at a time.
+    """Sums ``width`` pixels, from ``at`` on, times point q of g over channels, eight lanes at a time (of many more).
 
     What is read is cut out where it is used, once: of anything else the compiler makes loops of their own.
     """
-    c = g.shape[1]
-    whole = c - c % _LANES
+    c, lanes = g.shape[1], _LANES
+    while c // lanes > _UNROLLED and c % (2 * lanes) == 0:
+        lanes *= 2
+    whole = c - c % lanes
 
     def products(channel: int, count: int) -> Any:
         channels = (jnp.int32(channel), count)
@@ -187,7 +190,7 @@ def _over_channels(pixels: Any, at: Any, width: int, g: Any, q: Any) -> Any:
 
     rest = [products(channel, 1)[:, 0] for channel in range(whole, c)]
     if whole:
-        rest.append(jnp.sum(_added([products(channel, _LANES) for channel in range(0, whole, _LANES)]), -1))
+        rest.append(jnp.sum(_added([products(channel, lanes) for channel in range(0, whole, lanes)]), -1))
     return _added(rest)
 
 
