@@ -35,9 +35,7 @@ class Download:
 
     url: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME|URL")]
     """A name of jaxcnn records, or an address, http or https."""
-    checksum: Annotated[str | None, option("CHECKSUM", "the record's, or none, which leaves the file unverified")] = (
-        None
-    )
+    checksum: Annotated[str | None, option("CHECKSUM", "the record's, or none: the file stays unverified")] = None
     """As the source publishes it, sha256:... (8 digits or more), sha1:... or md5:..."""
     folder: Annotated[str | None, option("FOLDER", "JAXCNN_CACHE, or jaxcnn in the user's cache")] = None
     """Where to keep it."""

@@ -68,8 +68,9 @@ def test_many_points_and_one_image_of_many_channels(monkeypatch):
     rng = np.random.default_rng(0)
     image = jnp.asarray(rng.normal(size=(33, 31, 70)), jnp.float32)
     grid = jnp.asarray(rng.uniform(-1.1, 1.1, (60, 50, 2)), jnp.float32)
-    for a, b in zip(*both(monkeypatch, with_gradients(), image, grid), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-3)
+    # Slopes to the grid, up to 600, are sums over channels, from positions that the two programs round differently.
+    for a, b, atol in zip(*both(monkeypatch, with_gradients(), image, grid), (2e-5, 2e-4, 1e-3), strict=True):
+        np.testing.assert_allclose(a, b, atol=atol)
 
 
 def test_what_is_not_finite_stays_out_of_pixels_that_were_not_read(monkeypatch):

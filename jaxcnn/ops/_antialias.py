@@ -86,8 +86,8 @@ def _read_footprints(
         row = _place(y + a * ay + b * by, size[0], scale_y, padding_mode, align_corners)
         return column, row + top
 
-    def sample(total: Any, place: Any) -> tuple[Any, None]:
-        return total + _bilinear(atlas, *place), None
+    def sample(total: Any, at: Any) -> tuple[Any, None]:
+        return total + _bilinear(atlas, *at), None
 
     # Two loops: what one is given is stored, so that places are computed once, and in vectors.
     corners = tuple(jnp.asarray(v, x.dtype) for v in ([-1, 1, -1, 1], [-1, -1, 1, 1]))

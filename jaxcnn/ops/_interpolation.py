@@ -75,12 +75,14 @@ def pixel_numbers(firsts: Sequence[Any], strides: Sequence[int], pixels: int) ->
     """Counts pixels of an image, int32, from whole numbers along every axis, which are at most as many as ``pixels``.
 
     Up to 2^23 pixels the sum is exact in float32 and its lowest bits, once 2^23 is added, are the number: two cheap
-    instructions, where a conversion has to look for NaN and for what an integer cannot hold, and kept XLA's CPU loop
-    from being half as long (``benchmarks/speed/grid_sample.py``).
+    instructions, where a conversion has to look for NaN and for what an integer cannot hold, which makes XLA's CPU loop
+    longer.
     """
-    if firsts[0].dtype != jnp.float32 or pixels > 2**_MANTISSA:
-        return functools.reduce(operator.add, (f.astype(jnp.int32) * n for f, n in zip(firsts, strides, strict=True)))
-    number = functools.reduce(operator.add, (first * n for first, n in zip(firsts, strides, strict=True)))
+    by_bits = firsts[0].dtype == jnp.float32 and pixels <= 2**_MANTISSA
+    parts = firsts if by_bits else [first.astype(jnp.int32) for first in firsts]
+    number = functools.reduce(operator.add, (part * n for part, n in zip(parts, strides, strict=True)))
+    if not by_bits:
+        return number
     return lax.bitcast_convert_type(number + 2.0**_MANTISSA, jnp.int32) & (2**_MANTISSA - 1)
 
 

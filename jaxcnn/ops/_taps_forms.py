@@ -85,7 +85,7 @@ def read(pixels: Any, first: Any, *weights: Any, taps: Taps) -> Any:
 
 
 def to_pixels(g: Any, first: Any, *weights: Any, taps: Taps) -> Any:
-    """Adds g (q, c) times weights, each (q), to the pixels (n, c) that they touch."""
+    """Adds g (*points, c) times weights, each (*points), to the pixels (n, c) that they touch."""
     pixels = jnp.zeros((taps.pixels, g.shape[-1]), g.dtype)
     for weight, offset in zip(weights, taps.offsets, strict=True):
         pixels = pixels.at[first + offset].add(_times(weight[..., None], g), mode="promise_in_bounds")
@@ -93,7 +93,7 @@ def to_pixels(g: Any, first: Any, *weights: Any, taps: Taps) -> Any:
 
 
 def to_weights(pixels: Any, first: Any, g: Any, *, taps: Taps) -> Any:
-    """Sums pixels (n, c) times g (q, c) over channels, for every tap."""
+    """Sums pixels (n, c) times g (*points, c) over channels, for every tap."""
     return jnp.stack([jnp.sum(_pixels_at(pixels, first + k) * g, -1) for k in taps.offsets], -1)
 
 
@@ -175,7 +175,7 @@ def _counted_through(first: Any, taps: Taps) -> Any:
 
 
 def _over_channels(pixels: Any, at: Any, width: int, g: Any, q: Any) -> Any:
-    """Sums ``width`` pixels, from ``at`` on, times point q of g over channels, eight lanes at a time (of many more).
+    """Sums ``width`` pixels, from ``at`` on, times point q of g over channels, eight or more lanes at a time.
 
     What is read is cut out where it is used, once: of anything else the compiler makes loops of their own.
     """

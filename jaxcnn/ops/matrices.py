@@ -352,9 +352,8 @@ def _least_squares(matrix: Any, right: Any) -> Any:
 
     Written out, as n is small: matrix units would round, and JAX's own QR cannot run on a part of a sharded batch.
     """
-    n = matrix.shape[1]
     rows, values, norms = [], [], []
-    for _ in range(n):  # the first column is taken off all others at once
+    for _ in range(matrix.shape[1]):  # the first column is taken off all others at once
         column, matrix = matrix[:, 0], matrix[:, 1:]
         norms.append(jnp.sqrt(jnp.sum(column**2)))
         unit = (column / norms[-1])[:, None]
