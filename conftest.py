@@ -9,7 +9,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 # Most of the time goes into compiling programs that run once. With less optimisation results agree to rounding:
 # XLA's passes rewrite programs as ever, only the machine code comes unoptimised, in one piece, and from its older
 # emitters where this jaxlib still has them, in half the time. Tests of exact results also compile as users do, see
-# ``tests/released.py``.
+# ``tests/support/released.py``.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ["XLA_FLAGS"] = " ".join(
     [

@@ -15,7 +15,7 @@ from pathlib import Path
 import flax.linen as nn
 import pytest
 
-from tests.public import ROOT, classes, functions, namespaces, public
+from tests.support.public import ROOT, classes, functions, namespaces, public
 
 SNAPSHOT = Path(__file__).parent / "api_snapshot.json"
 UPDATE = "python -m tests.api_test"
@@ -116,9 +116,8 @@ def test_name_exists_once(item):
 def test_namespace_is_documented_and_tested(namespace):
     module = importlib.import_module(f"jaxcnn.{namespace}")
     assert module.__doc__, f"jaxcnn.{namespace} has no docstring."
-    singular = namespace.removesuffix("s")
-    tests = [path for name in (namespace, singular) for path in Path(__file__).parent.glob(f"{name}*_test.py")]
-    assert tests, f"no tests/{namespace}_*_test.py"
+    tests = [*ROOT.glob(f"tests/{namespace}/**/*_test.py"), *ROOT.glob(f"tests/{namespace}_test.py")]
+    assert tests, f"no tests/{namespace}/*_test.py"
 
 
 @pytest.mark.parametrize("item", FUNCTIONS, ids=address)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxcnn import models
-from tests import contract_items
+from tests.contract import items
 
 FOLDER = Path(__file__).parent / "golden"
 UPDATE = "python -m tests.golden_test"
@@ -33,9 +33,9 @@ def tree(module, shape):
 def trees():
     """Gives the trees of all models and layers, by the name of their file."""
     found = {f"models.{name}": tree(models.create(name), (1, *SIZES.get(name, SIZE))) for name in models.names()}
-    for name, uses in contract_items.LAYERS.items():
+    for name, uses in items.LAYERS.items():
         for number, (build, _) in enumerate(uses):
-            if leaves := tree(build(), contract_items.IMAGE.shape):
+            if leaves := tree(build(), items.IMAGE.shape):
                 found[f"{name}-{number}"] = leaves
     return found
 

@@ -8,29 +8,53 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.support.paths import ROOT
+
 PACKAGE = ROOT / "jaxcnn"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# A module may import what stands on an earlier line, and its own namespace.
+# A module may import what stands on an earlier line, and its own room.
 ORDER = """
 _typing
 _check
 ops
 losses metrics initializers
 layers augment
-models
+models graphs
 zoo data
 train
 transfer
 report
 recipes
-_options
-cli_weights
 cli
-__main__
 """
-RANK = {name: rank for rank, line in enumerate(ORDER.split("\n")) for name in line.split()}
+
+# The same inside the folders that have rooms of their own. A file that no line names stands on the line of "*".
+ROOMS = {
+    "ops": """
+_batching _materialize _native _normal _padding
+_conv_shape _images _pool_windows
+_primitives
+_convolution _sampling
+*
+""",
+    "zoo": """
+checkpoint
+containers
+formats
+graphs mappings records
+download
+*
+""",
+}
+
+
+def ranks(order: str) -> dict[str, int]:
+    return {name: rank for rank, line in enumerate(order.split("\n")) for name in line.split()}
+
+
+RANK = ranks(ORDER)
+ROOM_RANK = {name: ranks(order) for name, order in ROOMS.items()}
 
 HEAVY = ("PIL", "cramjam", "grain", "h5py", "keras", "matplotlib", "orbax", "pooch", "safetensors", "sklearn")
 HEAVY += ("tensorboardX", "tensorflow", "tensorflow_datasets", "torch", "tyro")
@@ -38,7 +62,7 @@ FOREIGN = ("caffe", "keras", "tensorflow", "tf_keras", "torch", "torchvision")
 
 
 def module_name(path: Path) -> str:
-    """Gives the dotted name of a file of the package."""
+    """Returns the dotted name of a file of the package."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -47,7 +71,7 @@ MODULES = {module_name(path): path for path in FILES}
 
 
 def imports(path: Path) -> list[tuple[int, str]]:
-    """Gives line and dotted name of everything a file imports, also inside functions."""
+    """Returns line and dotted name of everything a file imports, also inside functions."""
     found = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -59,15 +83,20 @@ def imports(path: Path) -> list[tuple[int, str]]:
 
 
 def target(name: str) -> str:
-    """Gives the longest module of the package that a dotted name starts with."""
+    """Returns the longest module of the package that a dotted name starts with."""
     while name not in MODULES and "." in name:
         name = name.rpartition(".")[0]
     return name
 
 
 def namespace(module: str) -> str:
-    """Gives the first name below the package: ``jaxcnn.ops.grids`` -> ``ops``."""
+    """Returns the first name below the package: ``jaxcnn.ops.grids`` -> ``ops``."""
     return module.split(".")[1] if "." in module else ""
+
+
+def room(module: str) -> str:
+    """Returns the second name below the package: ``jaxcnn.zoo.formats.caffe`` -> ``formats``."""
+    return module.split(".")[2] if module.count(".") > 1 else ""
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_name)
@@ -83,6 +112,22 @@ def test_imports_go_down(path):
             assert name in ("jaxcnn", "jaxcnn.__version__"), f"{path}:{line}: import the namespace, not the package."
             continue
         assert there == here or RANK[there] < RANK[here], f"{path}:{line}: {here} must not import {there}."
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if namespace(module_name(path)) in ROOMS], ids=module_name)
+def test_imports_go_down_inside(path):
+    """The rooms of a folder are in order too, so that a parser never comes to depend on a framework's format."""
+    module = module_name(path)
+    order = ROOM_RANK[namespace(module)]
+    here = room(module)
+    for line, name in imports(path):
+        there = room(target(name))
+        if here == "" or there == "" or namespace(name) != namespace(module):
+            continue  # the namespace itself collects what is public
+        low, high = (order.get(place, order["*"]) for place in (there, here))
+        assert there == here or low < high or low == high == order["*"], (
+            f"{path}:{line}: {here} must not import {there}."
+        )
 
 
 def test_no_import_cycle():

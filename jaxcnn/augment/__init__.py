@@ -1,13 +1,13 @@
 """Augmentation on the device: ``(key, example) -> example``, per example, replayable, one reading for a whole chain."""
 
-from jaxcnn.augment.colour import random_brightness as random_brightness
-from jaxcnn.augment.colour import random_channel_shuffle as random_channel_shuffle
-from jaxcnn.augment.colour import random_color_jitter as random_color_jitter
-from jaxcnn.augment.colour import random_contrast as random_contrast
-from jaxcnn.augment.colour import random_gamma as random_gamma
-from jaxcnn.augment.colour import random_grayscale as random_grayscale
-from jaxcnn.augment.colour import random_hue as random_hue
-from jaxcnn.augment.colour import random_saturation as random_saturation
+from jaxcnn.augment.color import random_brightness as random_brightness
+from jaxcnn.augment.color import random_channel_shuffle as random_channel_shuffle
+from jaxcnn.augment.color import random_color_jitter as random_color_jitter
+from jaxcnn.augment.color import random_contrast as random_contrast
+from jaxcnn.augment.color import random_gamma as random_gamma
+from jaxcnn.augment.color import random_grayscale as random_grayscale
+from jaxcnn.augment.color import random_hue as random_hue
+from jaxcnn.augment.color import random_saturation as random_saturation
 from jaxcnn.augment.counter import counter_bits as counter_bits
 from jaxcnn.augment.counter import counter_normal as counter_normal
 from jaxcnn.augment.counter import counter_uniform as counter_uniform

@@ -17,7 +17,7 @@ from jaxcnn._check import check, shape_text
 from jaxcnn._typing import AnyArray
 from jaxcnn.augment._geometry import ANY, Geometry, Reading, select
 from jaxcnn.augment._keys import one_key
-from jaxcnn.ops._stored import stored, stored_planes
+from jaxcnn.ops._materialize import stored, stored_planes
 from jaxcnn.ops.sampling import check_options, sample_pixels
 
 __all__ = ["Chain", "Example", "advance", "augmentation", "chain_of", "has_branches", "is_geometric", "takes_chain"]

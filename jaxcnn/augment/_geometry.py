@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.ops import _pixel_matrices as matrices
-from jaxcnn.ops._pixel_matrices import Matrix
+from jaxcnn.ops._sampling import pixel_matrices as matrices
+from jaxcnn.ops._sampling.pixel_matrices import Matrix
 from jaxcnn.ops.remap import pixels
 
 __all__ = ["ANY", "Bend", "Geometry", "Reading", "displaced", "select"]

@@ -12,8 +12,8 @@ from jaxcnn import ops
 from jaxcnn.augment._chain import Chain
 from jaxcnn.augment._draws import entry
 from jaxcnn.augment._geometry import Geometry, Reading
-from jaxcnn.ops import _pixel_matrices as matrices
-from jaxcnn.ops._pixel_matrices import Matrix
+from jaxcnn.ops._sampling import pixel_matrices as matrices
+from jaxcnn.ops._sampling.pixel_matrices import Matrix
 
 __all__ = ["AUGMIX", "AUTO", "FACTORS", "RANDOM", "amounts", "operate"]
 

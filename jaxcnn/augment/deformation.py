@@ -11,7 +11,7 @@ from jaxcnn._check import check, whole
 from jaxcnn._typing import PRNGKey
 from jaxcnn.augment._chain import Example, augmentation, chain_of
 from jaxcnn.augment._geometry import Geometry, Reading, displaced
-from jaxcnn.ops._transforms import regular_points, tps_coefficients, tps_points
+from jaxcnn.ops._sampling.transforms import regular_points, tps_coefficients, tps_points
 from jaxcnn.ops.sampling import Mode, PaddingMode, check_options, sample_pixels
 
 __all__ = ["random_elastic", "random_tps"]

@@ -11,7 +11,7 @@ from jaxcnn._typing import PRNGKey
 from jaxcnn.augment._chain import Example, augmentation, chain_of
 from jaxcnn.augment._draws import entry, integer, probability, uniforms
 from jaxcnn.augment._geometry import Geometry
-from jaxcnn.ops import _pixel_matrices as matrices
+from jaxcnn.ops._sampling import pixel_matrices as matrices
 
 __all__ = ["random_flip_left_right", "random_flip_up_down", "random_rotate_90"]
 

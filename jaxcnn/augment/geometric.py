@@ -9,7 +9,7 @@ from jaxcnn._typing import PRNGKey
 from jaxcnn.augment._chain import Chain, Example, augmentation, chain_of
 from jaxcnn.augment._draws import between, pair, probability, span, uniforms
 from jaxcnn.augment._geometry import Geometry, Reading
-from jaxcnn.ops import _pixel_matrices as matrices
+from jaxcnn.ops._sampling import pixel_matrices as matrices
 from jaxcnn.ops.sampling import Mode, PaddingMode
 
 __all__ = [

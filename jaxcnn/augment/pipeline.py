@@ -13,7 +13,7 @@ from jaxcnn.augment import _chain
 from jaxcnn.augment._chain import Chain, advance, augmentation, chain_of, has_branches, is_geometric, takes_chain
 from jaxcnn.augment._draws import probability, uniforms
 from jaxcnn.augment._keys import one_key
-from jaxcnn.ops._stored import stored
+from jaxcnn.ops._materialize import stored
 
 __all__ = ["Augmentation", "batched", "inverse", "one_of", "random_apply", "sequence"]
 

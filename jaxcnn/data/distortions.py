@@ -16,7 +16,7 @@ import numpy as np
 from jaxcnn import ops
 from jaxcnn._typing import PRNGKey
 from jaxcnn.augment._draws import between, unit
-from jaxcnn.ops import _pixel_matrices as matrices
+from jaxcnn.ops._sampling import pixel_matrices as matrices
 
 __all__ = ["DEFAULTS", "Options", "apply", "draw"]
 

@@ -12,7 +12,13 @@ import numpy as np
 
 from jaxcnn import ops
 from jaxcnn._check import at_least_rank, check, floating, positive_shape
-from jaxcnn.ops._transforms import affine_points, projective_points, regular_points, tps_coefficients, tps_points
+from jaxcnn.ops._sampling.transforms import (
+    affine_points,
+    projective_points,
+    regular_points,
+    tps_coefficients,
+    tps_points,
+)
 
 __all__ = ["IDENTITIES", "features", "geometry", "identity", "prepare", "record", "regression"]
 

@@ -12,8 +12,8 @@ from jaxcnn import ops
 from jaxcnn._check import at_least_rank, check, each, floating, shape_text, whole
 from jaxcnn._typing import Array, Dtype, Float, Initializer
 from jaxcnn.initializers import depthwise_variance_scaling
-from jaxcnn.ops._conv import conv_general_dilated
-from jaxcnn.ops._spatial import AXES
+from jaxcnn.ops._convolution.ordinary import conv_general_dilated
+from jaxcnn.ops._padding import AXES
 from jaxcnn.ops.convolution import Implementation, Padding, mix_channels
 
 __all__ = ["Conv", "DepthwiseConv", "SeparableConv"]

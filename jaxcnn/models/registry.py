@@ -11,11 +11,11 @@ import jax.numpy as jnp
 from jaxcnn._check import check, whole
 from jaxcnn._typing import Dtype
 from jaxcnn.layers.transformer import SpatialTransformer
-from jaxcnn.models.classifiers import CNN, FCN, LeNet
 from jaxcnn.models.mobilenet import MobileNet
 from jaxcnn.models.mobilenet_v2 import MobileNetV2
-from jaxcnn.models.transformers import ConvLocalizer, DenseLocalizer, TransformedClassifier
-from jaxcnn.models.weighted_pooling import WeightedPoolingCNN
+from jaxcnn.models.small.classifiers import CNN, FCN, LeNet
+from jaxcnn.models.small.transformers import ConvLocalizer, DenseLocalizer, TransformedClassifier
+from jaxcnn.models.small.weighted_pooling import WeightedPoolingCNN
 from jaxcnn.models.xception import MiniXception, Xception
 
 __all__ = ["create", "names"]

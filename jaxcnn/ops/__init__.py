@@ -1,15 +1,15 @@
 """Pure functions of arrays: no keys, no parameters. Channels last, any number of leading axes."""
 
-from jaxcnn.ops.colour import adjust_brightness as adjust_brightness
-from jaxcnn.ops.colour import adjust_contrast as adjust_contrast
-from jaxcnn.ops.colour import adjust_saturation as adjust_saturation
-from jaxcnn.ops.colour import permute_channels as permute_channels
-from jaxcnn.ops.colour import rgb_to_grayscale as rgb_to_grayscale
-from jaxcnn.ops.colour import to_grayscale as to_grayscale
-from jaxcnn.ops.colour_matrices import apply_color_matrix as apply_color_matrix
-from jaxcnn.ops.colour_matrices import brightness_matrix as brightness_matrix
-from jaxcnn.ops.colour_matrices import contrast_matrix as contrast_matrix
-from jaxcnn.ops.colour_matrices import saturation_matrix as saturation_matrix
+from jaxcnn.ops.color import adjust_brightness as adjust_brightness
+from jaxcnn.ops.color import adjust_contrast as adjust_contrast
+from jaxcnn.ops.color import adjust_saturation as adjust_saturation
+from jaxcnn.ops.color import permute_channels as permute_channels
+from jaxcnn.ops.color import rgb_to_grayscale as rgb_to_grayscale
+from jaxcnn.ops.color import to_grayscale as to_grayscale
+from jaxcnn.ops.color_matrices import apply_color_matrix as apply_color_matrix
+from jaxcnn.ops.color_matrices import brightness_matrix as brightness_matrix
+from jaxcnn.ops.color_matrices import contrast_matrix as contrast_matrix
+from jaxcnn.ops.color_matrices import saturation_matrix as saturation_matrix
 from jaxcnn.ops.convolution import conv as conv
 from jaxcnn.ops.convolution import depthwise_conv as depthwise_conv
 from jaxcnn.ops.convolution import separable_conv as separable_conv

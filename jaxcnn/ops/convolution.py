@@ -9,11 +9,12 @@ from jax import lax
 
 from jaxcnn._check import array, at_least_rank, check, choice, floating, shape_text, whole
 from jaxcnn._typing import AnyArray, Array, Float
-from jaxcnn.ops import _depthwise_dispatch, _depthwise_primitives, _native
+from jaxcnn.ops import _native
 from jaxcnn.ops._batching import working_dtype
-from jaxcnn.ops._conv import convolve
-from jaxcnn.ops._geometry import place
-from jaxcnn.ops._spatial import AXES
+from jaxcnn.ops._conv_shape import place
+from jaxcnn.ops._convolution import depthwise, depthwise_dispatch
+from jaxcnn.ops._convolution.ordinary import convolve
+from jaxcnn.ops._padding import AXES
 
 __all__ = ["Implementation", "Padding", "conv", "depthwise_conv", "separable_conv", "shared_depthwise_conv"]
 
@@ -254,13 +255,13 @@ def _depthwise(
     argument: str = "kernel",
 ) -> jax.Array:
     """Convolves what ``_arrays`` has checked."""
-    choice(name, "implementation", implementation, _depthwise_dispatch.IMPLEMENTATIONS)
+    choice(name, "implementation", implementation, depthwise_dispatch.IMPLEMENTATIONS)
     if implementation == "native":
         _native.load("depthwise_conv")
     both = f"x {shape_text(x)} and {argument} {shape_text(kernel)}"
     check(kernel.shape[-2] == x.shape[-1], name, argument, "of as many channels (second last axis) as x has", both)
     x, geometry = place(name, x, kernel, strides, padding, dilation, argument)
-    return _depthwise_primitives.forward(x, kernel, geometry=geometry, implementation=implementation)
+    return depthwise.forward(x, kernel, geometry=geometry, implementation=implementation)
 
 
 def _for_every_channel(kernel: jax.Array, x: jax.Array) -> jax.Array:

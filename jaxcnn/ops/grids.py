@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxcnn._check import array, at_least_rank, check, floating, positive_shape, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._batching import over_batch, working_dtype
-from jaxcnn.ops._transforms import (
+from jaxcnn.ops._sampling.transforms import (
     affine_points,
     axis,
     projective_points,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxcnn._check import array, check, floating, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._batching import over_batch, working_dtype
-from jaxcnn.ops._transforms import adjugate
+from jaxcnn.ops._sampling.transforms import adjugate
 from jaxcnn.ops.grids import check_vectors
 from jaxcnn.ops.sampling import PaddingMode, check_image, grid_sample
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxcnn._check import array, at_least_rank, check, floating, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._batching import over_batch, working_dtype
-from jaxcnn.ops._transforms import adjugate, projective_points, tps_coefficients, tps_points
+from jaxcnn.ops._sampling.transforms import adjugate, projective_points, tps_coefficients, tps_points
 from jaxcnn.ops.grids import check_matrix, check_points
 
 __all__ = [

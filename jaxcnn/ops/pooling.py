@@ -11,7 +11,7 @@ from jax import lax
 from jaxcnn._check import array, at_least_rank, check, floating, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._batching import working_dtype
-from jaxcnn.ops._windows import axis_windows, counts, pad_axes, window_max, window_sum
+from jaxcnn.ops._pool_windows import axis_windows, counts, pad_axes, window_max, window_sum
 
 __all__ = [
     "Padding",

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 
 from jaxcnn._check import array, check, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
-from jaxcnn.ops import _pixel_matrices as matrices
 from jaxcnn.ops._batching import batch_size, over_batch, working_dtype
-from jaxcnn.ops._interpolation import coordinate
+from jaxcnn.ops._sampling import pixel_matrices as matrices
+from jaxcnn.ops._sampling.interpolation import coordinate
 from jaxcnn.ops.grids import check_vectors
 from jaxcnn.ops.matrices import fit_homography
 from jaxcnn.ops.sampling import Mode, PaddingMode, check_image, check_options, sample_pixels

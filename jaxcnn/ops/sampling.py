@@ -13,10 +13,10 @@ import numpy as np
 
 from jaxcnn._check import array, at_least_rank, check, choice, floating, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
-from jaxcnn.ops._antialias import antialiased
 from jaxcnn.ops._batching import batch_size, in_pieces, over_batch, working_dtype
-from jaxcnn.ops._interpolation import WIDTHS, along, coordinate, pixel_numbers
-from jaxcnn.ops._taps import read
+from jaxcnn.ops._sampling.antialias import antialiased
+from jaxcnn.ops._sampling.gather import read
+from jaxcnn.ops._sampling.interpolation import WIDTHS, along, coordinate, pixel_numbers
 from jaxcnn.ops.grids import SPATIAL, check_vectors
 
 __all__ = ["Mode", "PaddingMode", "Sampling", "check_image", "check_options", "grid_sample", "sample_pixels"]

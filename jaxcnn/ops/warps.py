@@ -15,8 +15,8 @@ import numpy as np
 from jaxcnn._check import check, positive_shape, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._batching import batch_size, over_batch, working_dtype
-from jaxcnn.ops._interpolation import coordinate
-from jaxcnn.ops._transforms import affine_points, projective_points, tps_coefficients, tps_points
+from jaxcnn.ops._sampling.interpolation import coordinate
+from jaxcnn.ops._sampling.transforms import affine_points, projective_points, tps_coefficients, tps_points
 from jaxcnn.ops.grids import AFFINE, SPATIAL, check_matrix, check_points, check_vectors, mesh
 from jaxcnn.ops.sampling import Mode, PaddingMode, check_image, check_options, sample_pixels
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from jaxcnn._check import check, whole
-from jaxcnn.zoo import downloads, weight_records
 from jaxcnn.zoo.checkpoint import MAX_BYTES, Checkpoint, Format, FormatError
+from jaxcnn.zoo.download import downloads
+from jaxcnn.zoo.records import weight_records
 
 __all__ = ["formats", "read"]
 
@@ -27,17 +28,17 @@ def formats() -> tuple[Format, ...]:
         >>> [name for name, fits, _ in formats() if fits(Path("a.tflite"), b"    TFL3")]
         ['TensorFlow Lite']
     """
-    from jaxcnn.zoo.caffe import is_caffe, read_caffe
-    from jaxcnn.zoo.keras_h5 import is_keras_h5, read_keras_h5
-    from jaxcnn.zoo.keras_v3 import is_keras, read_keras
-    from jaxcnn.zoo.matconvnet import is_matconvnet, read_matconvnet
-    from jaxcnn.zoo.numpy_files import is_numpy, read_numpy
-    from jaxcnn.zoo.pytorch import is_pytorch, read_pytorch
-    from jaxcnn.zoo.safetensors_files import is_safetensors, read_safetensors
-    from jaxcnn.zoo.tar_files import is_tar, read_tar
-    from jaxcnn.zoo.tensorflow_checkpoints import is_tensorflow_checkpoint, read_tensorflow_checkpoint
-    from jaxcnn.zoo.tensorflow_graphs import is_tensorflow_graph, read_tensorflow_graph
-    from jaxcnn.zoo.tflite import is_tflite, read_tflite
+    from jaxcnn.zoo.formats.caffe.caffemodel import is_caffe, read_caffe
+    from jaxcnn.zoo.formats.keras.hdf5_file import is_keras_h5, read_keras_h5
+    from jaxcnn.zoo.formats.keras.keras_archive import is_keras, read_keras
+    from jaxcnn.zoo.formats.matconvnet.mat_file import is_matconvnet, read_matconvnet
+    from jaxcnn.zoo.formats.numpy_file import is_numpy, read_numpy
+    from jaxcnn.zoo.formats.pytorch.checkpoint_file import is_pytorch, read_pytorch
+    from jaxcnn.zoo.formats.safetensors_file import is_safetensors, read_safetensors
+    from jaxcnn.zoo.formats.tar_archive import is_tar, read_tar
+    from jaxcnn.zoo.formats.tensorflow.checkpoint_files import is_tensorflow_checkpoint, read_tensorflow_checkpoint
+    from jaxcnn.zoo.formats.tensorflow.graph_def import is_tensorflow_graph, read_tensorflow_graph
+    from jaxcnn.zoo.formats.tensorflow.tflite_file import is_tflite, read_tflite
 
     single = (
         ("PyTorch", is_pytorch, read_pytorch),

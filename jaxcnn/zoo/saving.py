@@ -17,8 +17,8 @@ import jaxcnn
 from jaxcnn._check import check, shape_text
 from jaxcnn._typing import Variables
 from jaxcnn.zoo.checkpoint import MAX_BYTES, Checkpoint
+from jaxcnn.zoo.formats.safetensors_file import CODES, KEY, digest
 from jaxcnn.zoo.reading import read
-from jaxcnn.zoo.safetensors_files import CODES, KEY, digest
 
 __all__ = ["convert", "save"]
 

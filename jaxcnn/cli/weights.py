@@ -1,0 +1,147 @@
+"""The commands about weight files: ``jaxcnn records | download | inspect | convert``."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from jaxcnn.cli.options import option
+from jaxcnn.zoo.records.weight_records import Record, find, near
+
+__all__ = [
+    "Convert",
+    "Download",
+    "Inspect",
+    "Records",
+    "run_convert",
+    "run_download",
+    "run_inspect",
+    "run_records",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """List the known weight files, or show all that is recorded of one; nothing is downloaded."""
+
+    text: Annotated[tyro.conf.Positional[str], option("TEXT", "all")] = ""
+    """Only names with this in them; a whole name shows its record."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Download:
+    """Download a file, such as weights, check it, keep it and print where it is; one that is there is only checked."""
+
+    url: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME|URL")]
+    """A name of jaxcnn records, or an address, http or https."""
+    checksum: Annotated[str | None, option("CHECKSUM", "the record's, or none: the file stays unverified")] = None
+    """As the source publishes it, sha256:... (8 digits or more), sha1:... or md5:..."""
+    folder: Annotated[str | None, option("FOLDER", "JAXCNN_CACHE, or jaxcnn in the user's cache")] = None
+    """Where to keep it."""
+    name: Annotated[str | None, option("NAME", "the last part of the address")] = None
+    """What to call it."""
+    progress: bool = True
+    """Show a progress bar."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspect:
+    """Show what a weight file of PyTorch, Keras, TensorFlow, Caffe, MatConvNet, NumPy or safetensors holds."""
+
+    file: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FILE")]
+    """The file; of TensorFlow also a folder, or the common beginning of a checkpoint's files."""
+    tensors: int = 20
+    """How many tensors to list."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Convert:
+    """Convert a weight file that `jaxcnn inspect` reads to safetensors."""
+
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")]
+    """What to read, as for inspect."""
+    target: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TARGET")]
+    """The file of safetensors to write."""
+    force: bool = False
+    """Replace the target where it exists."""
+
+
+def run_records(command: Records) -> None:
+    """Prints a table of weight files, or one record in full."""
+    from jaxcnn import zoo
+
+    text = command.text.lower()
+    if (one := find(text)) is not None:
+        _show(one)
+        return
+    found = [one for one in zoo.records() if text in one.name]
+    if not found:
+        raise ValueError(f"records: text must be part of a record's name, got {command.text!r}{near(text)}.")
+    rows = [("name", "top-1", "top-5", "checksum", "licence")]
+    for one in found:
+        figures = [one.accuracy(measure) for measure in ("top-1", "top-5")]
+        first, fifth = ("" if figure is None else f"{figure:.1f}" for figure in figures)
+        rows.append((one.name, first, fifth, (one.checksum or "none").partition(":")[0], one.licence or "not stated"))
+    width = max(len(row[0]) for row in rows)
+    for name, first, fifth, checksum, licence in rows:
+        print(f"{name:<{width}}  {first:>5}  {fifth:>5}  {checksum:<8}  {licence}")
+
+
+def _show(one: Record) -> None:
+    """Prints what a record has, and what its source does not state."""
+    for field in dataclasses.fields(one):
+        value = getattr(one, field.name)
+        title = field.name.replace("_", " ")
+        if field.name == "accuracies":
+            value = tuple(f"{figure.measure} {figure.percent} %, {figure.data_set}" for figure in value)
+        if field.name == "preprocessing" and one.preprocessing is not None:
+            parts = dataclasses.asdict(one.preprocessing).items()
+            value = tuple(f"{key.replace('_', ' ')} {part}" for key, part in parts if part is not None)
+        for text in value if isinstance(value, tuple) else (value,):
+            print(f"{title}: {'not stated' if text is None else text}")
+
+
+def run_download(command: Download) -> None:
+    """Downloads a file, with a bar of progress, and prints where it is."""
+    from rich import progress
+    from rich.console import Console
+
+    from jaxcnn.zoo.download.downloads import download
+
+    columns = (progress.BarColumn(), progress.DownloadColumn(), progress.TransferSpeedColumn())
+    options = {"console": Console(stderr=True), "transient": True, "disable": not command.progress}
+    bar = progress.Progress(*columns, **options)
+    task = bar.add_task("", total=None)
+
+    def show(done: int, total: int | None) -> None:
+        bar.start()  # with the first bytes: what fails before them has nothing to show
+        bar.update(task, completed=done, total=total)
+
+    try:
+        path = download(command.url, checksum=command.checksum, folder=command.folder, name=command.name, progress=show)
+    finally:
+        if bar.live.is_started:
+            bar.stop()
+    print(path)
+
+
+def run_inspect(command: Inspect) -> None:
+    """Prints what a weight file holds."""
+    from jaxcnn import zoo
+    from jaxcnn.zoo.summary import summarize
+
+    for line in summarize(zoo.read(command.file), tensors=command.tensors):
+        print(line)
+
+
+def run_convert(command: Convert) -> None:
+    """Writes a weight file anew, as safetensors."""
+    from jaxcnn import zoo
+
+    if Path(command.target).exists() and not command.force:
+        raise ValueError(f"convert: target must be new unless --force is given, got {command.target!r}.")
+    checkpoint = zoo.convert(command.source, command.target)
+    for note in checkpoint.metadata["notes"]:
+        print(f"note: {note}")
+    print(f"{len(checkpoint.tensors):,} tensors: {command.target}")

@@ -1,0 +1,1 @@
+"""Readers of weight files, one per format: file in, ``Checkpoint`` out."""

@@ -1,0 +1,1 @@
+"""Weight files of TensorFlow and TensorFlow Lite."""

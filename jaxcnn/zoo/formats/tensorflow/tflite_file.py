@@ -1,0 +1,307 @@
+"""Models of TensorFlow Lite."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from jaxcnn.zoo.checkpoint import Budget, Checkpoint, FormatError
+from jaxcnn.zoo.containers.flatbuffer import Flatbuffer, Table
+from jaxcnn.zoo.containers.mapped_file import mapped
+from jaxcnn.zoo.formats.tensorflow.tensor_proto import decoded
+from jaxcnn.zoo.formats.tensorflow.tflite_operators import OPERATORS, operator_options
+
+__all__ = ["is_tflite", "read_tflite"]
+
+_DTYPES: dict[int, np.dtype] = {
+    0: np.dtype("float32"),
+    1: np.dtype("float16"),
+    2: np.dtype("int32"),
+    3: np.dtype("uint8"),
+    4: np.dtype("int64"),
+    6: np.dtype("bool"),
+    7: np.dtype("int16"),
+    8: np.dtype("complex64"),
+    9: np.dtype("int8"),
+    10: np.dtype("float64"),
+    11: np.dtype("complex128"),
+    12: np.dtype("uint64"),
+    15: np.dtype("uint32"),
+    16: np.dtype("uint16"),
+    18: np.dtype(ml_dtypes.bfloat16),
+}
+_OTHER = {5: "string", 13: "resource", 14: "variant", 17: "int4", 19: "int2", 20: "uint4"}
+_PADDED = 3  # bytes by which a buffer may be longer than its tensor
+_PIECE = 1 << 20  # values that are de-quantised at a time, in double precision
+_KERNELS = {
+    "CONV_2D": ("OHWI", (1, 2, 3, 0)),
+    "TRANSPOSE_CONV": ("OHWI", (1, 2, 3, 0)),
+    "FULLY_CONNECTED": ("OI", (1, 0)),
+    "DEPTHWISE_CONV_2D": ("1HW(C*M)", (0, 1, 2, 3)),
+}
+
+
+@dataclasses.dataclass
+class _Tensor:
+    """What the file says of one tensor."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: int
+    buffer: int
+    quantization: dict[str, Any]
+    sparse: bool
+
+    @property
+    def type_name(self) -> str:
+        return _DTYPES[self.kind].name if self.kind in _DTYPES else _OTHER.get(self.kind, str(self.kind))
+
+
+def is_tflite(path: Path, head: bytes) -> bool:
+    """Says whether a file is a model of TensorFlow Lite, by its identifier.
+
+    Args:
+        path: The file; is not opened.
+        head: Its first bytes.
+
+    Returns:
+        Whether it is.
+    """
+    return head[4:8] == b"TFL3"
+
+
+def read_tflite(path: Path, *, max_bytes: int) -> Checkpoint:
+    """Reads the constant tensors and the operators of a model of TensorFlow Lite.
+
+    Convention:
+        Kernels that only convolutions use come out as (kh, kw, in, out), depthwise ones as (kh, kw, c, m) and weights
+        of fully connected layers as (in, out). Quantised tensors become float32, ``scale * (stored - zero_point)``;
+        biases of quantised layers, too.
+
+    Args:
+        path: The file.
+        max_bytes: What all tensors may take.
+
+    Returns:
+        Tensors, writable; a name that is there twice gets ``:<number of the tensor>``, and those of further subgraphs
+        begin with the subgraph's name. The graph is a list of subgraphs, dictionaries with ``"name"``, ``"inputs"``,
+        ``"outputs"``, ``"operators"`` and ``"tensors"`` (name to shape, dtype and quantisation, of all of them); an
+        operator has ``"op"``, ``"options"``, ``"inputs"`` and ``"outputs"``, names, None where an input is left out.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        FormatError: If it is truncated, damaged, or holds more than ``max_bytes``.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.tflite"
+        >>> _ = path.write_bytes(b"no model of this kind")
+        >>> read_tflite(path, max_bytes=1 << 20)
+        Traceback (most recent call last):
+        jaxcnn.zoo.checkpoint.FormatError: ...: has the identifier b'odel', expected b'TFL3'.
+
+    Parity:
+        Values equal those of ``tf.lite.Interpreter.get_tensor``, quantised ones after scale and zero point.
+
+    References:
+        ``schema.fbs`` of TensorFlow Lite.
+    """
+    buffer = Flatbuffer(path, mapped(path))
+    if bytes(buffer.data[4:8]) != b"TFL3":
+        raise FormatError(path, f"has the identifier {bytes(buffer.data[4:8])!r}, expected b'TFL3'.")
+    model = buffer.root()
+    codes = [_code(table) for table in model.tables(1)]
+    buffers = model.tables(4)
+    budget = Budget(path, max_bytes)
+    tensors: dict[str, np.ndarray] = {}
+    layouts: dict[str, str] = {}
+    changed: dict[str, list[str]] = {"quantised": [], "left out": []}
+    quantization: dict[str, Any] = {}
+    graph = []
+    for number, subgraph in enumerate(model.tables(2)):
+        described = [_described(table) for table in subgraph.tables(0)]
+        prefix = f"{subgraph.text(4) or f'subgraph{number}'}/" if number else ""
+        names = _unique([prefix + tensor.name for tensor in described])
+        operators = [_operator(path, table, codes, names) for table in subgraph.tables(3)]
+        uses = _uses(operators, {name: tensor.shape for name, tensor in zip(names, described, strict=True)})
+        for name, tensor in zip(names, described, strict=True):
+            content = _content(buffer, buffers, tensor, name)
+            if content is None:
+                continue
+            if tensor.kind not in _DTYPES or tensor.sparse:
+                changed["left out"].append(name)
+                continue
+            array = _array(path, budget, tensor, name, content)
+            if tensor.quantization and tensor.kind in (2, 3, 4, 7, 9):
+                array = _dequantised(path, budget, tensor, name, array)
+                changed["quantised"].append(name)
+                quantization[name] = {"dtype": tensor.type_name, **tensor.quantization}
+            tensors[name] = _laid_out(array, name, uses.get(name, set()), layouts)
+        graph.append(
+            {
+                "name": subgraph.text(4),
+                "inputs": [_named(path, names, index) for index in subgraph.numbers(1, "<i4").tolist()],
+                "outputs": [_named(path, names, index) for index in subgraph.numbers(2, "<i4").tolist()],
+                "operators": [{key: op[key] for key in ("op", "options", "inputs", "outputs")} for op in operators],
+                "tensors": {
+                    name: {"shape": tensor.shape, "dtype": tensor.type_name, "quantization": tensor.quantization}
+                    for name, tensor in zip(names, described, strict=True)
+                },
+            }
+        )
+    if len(set(tensors)) != sum(len(entry["tensors"].keys() & tensors.keys()) for entry in graph):
+        raise FormatError(path, "has tensors of one name in several subgraphs.")
+    metadata = {
+        "format": "tflite",
+        "framework": "tensorflow",
+        "layouts": layouts,
+        "notes": _notes(changed),
+        "version": model.number(0, "<I"),
+        "description": model.text(3),
+        "quantization": quantization,
+    }
+    return Checkpoint(tensors, metadata, graph)
+
+
+def _notes(changed: dict[str, list[str]]) -> list[str]:
+    notes = []
+    if changed["quantised"]:
+        count, first = len(changed["quantised"]), changed["quantised"][0]
+        notes.append(f"{count} quantised tensors are de-quantised to float32, such as {first!r}; see the quantization.")
+    if changed["left out"]:
+        count, first = len(changed["left out"]), changed["left out"][0]
+        notes.append(f"{count} tensors of text, packed or sparse values are left out, such as {first!r}.")
+    return notes
+
+
+def _code(table: Table) -> str:
+    """Gives an operator's name; small numbers are in the older field."""
+    number = max(table.number(0, "<b"), table.number(3, "<i"))
+    name = OPERATORS[number] if 0 <= number < len(OPERATORS) else f"OPERATOR_{number}"
+    return table.text(1) or name if name == "CUSTOM" else name
+
+
+def _described(table: Table) -> _Tensor:
+    quantization: dict[str, Any] = {}
+    entry = table.table(4)
+    if entry is not None and entry.numbers(2, "<f4").size:
+        quantization = {
+            "scale": entry.numbers(2, "<f4").copy(),
+            "zero_point": entry.numbers(3, "<i8").copy(),
+            "axis": entry.number(6, "<i"),
+        }
+    shape = tuple(table.numbers(0, "<i4").tolist())
+    kind = table.number(1, "<b")
+    return _Tensor(table.text(3), shape, kind, table.number(2, "<I"), quantization, table.at(6) is not None)
+
+
+def _unique(names: list[str]) -> list[str]:
+    counts: dict[str, int] = {}
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+    return [f"{name}:{index}" if counts[name] > 1 or not name else name for index, name in enumerate(names)]
+
+
+def _named(path: Path, names: list[str], index: int) -> str | None:
+    if index == -1:
+        return None
+    if not 0 <= index < len(names):
+        raise FormatError(path, f"names tensor {index} of {len(names)}.")
+    return names[index]
+
+
+def _operator(path: Path, table: Table, codes: list[str], names: list[str]) -> dict[str, Any]:
+    number = table.number(0, "<I")
+    if number >= len(codes):
+        raise FormatError(path, f"names operator {number} of {len(codes)}.")
+    return {
+        "op": codes[number],
+        "options": operator_options(codes[number], table.table(4)),
+        "inputs": [_named(path, names, index) for index in table.numbers(1, "<i4").tolist()],
+        "outputs": [_named(path, names, index) for index in table.numbers(2, "<i4").tolist()],
+    }
+
+
+def _uses(operators: list[dict[str, Any]], shapes: dict[str, tuple[int, ...]]) -> dict[str, set[tuple[str, int, int]]]:
+    """Says of each tensor which operators use it, as which input, and with how many channels of a depthwise one.
+
+    What only widens a tensor is passed over.
+    """
+    result: dict[str, set[tuple[str, int, int]]] = {}
+    for operator in reversed(operators):  # those that use a widened tensor come after what widens it
+        inputs = operator["inputs"]
+        channels = 0
+        if operator["op"] == "DEPTHWISE_CONV_2D" and inputs and inputs[0] is not None:
+            channels = (shapes[inputs[0]] or (0,))[-1]
+        for place, name in enumerate(inputs):
+            if operator["op"] == "DEQUANTIZE" and operator["outputs"]:
+                use = result.get(operator["outputs"][0], set())
+            else:
+                use = {(operator["op"], place, channels)}
+            result.setdefault(name, set()).update(use)
+    return result
+
+
+def _content(buffer: Flatbuffer, buffers: list[Table], tensor: _Tensor, name: str) -> memoryview | None:
+    """Gives a tensor's bytes, or None where it is computed."""
+    if tensor.buffer >= len(buffers):
+        raise FormatError(buffer.path, f"{name!r} is in buffer {tensor.buffer} of {len(buffers)}.")
+    entry = buffers[tensor.buffer]
+    begin, size = entry.number(1, "<Q"), entry.number(2, "<Q")
+    if begin > 1:  # a large file holds its tensors behind the flatbuffer
+        if begin + size > len(buffer.data):
+            raise FormatError(buffer.path, f"{name!r} is {size} bytes at byte {begin}, beyond the end.")
+        return buffer.data[begin : begin + size]
+    data = entry.numbers(0, "<u1")
+    return data.data if data.size else None
+
+
+def _array(path: Path, budget: Budget, tensor: _Tensor, name: str, content: memoryview) -> np.ndarray:
+    dtype = _DTYPES[tensor.kind]
+    needed = math.prod(tensor.shape) * dtype.itemsize
+    stored = needed if 0 <= needed <= len(content) <= needed + _PADDED else len(content)
+    budget.tensor(tensor.shape, dtype, name, stored=stored)
+    return decoded(content[:needed], dtype).reshape(tensor.shape).astype(dtype)
+
+
+def _dequantised(path: Path, budget: Budget, tensor: _Tensor, name: str, array: np.ndarray) -> np.ndarray:
+    scale, zero, axis = (tensor.quantization[key] for key in ("scale", "zero_point", "axis"))
+    shape: tuple[int, ...] = ()
+    if scale.size > 1:
+        if not 0 <= axis < array.ndim or array.shape[axis] != scale.size:
+            raise FormatError(path, f"{name!r} of shape {array.shape} has {scale.size} scales along axis {axis}.")
+        shape = tuple(scale.size if place == axis else 1 for place in range(array.ndim))
+    if zero.size not in (0, 1, scale.size) or not np.isfinite(scale).all():
+        raise FormatError(path, f"{name!r} has {zero.size} zero points for {scale.size} scales, or infinite scales.")
+    budget.spend(array.size * 4, name)
+    steps = np.broadcast_to(scale.astype(np.float64).reshape(shape), array.shape)
+    offsets = zero.astype(np.float64) if zero.size else np.zeros(1)
+    offsets = np.broadcast_to(offsets.reshape(shape if zero.size == scale.size else ()), array.shape)
+    result = np.empty(array.shape, np.float32)
+    rows = max(1, _PIECE // max(1, math.prod(array.shape[1:])))
+    with np.errstate(over="ignore"):  # damaged scales may be too large
+        for begin in range(0, len(array) if array.ndim else 1, rows):
+            part = slice(begin, begin + rows) if array.ndim else ()
+            result[part] = (array[part].astype(np.float64) - offsets[part]) * steps[part]
+    return result
+
+
+def _laid_out(array: np.ndarray, name: str, uses: set[tuple[str, int, int]], layouts: dict[str, str]) -> np.ndarray:
+    """Moves the axes of a kernel, which every operator that uses it must use in the same way."""
+    if len(uses) != 1:
+        return array
+    op, place, channels = next(iter(uses))
+    if op not in _KERNELS or place != 1 or array.ndim != len(_KERNELS[op][1]):
+        return array
+    layout, axes = _KERNELS[op]
+    if op == "DEPTHWISE_CONV_2D":
+        _, height, width, outputs = array.shape
+        if array.shape[0] != 1 or channels < 1 or outputs % channels:
+            return array
+        layouts[name] = layout
+        return array.reshape(height, width, channels, outputs // channels)
+    layouts[name] = layout
+    return np.ascontiguousarray(array.transpose(axes))

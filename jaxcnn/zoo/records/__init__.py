@@ -1,0 +1,1 @@
+"""What the zoos state of their weight files."""

@@ -1,0 +1,42 @@
+"""The names of the classes that networks tell apart."""
+
+import functools
+import json
+from importlib import resources
+
+from jaxcnn._check import choice
+
+__all__ = ["labels"]
+
+_SETS = ("imagenet-1000", "imagenet-1001")
+
+
+def labels(name: str) -> tuple[str, ...]:
+    """Gives the names of the classes, in the order of a network's outputs.
+
+    Args:
+        name: What a record has as ``labels``. ``"imagenet-1000"``: the classes of ILSVRC 2012, sorted by their WordNet
+            numbers, as PyTorch, Keras and Caffe have them. ``"imagenet-1001"``: the same behind ``"background"``, as
+            TensorFlow's slim has them.
+
+    Returns:
+        One name per output, in English, no two the same.
+
+    Raises:
+        ValueError: If this package has no list of that name.
+
+    Example:
+        >>> labels("imagenet-1000")[:3], labels("imagenet-1001")[:2]
+        (('tench', 'goldfish', 'great white shark'), ('background', 'tench'))
+
+    References:
+        The categories of torchvision 0.28.0; Russakovsky et al. 2015, arXiv:1409.0575.
+    """
+    choice("labels", "name", name, _SETS)
+    return ("background",) * (name == "imagenet-1001") + _imagenet()
+
+
+@functools.cache
+def _imagenet() -> tuple[str, ...]:
+    text = resources.files("jaxcnn.zoo.records").joinpath("recorded", "imagenet-1000.json").read_text("utf-8")
+    return tuple(json.loads(text))

@@ -1,0 +1,29 @@
+"""Nothing public escapes the contract tests."""
+
+import jax
+import pytest
+
+from jaxcnn import models
+from tests.contract import items
+from tests.support.public import classes, functions
+
+
+def test_every_op_and_loss_is_listed():
+    assert {item.address for item in functions("ops", "losses")} == set(items.OPS)
+
+
+def test_every_layer_is_listed():
+    assert {item.address for item in classes("layers")} == set(items.LAYERS)
+
+
+def test_every_model_is_listed():
+    assert set(models.names()) == set(items.MODELS)
+
+
+@pytest.mark.parametrize("name", items.NAMES)
+def test_item_is_batched(name):
+    """The tests of sharding cut the first axis of batched inputs and of the output in two."""
+    item = items.get(name)
+    sizes = {leaf.shape[0] for a, b in zip(item.arrays, item.batched, strict=True) if b for leaf in jax.tree.leaves(a)}
+    assert sizes == {2}
+    assert all(leaf.shape[0] == 2 for leaf in jax.tree.leaves(jax.eval_shape(item.function, *item.arrays)))

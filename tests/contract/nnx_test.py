@@ -1,0 +1,47 @@
+"""Layers and models work under Flax NNX through ``nnx.bridge.ToNNX``."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxcnn import models
+from tests.contract import items
+from tests.contract.transforms_test import close
+
+USES = [(name, build, items.IMAGE, train) for name, [(build, train), *_] in items.LAYERS.items()]
+USES += [
+    (
+        f"models.{name}",
+        functools.partial(models.create, name, num_classes=3, **options),
+        items.uniform(2, *shape),
+        False,
+    )
+    for name, (options, shape) in items.MODELS.items()
+    if name in ("fcn", "mini_xception", "st_cnn")  # all collections of variables that there are
+]
+
+
+@pytest.mark.parametrize(("build", "x", "train"), [use[1:] for use in USES], ids=[use[0] for use in USES])
+def test_to_nnx(build, x, train):
+    bridged = nnx.bridge.ToNNX(build(), rngs=nnx.Rngs(params=0, dropout=1))
+    nnx.jit(nnx.bridge.lazy_init)(bridged, x)
+    first = nnx.Rngs(params=0, dropout=1).fork()  # as ToNNX does
+    variables = jax.jit(build().init)({"params": first.params(), "dropout": first.dropout()}, x)
+
+    got = nnx.jit(lambda module, x: module(x, train=False))(bridged, x)
+    close(got, jax.jit(functools.partial(build().apply, train=False))(variables, x))
+    if not jax.tree.leaves(variables):
+        dropped = bridged(x, train=True, rngs=nnx.Rngs(dropout=2))
+        assert np.any(dropped != got)
+        return
+
+    @nnx.jit
+    def gradients(module, x):
+        return nnx.grad(lambda module: (module(x, train=False) ** 2).sum())(module)
+
+    found = jax.tree.leaves(gradients(bridged, x))
+    assert len(found) == len(jax.tree.leaves(variables["params"]))
+    assert any(np.any(gradient) for gradient in found)

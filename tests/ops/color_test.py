@@ -1,0 +1,264 @@
+"""Colour, hue, tone and colour matrices: exact identities, forms, dtypes, gradients at their edges, messages."""
+
+import jax
+import jax.numpy as jnp
+import matplotlib.colors
+import numpy as np
+import pytest
+
+from jaxcnn import ops
+from tests.support import released
+
+RNG = np.random.default_rng(3)
+IMAGE = RNG.uniform(size=(2, 9, 7, 3)).astype(np.float32)
+BYTES = RNG.integers(0, 256, (2, 9, 7, 3)).astype(np.uint8)
+# black, white, grey, primary colours, two equal channels, and hardly any colour
+EDGES = np.array(
+    [
+        *([0, 0, 0], [1, 1, 1], [0.5, 0.5, 0.5], [1, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.5, 0.2], [0.2, 0.5, 0.5]),
+        *([1e-30, 0, 0], [0.5, 0.5, 0.5 + 1e-7], [1e-20, 2e-20, 3e-20]),
+    ],
+    np.float32,
+)[None]
+ADJUSTED = {
+    # function, its identity
+    "brightness": (ops.adjust_brightness, 1.0),
+    "contrast": (ops.adjust_contrast, 1.0),
+    "gamma": (ops.adjust_gamma, 1.0),
+    "hue": (ops.adjust_hue, 0.0),
+    "saturation": (ops.adjust_saturation, 1.0),
+    "sharpness": (ops.adjust_sharpness, 1.0),
+    "posterize": (ops.posterize, 8),
+    "blur": (lambda x, sigma: ops.gaussian_blur(x, sigma, kernel_size=3), 0.0),
+}
+
+
+@pytest.mark.parametrize("image", [IMAGE, BYTES, IMAGE.astype(jnp.bfloat16)], ids=["float32", "uint8", "bfloat16"])
+@pytest.mark.parametrize("name", ADJUSTED)
+def test_the_identity_is_exact_also_traced(name, image):
+    function, identity = ADJUSTED[name]
+    image = jnp.asarray(image)
+    traced = released.jit(function)(image, jnp.asarray(identity))
+    static = released.jit(lambda x: function(x, identity))(image)
+    for result in (traced, static, function(image, identity)):
+        assert result.dtype == image.dtype
+        np.testing.assert_array_equal(result, image)
+
+
+@pytest.mark.parametrize("name", ADJUSTED)
+def test_one_amount_per_example(name):
+    function, identity = ADJUSTED[name]
+    amounts = jnp.asarray([identity, 3]) if name == "posterize" else jnp.asarray([identity, 0.4])
+    got = jax.jit(function)(IMAGE, amounts)
+    np.testing.assert_array_equal(got[0], IMAGE[0])
+    np.testing.assert_allclose(got[1], function(IMAGE[1], amounts[1]), atol=1e-6)
+    assert np.abs(np.asarray(got[1]) - IMAGE[1]).max() > 0.01
+    many = jax.jit(function)(IMAGE[0], amounts)  # one image, two amounts
+    np.testing.assert_allclose(many[1], function(IMAGE[0], amounts[1]), atol=1e-6)
+    nested = jax.jit(function)(IMAGE[:, None], amounts[None])
+    assert nested.shape == (2, 2, 9, 7, 3)
+    np.testing.assert_allclose(nested[1, 1], got[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ADJUSTED)
+def test_uint8_is_the_rounded_result_of_floats(name):
+    function, _ = ADJUSTED[name]
+    some = 3 if name == "posterize" else 0.4
+    got = jax.jit(function)(BYTES, some)
+    want = np.asarray(function(jnp.asarray(BYTES, jnp.float32) / 255, some)) * 255
+    assert got.dtype == jnp.uint8
+    assert np.abs(np.asarray(got, np.float32) - want).max() <= 0.501
+
+
+def test_grey_weights_and_channels():
+    grey = ops.rgb_to_grayscale(IMAGE)
+    assert grey.shape == (2, 9, 7, 1)
+    np.testing.assert_allclose(grey[..., 0], IMAGE @ np.float32([0.2989, 0.587, 0.114]), rtol=1e-6)
+    np.testing.assert_array_equal(ops.to_grayscale(IMAGE), np.repeat(grey, 3, -1))
+    for function in (ops.to_grayscale, lambda x: ops.adjust_saturation(x, 0.2), lambda x: ops.adjust_hue(x, 0.2)):
+        np.testing.assert_array_equal(function(IMAGE[..., :1]), IMAGE[..., :1])
+
+
+def test_contrast_of_any_number_of_channels_keeps_the_mean():
+    five = RNG.uniform(0.4, 0.6, (6, 5, 5)).astype(np.float32)
+    got = np.asarray(ops.adjust_contrast(five, 1.5))
+    np.testing.assert_allclose(got.mean(), five.mean(), rtol=1e-6)
+    np.testing.assert_allclose(got - five.mean(), 1.5 * (five - five.mean()), atol=1e-6)
+
+
+def test_without_clipping_values_leave_the_range():
+    for function in (ops.adjust_brightness, ops.adjust_contrast, ops.adjust_saturation):
+        free = np.asarray(function(IMAGE, 3.0, clip=False))
+        assert max(free.max() - 1, -free.min()) > 0.1
+        np.testing.assert_array_equal(function(IMAGE, 3.0), free.clip(0, 1))
+
+
+def test_hsv_against_matplotlib_and_back():
+    for image in (IMAGE, EDGES[:, :8]):
+        got = np.asarray(ops.rgb_to_hsv(image.reshape(-1, 1, 3)))
+        want = matplotlib.colors.rgb_to_hsv(image)
+        np.testing.assert_allclose(got, want.reshape(-1, 1, 3), atol=1e-6)
+        assert got[..., 0].max() < 1
+        np.testing.assert_allclose(ops.hsv_to_rgb(got), image.reshape(-1, 1, 3), atol=1e-6)
+    wheel = np.linspace(0, 1, 50, dtype=np.float32)[None, :, None] * np.float32([1, 0, 0]) + np.float32([0, 0.7, 0.9])
+    np.testing.assert_allclose(ops.hsv_to_rgb(wheel), matplotlib.colors.hsv_to_rgb(wheel), atol=1e-6)
+    np.testing.assert_allclose(ops.hsv_to_rgb(wheel - np.float32([2, 0, 0])), ops.hsv_to_rgb(wheel), atol=5e-6)
+
+
+def test_hue_turns_add_up_and_keep_the_extremes():
+    third = ops.adjust_hue(IMAGE, 1 / 3)
+    np.testing.assert_allclose(third, np.roll(IMAGE, 1, -1), atol=2e-6)
+    twice = ops.adjust_hue(ops.adjust_hue(IMAGE, 0.15), 0.2)
+    np.testing.assert_allclose(twice, ops.adjust_hue(IMAGE, 0.35), atol=5e-6)
+    np.testing.assert_allclose(np.max(third, -1), IMAGE.max(-1), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [*ADJUSTED, "hsv", "rgb", "autocontrast", "equalize", "solarize"])
+def test_gradients_are_finite_at_the_edges(name):
+    conversions = {"hsv": ops.rgb_to_hsv, "rgb": ops.hsv_to_rgb}
+    conversions |= {"autocontrast": ops.autocontrast, "equalize": ops.equalize}
+    edges = jnp.asarray(np.broadcast_to(EDGES, (3, *EDGES.shape[1:])))
+    if name in conversions or name in ("solarize", "posterize"):
+        stepped = {"solarize": lambda x: ops.solarize(x, 0.5), "posterize": lambda x: ops.posterize(x, 4)}
+        function = (conversions | stepped)[name]
+        found = [jax.grad(lambda x: jnp.sum(function(x) ** 2))(edges)]
+    else:
+        function, identity = ADJUSTED[name]
+        found = []
+        for value in (identity, 0.0, 0.3):
+            found += jax.grad(lambda x, a: jnp.sum(function(x, a) ** 2), (0, 1))(edges, jnp.float32(value))
+    for gradient in found:
+        assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("name", ["brightness", "contrast", "gamma", "hue", "saturation"])
+def test_the_identity_passes_gradients_on(name):
+    """Also of black and white, and the amount has its own."""
+    function, identity = ADJUSTED[name]
+    image = jnp.asarray(np.concatenate([IMAGE[0], np.zeros((1, 7, 3)), np.ones((1, 7, 3))]), jnp.float32)
+    weights = jnp.asarray(RNG.normal(size=image.shape), jnp.float32)
+    by_image, by_amount = jax.jit(jax.grad(lambda x, a: jnp.sum(weights * function(x, a)), (0, 1)))(
+        image, jnp.float32(identity)
+    )
+    inner = slice(0, 9) if name == "gamma" else slice(None)  # x^g at 0 has the gradient 0
+    inner = slice(0, 9) if name == "hue" else inner  # of grey the hue is a choice
+    np.testing.assert_allclose(by_image[inner], weights[inner], atol=2e-5)
+    ends = [jnp.sum(weights[:9] * function(image[:9], identity + step)) for step in (1e-3, -1e-3)]
+    assert np.abs(by_amount) > 1e-3
+    if name in ("gamma", "hue"):
+        np.testing.assert_allclose(by_amount, (ends[0] - ends[1]) / 2e-3, rtol=0.05, atol=0.05)
+
+
+def test_posterize_and_equalize_of_floats_are_those_of_levels():
+    floats = jnp.asarray(BYTES, jnp.float32) / 255
+    for bits in range(9):
+        got = ops.posterize(floats, bits)
+        np.testing.assert_allclose(got, np.asarray(ops.posterize(BYTES, bits)) / np.float32(255), atol=1e-7)
+        np.testing.assert_array_equal(ops.posterize(BYTES, bits), BYTES & (255 - (255 >> bits)))
+    big = RNG.integers(60, 90, (40, 30, 2)).astype(np.uint8)
+    got = np.asarray(ops.equalize(big))
+    np.testing.assert_allclose(ops.equalize(jnp.asarray(big, jnp.float32) / 255), got / np.float32(255), atol=1e-7)
+    assert got.min() == 0
+    assert got.max() == 255
+
+
+def test_equalize_keeps_what_cannot_be_equalized():
+    for image in (np.full((20, 30, 1), 77, np.uint8), BYTES[0]):  # one level; fewer than 255 pixels
+        np.testing.assert_array_equal(ops.equalize(image), image)
+
+
+def test_autocontrast_spans_the_range_and_keeps_flat_channels():
+    image = (0.2 + 0.5 * IMAGE).astype(np.float32)
+    image[..., 2] = 0.3
+    got = np.asarray(ops.autocontrast(image))
+    np.testing.assert_array_equal(got[..., :2].min((1, 2)), 0)
+    np.testing.assert_allclose(got[..., :2].max((1, 2)), 1, atol=1e-6)
+    np.testing.assert_array_equal(got[..., 2], image[..., 2])
+
+
+def test_solarize_per_example():
+    got = np.asarray(ops.solarize(BYTES, jnp.array([256.0, 100.0])))
+    np.testing.assert_array_equal(got[0], BYTES[0])
+    np.testing.assert_array_equal(got[1], np.where(BYTES[1] >= 100, 255 - BYTES[1], BYTES[1]))
+    np.testing.assert_array_equal(ops.invert(ops.invert(BYTES)), BYTES)
+
+
+def test_gamma_of_black_and_of_nothing():
+    got = ops.adjust_gamma(jnp.array([[[0.0, 0.25, -0.5]]]), jnp.array([0.0, 0.5, 2.0]), gain=2.0)
+    np.testing.assert_allclose(got[:, 0, 0], [[1, 1, 1], [0, 1, 0], [0, 0.125, 0]], atol=1e-6)
+
+
+def test_permutations_static_and_traced():
+    for image in (IMAGE, BYTES):
+        np.testing.assert_array_equal(ops.permute_channels(image, (1, 2, 0)), image[..., [1, 2, 0]])
+        orders = jnp.array([[2, 1, 0], [0, 0, 3]])
+        got = jax.jit(ops.permute_channels)(image, orders)
+        np.testing.assert_array_equal(got[0], image[0, ..., ::-1])
+        np.testing.assert_array_equal(got[1, ..., :2], image[1, ..., [0, 0]].transpose(1, 2, 0))
+        np.testing.assert_array_equal(got[1, ..., 2], 0)
+
+
+def test_color_matrices_are_the_operations_without_clipping():
+    factors = jnp.array([0.4, 1.8])
+    pairs = [(ops.brightness_matrix, ops.adjust_brightness), (ops.saturation_matrix, ops.adjust_saturation)]
+    for matrix, function in pairs:
+        got = ops.apply_color_matrix(IMAGE, matrix(factors), clip=False)
+        np.testing.assert_allclose(got, function(IMAGE, factors, clip=False), atol=1e-6)
+    means = jnp.mean(ops.rgb_to_grayscale(IMAGE), (1, 2, 3))
+    contrast = ops.contrast_matrix(factors, means)
+    got = ops.apply_color_matrix(IMAGE, contrast, clip=False)
+    np.testing.assert_allclose(got, ops.adjust_contrast(IMAGE, factors, clip=False), atol=2e-6)
+    both = jnp.matmul(ops.saturation_matrix(0.5), contrast, precision="highest")
+    chain = ops.adjust_saturation(ops.adjust_contrast(IMAGE, factors, clip=False), 0.5, clip=False)
+    np.testing.assert_allclose(ops.apply_color_matrix(IMAGE, both, clip=False), chain, atol=2e-6)
+    np.testing.assert_array_equal(ops.apply_color_matrix(BYTES, both[:, :3]), ops.apply_color_matrix(BYTES, both))
+
+
+@pytest.mark.parametrize("image", [IMAGE, BYTES], ids=["float32", "uint8"])
+def test_unit_matrices_are_exact(image):
+    for matrix in (jnp.eye(3, 4), ops.brightness_matrix(1), ops.saturation_matrix(1), ops.contrast_matrix(1, 0.3)):
+        np.testing.assert_array_equal(released.jit(ops.apply_color_matrix)(image, matrix), image)
+
+
+@pytest.mark.errors
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ops.adjust_hue(IMAGE, 0.6), r"adjust_hue: delta must be in \[-0.5, 0.5\], got 0.6."),
+        (lambda: ops.adjust_gamma(IMAGE, -1), "adjust_gamma: gamma must be at least 0, got -1."),
+        (lambda: ops.adjust_brightness(IMAGE, jnp.ones(3)), "image and factor must be of leading axes that broadcast"),
+        (lambda: ops.adjust_brightness(IMAGE.astype(int), 1), "image must be of a floating dtype or uint8"),
+        (lambda: ops.adjust_brightness(IMAGE[0, 0], 1), r"image must be of shape \(..., h, w, c\)"),
+        (lambda: ops.adjust_contrast(IMAGE, "1"), "adjust_contrast: factor must be an array of numbers"),
+        (lambda: ops.adjust_saturation(IMAGE[..., :2], 1), "image must be of 1 or 3 channels"),
+        (lambda: ops.rgb_to_hsv(IMAGE[..., :1]), "rgb_to_hsv: image must be of 3 channels"),
+        (lambda: ops.posterize(IMAGE, 9), "posterize: bits must be an integer from 0 to 8, got 9."),
+        (lambda: ops.posterize(IMAGE, jnp.ones(2)), "posterize: bits must be of an integer dtype"),
+        (lambda: ops.permute_channels(IMAGE, (0, 0, 1)), "the numbers 0 to 2 in some order"),
+        (lambda: ops.permute_channels(IMAGE, jnp.arange(2)), r"integers of shape \(..., 3\)"),
+        (lambda: ops.apply_color_matrix(IMAGE, jnp.eye(3)), r"matrix must be of shape \(..., 3, 4\) or"),
+        (lambda: ops.contrast_matrix(jnp.ones(2), jnp.ones(3)), "factor and mean must be of leading axes"),
+        (lambda: ops.equalize(IMAGE[:, :0]), "image must be at least 1 x 1 pixels"),
+    ],
+)
+def test_messages(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("hue", [0.05, 0.3, 0.5, 0.9])
+def test_the_gradient_to_saturation_does_not_change_at_none(hue):
+    def colour(saturation):
+        return ops.hsv_to_rgb(jnp.stack([jnp.float32(hue), saturation, jnp.float32(0.5)])[None, None])[0, 0]
+
+    none, little = (jax.jacfwd(colour)(jnp.float32(saturation)) for saturation in (0.0, 1e-3))
+    np.testing.assert_allclose(none, little, atol=1e-5)
+    assert float(none.max()) <= 0
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_the_gradient_of_turned_grey_is_like_that_of_red(value):
+    """A mean of the channels, and none below zero: three equal values are a corner of the function."""
+    jacobian = jax.jacrev(lambda x: ops.adjust_hue(x, 0.2))(jnp.full((1, 1, 3), value)).reshape(3, 3)
+    np.testing.assert_allclose(jacobian.sum(1), 1, atol=1e-6)
+    assert float(jacobian.min()) >= 0
