@@ -13,7 +13,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["array", "at_least_rank", "check", "choice", "each", "floating", "positive_shape", "shape_text", "whole"]
+__all__ = [
+    "as_array",
+    "check_min_rank",
+    "check",
+    "check_choice",
+    "repeat_per_axis",
+    "check_floating",
+    "check_positive_shape",
+    "shape_text",
+    "is_integer_at_least",
+]
 
 
 def shape_text(x: Any) -> str:
@@ -27,7 +37,7 @@ def check(condition: bool, function: str, argument: str, expected: str, got: Any
         raise ValueError(f"{function}: {argument} must be {expected}, got {got}.")
 
 
-def array(function: str, argument: str, x: Any) -> jax.Array:
+def as_array(function: str, argument: str, x: Any) -> jax.Array:
     """Returns ``x`` as a JAX array, or refuses what is none."""
     expected = "an array of numbers"
     check(not isinstance(x, str), function, argument, expected, reprlib.repr(x))  # JAX looks for a dtype of that name
@@ -38,27 +48,27 @@ def array(function: str, argument: str, x: Any) -> jax.Array:
     raise ValueError(f"{function}: {argument} must be {expected}, got {got}.")
 
 
-def whole(value: Any, low: int) -> bool:
+def is_integer_at_least(value: Any, low: int) -> bool:
     """Says whether a value is an integer, Python's or NumPy's but no boolean, of at least ``low``."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= low)
 
 
-def each(value: Any, count: int) -> Any:
+def repeat_per_axis(value: Any, count: int) -> Any:
     """Repeats an integer ``count`` times, one per axis; anything else is returned as it is."""
     return (value,) * count if isinstance(value, int | np.integer) else value
 
 
-def choice(function: str, argument: str, value: Any, allowed: Sequence[Any]) -> None:
+def check_choice(function: str, argument: str, value: Any, allowed: Sequence[Any]) -> None:
     """Refuses a value that is not among the allowed ones."""
     check(value in allowed, function, argument, f"one of {tuple(allowed)!r}", repr(value))
 
 
-def floating(function: str, argument: str, x: Any) -> None:
+def check_floating(function: str, argument: str, x: Any) -> None:
     """Refuses an array whose dtype is not a floating one."""
     check(jnp.issubdtype(x.dtype, jnp.floating), function, argument, "of a floating dtype", shape_text(x))
 
 
-def at_least_rank(function: str, argument: str, x: Any, axes: str) -> None:
+def check_min_rank(function: str, argument: str, x: Any, axes: str) -> None:
     """Refuses an array with fewer axes than ``axes`` names, e.g. ``"h w c"``."""
     check(
         x.ndim >= len(axes.split()),
@@ -69,7 +79,7 @@ def at_least_rank(function: str, argument: str, x: Any, axes: str) -> None:
     )
 
 
-def positive_shape(function: str, argument: str, shape: Any, axes: str) -> tuple[int, ...]:
+def check_positive_shape(function: str, argument: str, shape: Any, axes: str) -> tuple[int, ...]:
     """Returns ``shape`` as a tuple of positive integers, one per name in ``axes``, or refuses it."""
     names = axes.split()
     expected = f"({', '.join(names)}) of positive integers"

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxcnn._check import array, at_least_rank, check, floating, shape_text
+from jaxcnn._check import as_array, check, check_floating, check_min_rank, shape_text
 from jaxcnn._typing import AnyArray, Array, Float, Int
 
 __all__ = ["cross_entropy", "jensen_shannon"]
@@ -50,9 +50,9 @@ def cross_entropy(
         Label smoothing: Szegedy et al. 2016, arXiv:1512.00567, section 7.
     """
     name = "cross_entropy"
-    logits, labels = array(name, "logits", logits), array(name, "labels", labels)
-    floating(name, "logits", logits)
-    at_least_rank(name, "logits", logits, "classes")
+    logits, labels = as_array(name, "logits", logits), as_array(name, "labels", labels)
+    check_floating(name, "logits", logits)
+    check_min_rank(name, "logits", logits, "classes")
     classes = logits.shape[-1]
     check(classes > 0, name, "logits", "of at least one class", shape_text(logits))
     if isinstance(label_smoothing, int | float):
@@ -60,7 +60,7 @@ def cross_entropy(
     dtype = jnp.float64 if jnp.float64 in (logits.dtype, labels.dtype) else jnp.float32
     targets, known = _probabilities(logits, labels, dtype)
     # Smoothing of 0 or a traced one: the formula holds for both.
-    targets = optax.smooth_labels(targets, array(name, "label_smoothing", label_smoothing).astype(dtype))
+    targets = optax.smooth_labels(targets, as_array(name, "label_smoothing", label_smoothing).astype(dtype))
     logs = jax.nn.log_softmax(logits.astype(dtype))
     loss = -jnp.sum(targets * jnp.where((targets == 0) & jnp.isneginf(logs), 0, logs), -1)
     return loss if known is None else jnp.where(known, loss, jnp.nan)
@@ -90,9 +90,9 @@ def jensen_shannon(logits: Float[AnyArray, "*n k classes"]) -> Float[Array, "*n"
     References:
         Hendrycks et al. 2020, "AugMix", arXiv:1912.02781, section 3.
     """
-    name, logits = "jensen_shannon", array("jensen_shannon", "logits", logits)
-    floating(name, "logits", logits)
-    at_least_rank(name, "logits", logits, "k classes")
+    name, logits = "jensen_shannon", as_array("jensen_shannon", "logits", logits)
+    check_floating(name, "logits", logits)
+    check_min_rank(name, "logits", logits, "k classes")
     check(0 not in logits.shape[-2:], name, "logits", "of at least one version and class", shape_text(logits))
     logs = jax.nn.log_softmax(logits.astype(jnp.float64 if logits.dtype == jnp.float64 else jnp.float32))
     mean = jax.nn.logsumexp(logs, -2, keepdims=True) - np.log(logits.shape[-2]).astype(logs.dtype)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._check import array, at_least_rank, check, floating, shape_text, whole
+from jaxcnn._check import as_array, check, check_floating, check_min_rank, is_integer_at_least, shape_text
 from jaxcnn._typing import AnyArray, Array, Float, Int
 
 __all__ = ["accuracy", "confusion_matrix", "mean", "top_k_accuracy"]
@@ -66,7 +66,7 @@ def top_k_accuracy(
     """
     logits, labels = _check("top_k_accuracy", logits, labels)
     classes = logits.shape[-1]
-    valid = whole(k, 1) and k <= classes
+    valid = is_integer_at_least(k, 1) and k <= classes
     check(valid, "top_k_accuracy", "k", f"an integer from 1 to {classes}, the number of classes", repr(k))
     position = jnp.arange(classes, dtype=jnp.int32).reshape((1,) * labels.ndim + (classes,))
     label = jnp.expand_dims(labels, -1)
@@ -140,9 +140,9 @@ def mean(sums: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check(function: str, logits: Any, labels: Any) -> tuple[jax.Array, jax.Array]:
     """Returns logits and class numbers, or refuses what does not fit."""
-    logits, labels = array(function, "logits", logits), array(function, "labels", labels)
-    floating(function, "logits", logits)
-    at_least_rank(function, "logits", logits, "classes")
+    logits, labels = as_array(function, "logits", logits), as_array(function, "labels", labels)
+    check_floating(function, "logits", logits)
+    check_min_rank(function, "logits", logits, "classes")
     check(logits.shape[-1] > 0, function, "logits", "of at least one class", shape_text(logits))
     numbers = jnp.issubdtype(labels.dtype, jnp.integer)
     fits = labels.shape == (logits.shape[:-1] if numbers else logits.shape)

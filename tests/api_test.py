@@ -25,7 +25,7 @@ SECTION = re.compile(
 )
 SAME = {"Conventions": "Convention", "Examples": "Example", "Yields": "Returns", "Reference": "References"}
 SAME |= {"Source": "References"}
-CHECKS = {"check", "choice", "floating", "at_least_rank", "positive_shape"}
+CHECKS = {"check", "check_choice", "check_floating", "check_min_rank", "check_positive_shape"}
 BARE_ARRAYS = re.compile(r"(?<!\[)\b(jax\.Array|jnp\.ndarray|np\.ndarray|Array)\b(?!\s*,\s*['\"])")
 
 FUNCTIONS = functions()

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn._check import check, floating
+from jaxcnn._check import check, check_floating
 from jaxcnn._typing import Array, Dtype, Float, PRNGKey, UInt32
 from jaxcnn.augment._keys import one_key
 from jaxcnn.ops._normal import half_normal
@@ -93,7 +93,7 @@ def counter_uniform(key: PRNGKey, shape: Sequence[int], *, dtype: Dtype = jnp.fl
         (True, 0.5)
     """
     name = "counter_uniform"
-    floating(name, "dtype", jax.ShapeDtypeStruct((), dtype))
+    check_floating(name, "dtype", jax.ShapeDtypeStruct((), dtype))
     kept = min(jnp.finfo(dtype).nmant + 1, 24)
     leading = (_bits(name, key, shape) >> np.uint32(32 - kept)).astype(jnp.int32)  # signed ones convert faster
     return (leading.astype(jnp.float32) * np.float32(2.0**-kept)).astype(dtype)
@@ -129,7 +129,7 @@ def counter_normal(key: PRNGKey, shape: Sequence[int], *, dtype: Dtype = jnp.flo
         The distribution is that of ``jax.random.normal``, the numbers are others.
     """
     name = "counter_normal"
-    floating(name, "dtype", jax.ShapeDtypeStruct((), dtype))
+    check_floating(name, "dtype", jax.ShapeDtypeStruct((), dtype))
     bits = _bits(name, key, shape)
     magnitude = (bits & np.uint32(0x7FFFFFFF)).astype(jnp.int32)
     z = half_normal(magnitude.astype(jnp.float32) * np.float32(2.0**-31) + np.float32(2.0**-32))

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxcnn._check import array, check, positive_shape, whole
+from jaxcnn._check import as_array, check, check_positive_shape, is_integer_at_least
 from jaxcnn._typing import PRNGKey
 from jaxcnn.augment._chain import Chain, Example, as_dtype, augmentation, chain_of
 from jaxcnn.augment._draws import box, integer, span, uniforms
@@ -107,12 +107,12 @@ def random_pad_and_crop(
         torchvision's ``RandomCrop(size, padding=...)`` with an image of that size, the usual baseline of CIFAR.
     """
     name, chain = "random_pad_and_crop", chain_of(image)
-    check(whole(padding, 0), name, "padding", "an integer of at least 0", repr(padding))
+    check(is_integer_at_least(padding, 0), name, "padding", "an integer of at least 0", repr(padding))
     check(padding_mode in _PAD, name, "padding_mode", f"one of {tuple(_PAD)}", repr(padding_mode))
     room = padding < min(chain.shape) or padding_mode != "reflection"
     check(room, name, "padding", "below height and width to be mirrored", f"{padding} and {chain.shape}")
     reading = Reading(None, padding_mode, fill_value, align_corners=True)
-    fits = array(name, "fill_value", fill_value).shape in ((), (chain.channels,)) or chain.example is None
+    fits = as_array(name, "fill_value", fill_value).shape in ((), (chain.channels,)) or chain.example is None
     expected = f"one value or {chain.channels}, one per channel"
     check(fits, name, "fill_value", expected, repr(fill_value))
     x, y = (integer(u, 2 * padding + 1) for u in uniforms(key, 2))
@@ -169,7 +169,7 @@ def random_resized_crop(
         allowed ratio; read as by ``ops.crop_and_resize``.
     """
     name, chain = "random_resized_crop", chain_of(image)
-    h, w = positive_shape(name, "shape", shape, "h w")
+    h, w = check_positive_shape(name, "shape", shape, "h w")
     areas, ratios = (span(name, n, v, least=0.0) for n, v in (("scale", scale), ("ratio", ratio)))
     check(areas[0] > 0 and ratios[0] > 0, name, "scale and ratio", "above 0", f"{scale} and {ratio}")
     left, top, width, height = _part(key, chain.shape, areas, ratios)
@@ -202,7 +202,7 @@ def _part(key: PRNGKey, shape: tuple[int, int], areas: Any, ratios: Any) -> tupl
 
 
 def _fitting(name: str, shape: Any, image: tuple[int, int]) -> tuple[int, int]:
-    h, w = positive_shape(name, "shape", shape, "h w")
+    h, w = check_positive_shape(name, "shape", shape, "h w")
     check(h <= image[0] and w <= image[1], name, "shape", f"within the image's {image}", repr(shape))
     return h, w
 

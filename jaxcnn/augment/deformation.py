@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn import ops
-from jaxcnn._check import check, whole
+from jaxcnn._check import check, is_integer_at_least
 from jaxcnn._typing import PRNGKey
 from jaxcnn.augment._chain import Example, augmentation, chain_of
 from jaxcnn.augment._geometry import Geometry, Reading, displaced
@@ -53,7 +53,7 @@ def random_tps(
         ``ops.warp_tps`` with ``align_corners=True``; the distortion E of Jaderberg et al. 2015, arXiv:1506.02025.
     """
     chain, reading = chain_of(image), Reading(mode, padding_mode, fill_value)
-    check(whole(points, 2), "random_tps", "points", "an integer of at least 2", repr(points))
+    check(is_integer_at_least(points, 2), "random_tps", "points", "an integer of at least 2", repr(points))
     check(strength >= 0, "random_tps", "strength", "at least 0", repr(strength))
     control = regular_points(points, points)
     moved = 2 * strength * jax.random.normal(key, control.shape, jnp.float32)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn import ops
-from jaxcnn._check import check, whole
+from jaxcnn._check import check, is_integer_at_least
 from jaxcnn._typing import PRNGKey
 from jaxcnn.augment._chain import Example, augmentation, chain_of
 from jaxcnn.augment._draws import between, box, perhaps, span, uniforms
@@ -104,7 +104,7 @@ def random_cutout(key: PRNGKey, image: Example, *, size: int = 16, value: Any = 
         DeVries and Taylor 2017, arXiv:1708.04552.
     """
     chain = chain_of(image)
-    check(whole(size, 1), "random_cutout", "size", "an integer of at least 1", repr(size))
+    check(is_integer_at_least(size, 1), "random_cutout", "size", "an integer of at least 1", repr(size))
     h, w = chain.shape
     x, y = (jnp.floor(u * n) - size // 2 for u, n in zip(uniforms(key, 2), (w, h), strict=True))
     square = jnp.stack([x, y, x + size, y + size])

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn import ops
-from jaxcnn._check import check, whole
+from jaxcnn._check import check, is_integer_at_least
 from jaxcnn._typing import PRNGKey
 from jaxcnn.augment._chain import Example, augmentation, chain_of
 from jaxcnn.augment._draws import entry, integer, probability, uniforms
@@ -92,7 +92,7 @@ def random_rotate_90(key: PRNGKey, image: Example, *, turns: tuple[int, ...] = (
     chain = chain_of(image)
     h, w = chain.shape
     name, several = "random_rotate_90", isinstance(turns, tuple | list) and len(turns) > 0
-    good = several and all(whole(t, -(2**31)) for t in turns)
+    good = several and all(is_integer_at_least(t, -(2**31)) for t in turns)
     check(good, name, "turns", "a tuple of at least one integer", repr(turns))
     kept = h == w or all(t % 2 == 0 for t in turns)
     check(kept, name, "turns", "even, or the image square", f"{tuple(turns)} and {h} x {w} pixels")

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._check import array, check, shape_text, whole
+from jaxcnn._check import as_array, check, is_integer_at_least, shape_text
 from jaxcnn._typing import AnyArray, Array, Float, Int, Num, PRNGKey
 from jaxcnn.augment._chain import as_dtype
 
@@ -115,10 +115,10 @@ def cutmix(
 
 
 def _checked(name: str, images: Any, labels: Any, num_classes: Any, alpha: Any) -> tuple[jax.Array, jax.Array]:
-    images, labels = array(name, "images", images), array(name, "labels", labels)
+    images, labels = as_array(name, "images", images), as_array(name, "labels", labels)
     known = jnp.issubdtype(images.dtype, jnp.floating) or images.dtype == jnp.uint8
     check(known and images.ndim == 4, name, "images", "(n, h, w, c), floating or uint8", shape_text(images))
-    check(whole(num_classes, 1), name, "num_classes", "an integer of at least 1", repr(num_classes))
+    check(is_integer_at_least(num_classes, 1), name, "num_classes", "an integer of at least 1", repr(num_classes))
     check(alpha > 0, name, "alpha", "above 0", repr(alpha))
     n = images.shape[0]
     if jnp.issubdtype(labels.dtype, jnp.integer):

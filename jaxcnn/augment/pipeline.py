@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._check import check, positive_shape, shape_text
+from jaxcnn._check import check, check_positive_shape, shape_text
 from jaxcnn._typing import PRNGKey
 from jaxcnn.augment import _chain
 from jaxcnn.augment._chain import Chain, advance, augmentation, chain_of, has_branches, is_geometric, takes_chain
@@ -271,7 +271,7 @@ def inverse(function: Augmentation) -> Callable[..., Any]:
 
     def inverse(key: PRNGKey, image: Any, *, shape: tuple[int, int] | None = None) -> Any:
         chain = _chain.start("inverse", image)
-        source = chain.shape if shape is None else positive_shape("inverse", "shape", shape, "h w")
+        source = chain.shape if shape is None else check_positive_shape("inverse", "shape", shape, "h w")
         geometry = advance(function, key, _chain.probe((source[0], source[1]))).geometry
         fits = geometry.shape == chain.shape
         check(fits, "inverse", "image", f"of {geometry.shape} pixels, as the augmentation gives", str(chain.shape))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxcnn._check import check, choice, whole
+from jaxcnn._check import check, check_choice, is_integer_at_least
 from jaxcnn._typing import PRNGKey
 from jaxcnn.augment._chain import Example, augmentation, chain_of
 from jaxcnn.augment._draws import entry, integer, sign, uniforms
@@ -69,8 +69,8 @@ def rand_augment(
         Cubuk et al. 2019, "RandAugment: practical automated data augmentation", arXiv:1909.13719.
     """
     chain, name = chain_of(image), "rand_augment"
-    check(whole(num_ops, 1), name, "num_ops", "an integer of at least 1", repr(num_ops))
-    check(whole(num_bins, 2), name, "num_bins", "an integer of at least 2", repr(num_bins))
+    check(is_integer_at_least(num_ops, 1), name, "num_ops", "an integer of at least 1", repr(num_ops))
+    check(is_integer_at_least(num_bins, 2), name, "num_bins", "an integer of at least 2", repr(num_bins))
     known = not isinstance(magnitude, Tracer)
     check(
         not known or bool(0 <= magnitude <= num_bins - 1), name, "magnitude", f"in [0, {num_bins - 1}]", repr(magnitude)
@@ -124,7 +124,7 @@ def trivial_augment(
         Mueller and Hutter 2021, "TrivialAugment: tuning-free yet state-of-the-art data augmentation", arXiv:2103.10158.
     """
     chain = chain_of(image)
-    check(whole(num_bins, 2), "trivial_augment", "num_bins", "an integer of at least 2", repr(num_bins))
+    check(is_integer_at_least(num_bins, 2), "trivial_augment", "num_bins", "an integer of at least 2", repr(num_bins))
     index, side = _drawn(jax.random.fold_in(key, 0), len(RANDOM))
     (number,) = uniforms(jax.random.fold_in(key, 1), 1)
     fraction = jnp.floor(number * num_bins) / (num_bins - 1)
@@ -170,7 +170,7 @@ def auto_augment(
     References:
         Cubuk et al. 2019, "AutoAugment: learning augmentation policies from data", arXiv:1805.09501.
     """
-    choice("auto_augment", "policy", policy, tuple(TABLES))
+    check_choice("auto_augment", "policy", policy, tuple(TABLES))
     chain, reading, table = chain_of(image), Reading(mode, padding_mode, fill_value), TABLES[policy]
     used = tuple(name for name in AUTO if name == "identity" or any(name == step[0] for pair in table for step in pair))
     indices = np.array([[used.index(step[0]) for step in pair] for pair in table], np.int32)
@@ -239,8 +239,10 @@ def aug_mix(
     """
     chain, name = chain_of(image), "aug_mix"
     check(0.1 < severity <= 10, name, "severity", "above 0.1 and at most 10", repr(severity))
-    check(whole(width, 1), name, "width", "an integer of at least 1", repr(width))
-    check(depth is None or whole(depth, 1), name, "depth", "an integer of at least 1, or None", repr(depth))
+    check(is_integer_at_least(width, 1), name, "width", "an integer of at least 1", repr(width))
+    check(
+        depth is None or is_integer_at_least(depth, 1), name, "depth", "an integer of at least 1, or None", repr(depth)
+    )
     check(alpha > 0, name, "alpha", "above 0", repr(alpha))
     tied = [v for v in ("mask", "keypoints", "boxes") if isinstance(chain.example, Mapping) and v in chain.example]
     check(not tied, name, "image", 'an example without "mask", "keypoints" and "boxes"', f"one with {tied}")

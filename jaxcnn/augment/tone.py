@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn import ops
-from jaxcnn._check import check, whole
+from jaxcnn._check import check, is_integer_at_least
 from jaxcnn._typing import PRNGKey
 from jaxcnn.augment._chain import Example, augmentation, chain_of
 from jaxcnn.augment._draws import between, ends, perhaps, span, uniforms
@@ -71,7 +71,7 @@ def random_posterize(key: PRNGKey, image: Example, *, bits: int | tuple[int, int
         ``ops.posterize``, drawn as by torchvision's ``RandomPosterize``, which has one number of bits.
     """
     name, limits = "random_posterize", tuple(bits) if isinstance(bits, tuple | list) else (bits, bits)
-    good = len(limits) == 2 and all(whole(b, 1) and b <= 8 for b in limits) and limits[0] <= limits[1]
+    good = len(limits) == 2 and all(is_integer_at_least(b, 1) and b <= 8 for b in limits) and limits[0] <= limits[1]
     check(good, name, "bits", "an integer of 1 to 8, or (fewest, most)", repr(bits))
     (number,) = uniforms(jax.random.fold_in(key, 1), 1)
     kept = limits[0] + jnp.floor(number * (limits[1] - limits[0] + 1)).astype(jnp.int32)

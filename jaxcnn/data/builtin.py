@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jaxcnn._check import check, choice, whole
+from jaxcnn._check import check, check_choice, is_integer_at_least
 from jaxcnn._typing import Float, Int
 from jaxcnn.data.shuffling import permutation
 
@@ -45,10 +45,10 @@ def digits(
     References:
         E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI repository, 1998.
     """
-    choice("digits", "split", split, ("train", "test"))
-    check(whole(size, 1), "digits", "size", "a positive integer", repr(size))
+    check_choice("digits", "split", split, ("train", "test"))
+    check(is_integer_at_least(size, 1), "digits", "size", "a positive integer", repr(size))
     check(
-        whole(seed, 0) and seed < 2**64,
+        is_integer_at_least(seed, 0) and seed < 2**64,
         "digits",
         "seed",
         "an integer in [0, 2**64)",

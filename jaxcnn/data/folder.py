@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jaxcnn._check import check, choice, each, positive_shape
+from jaxcnn._check import check, check_choice, check_positive_shape, repeat_per_axis
 
 __all__ = ["ImageFolder", "image_folder"]
 
@@ -98,10 +98,10 @@ def image_folder(
         >>> source.classes, len(source), source[1]["image"].shape, int(source[1]["label"])
         (('cat', 'dog'), 2, (8, 8, 1), 1)
     """
-    choice("image_folder", "channels", channels, tuple(_MODES))
-    choice("image_folder", "fit", fit, ("crop", "stretch"))
+    check_choice("image_folder", "channels", channels, tuple(_MODES))
+    check_choice("image_folder", "fit", fit, ("crop", "stretch"))
     if size is not None:
-        h, w = positive_shape("image_folder", "size", each(size, 2), "h w")
+        h, w = check_positive_shape("image_folder", "size", repeat_per_axis(size, 2), "h w")
         size = (h, w)
     base = Path(root)
     if not base.is_dir():

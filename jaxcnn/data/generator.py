@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._check import check, choice, each, positive_shape, shape_text, whole
+from jaxcnn._check import check, check_choice, check_positive_shape, is_integer_at_least, repeat_per_axis, shape_text
 from jaxcnn._typing import Array, Batch, Float, Int, PRNGKey, UInt8
 from jaxcnn.data.distortions import DEFAULTS, Options, apply, draw
 
@@ -51,7 +51,7 @@ class Generator:
 
     def __call__(self, key: PRNGKey, n: int) -> Batch:
         """Draws ``n`` examples: ``{"image": (n, *canvas, c) in [0, 1], "label": (n,)}``."""
-        check(whole(n, 1), "Generator", "n", "a positive integer", repr(n))
+        check(is_integer_at_least(n, 1), "Generator", "n", "a positive integer", repr(n))
         return _batch(self, key, n)
 
     def parameters(self, key: PRNGKey, n: int) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class Generator:
         control points in image pixels; ``place`` (row, column) of the upper left pixel. The patches'
         ``patch_step`` (source index relative to the digit's), ``patch_from`` and ``patch_place``.
         """
-        check(whole(n, 1), "Generator", "n", "a positive integer", repr(n))
+        check(is_integer_at_least(n, 1), "Generator", "n", "a positive integer", repr(n))
         return _parameters(self, key, n)
 
     def fixed(self, key: PRNGKey, *, repeats: int = 10) -> Batch:
@@ -72,7 +72,7 @@ class Generator:
         beginning of one with more. The same key gives the same images.
         """
         check(
-            whole(repeats, 1),
+            is_integer_at_least(repeats, 1),
             "Generator",
             "repeats",
             "a positive integer",
@@ -93,7 +93,7 @@ class Generator:
     def stream(self, batch_size: int) -> "Stream":
         """Returns a callable from a key to a batch of ``batch_size``, as a training step takes it."""
         check(
-            whole(batch_size, 1),
+            is_integer_at_least(batch_size, 1),
             "Generator",
             "batch_size",
             "a positive integer",
@@ -203,7 +203,7 @@ def distorted(
     References:
         Jaderberg et al. 2015, arXiv:1506.02025, section 4.1 and appendix A.
     """
-    choice("distorted", "kind", kind, tuple(DEFAULTS))
+    check_choice("distorted", "kind", kind, tuple(DEFAULTS))
     images, labels = _checked_sources(images, labels)
     given = {
         "canvas": canvas,
@@ -243,7 +243,7 @@ def _checked_options(kind: str, given: dict[str, Any], shape: tuple[int, ...]) -
         check(bool(condition), "distorted", name, expected, repr(given[name]))
 
     canvas = given.get("canvas", (h, w))
-    canvas = positive_shape("distorted", "canvas", each(canvas, 2), "h w")
+    canvas = check_positive_shape("distorted", "canvas", repeat_per_axis(canvas, 2), "h w")
     given["canvas"] = (canvas[0], canvas[1])
     if kind in ("T", "TC"):
         require(canvas[0] >= h and canvas[1] >= w, "canvas", f"at least the images' size ({h}, {w})")
@@ -257,11 +257,11 @@ def _checked_options(kind: str, given: dict[str, Any], shape: tuple[int, ...]) -
             require(_real(given[name]) and given[name] >= 0, name, "a number >= 0")
             given[name] = float(given[name])
     if "points" in given:
-        require(whole(given["points"], 2), "points", "an integer >= 2")
+        require(is_integer_at_least(given["points"], 2), "points", "an integer >= 2")
         given["points"] = int(given["points"])
     if kind == "TC":
-        require(whole(given["distractors"], 0), "distractors", "an integer >= 0")
-        fits = whole(given["patch"], 1) and given["patch"] <= min(h, w)
+        require(is_integer_at_least(given["distractors"], 0), "distractors", "an integer >= 0")
+        fits = is_integer_at_least(given["patch"], 1) and given["patch"] <= min(h, w)
         require(fits, "patch", f"an integer in [1, {min(h, w)}], the images' side")
         given["distractors"], given["patch"] = int(given["distractors"]), int(given["patch"])
         require(m > 1 or given["distractors"] == 0, "distractors", "0 where there is only one image")

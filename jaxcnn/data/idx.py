@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jaxcnn._check import check, choice
+from jaxcnn._check import check, check_choice
 from jaxcnn._typing import Int, Num, UInt8
 
 __all__ = ["mnist", "read_idx"]
@@ -93,7 +93,7 @@ def mnist(
         >>> images.shape, labels.tolist()
         ((2, 1, 2, 1), [7, 3])
     """
-    choice("mnist", "split", split, ("train", "test"))
+    check_choice("mnist", "split", split, ("train", "test"))
     prefix = {"train": "train", "test": "t10k"}[split]
     image_path = _find(folder, f"{prefix}-images-idx3-ubyte")
     label_path = _find(folder, f"{prefix}-labels-idx1-ubyte")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn._check import check, whole
+from jaxcnn._check import check, is_integer_at_least
 from jaxcnn._typing import Batch
 from jaxcnn.data.shuffling import permutation
 
@@ -62,14 +62,14 @@ class Loader:
             as_float: Turns uint8 images into float32 in [0, 1]; all else passes as it is.
         """
         check(
-            whole(batch_size, 1),
+            is_integer_at_least(batch_size, 1),
             "Loader",
             "batch_size",
             "a positive integer",
             repr(batch_size),
         )
         check(
-            whole(seed, 0) and seed < 2**64,
+            is_integer_at_least(seed, 0) and seed < 2**64,
             "Loader",
             "seed",
             "an integer in [0, 2**64)",

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jaxcnn._check import check, choice, each, positive_shape
+from jaxcnn._check import check, check_choice, check_positive_shape, repeat_per_axis
 from jaxcnn._typing import Float
 
 __all__ = ["read_digit"]
@@ -48,8 +48,8 @@ def read_digit(
     """
     import PIL.Image
 
-    choice("read_digit", "invert", invert, ("auto", "yes", "no"))
-    height, width = positive_shape("read_digit", "canvas", each(canvas, 2), "h w")
+    check_choice("read_digit", "invert", invert, ("auto", "yes", "no"))
+    height, width = check_positive_shape("read_digit", "canvas", repeat_per_axis(canvas, 2), "h w")
     check(1 <= size <= min(height, width), "read_digit", "size", f"1 to {min(height, width)} pixels", size)
     if not os.path.isfile(path):
         raise FileNotFoundError(f"read_digit: path must be a file, got {str(path)!r}, which does not exist.")

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from jaxcnn._check import check, whole
+from jaxcnn._check import check, is_integer_at_least
 
 __all__ = ["prefetch"]
 
@@ -37,7 +37,7 @@ def prefetch(iterable: Iterable[Any], *, size: int = 2, sharding: Any = None) ->
         >>> [len(batch["label"]) for batch in batches]
         [128, 128, 104]
     """
-    check(whole(size, 1), "prefetch", "size", "a positive integer", repr(size))
+    check(is_integer_at_least(size, 1), "prefetch", "size", "a positive integer", repr(size))
     return _ahead(iterable, size, sharding)
 
 

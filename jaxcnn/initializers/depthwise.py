@@ -4,7 +4,7 @@ from typing import Literal
 
 import jax
 
-from jaxcnn._check import check, choice
+from jaxcnn._check import check, check_choice
 from jaxcnn._typing import Initializer
 
 __all__ = ["depthwise_variance_scaling"]
@@ -44,6 +44,6 @@ def depthwise_variance_scaling(
     """
     name = "depthwise_variance_scaling"
     check(scale > 0, name, "scale", "above 0", scale)
-    choice(name, "mode", mode, ("fan_in", "fan_out", "fan_avg"))
-    choice(name, "distribution", distribution, ("truncated_normal", "normal", "uniform"))
+    check_choice(name, "mode", mode, ("fan_in", "fan_out", "fan_avg"))
+    check_choice(name, "distribution", distribution, ("truncated_normal", "normal", "uniform"))
     return jax.nn.initializers.variance_scaling(scale, mode, distribution, in_axis=(), out_axis=-1, batch_axis=-2)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn import ops
-from jaxcnn._check import at_least_rank, check, floating, positive_shape
+from jaxcnn._check import check, check_floating, check_min_rank, check_positive_shape
 from jaxcnn.ops._sampling.transforms import (
     affine_points,
     projective_points,
@@ -45,10 +45,10 @@ class Geometry(NamedTuple):
 
 def prepare(name: str, x: Any, output_shape: Any, dtype: Any, axes: str = "h w") -> tuple[Any, tuple[int, ...]]:
     """Checks the input of a transformer and gives it in the dtype of the computation, with the shape of the output."""
-    at_least_rank(name, "x", x, f"{axes} c")
-    floating(name, "x", x)
+    check_min_rank(name, "x", x, f"{axes} c")
+    check_floating(name, "x", x)
     size = x.shape[-1 - len(axes.split()) : -1] if output_shape is None else output_shape
-    size = positive_shape(name, "output_shape", size, axes)
+    size = check_positive_shape(name, "output_shape", size, axes)
     return (x if dtype is None else x.astype(dtype)), size
 
 
@@ -77,7 +77,7 @@ def regression(bias: np.ndarray, dtype: Any, param_dtype: Any) -> nn.Dense:
 def identity(transform: str, control_points: Any, name: str) -> np.ndarray:
     """Gives the parameters that do nothing."""
     if transform == "tps":
-        rows, columns = positive_shape(name, "control_points", control_points, "rows columns")
+        rows, columns = check_positive_shape(name, "control_points", control_points, "rows columns")
         check(min(rows, columns) >= 2, name, "control_points", "at least (2, 2)", control_points)
         return regular_points(rows, columns).ravel()
     return np.array(IDENTITIES[transform], np.float64)

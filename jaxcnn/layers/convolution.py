@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
 from jaxcnn import ops
-from jaxcnn._check import at_least_rank, check, each, floating, shape_text, whole
+from jaxcnn._check import check, check_floating, check_min_rank, is_integer_at_least, repeat_per_axis, shape_text
 from jaxcnn._typing import Array, Dtype, Float, Initializer
 from jaxcnn.initializers import depthwise_variance_scaling
 from jaxcnn.ops._convolution.ordinary import conv_general_dilated
@@ -240,12 +240,12 @@ class SeparableConv(nn.Module):
 def _checked(name: str, x: Any, kernel_size: Any, **numbers: Any) -> tuple[int, ...]:
     """Refuses wrong input and numbers, and gives the kernel's size per spatial axis."""
     for argument, value in numbers.items():
-        check(whole(value, 1), name, argument, "a positive integer", repr(value))
-    size = each(kernel_size, 2)
-    valid = isinstance(size, Sequence) and len(size) in AXES and all(whole(n, 1) for n in size)
+        check(is_integer_at_least(value, 1), name, argument, "a positive integer", repr(value))
+    size = repeat_per_axis(kernel_size, 2)
+    valid = isinstance(size, Sequence) and len(size) in AXES and all(is_integer_at_least(n, 1) for n in size)
     check(valid, name, "kernel_size", "a positive integer or 1 to 3 of them", repr(kernel_size))
-    at_least_rank(name, "x", x, f"{AXES[len(size)]} c")
-    floating(name, "x", x)
+    check_min_rank(name, "x", x, f"{AXES[len(size)]} c")
+    check_floating(name, "x", x)
     check(x.shape[-1] > 0, name, "x", "of at least one channel", shape_text(x))
     return tuple(size)
 

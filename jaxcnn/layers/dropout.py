@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn import ops
-from jaxcnn._check import at_least_rank, check, floating, shape_text
+from jaxcnn._check import check, check_floating, check_min_rank, shape_text
 from jaxcnn._typing import Array, Float
 
 __all__ = ["DropBlock", "DropPath", "SpatialDropout"]
@@ -141,5 +141,5 @@ def _drop(layer: Any, x: Array, shape: tuple[int, ...], train: bool) -> Array:
 def _check_input(layer: Any, x: Array) -> None:
     name = type(layer).__name__
     check(0 <= layer.rate <= 1, name, "rate", "in [0, 1]", layer.rate)
-    at_least_rank(name, "x", x, "h w c")
-    floating(name, "x", x)
+    check_min_rank(name, "x", x, "h w c")
+    check_floating(name, "x", x)

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxcnn import ops
-from jaxcnn._check import check, choice, whole
+from jaxcnn._check import check, check_choice, is_integer_at_least
 from jaxcnn._typing import Array, Dtype, Float
 from jaxcnn.layers._transforms import IDENTITIES, features, geometry, identity, prepare, record, regression
 from jaxcnn.ops.sampling import Mode, PaddingMode
@@ -80,8 +80,8 @@ class InverseCompositionalTransformer(nn.Module):
     def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b h_out w_out c"]:
         """Warps ``x`` by the transform that the steps have found."""
         name = "InverseCompositionalTransformer"
-        choice(name, "transform", self.transform, tuple(IDENTITIES))
-        check(whole(self.steps, 1), name, "steps", "a positive integer", repr(self.steps))
+        check_choice(name, "transform", self.transform, tuple(IDENTITIES))
+        check(is_integer_at_least(self.steps, 1), name, "steps", "a positive integer", repr(self.steps))
         x, size = prepare(name, x, self.output_shape, self.dtype)
 
         start = identity(self.transform, None, name)

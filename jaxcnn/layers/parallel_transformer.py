@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._check import check, choice, whole
+from jaxcnn._check import check, check_choice, is_integer_at_least
 from jaxcnn._typing import Array, Dtype, Float
 from jaxcnn.layers._transforms import IDENTITIES, features, geometry, identity, prepare, record, regression
 from jaxcnn.layers.transformer import Transform
@@ -84,8 +84,8 @@ class ParallelTransformer(nn.Module):
     def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b count h_out w_out c"]:
         """Warps ``x`` by every transform that is predicted from it."""
         name = "ParallelTransformer"
-        choice(name, "transform", self.transform, (*IDENTITIES, "tps"))
-        check(whole(self.count, 1), name, "count", "a positive integer", repr(self.count))
+        check_choice(name, "transform", self.transform, (*IDENTITIES, "tps"))
+        check(is_integer_at_least(self.count, 1), name, "count", "a positive integer", repr(self.count))
         x, size = prepare(name, x, self.output_shape, self.dtype)
 
         start = identity(self.transform, self.control_points, name)

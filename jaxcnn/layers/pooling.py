@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn import ops
-from jaxcnn._check import at_least_rank, check, choice, floating, shape_text
+from jaxcnn._check import check, check_choice, check_floating, check_min_rank, shape_text
 from jaxcnn._typing import Array, Dtype, Float
 
 __all__ = ["GlobalWeightedAveragePool"]
@@ -76,8 +76,8 @@ class GlobalWeightedAveragePool(nn.Module):
         """Pools ``x``; ``train`` changes nothing."""
         del train
         name = "GlobalWeightedAveragePool"
-        at_least_rank(name, "x", x, "h w c")
-        floating(name, "x", x)
+        check_min_rank(name, "x", x, "h w c")
+        check_floating(name, "x", x)
         check(0 not in x.shape[-3:-1], name, "x", "at least 1 x 1 pixels", shape_text(x))
         k = self.features
         whole = k is None or (isinstance(k, int) and not isinstance(k, bool) and k > 0)
@@ -102,7 +102,7 @@ class GlobalWeightedAveragePool(nn.Module):
             weights = jnp.asarray(activation(scores))
             check(weights.shape == scores.shape, name, "activation", f"one that keeps {scores.shape}", weights.shape)
             return weights
-        choice(name, "activation", activation, ("exp_sigmoid", "softmax", "sigmoid", "softplus"))
+        check_choice(name, "activation", activation, ("exp_sigmoid", "softmax", "sigmoid", "softplus"))
         if activation == "exp_sigmoid":
             return jnp.exp(nn.sigmoid(scores))
         if activation == "softmax":

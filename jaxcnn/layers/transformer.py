@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn import ops
-from jaxcnn._check import check, choice, whole
+from jaxcnn._check import check, check_choice, is_integer_at_least
 from jaxcnn._typing import Array, Dtype, Float
 from jaxcnn.layers._transforms import IDENTITIES, features, geometry, identity, prepare, record, regression
 from jaxcnn.ops.sampling import Mode, PaddingMode
@@ -96,12 +96,12 @@ class SpatialTransformer(nn.Module):
     def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b h_out w_out c"]:
         """Warps ``x`` by the transform that is predicted from it."""
         name = "SpatialTransformer"
-        choice(name, "transform", self.transform, (*IDENTITIES, "tps"))
+        check_choice(name, "transform", self.transform, (*IDENTITIES, "tps"))
         x, size = prepare(name, x, self.output_shape, self.dtype)
 
         linearized = self.auxiliary_samples != 0
         check(
-            whole(self.auxiliary_samples, 0) and self.auxiliary_samples != 1,
+            is_integer_at_least(self.auxiliary_samples, 0) and self.auxiliary_samples != 1,
             name,
             "auxiliary_samples",
             "0, or a whole number of at least 2",

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from jaxcnn._check import at_least_rank, check, floating, shape_text
+from jaxcnn._check import check, check_floating, check_min_rank, shape_text
 
 __all__ = ["check_images", "flat"]
 
@@ -14,8 +14,8 @@ def check_images(model: str, x: Any, *, smallest: int = 1) -> None:
     A lower rank would otherwise pass silently: an image without its channel axis, say, is
     convolved along the wrong axes.
     """
-    at_least_rank(model, "x", x, "h w c")
-    floating(model, "x", x)
+    check_min_rank(model, "x", x, "h w c")
+    check_floating(model, "x", x)
     check(min(x.shape[-3:-1]) >= smallest, model, "x", f"at least {smallest} x {smallest} pixels", shape_text(x))
 
 

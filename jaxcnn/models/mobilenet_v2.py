@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxcnn._check import check, choice
+from jaxcnn._check import check, check_choice
 from jaxcnn._typing import Array, Dtype, Float
 from jaxcnn.initializers import depthwise_variance_scaling
 from jaxcnn.layers.convolution import Conv, DepthwiseConv
@@ -143,7 +143,7 @@ class MobileNetV2(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b classes"]:
         """Returns logits, or pooled features where ``num_classes`` is None."""
-        choice("mobilenet_v2", "variant", self.variant, tuple(_FRAMEWORKS))
+        check_choice("mobilenet_v2", "variant", self.variant, tuple(_FRAMEWORKS))
         check(self.alpha > 0, "mobilenet_v2", "alpha", "above 0", self.alpha)
         check_images("mobilenet_v2", x)
         framework = _FRAMEWORKS[self.variant]

@@ -8,7 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxcnn._check import check, whole
+from jaxcnn._check import check, is_integer_at_least
 from jaxcnn._typing import Dtype
 from jaxcnn.layers.transformer import SpatialTransformer
 from jaxcnn.models.mobilenet import MobileNet
@@ -102,7 +102,7 @@ def create(
         near = difflib.get_close_matches(str(name), _BUILDERS, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise ValueError(f"models.create: name must be one of {names()}, got {name!r}{hint}.")
-    possible = num_classes is None or whole(num_classes, 1)
+    possible = num_classes is None or is_integer_at_least(num_classes, 1)
     check(possible, "models.create", "num_classes", "None or a positive integer", repr(num_classes))
     builder, sources = _BUILDERS[name]
     allowed = {p for source in sources for p in inspect.signature(source).parameters} - _NOT_OPTIONS

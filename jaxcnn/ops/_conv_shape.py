@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxcnn._check import check, each, positive_shape, shape_text
+from jaxcnn._check import check, check_positive_shape, repeat_per_axis, shape_text
 from jaxcnn.ops._padding import AXES, padding_pairs, same_padding
 
 __all__ = ["Geometry", "place"]
@@ -91,9 +91,9 @@ def place(
     both = f"x {shape_text(x)} and {argument} {shape_text(kernel)}"
     check(0 not in size, function, "x", "at least one pixel along each spatial axis", both)
     check(0 not in kernel.shape, function, argument, "at least one weight along each axis", both)
-    steps = positive_shape(function, "strides", each(strides, rank), names)
-    gaps = positive_shape(function, "dilation", each(dilation, rank), names)
-    between = positive_shape(function, "input_dilation", each(input_dilation, rank), names)
+    steps = check_positive_shape(function, "strides", repeat_per_axis(strides, rank), names)
+    gaps = check_positive_shape(function, "dilation", repeat_per_axis(dilation, rank), names)
+    between = check_positive_shape(function, "input_dilation", repeat_per_axis(input_dilation, rank), names)
     same = isinstance(padding, str) and padding == "SAME"  # as x or as what is spread?
     check(
         not same or between == (1,) * rank,

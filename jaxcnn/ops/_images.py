@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._check import array, at_least_rank, check, shape_text
+from jaxcnn._check import as_array, check, check_min_rank, shape_text
 from jaxcnn.ops._batching import working_dtype
 
 __all__ = [
@@ -32,8 +32,8 @@ TOP = 255.0
 
 def check_pixels(function: str, image: Any) -> jax.Array:
     """Returns the image as a JAX array, or refuses what is neither floating nor uint8, or has no pixel."""
-    image = array(function, "image", image)
-    at_least_rank(function, "image", image, "h w c")
+    image = as_array(function, "image", image)
+    check_min_rank(function, "image", image, "h w c")
     known = jnp.issubdtype(image.dtype, jnp.floating) or image.dtype == jnp.uint8
     check(known, function, "image", "of a floating dtype or uint8", shape_text(image))
     check(0 not in image.shape[-3:], function, "image", "at least 1 x 1 pixels of one channel", shape_text(image))
@@ -55,7 +55,7 @@ def amount(function: str, argument: str, value: Any, dtype: Any, low: float = -n
         expected = f"in [{low:g}, {high:g}]" if high < np.inf else f"at least {low:g}"
         check(bool(low <= value <= high), function, argument, expected, f"{value}")
         return jnp.asarray(value, dtype)
-    value = array(function, argument, value)
+    value = as_array(function, argument, value)
     real = jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)
     check(real, function, argument, "of a floating or integer dtype", shape_text(value))
     return value.astype(dtype)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from jaxcnn._check import check, each
+from jaxcnn._check import check, repeat_per_axis
 
 __all__ = ["AXES", "padding_pairs", "same_padding"]
 
@@ -25,7 +25,7 @@ def padding_pairs(
     ``below`` holds a limit per axis, ``expected`` what the message says of all padding that is allowed.
     """
     try:
-        given = [each(pair, 2) for pair in each(padding, rank)]
+        given = [repeat_per_axis(pair, 2) for pair in repeat_per_axis(padding, rank)]
         pairs = [(int(low), int(high)) for low, high in given]
         valid = len(pairs) == rank and all(tuple(a) == b for a, b in zip(given, pairs, strict=True))
         valid = valid and all(p >= 0 for pair in pairs for p in pair)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn._check import at_least_rank, check, each, floating, positive_shape, shape_text
+from jaxcnn._check import check, check_floating, check_min_rank, check_positive_shape, repeat_per_axis, shape_text
 from jaxcnn.ops._padding import AXES, padding_pairs, same_padding
 
 __all__ = ["AxisWindows", "axis_windows", "counts", "pad_axes", "window_max", "window_sum"]
@@ -49,12 +49,14 @@ def axis_windows(
     rank = 2 if isinstance(window, int | np.integer) else len(window) if isinstance(window, Sequence) else 0
     check(rank in AXES, function, "window", "an integer or 1 to 3 of them", repr(window))
     names = AXES[rank]
-    at_least_rank(function, "x", x, f"{names} c")
-    floating(function, "x", x)
+    check_min_rank(function, "x", x, f"{names} c")
+    check_floating(function, "x", x)
     spatial = x.shape[-1 - rank : -1]
     check(0 not in spatial, function, "x", "at least one pixel along each spatial axis", shape_text(x))
-    sizes = positive_shape(function, "window", each(window, rank), names)
-    steps = sizes if strides is None else positive_shape(function, "strides", each(strides, rank), names)
+    sizes = check_positive_shape(function, "window", repeat_per_axis(window, rank), names)
+    steps = (
+        sizes if strides is None else check_positive_shape(function, "strides", repeat_per_axis(strides, rank), names)
+    )
     pads = _padding(function, padding, spatial, sizes, steps)
     found = []
     for i, (n, size, step, (low, high)) in enumerate(zip(spatial, sizes, steps, pads, strict=True)):

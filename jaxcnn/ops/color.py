@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._check import array, check, shape_text
+from jaxcnn._check import as_array, check, shape_text
 from jaxcnn._typing import AnyArray, Array, Float, Int, UInt8
 from jaxcnn.ops._batching import working_dtype
 from jaxcnn.ops._images import (
@@ -230,7 +230,7 @@ def permute_channels(
     if isinstance(permutation, list | tuple):
         expected = f"the numbers 0 to {c - 1} in some order"
         check(sorted(permutation) == list(range(c)), name, "permutation", expected, repr(permutation))
-    order = array(name, "permutation", permutation)
+    order = as_array(name, "permutation", permutation)
     whole = jnp.issubdtype(order.dtype, jnp.integer) and order.ndim > 0 and order.shape[-1] == c
     check(whole, name, "permutation", f"integers of shape (..., {c})", shape_text(order))
     image, order = aligned(name, "image and permutation", (image, order), (3, 1))

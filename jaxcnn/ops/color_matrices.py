@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._check import array, check, floating, shape_text
+from jaxcnn._check import as_array, check, check_floating, shape_text
 from jaxcnn._typing import AnyArray, Array, Float, UInt8
 from jaxcnn.ops._batching import working_dtype
 from jaxcnn.ops._images import aligned, amount, check_channels, check_pixels, from_planes, limited, to_planes
@@ -56,8 +56,8 @@ def apply_color_matrix(
     name = "apply_color_matrix"
     image = check_pixels(name, image)
     check_channels(name, image, 3)
-    matrix = array(name, "matrix", matrix)
-    floating(name, "matrix", matrix)
+    matrix = as_array(name, "matrix", matrix)
+    check_floating(name, "matrix", matrix)
     form = matrix.shape[-2:] in ((3, 4), (4, 4))
     check(form, name, "matrix", "of shape (..., 3, 4) or (..., 4, 4)", shape_text(matrix))
     image, matrix = aligned(name, "image and matrix", (image, matrix.astype(working_dtype(image))), (3, 2))

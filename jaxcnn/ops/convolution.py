@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn._check import array, at_least_rank, check, choice, floating, shape_text, whole
+from jaxcnn._check import as_array, check, check_choice, check_floating, check_min_rank, is_integer_at_least, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops import _native
 from jaxcnn.ops._batching import working_dtype
@@ -74,7 +74,7 @@ def conv(
         ``torch.nn.functional.conv2d``; with strides, PyTorch has no ``"SAME"``.
     """
     x, kernel = _arrays("conv", x, kernel, last="c // groups, f")
-    check(whole(groups, 1), "conv", "groups", "an integer of at least 1", repr(groups))
+    check(is_integer_at_least(groups, 1), "conv", "groups", "an integer of at least 1", repr(groups))
     x, geometry = place("conv", x, kernel, strides, padding, dilation, "kernel", input_dilation)
     return convolve(x, kernel, geometry, int(groups), precision)
 
@@ -225,8 +225,8 @@ def separable_conv(
     if depthwise_kernel.shape[-2] == 1:
         depthwise_kernel = _for_every_channel(depthwise_kernel, x)
     maps = x.shape[-1] * depthwise_kernel.shape[-1]
-    pointwise_kernel = array(name, "pointwise_kernel", pointwise_kernel)
-    floating(name, "pointwise_kernel", pointwise_kernel)
+    pointwise_kernel = as_array(name, "pointwise_kernel", pointwise_kernel)
+    check_floating(name, "pointwise_kernel", pointwise_kernel)
     ones = (1,) * (depthwise_kernel.ndim - 2)
     fits = pointwise_kernel.shape[:-1] == (*ones, maps) and pointwise_kernel.shape[-1] > 0
     expected = (
@@ -255,7 +255,7 @@ def _depthwise(
     argument: str = "kernel",
 ) -> jax.Array:
     """Convolves what ``_arrays`` has checked."""
-    choice(name, "implementation", implementation, depthwise_dispatch.IMPLEMENTATIONS)
+    check_choice(name, "implementation", implementation, depthwise_dispatch.IMPLEMENTATIONS)
     if implementation == "native":
         _native.load("depthwise_conv")
     both = f"x {shape_text(x)} and {argument} {shape_text(kernel)}"
@@ -272,12 +272,12 @@ def _arrays(
     name: str, x: Any, kernel: Any, argument: str = "kernel", last: str = "c, m"
 ) -> tuple[jax.Array, jax.Array]:
     """Returns both as JAX arrays of one dtype, or refuses wrong ranks and dtypes."""
-    x, kernel = array(name, "x", x), array(name, argument, kernel)
+    x, kernel = as_array(name, "x", x), as_array(name, argument, kernel)
     both = f"{shape_text(kernel)}, with x {shape_text(x)}"
     check(kernel.ndim - 2 in AXES, name, argument, f"of shape (*spatial, {last}) with 1 to 3 spatial axes", both)
-    floating(name, "x", x)
-    floating(name, argument, kernel)
-    at_least_rank(name, "x", x, f"{AXES[kernel.ndim - 2]} c")
+    check_floating(name, "x", x)
+    check_floating(name, argument, kernel)
+    check_min_rank(name, "x", x, f"{AXES[kernel.ndim - 2]} c")
     check(x.shape[-1] > 0, name, "x", "of at least one channel", shape_text(x))
     return _same_dtype(x, kernel)
 

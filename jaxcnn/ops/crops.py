@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._check import array, at_least_rank, check, floating, positive_shape, shape_text
+from jaxcnn._check import as_array, check, check_floating, check_min_rank, check_positive_shape, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._batching import batch_size, over_batch, working_dtype
 from jaxcnn.ops.sampling import Mode, PaddingMode, check_image, check_options, sample_pixels
@@ -56,12 +56,12 @@ def crop_and_resize(
         [[5.0, 6.0], [9.0, 10.0]]
     """
     name = "crop_and_resize"
-    image, boxes = check_image(name, image), array(name, "boxes", boxes)
+    image, boxes = check_image(name, image), as_array(name, "boxes", boxes)
     boxes = boxes.astype(jnp.float32) if jnp.issubdtype(boxes.dtype, jnp.integer) else boxes
-    floating(name, "boxes", boxes)
-    at_least_rank(name, "boxes", boxes, "k 4")
+    check_floating(name, "boxes", boxes)
+    check_min_rank(name, "boxes", boxes, "k 4")
     check(boxes.shape[-1] == 4, name, "boxes", "of shape (..., k, 4)", shape_text(boxes))
-    h, w = positive_shape(name, "shape", shape, "h w")
+    h, w = check_positive_shape(name, "shape", shape, "h w")
     how = check_options(name, image, mode, padding_mode, fill_value, align_corners, antialias)
     arrays, dtype = (image, boxes), working_dtype(image, boxes)
     batch = batch_size(arrays, (3, 2)) * max(boxes.shape[-2], 1)

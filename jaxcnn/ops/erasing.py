@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn._check import array, check, shape_text
+from jaxcnn._check import as_array, check, shape_text
 from jaxcnn._typing import AnyArray, Array, Float, Int, Num, UInt8
 from jaxcnn.ops._batching import working_dtype
 from jaxcnn.ops._images import aligned, amount, check_pixels
@@ -51,7 +51,7 @@ def erase(
     """
     name = "erase"
     image = check_pixels(name, image)
-    box = array(name, "box", box)
+    box = as_array(name, "box", box)
     number = jnp.issubdtype(box.dtype, jnp.floating) or jnp.issubdtype(box.dtype, jnp.integer)
     check(number and box.shape[-1:] == (4,), name, "box", "numbers of shape (..., 4)", shape_text(box))
     fill = _fill(name, value, image)
@@ -101,7 +101,7 @@ def grid_mask(
     dtype = jnp.float32
     edge = amount(name, "period", period, dtype, low=1)
     part = amount(name, "ratio", ratio, dtype, 0, 1)
-    start = array(name, "offset", offset)
+    start = as_array(name, "offset", offset)
     check(start.shape[-1:] == (2,), name, "offset", "numbers of shape (..., 2)", shape_text(start))
     start = start.astype(dtype)
     arrays = aligned(name, "image, period, ratio and offset", (image, edge, part, start), (3, 0, 0, 1))
@@ -127,7 +127,7 @@ def _places(image: Any, dtype: Any) -> tuple[Any, Any]:
 
 def _fill(function: str, value: Any, image: Any) -> jax.Array:
     """Gives the replacement as an image in the dtype of the image, of axes of length 1 where it is constant."""
-    fill = array(function, "value", value)
+    fill = as_array(function, "value", value)
     c = image.shape[-1]
     expected = f"a number, of shape ({c},) or of one that broadcasts to the image's {image.shape}"
     sizes = zip(fill.shape[-3:], image.shape[-fill.ndim :][-3:], strict=True) if fill.ndim in (1, *range(3, 99)) else ()

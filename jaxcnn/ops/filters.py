@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn._check import check, each, shape_text, whole
+from jaxcnn._check import check, is_integer_at_least, repeat_per_axis, shape_text
 from jaxcnn._typing import AnyArray, Array, Float, UInt8
 from jaxcnn.ops._batching import over_batch, working_dtype
 from jaxcnn.ops._images import amount, check_pixels, from_planes, limited, to_planes, with_amounts
@@ -59,9 +59,9 @@ def gaussian_blur(
     plain = isinstance(sigma, int | float | np.number)
     check(plain or kernel_size is not None, name, "kernel_size", "given, as sigma is an array", "None")
     width = amount(name, "sigma", sigma, dtype, low=0)
-    sizes = each(2 * math.ceil(3 * float(sigma)) + 1 if kernel_size is None else kernel_size, 2)  # pyright: ignore
+    sizes = repeat_per_axis(2 * math.ceil(3 * float(sigma)) + 1 if kernel_size is None else kernel_size, 2)  # pyright: ignore
     pair = isinstance(sizes, tuple | list) and len(sizes) == 2
-    valid = pair and all(whole(size, 1) and size % 2 == 1 for size in sizes)
+    valid = pair and all(is_integer_at_least(size, 1) and size % 2 == 1 for size in sizes)
     check(valid, name, "kernel_size", "one or two odd positive integers", repr(kernel_size))
     small = all(size // 2 < edge for size, edge in zip(sizes, image.shape[-3:-1], strict=True))
     expected = f"below twice height and width, as image is {shape_text(image)}"

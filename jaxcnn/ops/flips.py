@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxcnn._check import array, at_least_rank, check
+from jaxcnn._check import as_array, check, check_min_rank
 from jaxcnn._typing import AnyArray, Array, Num
 
 __all__ = ["flip_left_right", "flip_up_down", "rotate_90"]
@@ -83,6 +83,6 @@ def rotate_90(image: Num[AnyArray, "*b h w c"], turns: int) -> Num[Array, "*b h_
 
 
 def _image(function: str, image: Any) -> jax.Array:
-    image = array(function, "image", image)
-    at_least_rank(function, "image", image, "h w c")
+    image = as_array(function, "image", image)
+    check_min_rank(function, "image", image, "h w c")
     return image

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxcnn._check import array, at_least_rank, check, floating, positive_shape, shape_text
+from jaxcnn._check import as_array, check, check_floating, check_min_rank, check_positive_shape, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._batching import over_batch, working_dtype
 from jaxcnn.ops._sampling.transforms import (
@@ -210,15 +210,15 @@ def flow_grid(
 
 def mesh(function: str, shape: Any, align_corners: bool, dtype: Any, *, dimensions: int = 2) -> list[Any]:
     """Returns the normalised x and y (and z) of every pixel centre, each of the given shape."""
-    size = positive_shape(function, "shape", shape, SPATIAL[dimensions])
+    size = check_positive_shape(function, "shape", shape, SPATIAL[dimensions])
     along = [axis(n, align_corners, dtype) for n in size]
     return [jax.lax.broadcast_in_dim(v, size, (i,)) for i, v in reversed(list(enumerate(along)))]
 
 
 def check_vectors(function: str, argument: str, vectors: Any) -> tuple[jax.Array, int]:
     """Returns a field of points or displacements as a JAX array and its dimensions, 2 or 3, or refuses it."""
-    vectors = array(function, argument, vectors)
-    floating(function, argument, vectors)
+    vectors = as_array(function, argument, vectors)
+    check_floating(function, argument, vectors)
     d = vectors.shape[-1] if vectors.ndim else 0
     expected = "of shape (..., h, w, 2) or (..., d, h, w, 3)"
     check(d in SPATIAL and vectors.ndim > d, function, argument, expected, shape_text(vectors))
@@ -228,8 +228,8 @@ def check_vectors(function: str, argument: str, vectors: Any) -> tuple[jax.Array
 
 def check_matrix(function: str, argument: str, matrix: Any, *forms: tuple[int, int]) -> jax.Array:
     """Returns a JAX array, or refuses what is not a floating one whose last two axes have one of the forms."""
-    matrix = array(function, argument, matrix)
-    floating(function, argument, matrix)
+    matrix = as_array(function, argument, matrix)
+    check_floating(function, argument, matrix)
     *others, last = [f"(..., {rows}, {columns})" for rows, columns in forms]
     expected = f"of shape {', '.join(others)} or {last}" if others else f"of shape {last}"
     check(matrix.shape[-2:] in forms, function, argument, expected, shape_text(matrix))
@@ -243,9 +243,9 @@ def check_points(
 
     Refuses those of the wrong form.
     """
-    points = array(function, "points", points)
-    floating(function, "points", points)
-    at_least_rank(function, "points", points, "k 2")
+    points = as_array(function, "points", points)
+    check_floating(function, "points", points)
+    check_min_rank(function, "points", points, "k 2")
     k = points.shape[-2]
     valid = points.shape[-1] == 2 and k >= 3
     check(valid, function, "points", "of shape (..., k, 2) with k >= 3", shape_text(points))
@@ -254,14 +254,14 @@ def check_points(
         side = round(k**0.5)
         check(side * side == k, function, "points", "a square number, or control_points given", f"k={k}")
         return points, regular_points(side, side), regularization
-    shape = array(function, "control_points", control_points).shape
+    shape = as_array(function, "control_points", control_points).shape
     check(shape == (k, 2), function, "control_points", f"of shape ({k}, 2), as points has {k}", shape)
     return points, control_points, regularization
 
 
 def _regularization(function: str, value: Any) -> float | jax.Array:
     name, expected = "regularization", "a number >= 0"
-    number = array(function, name, value)
+    number = as_array(function, name, value)
     real = jnp.issubdtype(number.dtype, jnp.floating) or jnp.issubdtype(number.dtype, jnp.integer)
     check(number.ndim == 0 and real, function, name, expected, shape_text(number))
     try:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxcnn._check import array, check, floating, shape_text
+from jaxcnn._check import as_array, check, check_floating, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._batching import over_batch, working_dtype
 from jaxcnn.ops._sampling.transforms import adjugate
@@ -70,8 +70,8 @@ def linearized_grid_sample(
     """
     name = "linearized_grid_sample"
     grid, d = check_vectors(name, "grid", grid)
-    image, offsets = check_image(name, image, d), array(name, "offsets", offsets)
-    floating(name, "offsets", offsets)
+    image, offsets = check_image(name, image, d), as_array(name, "offsets", offsets)
+    check_floating(name, "offsets", offsets)
     out = grid.shape[-1 - d : -1]
     shapes = offsets.shape[:-2] in ((), out) and offsets.ndim >= 2 and offsets.shape[-1] == d
     expected = f"of shape (k, {d}) or {(*out, 'k', d)}".replace("'", "")

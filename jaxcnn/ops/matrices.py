@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._check import array, at_least_rank, check, floating, shape_text
+from jaxcnn._check import as_array, check, check_floating, check_min_rank, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._batching import over_batch, working_dtype
 from jaxcnn.ops._sampling.transforms import adjugate, projective_points, tps_coefficients, tps_points
@@ -310,16 +310,16 @@ def apply_tps(
 
 
 def _points(function: str, argument: str, points: Any, dimensions: int, least: int) -> jax.Array:
-    points = array(function, argument, points)
-    floating(function, argument, points)
-    at_least_rank(function, argument, points, f"k {dimensions}")
+    points = as_array(function, argument, points)
+    check_floating(function, argument, points)
+    check_min_rank(function, argument, points, f"k {dimensions}")
     valid = points.shape[-1] == dimensions and points.shape[-2] >= least
     check(valid, function, argument, f"of shape (..., k, {dimensions}) with k >= {least}", shape_text(points))
     return points
 
 
 def _pairs(function: str, points: Any, targets: Any, dimensions: Any, least: Any) -> tuple[Any, Any, Any]:
-    points = array(function, "points", points)
+    points = as_array(function, "points", points)
     d = points.shape[-1] if points.ndim and points.shape[-1] in dimensions else dimensions[0]
     points = _points(function, "points", points, d, least(d))
     targets = _points(function, "targets", targets, d, least(d))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._check import array, check, floating, shape_text
+from jaxcnn._check import as_array, check, check_floating, shape_text
 from jaxcnn._typing import AnyArray, Array, Float, Num
 from jaxcnn.ops._batching import over_batch, working_dtype
 from jaxcnn.ops._images import check_pixels
@@ -218,13 +218,13 @@ def _over_pixels(
     name: str, image: Any, draw: tuple[str, Any], options: dict[str, Any], function: Callable[..., Any]
 ) -> jax.Array:
     """Checks image, random numbers and options, and applies a function to single examples of them all."""
-    argument, numbers = draw[0], array(name, *draw)
+    argument, numbers = draw[0], as_array(name, *draw)
     image = check_pixels(name, image)
-    floating(name, argument, numbers)
+    check_floating(name, argument, numbers)
     h, w, c = image.shape[-3:]
     fits = numbers.shape[-3:] in ((h, w, c), (h, w, 1))
     check(fits, name, argument, f"of shape (..., {h}, {w}, {c}) or (..., {h}, {w}, 1)", shape_text(numbers))
-    values = [array(name, option, value) for option, value in options.items()]
+    values = [as_array(name, option, value) for option, value in options.items()]
     dtype = working_dtype(image, numbers, *(v for v in values if not v.weak_type))
     arrays = (image, numbers.astype(dtype), *(value.astype(dtype) for value in values))
     listed = f"image, {argument} and {' and '.join(options)}"

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn._check import array, at_least_rank, check, floating, shape_text
+from jaxcnn._check import as_array, check, check_floating, check_min_rank, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._batching import working_dtype
 from jaxcnn.ops._pool_windows import axis_windows, counts, pad_axes, window_max, window_sum
@@ -71,7 +71,7 @@ def max_pool(
         Values and gradients equal ``torch.nn.functional.max_pool2d`` (axes moved), values also
         ``flax.linen.max_pool``. PyTorch allows paddings up to half of the window only.
     """
-    x = array("max_pool", "x", x)
+    x = as_array("max_pool", "x", x)
     windows = axis_windows("max_pool", x, window, strides, padding, ceil_mode)
     return window_max(pad_axes(x, windows, -jnp.inf), windows)
 
@@ -114,7 +114,7 @@ def avg_pool(
         Values and gradients equal ``torch.nn.functional.avg_pool2d`` (axes moved) and
         ``flax.linen.avg_pool``; both of them count padding unless told otherwise.
     """
-    x = array("avg_pool", "x", x)
+    x = as_array("avg_pool", "x", x)
     windows = axis_windows("avg_pool", x, window, strides, padding, ceil_mode)
     wide = window_sum(pad_axes(x.astype(working_dtype(x)), windows, 0.0), windows)
     number = counts(windows, include_pad=count_include_pad)
@@ -259,8 +259,8 @@ def weighted_average_pool(
         [1.5]
     """
     name = "weighted_average_pool"
-    x, weights = _maps(name, x), array(name, "weights", weights)
-    floating(name, "weights", weights)
+    x, weights = _maps(name, x), as_array(name, "weights", weights)
+    check_floating(name, "weights", weights)
     fits = weights.shape[:-1] == x.shape[:-1] and weights.shape[-1] in (1, x.shape[-1])
     expected = f"of shape {(*x.shape[:-1], 1)} or {x.shape}, as x is {shape_text(x)}"
     check(fits, name, "weights", expected, shape_text(weights))
@@ -303,8 +303,8 @@ def class_activation_map(
         Zhou et al. 2016, "Learning deep features for discriminative localization", arXiv:1512.04150.
     """
     name = "class_activation_map"
-    features, kernel = _maps(name, features), array(name, "kernel", kernel)
-    floating(name, "kernel", kernel)
+    features, kernel = _maps(name, features), as_array(name, "kernel", kernel)
+    check_floating(name, "kernel", kernel)
     fits = kernel.ndim == 2 and kernel.shape[0] == features.shape[-1]
     expected = f"of shape ({features.shape[-1]}, classes), as features is {shape_text(features)}"
     check(fits, name, "kernel", expected, shape_text(kernel))
@@ -315,9 +315,9 @@ def class_activation_map(
 
 def _maps(function: str, x: Any) -> jax.Array:
     argument = "features" if function == "class_activation_map" else "x"
-    x = array(function, argument, x)
-    at_least_rank(function, argument, x, "h w c")
-    floating(function, argument, x)
+    x = as_array(function, argument, x)
+    check_min_rank(function, argument, x, "h w c")
+    check_floating(function, argument, x)
     check(0 not in x.shape[-3:-1], function, argument, "at least 1 x 1 pixels", shape_text(x))
     return x
 
@@ -326,6 +326,6 @@ def _positive(function: str, argument: str, value: Any, x: jax.Array, dtype: Any
     """Returns a positive parameter, one or one per channel, in the rank of ``x``."""
     if isinstance(value, int | float | np.number):
         check(bool(value > 0), function, argument, "above 0", value)
-    numbers, c = array(function, argument, value), x.shape[-1]
+    numbers, c = as_array(function, argument, value), x.shape[-1]
     check(numbers.shape in ((), (1,), (c,)), function, argument, f"one number or {c}, one per channel", numbers.shape)
     return numbers.astype(dtype).reshape((1,) * (x.ndim - 1) + (numbers.size,))

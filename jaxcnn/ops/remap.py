@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxcnn._check import array, check, shape_text
+from jaxcnn._check import as_array, check, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._batching import batch_size, over_batch, working_dtype
 from jaxcnn.ops._sampling import pixel_matrices as matrices
@@ -117,7 +117,9 @@ def affine(
     how = check_options("affine", image, mode, padding_mode, fill_value, False, False)
     pairs = [("translate", v) for v in translate] + [("shear", v) for v in shear]
     dtype = working_dtype(image)
-    numbers = [jnp.asarray(array("affine", n, v), dtype) for n, v in [("degrees", degrees), ("scale", scale), *pairs]]
+    numbers = [
+        jnp.asarray(as_array("affine", n, v), dtype) for n, v in [("degrees", degrees), ("scale", scale), *pairs]
+    ]
     arrays, ranks = (image, *numbers), (3, *[0] * len(numbers))
     batch = batch_size(arrays, ranks)
 
@@ -167,7 +169,7 @@ def perspective(
         (w, h) as half a pixel farther.
     """
     image = check_image("perspective", image)
-    start, end = array("perspective", "start", start), array("perspective", "end", end)
+    start, end = as_array("perspective", "start", start), as_array("perspective", "end", end)
     for name, points in (("start", start), ("end", end)):
         check(points.shape[-2:] == (4, 2), "perspective", name, "of shape (..., 4, 2)", shape_text(points))
     how = check_options("perspective", image, mode, padding_mode, fill_value, False, False)

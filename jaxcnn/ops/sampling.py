@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._check import array, at_least_rank, check, choice, floating, shape_text
+from jaxcnn._check import as_array, check, check_choice, check_floating, check_min_rank, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._batching import batch_size, in_pieces, over_batch, working_dtype
 from jaxcnn.ops._sampling.antialias import antialiased
@@ -133,9 +133,9 @@ class Sampling(NamedTuple):
 
 def check_image(function: str, image: Any, dimensions: int = 2) -> jax.Array:
     """Returns the image as a JAX array, or refuses what is not a floating one of at least one pixel."""
-    image = array(function, "image", image)
-    at_least_rank(function, "image", image, f"{SPATIAL[dimensions]} c")
-    floating(function, "image", image)
+    image = as_array(function, "image", image)
+    check_min_rank(function, "image", image, f"{SPATIAL[dimensions]} c")
+    check_floating(function, "image", image)
     empty = 0 in image.shape[-1 - dimensions : -1]
     check(not empty, function, "image", "at least 1 x 1 pixels", shape_text(image))
     return image
@@ -152,14 +152,14 @@ def check_options(
     dimensions: int = 2,
 ) -> Sampling:
     """Refuses unknown options and returns them."""
-    choice(function, "mode", mode, ("bilinear", "nearest", "bicubic"))
-    choice(function, "padding_mode", padding_mode, ("zeros", "border", "reflection", "fill"))
+    check_choice(function, "mode", mode, ("bilinear", "nearest", "bicubic"))
+    check_choice(function, "padding_mode", padding_mode, ("zeros", "border", "reflection", "fill"))
     fill = None
     if padding_mode != "fill":
         unused = isinstance(fill_value, int | float | np.number) and fill_value == 0
         check(unused, function, "fill_value", 'left alone unless padding_mode="fill"', repr(fill_value))
     else:
-        fill, c = array(function, "fill_value", fill_value), image.shape[-1]
+        fill, c = as_array(function, "fill_value", fill_value), image.shape[-1]
         expected = f"one value or {c}, one per channel"
         check(fill.shape in ((), (c,)), function, "fill_value", expected, shape_text(fill))
     able = not antialias or (mode == "bilinear" and dimensions == 2)

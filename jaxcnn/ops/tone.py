@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn._check import array, check, shape_text, whole
+from jaxcnn._check import as_array, check, is_integer_at_least, shape_text
 from jaxcnn._typing import AnyArray, Array, Float, Int, UInt8
 from jaxcnn.ops._batching import over_batch, working_dtype
 from jaxcnn.ops._images import (
@@ -122,8 +122,8 @@ def posterize(
     name = "posterize"
     image = check_pixels(name, image)
     plain = not hasattr(bits, "dtype")
-    check(not plain or (whole(bits, 0) and bits <= 8), name, "bits", "an integer from 0 to 8", repr(bits))  # pyright: ignore
-    bits = array(name, "bits", bits)
+    check(not plain or (is_integer_at_least(bits, 0) and bits <= 8), name, "bits", "an integer from 0 to 8", repr(bits))  # pyright: ignore
+    bits = as_array(name, "bits", bits)
     check(jnp.issubdtype(bits.dtype, jnp.integer), name, "bits", "of an integer dtype", shape_text(bits))
     image, count = with_amounts(name, "bits", image, bits.astype(jnp.int32))
     if image.dtype == jnp.uint8:

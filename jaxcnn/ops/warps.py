@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._check import check, positive_shape, shape_text
+from jaxcnn._check import check, check_positive_shape, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._batching import batch_size, over_batch, working_dtype
 from jaxcnn.ops._sampling.interpolation import coordinate
@@ -250,7 +250,7 @@ def _warp(
     arrays, dtype = (image, transform), working_dtype(image, transform)
     batch = batch_size(arrays, (dimensions + 1, 2))
     before = image.shape[-1 - dimensions : -1]
-    size = positive_shape(name, "shape", before if shape is None else shape, SPATIAL[dimensions])
+    size = check_positive_shape(name, "shape", before if shape is None else shape, SPATIAL[dimensions])
     points = mesh(name, size, align_corners, dtype, dimensions=dimensions)
     places, halves = [], []
     for axis in reversed(range(dimensions)):

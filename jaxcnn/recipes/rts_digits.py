@@ -22,7 +22,7 @@ import numpy as np
 import optax
 
 from jaxcnn import data, models
-from jaxcnn._check import check, choice, whole
+from jaxcnn._check import check, check_choice, is_integer_at_least
 from jaxcnn._typing import Batch, PyTree
 
 __all__ = ["ARMS", "Arm", "Config", "build", "generator", "optimizer", "test_set"]
@@ -78,14 +78,20 @@ class Config:
         """Refuses what no run can be made of."""
         for name in ("steps", "seeds", "batch", "test_repeats", "evaluate_every"):
             value = getattr(self, name)
-            check(whole(value, 1), "Config", name, "a positive integer", repr(value))
+            check(is_integer_at_least(value, 1), "Config", name, "a positive integer", repr(value))
         for name in ("learning_rate", "localizer_scale"):
             value = getattr(self, name)
             check(0 < value < float("inf"), "Config", name, "a positive number", repr(value))
-        check(whole(self.canvas, 28) and self.canvas <= 512, "Config", "canvas", "28 to 512 pixels", self.canvas)
+        check(
+            is_integer_at_least(self.canvas, 28) and self.canvas <= 512,
+            "Config",
+            "canvas",
+            "28 to 512 pixels",
+            self.canvas,
+        )
         check(len(self.arms) > 0 and len(set(self.arms)) == len(self.arms), "Config", "arms", "distinct", self.arms)
         for arm in self.arms:
-            choice("Config", "arms", arm, ARMS)
+            check_choice("Config", "arms", arm, ARMS)
 
 
 def build(config: Config, arm: Arm) -> nn.Module:
@@ -102,7 +108,7 @@ def build(config: Config, arm: Arm) -> nn.Module:
         >>> type(recipes.rts_digits.build(recipes.rts_digits.Config(), "cnn")).__name__
         'CNN'
     """
-    choice("build", "arm", arm, ARMS)
+    check_choice("build", "arm", arm, ARMS)
     options = dict(_ARCHITECTURES[arm])
     if arm == "st_cnn":
         options["transform"] = config.transform

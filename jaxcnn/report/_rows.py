@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn import augment
-from jaxcnn._check import choice
+from jaxcnn._check import check_choice
 from jaxcnn._typing import Float
 
 __all__ = ["Cell", "Row", "cells", "rows"]
@@ -56,7 +56,7 @@ def rows(shape: tuple[int, int], functions: Sequence[str] = ()) -> list[Row]:
             found.append(_draws("others", name, "draws with the default options"))
     names = [name for row in found for name in row.names]
     for name in functions:
-        choice("augment", "functions", name, names)
+        check_choice("augment", "functions", name, names)
     return [row for row in found if not functions or set(functions) & set(row.names)]
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn import augment
-from jaxcnn._check import check, whole
+from jaxcnn._check import check, is_integer_at_least
 from jaxcnn._typing import Float
 from jaxcnn.report._rows import Row, cells, rows
 from jaxcnn.report.style import FAINT, INK, figure
@@ -48,7 +48,7 @@ def read_image(path: str | os.PathLike[str], *, size: int = 192) -> Float[np.nda
     import PIL.Image
     import PIL.ImageOps
 
-    check(whole(size, 1), "read_image", "size", "a positive integer", repr(size))
+    check(is_integer_at_least(size, 1), "read_image", "size", "a positive integer", repr(size))
     if not os.path.isfile(path):
         raise FileNotFoundError(f"read_image: path must be a file, got {str(path)!r}, which does not exist.")
     try:
@@ -108,7 +108,7 @@ def policy_samples(
         >>> len(policy_samples(policies()["basic"], np.zeros((8, 8, 3)), samples=3))
         3
     """
-    check(whole(samples, 1), "policy_samples", "samples", "a positive integer", repr(samples))
+    check(is_integer_at_least(samples, 1), "policy_samples", "samples", "a positive integer", repr(samples))
     key, given, program = jax.random.key(seed), jnp.asarray(image, jnp.float32), jax.jit(policy)
     return [np.asarray(program(jax.random.fold_in(key, i), given)) for i in range(samples)]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcnn._check import check, choice, whole
+from jaxcnn._check import check, check_choice, is_integer_at_least
 from jaxcnn._typing import Float
 from jaxcnn.report import gallery
 from jaxcnn.report.page import figure_html, table_html, write_page
@@ -67,9 +67,9 @@ def write(
     """
     known = gallery.policies()
     policy = next(iter(known)) if policy is None else policy
-    choice("augment", "policy", policy, tuple(known))
+    check_choice("augment", "policy", policy, tuple(known))
     for name, value, least in (("size", size, 8), ("samples", samples, 1), ("seed", seed, 0)):
-        check(whole(value, least), "augment", name, f"an integer of at least {least}", repr(value))
+        check(is_integer_at_least(value, least), "augment", name, f"an integer of at least {least}", repr(value))
     _check_free(folder)
     given = [gallery.read_image(path, size=size) for path in images]
     names = [Path(path).name for path in images]

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from jaxcnn._check import check, shape_text, whole
+from jaxcnn._check import check, is_integer_at_least, shape_text
 from jaxcnn._typing import PyTree
 from jaxcnn.train.history import best_evaluation, read_history, write_atomically
 from jaxcnn.train.members import best_member
@@ -187,7 +187,7 @@ def _member(config: Mapping[str, Any], path: Path, step: Any, member: Any) -> An
         found = best_member([line[name] for line in lines], config["best"], [True] * len(lines))
         number = found if found is None else lines[found]["member"]
     expected = f"'best' or one of the {count} members, from 0, of {str(path)!r}"
-    check(whole(number, 0) and number < count, "load_variables", "member", expected, repr(member))
+    check(is_integer_at_least(number, 0) and number < count, "load_variables", "member", expected, repr(member))
     return number
 
 

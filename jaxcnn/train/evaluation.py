@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxcnn._check import check, whole
+from jaxcnn._check import check, is_integer_at_least
 from jaxcnn._typing import Array, Batch
 from jaxcnn.train.sources import STEP_FIELDS
 from jaxcnn.train.state import State
@@ -24,7 +24,7 @@ class Evaluator:
 
     def __init__(self, function: str, step: Callable[[State, Batch], Mapping[str, Array]], data: Any, limit: int):
         """Checks the kind of data."""
-        check(whole(limit, 1), function, "evaluate_batch", "a positive integer", limit)
+        check(is_integer_at_least(limit, 1), function, "evaluate_batch", "a positive integer", limit)
         kinds = "one batch, a list of batches, an object with epoch(), or a callable that gives an iterable"
         known = isinstance(data, Mapping | list | tuple) or hasattr(data, "epoch") or callable(data)
         check(known, function, "evaluate", kinds, type(data).__name__)

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from jaxcnn import losses
-from jaxcnn._check import check, whole
+from jaxcnn._check import check, is_integer_at_least
 from jaxcnn._typing import Array, Batch, PRNGKey, Variables
 from jaxcnn.train.evaluation import Evaluator
 from jaxcnn.train.freezing import check_prefixes, freeze
@@ -90,7 +90,7 @@ class Result:
             (3, 3)
         """
         count = self.state.step.size if self.state.step.ndim else 0
-        check(whole(i, 0) and i < count, "member", "i", f"one of the {count} members, from 0", repr(i))
+        check(is_integer_at_least(i, 0) and i < count, "member", "i", f"one of the {count} members, from 0", repr(i))
         return dataclasses.replace(
             self,
             state=jax.tree.map(lambda leaf: leaf[i], self.state),

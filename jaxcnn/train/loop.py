@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._check import check, whole
+from jaxcnn._check import check, is_integer_at_least
 from jaxcnn._typing import Array, Batch
 from jaxcnn.train.checkpoints import RunFolder, key_text, tree_text
 from jaxcnn.train.evaluation import Evaluator
@@ -82,7 +82,7 @@ class Settings:
         given = [name for name in optional if getattr(self, name) is not None]
         for name in ("steps", "keep", "log_every", *given):
             value = getattr(self, name)
-            check(whole(value, 1), self.function, name, "a positive integer", value)
+            check(is_integer_at_least(value, 1), self.function, name, "a positive integer", value)
             object.__setattr__(self, name, int(value))
         if self.checkpoint_every is None:
             object.__setattr__(self, "checkpoint_every", max(1, self.steps // 10))

@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxcnn._check import check, whole
+from jaxcnn._check import check, is_integer_at_least
 
 __all__ = ["Members", "best_member", "member_mesh", "over_members", "placed"]
 
@@ -24,7 +24,7 @@ class Members:
     def __init__(self, function: str, count: int, every: int | None, evaluate_every: int | None, metric: str | None):
         """Checks that there is an evaluation to go by whenever a half is to stop."""
         if every is not None:
-            check(whole(every, 1), function, "halve_every", "a positive integer", repr(every))
+            check(is_integer_at_least(every, 1), function, "halve_every", "a positive integer", repr(every))
             check(metric is not None, function, "halve_every", "used with evaluate and best", "one missing")
             due = evaluate_every is not None and every % evaluate_every == 0
             check(due, function, "halve_every", f"a multiple of evaluate_every={evaluate_every}", every)

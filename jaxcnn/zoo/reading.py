@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from jaxcnn._check import check, whole
+from jaxcnn._check import check, is_integer_at_least
 from jaxcnn.zoo.checkpoint import MAX_BYTES, Checkpoint, Format, FormatError
 from jaxcnn.zoo.download import downloads
 from jaxcnn.zoo.records import weight_records
@@ -89,7 +89,7 @@ def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES, download: 
         >>> checkpoint.metadata["format"], checkpoint.tensors["kernel"].shape
         ('numpy', (3, 3, 1, 8))
     """
-    check(whole(max_bytes, 1), "read", "max_bytes", "a positive integer", repr(max_bytes))
+    check(is_integer_at_least(max_bytes, 1), "read", "max_bytes", "a positive integer", repr(max_bytes))
     place = _found(path, download)
     head = b""
     if place.is_file():

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jaxcnn._check import check, whole
+from jaxcnn._check import check, is_integer_at_least
 from jaxcnn.zoo.checkpoint import Checkpoint
 
 __all__ = ["count_layers", "summarize"]
@@ -33,7 +33,7 @@ def summarize(checkpoint: Checkpoint, *, tensors: int = 20) -> list[str]:
         tensors    1, of 72 values in 288 bytes
         w  (3, 3, 1, 8)  float32  from OIHW
     """
-    check(whole(tensors, 0), "summarize", "tensors", "an integer of at least 0", repr(tensors))
+    check(is_integer_at_least(tensors, 0), "summarize", "tensors", "an integer of at least 0", repr(tensors))
     arrays, metadata = checkpoint.tensors, checkpoint.metadata
     values, size = (sum(getattr(array, what) for array in arrays.values()) for what in ("size", "nbytes"))
     rows = [("format", metadata["format"]), ("framework", metadata["framework"])]

@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from jaxcnn._check import check, whole
+from jaxcnn._check import check, is_integer_at_least
 from jaxcnn.zoo.checkpoint import MAX_BYTES
 from jaxcnn.zoo.download import partial_download
 from jaxcnn.zoo.download.transfers import DownloadError, Progress, transfer
@@ -79,7 +79,7 @@ def download(
     """
     url, checksum = _known(url, checksum)
     target, expected = _place("download", url, checksum, folder, name)
-    check(whole(max_bytes, 1), "download", "max_bytes", "a positive integer", repr(max_bytes))
+    check(is_integer_at_least(max_bytes, 1), "download", "max_bytes", "a positive integer", repr(max_bytes))
     if _there(target, url, expected):
         return target
     check(not target.is_dir(), "download", "name", "the name of a file", f"{target.name!r}, which is a folder")

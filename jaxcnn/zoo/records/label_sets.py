@@ -4,7 +4,7 @@ import functools
 import json
 from importlib import resources
 
-from jaxcnn._check import choice
+from jaxcnn._check import check_choice
 
 __all__ = ["labels"]
 
@@ -32,7 +32,7 @@ def labels(name: str) -> tuple[str, ...]:
     References:
         The categories of torchvision 0.28.0; Russakovsky et al. 2015, arXiv:1409.0575.
     """
-    choice("labels", "name", name, _SETS)
+    check_choice("labels", "name", name, _SETS)
     return ("background",) * (name == "imagenet-1001") + _imagenet()
 
 

@@ -8,7 +8,7 @@ import urllib.parse
 from importlib import resources
 from typing import Any
 
-from jaxcnn._check import choice
+from jaxcnn._check import check_choice
 
 __all__ = ["PADDINGS", "SOURCES", "Accuracy", "Preprocessing", "Record", "find", "near", "record", "records"]
 
@@ -150,7 +150,7 @@ def records(*, source: str | None = None) -> tuple[Record, ...]:
     """
     if source is None:
         return tuple(one for name in SOURCES for one in _read(name))
-    choice("records", "source", source, SOURCES)
+    check_choice("records", "source", source, SOURCES)
     return _read(source)
 
 
