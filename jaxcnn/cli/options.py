@@ -1,12 +1,40 @@
-"""What the commands have in common: how an option shows its default."""
+"""What the commands have in common: options whose default is described in words, options in use, tables."""
 
-from typing import Any
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
-__all__ = ["option"]
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+    from rich.table import Table
+
+__all__ = ["given", "option", "table"]
 
 
 def option(metavar: str | None, default: str) -> Any:
     """Describes an option whose default is worked out later, in words."""
     return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
+
+
+def given(command: "DataclassInstance") -> dict[str, object]:
+    """Returns the options of a command that differ from their defaults, flag -> value, as on the command line."""
+    values = {
+        f.name: getattr(command, f.name) for f in dataclasses.fields(command) if f.default != getattr(command, f.name)
+    }
+    return {f"--{name.replace('_', '-')}": value for name, value in values.items()}
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> "Table":
+    """Builds a table for the terminal; all columns but the first are aligned to the right."""
+    from rich import box
+    from rich.table import Table
+
+    result = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title or None, title_style="bold")
+    for i, name in enumerate(header):
+        width = max(len(cell) for cell in (name, *(row[i] for row in rows)))
+        result.add_column(name, justify="left" if i == 0 else "right", no_wrap=True, min_width=width if i else None)
+    for row in rows:
+        result.add_row(*row)
+    return result

@@ -144,7 +144,8 @@ def test_augment_draws_and_prints_the_paths(pictures, tmp_path, capsys):
     for name in names[:3]:
         assert np.asarray(PIL.Image.open(out / name).convert("L")).std() > 5, name
     page = (out / "index.html").read_text()
-    assert "paper.png, canvas.png" in page and "--policy basic --size 12 --samples 2 --overview" in page
+    assert "paper.png, canvas.png" in page
+    assert "--policy basic --functions random_invert" in page and "--size 12 --samples 2 --overview" in page
 
 
 def test_errors_of_augment(pictures, tmp_path, capsys):

@@ -1,0 +1,76 @@
+"""The command about augmentation: ``jaxcnn augment``."""
+
+import dataclasses
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from jaxcnn.cli.options import given, option
+
+__all__ = ["Augment", "run_augment"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Augment:
+    """Show what every augmentation, and a whole policy, makes of pictures: two plots and a page."""
+
+    images: Annotated[tyro.conf.Positional[tuple[str, ...]], option("IMAGE", "a photograph of a flower")] = ()
+    """Pictures of any size; the functions are shown on the first."""
+    policy: Annotated[str | None, option("NAME", "trivial_augment")] = None
+    """Which policy to draw samples from: trivial_augment, rand_augment, auto_augment, aug_mix, or basic (a flip, an
+    affine map, a change of colors)."""
+    functions: Annotated[tuple[str, ...], option("NAME...", "all")] = ()
+    """Which functions to show, such as random_rotation."""
+    out: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/augment"
+    """Folder for plots and page; new, empty, or of an earlier call of this command."""
+    size: int = 192
+    """Pixels of the longer side that every picture is resized to first."""
+    seed: int = 0
+    """Seed of the random draws."""
+    samples: int = 24
+    """How many samples of the policy to draw of each picture."""
+    overview: bool = False
+    """Also write overview.png, small enough for a README: one picture per function."""
+    progress: bool = True
+    """Show a progress bar."""
+
+
+def run_augment(command: Augment) -> None:
+    """Writes the gallery and prints the paths of its files."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from jaxcnn.report import gallery_folder
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    hidden = not command.progress or not sys.stderr.isatty()
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden) as bar:
+        task = bar.add_task("compiling and drawing", total=None)
+        paths = gallery_folder.write(
+            Path(command.out),
+            command.images,
+            functions=command.functions,
+            policy=command.policy,
+            size=command.size,
+            seed=command.seed,
+            samples=command.samples,
+            overview=command.overview,
+            command=_command_line(command),
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    for path in paths:
+        Console().print(str(path), highlight=False, soft_wrap=True, markup=False)
+
+
+def _command_line(command: Augment) -> str:
+    """Writes the command as it is typed, pictures first."""
+    words = ["jaxcnn", "augment", *command.images]
+    for flag, value in given(command).items():
+        if isinstance(value, bool):
+            words.append(flag if value else flag.replace("--", "--no-", 1))
+        elif flag != "--images":
+            words += [flag, *map(str, value if isinstance(value, tuple) else (value,))]
+    return shlex.join(words)
