@@ -12,5 +12,8 @@ from jaxcnn import recipes as recipes
 from jaxcnn import report as report
 from jaxcnn import train as train
 from jaxcnn import zoo as zoo
+from jaxcnn._namespace import close_namespace as _close_namespace
 
 __version__ = "0.1.0"
+
+_close_namespace(__name__, modules=True)

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 
 from jaxcnn._check import as_array, check, check_floating, check_min_rank, shape_text
+from jaxcnn._namespace import close_namespace
 from jaxcnn._typing import AnyArray, Array, Float, Int
 
 __all__ = ["cross_entropy", "jensen_shannon"]
@@ -111,3 +112,6 @@ def _probabilities(logits: Any, labels: Any, dtype: Any) -> tuple[jax.Array, jax
     soft = jnp.issubdtype(labels.dtype, jnp.floating) and labels.shape == logits.shape
     check(soft, name, "labels", shapes, shape_text(labels))
     return labels.astype(dtype), None
+
+
+close_namespace(__name__)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn._check import as_array, check, check_floating, check_min_rank, is_integer_at_least, shape_text
+from jaxcnn._namespace import close_namespace
 from jaxcnn._typing import AnyArray, Array, Float, Int
 
 __all__ = ["accuracy", "confusion_matrix", "mean", "top_k_accuracy"]
@@ -163,3 +164,6 @@ def _predictions(logits: jax.Array) -> jax.Array:
     """Gives the number of the first largest logit, -1 where there is a NaN."""
     unknown = jnp.any(jnp.isnan(logits), -1)
     return jnp.where(unknown, -1, jnp.argmax(logits, -1).astype(jnp.int32))
+
+
+close_namespace(__name__)

@@ -7,7 +7,9 @@ import ast
 import importlib
 import inspect
 import json
+import pkgutil
 import re
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -15,6 +17,7 @@ from pathlib import Path
 import flax.linen as nn
 import pytest
 
+import jaxcnn
 from tests.support.public import ROOT, classes, functions, namespaces, public
 
 SNAPSHOT = Path(__file__).parent / "api_snapshot.json"
@@ -118,6 +121,42 @@ def test_namespace_is_documented_and_tested(namespace):
     assert module.__doc__, f"jaxcnn.{namespace} has no docstring."
     tests = [*ROOT.glob(f"tests/{namespace}/**/*_test.py"), *ROOT.glob(f"tests/{namespace}_test.py")]
     assert tests, f"no tests/{namespace}/*_test.py"
+
+
+@pytest.mark.parametrize("namespace", namespaces())
+def test_namespace_offers_public_names_only(namespace):
+    """Completion and star imports show no ``jnp``, no ``Any`` and none of the files of the folder."""
+    expected = sorted(item.name for item in public(namespace))
+    module = importlib.import_module(f"jaxcnn.{namespace}")
+    for _, file, _ in pkgutil.walk_packages(getattr(module, "__path__", []), f"{module.__name__}."):
+        if not file.endswith("__main__"):
+            importlib.import_module(file)  # what is imported later must not show either
+    assert [name for name in dir(module) if not name.startswith("__")] == expected
+    bound: dict[str, object] = {}
+    exec(f"from jaxcnn.{namespace} import *", bound)
+    assert sorted(bound.keys() - {"__builtins__"}) == expected
+
+
+def test_package_offers_namespaces_only():
+    assert [name for name in dir(jaxcnn) if not name.startswith("__")] == namespaces()
+    assert "__version__" in dir(jaxcnn)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import jaxcnn.zoo.records.weight_records",
+        "import jaxcnn.zoo.download.downloads",
+        "from jaxcnn.zoo.download import transfers; from jaxcnn.zoo.records import label_sets",
+        "import jaxcnn.cli.app",
+    ],
+)
+def test_functions_that_share_a_name_with_a_folder(first):
+    """``zoo.records`` and ``zoo.download`` are the functions, whatever is imported first."""
+    code = f"{first}\nfrom jaxcnn import zoo\nimport jaxcnn.zoo.records, jaxcnn.zoo.download\n"
+    code += "print([type(f).__name__ for f in (zoo.records, zoo.download, zoo.read)])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.stdout.strip() == str(["function"] * 3), done.stderr
 
 
 @pytest.mark.parametrize("item", FUNCTIONS, ids=address)

@@ -15,6 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A module may import what stands on an earlier line, and its own room.
 ORDER = """
+_namespace
 _typing
 _check
 ops

@@ -1,5 +1,6 @@
 """Augmentation on the device: ``(key, example) -> example``, per example, replayable, one reading for a whole chain."""
 
+from jaxcnn._namespace import close_namespace as _close_namespace
 from jaxcnn.augment.color import random_brightness as random_brightness
 from jaxcnn.augment.color import random_channel_shuffle as random_channel_shuffle
 from jaxcnn.augment.color import random_color_jitter as random_color_jitter
@@ -51,3 +52,5 @@ from jaxcnn.augment.tone import random_invert as random_invert
 from jaxcnn.augment.tone import random_posterize as random_posterize
 from jaxcnn.augment.tone import random_sharpness as random_sharpness
 from jaxcnn.augment.tone import random_solarize as random_solarize
+
+_close_namespace(__name__)

@@ -1,5 +1,6 @@
 """Images and labels: built-in digits, distorted digits drawn on the device, readers of files, host batches."""
 
+from jaxcnn._namespace import close_namespace as _close_namespace
 from jaxcnn.data.builtin import digits as digits
 from jaxcnn.data.folder import ImageFolder as ImageFolder
 from jaxcnn.data.folder import image_folder as image_folder
@@ -14,3 +15,5 @@ from jaxcnn.data.pictures import read_digit as read_digit
 from jaxcnn.data.prepared import PreparedSource as PreparedSource
 from jaxcnn.data.prepared import tfds_source as tfds_source
 from jaxcnn.data.transfer import prefetch as prefetch
+
+_close_namespace(__name__)

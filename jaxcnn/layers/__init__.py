@@ -1,5 +1,6 @@
 """Linen modules, each a thin wrapper over ``jaxcnn.ops``: ``__call__(x, *, train=False)``."""
 
+from jaxcnn._namespace import close_namespace as _close_namespace
 from jaxcnn.layers.convolution import Conv as Conv
 from jaxcnn.layers.convolution import DepthwiseConv as DepthwiseConv
 from jaxcnn.layers.convolution import SeparableConv as SeparableConv
@@ -11,3 +12,5 @@ from jaxcnn.layers.parallel_transformer import ParallelTransformer as ParallelTr
 from jaxcnn.layers.pooling import GlobalWeightedAveragePool as GlobalWeightedAveragePool
 from jaxcnn.layers.transformer import SpatialTransformer as SpatialTransformer
 from jaxcnn.layers.volume_transformer import VolumeTransformer as VolumeTransformer
+
+_close_namespace(__name__)

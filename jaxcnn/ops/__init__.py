@@ -1,5 +1,6 @@
 """Pure functions of arrays: no keys, no parameters. Channels last, any number of leading axes."""
 
+from jaxcnn._namespace import close_namespace as _close_namespace
 from jaxcnn.ops.color import adjust_brightness as adjust_brightness
 from jaxcnn.ops.color import adjust_contrast as adjust_contrast
 from jaxcnn.ops.color import adjust_saturation as adjust_saturation
@@ -63,3 +64,5 @@ from jaxcnn.ops.warps import warp_affine as warp_affine
 from jaxcnn.ops.warps import warp_flow as warp_flow
 from jaxcnn.ops.warps import warp_perspective as warp_perspective
 from jaxcnn.ops.warps import warp_tps as warp_tps
+
+_close_namespace(__name__)

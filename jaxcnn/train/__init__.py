@@ -1,5 +1,6 @@
 """Training: pure steps, a loop that survives being killed, ensembles, freezing."""
 
+from jaxcnn._namespace import close_namespace as _close_namespace
 from jaxcnn.train.checkpoints import load_variables as load_variables
 from jaxcnn.train.ensemble import fit_ensemble as fit_ensemble
 from jaxcnn.train.fitting import Result as Result
@@ -11,3 +12,5 @@ from jaxcnn.train.state import State as State
 from jaxcnn.train.state import create_state as create_state
 from jaxcnn.train.step import make_eval_step as make_eval_step
 from jaxcnn.train.step import make_train_step as make_train_step
+
+_close_namespace(__name__)

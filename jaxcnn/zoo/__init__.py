@@ -1,5 +1,6 @@
 """Weight files of five model zoos, read with none of their frameworks."""
 
+from jaxcnn._namespace import close_namespace as _close_namespace
 from jaxcnn.zoo.checkpoint import Checkpoint as Checkpoint
 from jaxcnn.zoo.checkpoint import FormatError as FormatError
 from jaxcnn.zoo.download.downloads import cached as cached
@@ -15,3 +16,5 @@ from jaxcnn.zoo.records.weight_records import record as record
 from jaxcnn.zoo.records.weight_records import records as records
 from jaxcnn.zoo.saving import convert as convert
 from jaxcnn.zoo.saving import save as save
+
+_close_namespace(__name__)
