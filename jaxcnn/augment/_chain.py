@@ -18,7 +18,7 @@ from jaxcnn._typing import AnyArray
 from jaxcnn.augment._geometry import ANY, Geometry, Reading, select
 from jaxcnn.augment._keys import one_key
 from jaxcnn.ops._materialize import stored, stored_planes
-from jaxcnn.ops.sampling import check_options, sample_pixels
+from jaxcnn.ops.sampling import Mode, PaddingMode, check_options, sample_pixels
 
 __all__ = ["Chain", "Example", "advance", "augmentation", "chain_of", "has_branches", "is_geometric", "takes_chain"]
 
@@ -261,14 +261,17 @@ def _read(image: Any, geometry: Geometry, reading: Reading) -> jax.Array:
     image = jnp.asarray(image)
     if geometry.exact is not None and reading.outside == geometry.reading.outside:
         return geometry.exact(image)
-    padding = reading.padding_mode or "border"  # nothing outside is wanted, but at an edge there are no pixels beyond
-    mode, outside = reading.mode or "bilinear", (padding, reading.fill_value, reading.align_corners)
+    # Where nothing outside is wanted, the border: at an edge interpolation reads beyond the image.
+    padding: PaddingMode = reading.padding_mode or "border"
+    mode: Mode = reading.mode or "bilinear"
+    fill_value, align_corners = reading.fill_value, reading.align_corners
+    antialias = reading.antialias and mode == "bilinear"
     floating = image if jnp.issubdtype(image.dtype, jnp.floating) else image.astype(jnp.float32)
-    how = check_options("augment", floating, mode, *outside, reading.antialias and mode == "bilinear")
-    how, points = how._replace(finite=True), geometry.points()  # images are in [0, 1]
+    options = check_options("augment", floating, mode, padding, fill_value, align_corners, antialias)
+    options, points = options._replace(finite=True), geometry.points()  # images are in [0, 1]
 
     def one(image: Any) -> Any:
-        return sample_pixels(image, points, how, 1)
+        return sample_pixels(image, points, options, 1)
 
     for _ in range(image.ndim - 3):
         one = jax.vmap(one)

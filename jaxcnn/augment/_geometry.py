@@ -13,7 +13,8 @@ import jax.numpy as jnp
 
 from jaxcnn.ops._sampling import pixel_matrices as matrices
 from jaxcnn.ops._sampling.pixel_matrices import Matrix
-from jaxcnn.ops.remap import pixels
+from jaxcnn.ops.remap import pixel_positions
+from jaxcnn.ops.sampling import Mode, PaddingMode
 
 __all__ = ["ANY", "Bend", "Geometry", "Reading", "displaced", "select"]
 
@@ -23,8 +24,8 @@ _ROUNDS = 20  # of the fixed-point iteration that inverts a bend
 class Reading(NamedTuple):
     """How values are read; None where a step does not care."""
 
-    mode: str | None = None
-    padding_mode: str | None = None
+    mode: Mode | None = None
+    padding_mode: PaddingMode | None = None
     fill_value: Any = 0.0
     align_corners: bool = False  # matters for reflection
     antialias: bool = False
@@ -87,7 +88,7 @@ class Geometry:
         links = list(after.links)
         for link in self.links:
             if links and not isinstance(links[-1], Bend) and not isinstance(link, Bend):
-                links[-1] = matrices.compose(link, links[-1])
+                links[-1] = matrices.compose_entries(link, links[-1])
             else:
                 links.append(link)
         exact = None
@@ -97,7 +98,7 @@ class Geometry:
 
     def points(self) -> tuple[Any, Any]:
         """Gives where all pixels of the result are read."""
-        x, y = pixels(self.shape)
+        x, y = pixel_positions(self.shape)
         return self.forward(x, y, True)
 
     def forward(self, x: Any, y: Any, whole: bool = False) -> tuple[Any, Any]:
@@ -113,13 +114,13 @@ class Geometry:
             if isinstance(link, Bend):
                 x, y = link.backward(x, y)
             else:
-                x, y = matrices.map_points(matrices.invert(link), x, y)
+                x, y = matrices.map_points(matrices.invert_entries(link), x, y)
         return x, y
 
     def inverted(self, source: tuple[int, int]) -> "Geometry":
         """Gives the map that brings the result back to a source of this shape."""
         links = [
-            Bend(_ordered(v.backward), _plain(v.forward)) if isinstance(v, Bend) else matrices.invert(v)
+            Bend(_ordered(v.backward), _plain(v.forward)) if isinstance(v, Bend) else matrices.invert_entries(v)
             for v in reversed(self.links)
         ]
         return Geometry(self.shape, source, tuple(links), self.reading)
@@ -152,7 +153,7 @@ def select(condition: Any, first: Geometry, other: Geometry) -> Geometry | None:
         exact = _chosen(condition, first.exact, other.exact)
     both = [g.links or (matrices.IDENTITY,) for g in (first, other)]
     if all(len(links) == 1 and not isinstance(links[0], Bend) for links in both):
-        links: tuple[Matrix | Bend, ...] = (matrices.select(condition, both[0][0], both[1][0]),)  # type: ignore
+        links: tuple[Matrix | Bend, ...] = (matrices.select_entries(condition, both[0][0], both[1][0]),)  # type: ignore
     else:
         links = (_either(condition, first, other),)
     return Geometry(first.source, first.shape, links, reading, exact)

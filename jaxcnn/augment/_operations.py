@@ -43,7 +43,7 @@ _MOVES: dict[str, Callable[[Any, tuple[int, int]], Matrix]] = {
     "shear_y": lambda s, shape: ((1.0, 0.0, 0.0), (s, 1.0, 0.5 * s), _LAST),
     "translate_x": lambda t, shape: ((1.0, 0.0, -t), (0.0, 1.0, 0.0), _LAST),
     "translate_y": lambda t, shape: ((1.0, 0.0, 0.0), (0.0, 1.0, -t), _LAST),
-    "rotate": lambda degrees, shape: matrices.affine(degrees, (0.0, 0.0), 1.0, (0.0, 0.0), shape),
+    "rotate": lambda degrees, shape: matrices.matrix_from_affine(degrees, (0.0, 0.0), 1.0, (0.0, 0.0), shape),
 }
 _CHANGES: dict[str, Callable[..., Any]] = {
     "brightness": ops.adjust_brightness,
@@ -103,7 +103,7 @@ def operate(chain: Chain, index: Any, names: Sequence[str], told: Mapping[str, A
     changes = [name for name in names if name in _CHANGES]
     matrix = matrices.IDENTITY
     for name in moves:
-        matrix = matrices.select(index == names.index(name), _MOVES[name](told[name], chain.shape), matrix)
+        matrix = matrices.select_entries(index == names.index(name), _MOVES[name](told[name], chain.shape), matrix)
     geometry = Geometry(chain.shape, chain.shape, (matrix,), reading)
     if chain.example is None:
         return chain.read(geometry)

@@ -101,7 +101,7 @@ def random_rotate_90(key: PRNGKey, image: Example, *, turns: tuple[int, ...] = (
     allowed, maps = sorted({t % 4 for t in turns}), _turns(h, w)
     chosen = maps[allowed[0]]
     for i in allowed[1:]:
-        chosen = matrices.select(turn == i, maps[i], chosen)
+        chosen = matrices.select_entries(turn == i, maps[i], chosen)
 
     def exact(image: Any) -> Any:
         turned = [ops.rotate_90(image, i) for i in allowed]

@@ -283,16 +283,18 @@ def random_perspective(
         dx, dy = ways[2 * i] * reach[0], ways[2 * i + 1] * reach[1]
         corners.append((dx if x == 0 else w - 1 - dx, dy if y == 0 else h - 1 - dy))
     line = h == 1 or w == 1  # which has no four corners
-    matrix = matrices.IDENTITY if line else matrices.invert(matrices.from_rectangle((h, w), corners))
+    matrix = matrices.IDENTITY if line else matrices.invert_entries(matrices.matrix_from_corners((h, w), corners))
     applied = number < probability("random_perspective", "p", p)
-    matrix = matrices.select(applied, matrix, matrices.IDENTITY)
+    matrix = matrices.select_entries(applied, matrix, matrices.IDENTITY)
     return chain.read(Geometry(chain.shape, chain.shape, (matrix,), reading))  # type: ignore[return-value]
 
 
 def _affine(image: Any, reading: Reading, **numbers: Any) -> Any:
     chain = chain_of(image)
     numbers = {"degrees": 0.0, "translate": (0.0, 0.0), "scale": 1.0, "shear": (0.0, 0.0)} | numbers
-    return chain.read(Geometry(chain.shape, chain.shape, (matrices.affine(**numbers, shape=chain.shape),), reading))
+    return chain.read(
+        Geometry(chain.shape, chain.shape, (matrices.matrix_from_affine(**numbers, shape=chain.shape),), reading)
+    )
 
 
 def _shift(chain: Chain, shares: tuple[float, float], numbers: list[Any]) -> tuple[Any, Any]:

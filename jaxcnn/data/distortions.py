@@ -190,5 +190,5 @@ def _quadrilateral_to_square(corners: jax.Array) -> jax.Array:
 
     The corner pixels of an image of 3 x 3 lie 2 apart, as those do. Three corners on one line (probability 0) give NaN.
     """
-    pixels = matrices.invert(matrices.from_rectangle((3, 3), [(x, y) for x, y in corners]))
-    return matrices.dense(matrices.compose(((1.0, 0.0, -1.0), (0.0, 1.0, -1.0), (0.0, 0.0, 1.0)), pixels))
+    pixels = matrices.invert_entries(matrices.matrix_from_corners((3, 3), [(x, y) for x, y in corners]))
+    return matrices.to_array(matrices.compose_entries(((1.0, 0.0, -1.0), (0.0, 1.0, -1.0), (0.0, 0.0, 1.0)), pixels))

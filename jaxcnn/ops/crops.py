@@ -1,6 +1,4 @@
-"""Cutting boxes out of images, all to one size."""
-
-from typing import Any
+"""Cropping boxes out of images and resizing them to one shape."""
 
 import jax
 import jax.numpy as jnp
@@ -25,13 +23,13 @@ def crop_and_resize(
     align_corners: bool = False,
     antialias: bool = False,
 ) -> Float[Array, "*batch k h w c"]:
-    """Cuts boxes out of an image and resizes each to one shape.
+    """Crops boxes out of an image and resizes each to one shape.
 
     Convention:
-        A box is (x_min, y_min, x_max, y_max) in pixels of its outer edges: (0, 0, w_in, h_in) is the whole
-        image, (j, i, j + 1, i + 1) the pixel in row i and column j. Under ``align_corners`` it is given by the
-        centres of its corner pixels: (0, 0, w_in - 1, h_in - 1) is the whole image. Boxes may be
-        fractional, leave the image, and be turned over (x_max < x_min mirrors).
+        A box is (x_min, y_min, x_max, y_max), its outer edges in pixels: (0, 0, w_in, h_in) is the whole
+        image, (j, i, j + 1, i + 1) the pixel in row i and column j. With ``align_corners`` it is defined by the
+        centers of its corner pixels: (0, 0, w_in - 1, h_in - 1) is the whole image. Boxes may be fractional,
+        extend beyond the image, and be reversed (x_max < x_min mirrors).
 
     Args:
         image: The image.
@@ -39,16 +37,16 @@ def crop_and_resize(
         shape: Height and width of every crop.
         mode: ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
         padding_mode: What lies outside, as in ``grid_sample``.
-        fill_value: With ``"fill"``: what lies outside.
-        align_corners: What a box's numbers stand for; along an axis of one pixel the crop takes the middle.
-        antialias: Whether pixels that cover several input pixels are means over them, as in ``grid_sample``.
+        fill_value: With ``"fill"``: the value outside.
+        align_corners: What the numbers of a box stand for; an axis of one pixel reads the middle of the box.
+        antialias: Whether to average over all input pixels that an output pixel covers, as in ``grid_sample``.
 
     Returns:
-        The crops in the dtype of the image, differentiable in image and boxes. Of the whole image, to its own
-        shape, it is the image exactly.
+        The crops in the dtype of the image, differentiable in image and boxes. A crop of the whole image to its
+        own shape is exactly the image.
 
     Raises:
-        ValueError: If an option is unknown, or a form or dtype is wrong.
+        ValueError: If an option is unknown, or a shape or dtype is wrong.
 
     Example:
         >>> image = jnp.arange(16.0).reshape(4, 4, 1)
@@ -62,24 +60,25 @@ def crop_and_resize(
     check_min_rank(name, "boxes", boxes, "k 4")
     check(boxes.shape[-1] == 4, name, "boxes", "of shape (..., k, 4)", shape_text(boxes))
     h, w = check_positive_shape(name, "shape", shape, "h w")
-    how = check_options(name, image, mode, padding_mode, fill_value, align_corners, antialias)
+    options = check_options(name, image, mode, padding_mode, fill_value, align_corners, antialias)
     arrays, dtype = (image, boxes), working_dtype(image, boxes)
     batch = batch_size(arrays, (3, 2)) * max(boxes.shape[-2], 1)
 
-    def one(image: Any, boxes: Any) -> Any:
-        def crop(box: Any) -> Any:
+    def crop_boxes(image: jax.Array, boxes: jax.Array) -> jax.Array:
+        def crop_box(box: jax.Array) -> jax.Array:
             x_min, y_min, x_max, y_max = box.astype(dtype)
-            (x, wide), (y, high) = _along(x_min, x_max, w, align_corners), _along(y_min, y_max, h, align_corners)
-            places = [jax.lax.broadcast_in_dim(v, (h, w), (axis,)) for v, axis in ((x, 1), (y, 0))]
-            return sample_pixels(image, places, how, batch, steps=((0.0, high), (wide, 0.0)))
+            x, step_x = _read_positions(x_min, x_max, w, align_corners)
+            y, step_y = _read_positions(y_min, y_max, h, align_corners)
+            positions = [jax.lax.broadcast_in_dim(v, (h, w), (axis,)) for v, axis in ((x, 1), (y, 0))]
+            return sample_pixels(image, positions, options, batch, steps=((0.0, step_y), (step_x, 0.0)))
 
-        return jax.vmap(crop)(boxes)
+        return jax.vmap(crop_box)(boxes)
 
-    return over_batch(one, arrays, (3, 2), name=name, arguments="image and boxes")
+    return over_batch(crop_boxes, arrays, (3, 2), name=name, arguments="image and boxes")
 
 
-def _along(low: Any, high: Any, size: int, align_corners: bool) -> tuple[Any, Any]:
-    """Gives the positions that the pixels of a crop are read at along an axis, and their distance."""
+def _read_positions(low: jax.Array, high: jax.Array, size: int, align_corners: bool) -> tuple[jax.Array, jax.Array]:
+    """Computes the positions where the pixels of a crop are read along an axis, and their distance."""
     if align_corners:
         step = (high - low) / max(size - 1, 1)
         return low + step * jnp.asarray(np.arange(size) if size > 1 else np.full(1, 0.5), low.dtype), step

@@ -1,7 +1,6 @@
-"""Reading with a gradient to the grid that reaches further than the neighbouring pixels."""
+"""Sampling with a gradient to the grid that reaches further than the neighboring pixels."""
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,16 +26,16 @@ def linearized_grid_sample(
     fill_value: float | Float[AnyArray, "*c"] = 0.0,
     align_corners: bool = False,
 ) -> Float[Array, "*batch_and_out c"]:
-    """Reads as ``grid_sample`` does, with the slope of a plane through samples around a point as gradient to the grid.
+    """Samples as ``grid_sample``, with the slope of a plane fitted to samples around a point as gradient to the grid.
 
-    Bilinear reading sees as far as the next pixel. Where neighbouring pixels say little of where to go, as when
-    an image is made much smaller, its gradient is noise. Here k more points are read around each point and
-    a plane is fitted to what they differ by, least squares, through the point itself; its slope is the
+    Bilinear gradients see only neighboring pixels. Where these say little about where to go, for example when
+    an image is made much smaller, the gradient is noise. Here k more points are read around each point and
+    a plane through the point itself is fitted to the differences by least squares; its slope is the
     gradient. Values, and the gradient to the image, are those of ``grid_sample``.
 
     Convention:
-        ``offsets`` are added to points, in the units of the grid. Points of good reach lie as far out as
-        the transform may be wrong; drawn anew in every step, they average over the steps.
+        ``offsets`` are added to points, in the units of the grid. They should reach as far as the transform
+        may be off; if they are drawn anew in every step, they average over the steps.
 
     Args:
         image: Images (*batch, h, w, c) or volumes (*batch, d, h, w, c).
@@ -48,13 +47,13 @@ def linearized_grid_sample(
         align_corners: As in ``grid_sample``.
 
     Returns:
-        The values read, in the dtype of ``image``. Not differentiated twice in the grid: that gradient is zero.
+        The values read, in the dtype of ``image``. The second derivative in the grid is zero.
 
     Raises:
-        ValueError: If a form, dtype or option is wrong.
+        ValueError: If a shape, dtype or option is wrong.
 
     Example:
-        A step that lies two pixels away has no slope here, but it draws the point nearer.
+        An edge two pixels away has no bilinear slope at the point, but the linearized gradient points to it.
 
         >>> image = jnp.repeat(jnp.array([0.0, 0.0, 0.0, 0.0, 1.0, 1.0]), 2).reshape(1, 12, 1)
         >>> grid, reach = jnp.zeros((1, 1, 2)), jnp.array([[-0.8, 0.1], [0.8, 0.1], [0.8, -0.1]])
@@ -77,55 +76,55 @@ def linearized_grid_sample(
     expected = f"of shape (k, {d}) or {(*out, 'k', d)}".replace("'", "")
     check(shapes, name, "offsets", expected, shape_text(offsets))
     check(offsets.shape[-2] >= d, name, "offsets", f"at least {d} points", shape_text(offsets))
-    options: dict[str, Any] = {
-        "padding_mode": padding_mode,
-        "fill_value": fill_value,
-        "align_corners": align_corners,
-    }
+    sample = functools.partial(
+        grid_sample, padding_mode=padding_mode, fill_value=fill_value, align_corners=align_corners
+    )
     dtype = working_dtype(image, grid, offsets)
     offsets = jax.lax.stop_gradient(offsets.astype(dtype))
     inverse = _inverse_moments(offsets)
 
-    def one(image: Any, grid: Any) -> Any:
-        fixed = jax.lax.stop_gradient(grid.astype(dtype))
-        values = grid_sample(image, fixed, **options)
-        still = jax.lax.stop_gradient(image)
-        here = jax.lax.stop_gradient(values).astype(dtype)
+    def sample_one(image: jax.Array, grid: jax.Array) -> jax.Array:
+        fixed_grid = jax.lax.stop_gradient(grid.astype(dtype))
+        values = sample(image, fixed_grid)
+        fixed_image = jax.lax.stop_gradient(image)
+        fixed_values = jax.lax.stop_gradient(values).astype(dtype)
 
-        def add(sums: Any, offset: Any) -> Any:
-            offset = jnp.broadcast_to(offset, fixed.shape)
-            step = grid_sample(still, fixed + offset, **options).astype(dtype) - here
+        def add_sample(sums: tuple[jax.Array, ...], offset: jax.Array) -> tuple[tuple[jax.Array, ...], None]:
+            offset = jnp.broadcast_to(offset, fixed_grid.shape)
+            step = sample(fixed_image, fixed_grid + offset).astype(dtype) - fixed_values
             return tuple(total + offset[..., i, None] * step for i, total in enumerate(sums)), None
 
-        start = tuple(here * 0 for _ in range(d))
-        sums, _ = jax.lax.scan(add, start, jnp.moveaxis(offsets, -2, 0))
-        slopes = [sum(_spread(inverse[i][j], sums[j]) * sums[j] for j in range(d)) for i in range(d)]
-        return _sloped(values.astype(dtype), slopes, grid.astype(dtype)).astype(image.dtype)
+        start = tuple(fixed_values * 0 for _ in range(d))
+        sums, _ = jax.lax.scan(add_sample, start, jnp.moveaxis(offsets, -2, 0))
+        slopes = [sum(_expand(inverse[i][j], sums[j]) * sums[j] for j in range(d)) for i in range(d)]
+        return _attach_slopes(values.astype(dtype), slopes, grid.astype(dtype)).astype(image.dtype)
 
-    return over_batch(one, (image, grid), (d + 1, d + 1), name=name, arguments="image and grid")
+    return over_batch(sample_one, (image, grid), (d + 1, d + 1), name=name, arguments="image and grid")
 
 
 @jax.custom_jvp
-def _sloped(values: Any, slopes: list[Any], grid: Any) -> Any:
-    """Gives the values, and to a change of the grid the given slopes."""
+def _attach_slopes(values: jax.Array, slopes: list[jax.Array], grid: jax.Array) -> jax.Array:
+    """Returns the values, with the given slopes as their derivative in the grid."""
     del slopes, grid
     return values
 
 
-@_sloped.defjvp
-def _sloped_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
+@_attach_slopes.defjvp
+def _attach_slopes_jvp(
+    primals: tuple[jax.Array, list[jax.Array], jax.Array], tangents: tuple[jax.Array, list[jax.Array], jax.Array]
+) -> tuple[jax.Array, jax.Array]:
     values, slopes, grid = primals
     change, _, moved = tangents
     for i, slope in enumerate(slopes):
         change += jax.lax.stop_gradient(slope) * moved[..., i, None]
-    return _sloped(values, slopes, grid), change
+    return _attach_slopes(values, slopes, grid), change
 
 
-def _spread(value: Any, like: Any) -> Any:
+def _expand(value: jax.Array, like: jax.Array) -> jax.Array:
     return jnp.broadcast_to(value[..., None], like.shape)
 
 
-def _inverse_moments(offsets: Any) -> list[list[Any]]:
+def _inverse_moments(offsets: jax.Array) -> list[list[jax.Array]]:
     """Inverts the second moments of offsets (*points, k, d), entry by entry, each (*points)."""
     d = offsets.shape[-1]
     moments = [[jnp.sum(offsets[..., i] * offsets[..., j], -1) for j in range(d)] for i in range(d)]

@@ -1,15 +1,13 @@
-"""Images read at points in pixels, and the transforms that are given in pixels and degrees."""
-
-from typing import Any
+"""Sampling images at points in pixels, and transforms whose parameters are in pixels and degrees."""
 
 import jax
 import jax.numpy as jnp
 
 from jaxcnn._check import as_array, check, shape_text
-from jaxcnn._typing import AnyArray, Array, Float
+from jaxcnn._typing import AnyArray, Array, Dtype, Float
 from jaxcnn.ops._batching import batch_size, over_batch, working_dtype
 from jaxcnn.ops._sampling import pixel_matrices as matrices
-from jaxcnn.ops._sampling.interpolation import coordinate
+from jaxcnn.ops._sampling.interpolation import take_coordinate
 from jaxcnn.ops.grids import check_vectors
 from jaxcnn.ops.matrices import fit_homography
 from jaxcnn.ops.sampling import Mode, PaddingMode, check_image, check_options, sample_pixels
@@ -27,26 +25,26 @@ def remap(
     align_corners: bool = False,
     antialias: bool = False,
 ) -> Float[Array, "*batch h w c"]:
-    """Reads an image at points given in pixels.
+    """Samples an image at points in pixels.
 
     Convention:
-        (x, y), the first pixel's centre being (0, 0); ``grid_sample`` takes the same points in [-1, 1].
-        Whole numbers give pixels exactly. Leading axes broadcast.
+        (x, y); the center of the first pixel is (0, 0). ``grid_sample`` takes the same points in [-1, 1].
+        Integer coordinates return pixels exactly. Leading axes broadcast.
 
     Args:
         image: The image.
         points: Where every output pixel is read; float32 or wider.
         mode: ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
         padding_mode: ``"zeros"``, ``"border"``, ``"reflection"`` or ``"fill"``.
-        fill_value: With ``"fill"``: what lies outside.
-        align_corners: Matters for ``"reflection"`` only: mirrored at the border pixels' centres or edges.
-        antialias: Whether pixels that cover several input pixels are means over them, as in ``grid_sample``.
+        fill_value: With ``"fill"``: the value outside.
+        align_corners: Matters for ``"reflection"`` only: mirrored at the centers or at the edges of the border pixels.
+        antialias: Whether to average over all input pixels that an output pixel covers, as in ``grid_sample``.
 
     Returns:
         The values in the dtype of the image.
 
     Raises:
-        ValueError: If a form, dtype or option is wrong, or leading axes do not broadcast.
+        ValueError: If a shape, dtype or option is wrong, or leading axes do not broadcast.
 
     Example:
         >>> image = jnp.arange(6.0).reshape(2, 3, 1)
@@ -59,48 +57,48 @@ def remap(
     points, d = check_vectors("remap", "points", points)
     check(d == 2, "remap", "points", "of shape (..., h, w, 2)", shape_text(points))
     image = check_image("remap", image)
-    how = check_options("remap", image, mode, padding_mode, fill_value, align_corners, antialias)
+    options = check_options("remap", image, mode, padding_mode, fill_value, align_corners, antialias)
     arrays, dtype = (image, points), working_dtype(image, points)
     batch = batch_size(arrays, (3, 3))
 
-    def one(image: Any, points: Any) -> Any:
-        return sample_pixels(image, [coordinate(points, i).astype(dtype) for i in range(2)], how, batch)
+    def sample_one(image: jax.Array, points: jax.Array) -> jax.Array:
+        return sample_pixels(image, [take_coordinate(points, i).astype(dtype) for i in range(2)], options, batch)
 
-    return over_batch(one, arrays, (3, 3), name="remap", arguments="image and points")
+    return over_batch(sample_one, arrays, (3, 3), name="remap", arguments="image and points")
 
 
 def affine(
     image: Float[AnyArray, "*batch h w c"],
     *,
     degrees: float | Float[AnyArray, "*#batch"] = 0.0,
-    translate: tuple[Any, Any] = (0.0, 0.0),
+    translate: tuple[float | Float[AnyArray, "*#batch"], float | Float[AnyArray, "*#batch"]] = (0.0, 0.0),
     scale: float | Float[AnyArray, "*#batch"] = 1.0,
-    shear: tuple[Any, Any] = (0.0, 0.0),
+    shear: tuple[float | Float[AnyArray, "*#batch"], float | Float[AnyArray, "*#batch"]] = (0.0, 0.0),
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
     fill_value: float | Float[AnyArray, "*c"] = 0.0,
 ) -> Float[Array, "*batch h w c"]:
-    """Rotates, shears and scales an image about its centre, then moves it.
+    """Rotates, shears and scales an image about its center, then translates it.
 
     Convention:
-        Degrees turn clockwise as one sees it; a positive shear in x moves what is above the centre to the right.
-        Every number may be an array over the leading axes.
+        Positive degrees rotate clockwise as displayed; a positive shear in x moves what lies above the center to
+        the right. Every number may be an array over the leading axes.
 
     Args:
         image: The image.
         degrees: Rotation.
         translate: (x, y) in pixels, to the right and down.
-        scale: Factor of size, above 0.
+        scale: Scale factor, above 0.
         shear: (x, y) in degrees, below 90.
         mode: ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
         padding_mode: What lies outside, as in ``grid_sample``.
-        fill_value: With ``"fill"``: what lies outside.
+        fill_value: With ``"fill"``: the value outside.
 
     Returns:
-        The image in its dtype. With the defaults it is the input exactly.
+        The image in its dtype. With the defaults it is exactly the input.
 
     Raises:
-        ValueError: If a form, dtype or option is wrong, or leading axes do not broadcast.
+        ValueError: If a shape, dtype or option is wrong, or leading axes do not broadcast.
 
     Example:
         >>> image = jnp.arange(3.0).reshape(1, 3, 1)
@@ -114,7 +112,7 @@ def affine(
     image = check_image("affine", image)
     check(len(translate) == 2, "affine", "translate", "(x, y)", repr(translate))
     check(len(shear) == 2, "affine", "shear", "(x, y)", repr(shear))
-    how = check_options("affine", image, mode, padding_mode, fill_value, False, False)
+    options = check_options("affine", image, mode, padding_mode, fill_value, False, False)
     pairs = [("translate", v) for v in translate] + [("shear", v) for v in shear]
     dtype = working_dtype(image)
     numbers = [
@@ -123,11 +121,13 @@ def affine(
     arrays, ranks = (image, *numbers), (3, *[0] * len(numbers))
     batch = batch_size(arrays, ranks)
 
-    def one(image: Any, degrees: Any, scale: Any, x: Any, y: Any, shear_x: Any, shear_y: Any) -> Any:
-        matrix = matrices.affine(degrees, (x, y), scale, (shear_x, shear_y), image.shape[:2])
-        return sample_pixels(image, matrices.map_points(matrix, *pixels(image.shape[:2], dtype)), how, batch)
+    def transform_one(image: jax.Array, *numbers: jax.Array) -> jax.Array:
+        degrees, scale, x, y, shear_x, shear_y = numbers
+        h, w, _ = image.shape
+        matrix = matrices.matrix_from_affine(degrees, (x, y), scale, (shear_x, shear_y), (h, w))
+        return sample_pixels(image, matrices.map_points(matrix, *pixel_positions((h, w), dtype)), options, batch)
 
-    return over_batch(one, arrays, ranks, name="affine", arguments="image and numbers")
+    return over_batch(transform_one, arrays, ranks, name="affine", arguments="image and numbers")
 
 
 def perspective(
@@ -139,24 +139,24 @@ def perspective(
     padding_mode: PaddingMode = "zeros",
     fill_value: float | Float[AnyArray, "*c"] = 0.0,
 ) -> Float[Array, "*batch h w c"]:
-    """Moves four points of an image, no three on a line, to four others by a homography.
+    """Warps an image by the homography that moves four of its points, no three on one line, to four others.
 
     Convention:
-        (x, y) in pixels, the first pixel's centre being (0, 0). Leading axes broadcast.
+        (x, y) in pixels; the center of the first pixel is (0, 0). Leading axes broadcast.
 
     Args:
         image: The image.
         start: Points of the image.
-        end: Where they come to lie.
+        end: Where they lie in the result.
         mode: ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
         padding_mode: What lies outside, as in ``grid_sample``.
-        fill_value: With ``"fill"``: what lies outside.
+        fill_value: With ``"fill"``: the value outside.
 
     Returns:
         The image in its dtype.
 
     Raises:
-        ValueError: If a form, dtype or option is wrong, or leading axes do not broadcast.
+        ValueError: If a shape, dtype or option is wrong, or leading axes do not broadcast.
 
     Example:
         >>> image = jnp.arange(4.0).reshape(2, 2, 1)
@@ -165,26 +165,26 @@ def perspective(
         [[1.0, 0.0], [3.0, 2.0]]
 
     Parity:
-        torchvision 0.28 ``transforms.v2.functional.perspective``: within 1e-4 inside; torchvision counts its corner
-        (w, h) as half a pixel farther.
+        torchvision 0.28 ``transforms.v2.functional.perspective``: within 1e-4 inside; torchvision places its corner
+        (w, h) half a pixel farther out.
     """
     image = check_image("perspective", image)
     start, end = as_array("perspective", "start", start), as_array("perspective", "end", end)
     for name, points in (("start", start), ("end", end)):
         check(points.shape[-2:] == (4, 2), "perspective", name, "of shape (..., 4, 2)", shape_text(points))
-    how = check_options("perspective", image, mode, padding_mode, fill_value, False, False)
+    options = check_options("perspective", image, mode, padding_mode, fill_value, False, False)
     arrays, dtype = (image, start, end), working_dtype(image, start, end)
     batch = batch_size(arrays, (3, 2, 2))
 
-    def one(image: Any, start: Any, end: Any) -> Any:
-        matrix = fit_homography(end.astype(dtype), start.astype(dtype))
-        rows = tuple(tuple(matrix[i, j] for j in range(3)) for i in range(3))
-        return sample_pixels(image, matrices.map_points(rows, *pixels(image.shape[:2], dtype)), how, batch)  # type: ignore
+    def transform_one(image: jax.Array, start: jax.Array, end: jax.Array) -> jax.Array:
+        h, w, _ = image.shape
+        matrix = matrices.from_array(fit_homography(end.astype(dtype), start.astype(dtype)))
+        return sample_pixels(image, matrices.map_points(matrix, *pixel_positions((h, w), dtype)), options, batch)
 
-    return over_batch(one, arrays, (3, 2, 2), name="perspective", arguments="image, start and end")
+    return over_batch(transform_one, arrays, (3, 2, 2), name="perspective", arguments="image, start and end")
 
 
-def pixels(shape: tuple[int, int], dtype: Any = jnp.float32) -> tuple[jax.Array, jax.Array]:
-    """Gives x and y of all pixels of an image (h, w)."""
+def pixel_positions(shape: tuple[int, int], dtype: Dtype = jnp.float32) -> tuple[jax.Array, jax.Array]:
+    """Returns x and y of all pixels of an image (h, w)."""
     x, y = (jax.lax.broadcasted_iota(dtype, shape, axis) for axis in (1, 0))
     return x, y

@@ -1,12 +1,12 @@
-"""Image and transform in one call, composed in pixel units: the identity gives the image back exactly.
+"""Image and transform in one call, composed in pixel units: identity warps return the image bit for bit.
 
-Normalised float32 coordinates cannot hit the pixel centres exactly (off by about 3e-5 of the range
+Normalized float32 coordinates cannot hit the pixel centers exactly (off by about 3e-5 of the range
 at 224 pixels). A warp therefore starts from exact pixel positions and adds the transform's
 displacement, which is exactly zero for the identity.
 """
 
 import functools
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +15,17 @@ import numpy as np
 from jaxcnn._check import check, check_positive_shape, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._batching import batch_size, over_batch, working_dtype
-from jaxcnn.ops._sampling.interpolation import coordinate
+from jaxcnn.ops._sampling.interpolation import take_coordinate
 from jaxcnn.ops._sampling.transforms import affine_points, projective_points, tps_coefficients, tps_points
-from jaxcnn.ops.grids import AFFINE, SPATIAL, check_matrix, check_points, check_vectors, mesh
-from jaxcnn.ops.sampling import Mode, PaddingMode, check_image, check_options, sample_pixels
+from jaxcnn.ops.grids import AFFINE_SHAPES, SPATIAL_AXES, check_matrix, check_points, check_vectors, pixel_grid
+from jaxcnn.ops.sampling import (
+    Mode,
+    PaddingMode,
+    SamplingOptions,
+    check_image,
+    check_options,
+    sample_pixels,
+)
 
 __all__ = ["warp_affine", "warp_flow", "warp_perspective", "warp_tps"]
 
@@ -46,9 +53,9 @@ def warp_affine(
         shape: Height and width of the output (of a volume: depth, height, width); None keeps the image's.
         mode: ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
         padding_mode: ``"zeros"``, ``"border"``, ``"reflection"`` or ``"fill"``.
-        fill_value: With ``"fill"``: what lies outside.
+        fill_value: With ``"fill"``: the value outside.
         align_corners: What -1 and 1 stand for.
-        antialias: Whether pixels that cover several input pixels are means over them, as in ``grid_sample``.
+        antialias: Whether to average over all input pixels that an output pixel covers, as in ``grid_sample``.
 
     Returns:
         The warped image in its dtype.
@@ -65,10 +72,12 @@ def warp_affine(
     References:
         Jaderberg et al. 2015, arXiv:1506.02025, section 3.2.
     """
-    theta = check_matrix("warp_affine", "theta", theta, *AFFINE)
+    theta = check_matrix("warp_affine", "theta", theta, *AFFINE_SHAPES)
     displace = functools.partial(affine_points, relative=True)
-    options = (mode, padding_mode, fill_value, align_corners, antialias)
-    return _warp("warp_affine", image, theta, "theta", displace, shape, *options, dimensions=theta.shape[-2])
+    d = theta.shape[-2]
+    image = check_image("warp_affine", image, d)
+    options = check_options("warp_affine", image, mode, padding_mode, fill_value, align_corners, antialias, d)
+    return _warp("warp_affine", image, theta, "theta", displace, shape, options, dimensions=d)
 
 
 def warp_perspective(
@@ -90,13 +99,13 @@ def warp_perspective(
 
     Args:
         image: The image.
-        matrix: The matrix; a positive factor changes nothing.
+        matrix: The matrix; scaling it by a positive factor changes nothing.
         shape: Height and width of the output; None keeps the image's.
         mode: ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
         padding_mode: ``"zeros"``, ``"border"``, ``"reflection"`` or ``"fill"``.
-        fill_value: With ``"fill"``: what lies outside.
+        fill_value: With ``"fill"``: the value outside.
         align_corners: What -1 and 1 stand for.
-        antialias: Whether pixels that cover several input pixels are means over them, as in ``grid_sample``.
+        antialias: Whether to average over all input pixels that an output pixel covers, as in ``grid_sample``.
 
     Returns:
         The warped image in its dtype.
@@ -113,10 +122,10 @@ def warp_perspective(
         Jaderberg et al. 2015, arXiv:1506.02025, section 3.2.
     """
     matrix = check_matrix("warp_perspective", "matrix", matrix, (3, 3))
-
     displace = functools.partial(projective_points, relative=True)
-    options = (mode, padding_mode, fill_value, align_corners, antialias)
-    return _warp("warp_perspective", image, matrix, "matrix", displace, shape, *options)
+    image = check_image("warp_perspective", image)
+    options = check_options("warp_perspective", image, mode, padding_mode, fill_value, align_corners, antialias)
+    return _warp("warp_perspective", image, matrix, "matrix", displace, shape, options)
 
 
 def warp_tps(
@@ -146,9 +155,9 @@ def warp_tps(
         regularization: 0 interpolates the points; more bends less.
         mode: ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
         padding_mode: ``"zeros"``, ``"border"``, ``"reflection"`` or ``"fill"``.
-        fill_value: With ``"fill"``: what lies outside.
+        fill_value: With ``"fill"``: the value outside.
         align_corners: What -1 and 1 stand for.
-        antialias: Whether pixels that cover several input pixels are means over them, as in ``grid_sample``.
+        antialias: Whether to average over all input pixels that an output pixel covers, as in ``grid_sample``.
 
     Returns:
         The warped image in its dtype.
@@ -170,11 +179,11 @@ def warp_tps(
     dtype = working_dtype(image, points)
     coefficients = tps_coefficients(control, strength, name="warp_tps", dtype=dtype)
 
-    def displace(points: Any, x: Any, y: Any) -> Any:
+    def displace(points: jax.Array, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
         return tps_points(points - jnp.asarray(control, dtype), control, coefficients, x, y)
 
-    options = (mode, padding_mode, fill_value, align_corners, antialias)
-    return _warp("warp_tps", image, points, "points", displace, shape, *options)
+    options = check_options("warp_tps", image, mode, padding_mode, fill_value, align_corners, antialias)
+    return _warp("warp_tps", image, points, "points", displace, shape, options)
 
 
 def warp_flow(
@@ -190,7 +199,7 @@ def warp_flow(
     """Warps images by displacements (*batch, h, w, 2), or volumes (*batch, d, h, w, c) by (*batch, d, h, w, 3).
 
     Convention:
-        ``flow`` is in pixels, (x, y): output pixel (i, j) is read at row i + y, column j + x; of volumes
+        ``flow`` is in pixels, (x, y): output pixel (i, j) is read at row i + y, column j + x; for volumes
         (x, y, z). Leading axes broadcast.
 
     Args:
@@ -198,15 +207,15 @@ def warp_flow(
         flow: The displacement of every pixel.
         mode: ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
         padding_mode: ``"zeros"``, ``"border"``, ``"reflection"`` or ``"fill"``.
-        fill_value: With ``"fill"``: what lies outside.
-        align_corners: Matters for ``"reflection"`` only: mirrored at the border pixels' centres or edges.
-        antialias: Whether pixels that cover several input pixels are means over them, as in ``grid_sample``.
+        fill_value: With ``"fill"``: the value outside.
+        align_corners: Matters for ``"reflection"`` only: mirrored at the centers or at the edges of the border pixels.
+        antialias: Whether to average over all input pixels that an output pixel covers, as in ``grid_sample``.
 
     Returns:
         The warped image in its dtype.
 
     Raises:
-        ValueError: If a form, dtype or option is wrong, or if the two differ in their spatial axes.
+        ValueError: If a shape, dtype or option is wrong, or if the two differ in their spatial axes.
 
     Example:
         >>> image = jnp.arange(3.0).reshape(1, 3, 1)
@@ -218,67 +227,68 @@ def warp_flow(
     image = check_image("warp_flow", image, d)
     expected = (*image.shape[-1 - d : -1], d)
     check(flow.shape[-1 - d :] == expected, "warp_flow", "flow", f"of shape (..., {expected})", shape_text(flow))
-    how = check_options("warp_flow", image, mode, padding_mode, fill_value, align_corners, antialias, d)
+    options = check_options("warp_flow", image, mode, padding_mode, fill_value, align_corners, antialias, d)
     arrays, dtype = (image, flow), working_dtype(image, flow)
     batch = batch_size(arrays, (d + 1, d + 1))
-    places = [jnp.asarray(v, dtype) for v in reversed(np.mgrid[tuple(slice(n) for n in expected[:-1])])]
+    positions = [jnp.asarray(v, dtype) for v in reversed(np.mgrid[tuple(slice(n) for n in expected[:-1])])]
 
-    def one(image: Any, flow: Any) -> Any:
-        points = [place + coordinate(flow, i).astype(dtype) for i, place in enumerate(places)]
-        return sample_pixels(image, points, how, batch)
+    def warp_one(image: jax.Array, flow: jax.Array) -> jax.Array:
+        points = [position + take_coordinate(flow, i).astype(dtype) for i, position in enumerate(positions)]
+        return sample_pixels(image, points, options, batch)
 
-    return over_batch(one, arrays, (d + 1, d + 1), name="warp_flow", arguments="image and flow")
+    return over_batch(warp_one, arrays, (d + 1, d + 1), name="warp_flow", arguments="image and flow")
 
 
 def _warp(
     name: str,
-    image: Any,
-    transform: Any,
+    image: jax.Array,
+    transform: jax.Array,
     argument: str,
-    displace: Any,
-    shape: Any,
-    mode: Any,
-    padding_mode: Any,
-    fill_value: Any,
-    align_corners: bool,
-    antialias: bool,
+    displace: Callable[..., tuple[jax.Array, ...]],
+    shape: Sequence[int] | None,
+    options: SamplingOptions,
     *,
     dimensions: int = 2,
-) -> Any:
-    image = check_image(name, image, dimensions)
-    how = check_options(name, image, mode, padding_mode, fill_value, align_corners, antialias, dimensions)
+) -> jax.Array:
     arrays, dtype = (image, transform), working_dtype(image, transform)
     batch = batch_size(arrays, (dimensions + 1, 2))
-    before = image.shape[-1 - dimensions : -1]
-    size = check_positive_shape(name, "shape", before if shape is None else shape, SPATIAL[dimensions])
-    points = mesh(name, size, align_corners, dtype, dimensions=dimensions)
-    places, halves = [], []
+    size_in = image.shape[-1 - dimensions : -1]
+    size = check_positive_shape(name, "shape", size_in if shape is None else shape, SPATIAL_AXES[dimensions])
+    points = pixel_grid(name, size, options.align_corners, dtype, dimensions=dimensions)
+    starts, halves = [], []
     for axis in reversed(range(dimensions)):
-        along = jnp.asarray(_matching_pixels(size[axis], before[axis], align_corners), dtype)
-        places.append(jax.lax.broadcast_in_dim(along, size, (axis,)))
-        halves.append((before[axis] - 1) / 2 if align_corners else before[axis] / 2)
+        along_axis = jnp.asarray(_matching_pixels(size[axis], size_in[axis], options.align_corners), dtype)
+        starts.append(jax.lax.broadcast_in_dim(along_axis, size, (axis,)))
+        halves.append((size_in[axis] - 1) / 2 if options.align_corners else size_in[axis] / 2)
 
-    def one(image: Any, transform: Any) -> Any:
+    def warp_one(image: jax.Array, transform: jax.Array) -> jax.Array:
         transform = transform.astype(dtype)
-        moved = displace(transform, *points)
-        positions = [p + half * m for p, half, m in zip(places, halves, moved, strict=True)]
+        displacements = displace(transform, *points)
+        positions = [p + half * d for p, half, d in zip(starts, halves, displacements, strict=True)]
         steps = None
-        if how.antialias and 1 in size:
-            steps = [_step(functools.partial(displace, transform), points, moved, i, halves) for i in (1, 0)]
-        return sample_pixels(image, positions, how, batch, steps=steps)
+        if options.antialias and 1 in size:
+            displace_by = functools.partial(displace, transform)
+            steps = [_step_along(axis, displace_by, points, displacements, halves) for axis in (1, 0)]
+        return sample_pixels(image, positions, options, batch, steps=steps)
 
-    return over_batch(one, arrays, (dimensions + 1, 2), name=name, arguments=f"image and {argument}")
+    return over_batch(warp_one, arrays, (dimensions + 1, 2), name=name, arguments=f"image and {argument}")
 
 
-def _step(displace: Any, points: Any, moved: Any, axis: int, halves: Any) -> list[Any]:
-    """Tells how far the next pixel along an axis would be read from the first, if the one there spans the image."""
-    there = displace(*(p + 2 if i == axis else p for i, p in enumerate(points)))
-    own = [2 * half if i == axis else 0 for i, half in enumerate(halves)]
-    return [(o + half * (t - m))[0, 0] for o, half, t, m in zip(own, halves, there, moved, strict=True)]
+def _step_along(
+    axis: int,
+    displace: Callable[..., tuple[jax.Array, ...]],
+    points: Sequence[jax.Array],
+    displacements: Sequence[jax.Array],
+    halves: Sequence[float],
+) -> list[jax.Array]:
+    """Computes how far from the first pixel the next one along an axis is read, if one output pixel spans the image."""
+    moved = displace(*(p + 2 if i == axis else p for i, p in enumerate(points)))
+    width = [2 * half if i == axis else 0 for i, half in enumerate(halves)]
+    return [(n + half * (m - d))[0, 0] for n, half, m, d in zip(width, halves, moved, displacements, strict=True)]
 
 
 def _matching_pixels(size_out: int, size_in: int, align_corners: bool) -> np.ndarray:
-    """Returns where the pixels of an output axis lie on the input axis, exact integers if they are as many."""
+    """Returns where the pixels of an output axis lie on the input axis; exact integers if the sizes are equal."""
     if size_out == size_in:
         return np.arange(size_out, dtype=np.float64)
     if align_corners:

@@ -200,7 +200,7 @@ def test_small_images_and_outputs(size):
 
 
 def test_volumes_and_other_modes_are_refused():
-    message = r'antialias must be False but for images and mode "bilinear", got mode '
+    message = r'antialias must be False except for images and mode "bilinear", got mode '
     with pytest.raises(ValueError, match=message + "'nearest' in 2 dimensions"):
         ops.grid_sample(jnp.ones((4, 4, 1)), jnp.zeros((2, 2, 2)), mode="nearest", antialias=True)
     with pytest.raises(ValueError, match=message + "'bilinear' in 3 dimensions"):

@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 from jax.test_util import check_grads
 
 from jaxcnn import ops
-from jaxcnn.ops._sampling.interpolation import pixel_numbers
+from jaxcnn.ops._sampling.interpolation import flat_index
 from tests.support import released
 
 EYE = np.eye(2, 3, dtype=np.float32)
@@ -216,7 +216,7 @@ def test_pixels_are_counted_exactly_also_where_float32_cannot(jit):
     for h, w in ((3, 5), (2048, 4096), (2049, 4097), (8200, 8100)):  # the second one has 2^23 pixels
         y, x = (np.random.default_rng(0).integers(0, n, 200) for n in (h, w))
         y[:3], x[:3] = (0, h - 1, h - 1), (0, w - 1, 0)
-        found = jit(lambda *whole, h=h, w=w: pixel_numbers(whole, (w, 1), h * w))(y.astype("f"), x.astype("f"))
+        found = jit(lambda *whole, h=h, w=w: flat_index(whole, (w, 1), h * w))(y.astype("f"), x.astype("f"))
         np.testing.assert_array_equal(found, y * w + x)
 
 
@@ -332,7 +332,7 @@ def test_sharded_batches(kind):
     [
         (dict(mode="cubic"), r"grid_sample: mode must be one of \('bilinear', 'nearest', 'bicubic'\), got 'cubic'\."),
         (dict(padding_mode="wrap"), "padding_mode must be one of"),
-        (dict(fill_value=1.0), "fill_value must be left alone unless"),
+        (dict(fill_value=1.0), "fill_value must be left at 0 unless"),
         (dict(padding_mode="fill", fill_value=jnp.ones(3)), r"fill_value must be one value or 2.*float32\(3,\)"),
         (dict(image=jnp.ones((4, 4))), r"image must be of shape \(..., h, w, c\), got float32\(4, 4\)"),
         (dict(image=jnp.ones((4, 4, 2), jnp.uint8)), "image must be of a floating dtype, got uint8"),
@@ -356,7 +356,7 @@ def test_errors_of_what_is_no_array():
     for call, message in (
         (lambda: ops.grid_sample(None, grid), "grid_sample: image must be an array of numbers, got None"),
         (lambda: ops.grid_sample(image, "grid"), "grid_sample: grid must be an array of numbers, got 'grid'"),
-        (lambda: ops.grid_sample(image, grid, fill_value="a"), "fill_value must be left alone"),
+        (lambda: ops.grid_sample(image, grid, fill_value="a"), "fill_value must be left at 0"),
         (
             lambda: ops.grid_sample(image, grid, padding_mode="fill", fill_value="a"),
             "grid_sample: fill_value must be an array of numbers, got 'a'",

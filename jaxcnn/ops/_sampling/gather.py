@@ -1,146 +1,244 @@
-"""Weighted sums of neighbouring pixels and their two adjoints, as primitives that are one another's derivatives.
+"""The weighted gather (a sum of neighboring pixels times weights) and its two gradients, as JAX primitives.
 
-``read`` (pixels, weights) -> values, ``to_pixels`` (g, weights) -> pixels and ``to_weights`` (pixels, g) -> weights
-are bilinear; which pixels they touch is given by integers, which have no derivative. Every interpolation is such a
-sum, its derivative in a coordinate is one in a weight, so forward and reverse mode of any order stay among the three.
+A sum of pixels times weights is linear in each of the two, so its gradients are sums of the same kind. Three
+operations, each the derivative of the others, carry forward and reverse mode of any order:
 
-A point touches ``rows``: at fixed distances from its first pixel, ``width`` pixels in line each. The operands are:
+- ``gather`` (pixels, base index of every point, weights, one array per tap) -> values;
+- ``image_gradient`` (g, base indices, weights) -> gradient to the pixels;
+- ``weight_gradient`` (pixels, base indices, g) -> gradient to the weights, stacked.
 
-- ``read`` (pixels, first pixel of each point, weights, one array per tap) -> values;
-- ``to_pixels`` (values, first pixels, weights) -> pixels;
-- ``to_weights`` (pixels, first pixels, values) -> weights, stacked.
+The base index is the first pixel that a point reads; it is an integer and has no derivative. The other pixels lie at
+fixed distances from it (``GatherSpec``). Which implementation runs is chosen when a primitive is lowered:
+``gather_xla`` or ``gather_native``. The gradient to the grid continues from the weights to the positions in
+``interpolation``, by JAX's own rules.
 """
 
 import functools
+import math
 import operator
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from jaxcnn.ops import _native
 from jaxcnn.ops._primitives import always_compiled, first_axis, vary_alike
-from jaxcnn.ops._sampling import gather_xla as forms
-from jaxcnn.ops._sampling.gather_xla import Taps
+from jaxcnn.ops._sampling import gather_native, gather_xla
+from jaxcnn.ops._sampling.gather_spec import GatherSpec
 
-__all__ = ["read"]
+__all__ = ["weighted_gather"]
+
+Operation = Literal["gather", "image_gradient", "weight_gradient"]
+
+Implementation = Callable[..., jax.Array]
+"""(pixels or g, base index, weights or g) -> array."""
+
+_MAX_GATHERED_TAPS = 4  # taps of one channel up to which their gradients are gathered: XLA fuses these with their uses
+
+_PLAIN: Mapping[Operation, Implementation] = {
+    "gather": gather_xla.gather,
+    "image_gradient": gather_xla.image_gradient,
+    "weight_gradient": gather_xla.weight_gradient,
+}
+_ON_ONE_CPU: Mapping[Operation, Implementation] = {
+    "gather": gather_xla.gather_flat,
+    "image_gradient": gather_xla.image_gradient_loop,
+    "weight_gradient": gather_xla.weight_gradient_loop,
+}
+_NATIVE: Mapping[Operation, Implementation] = {
+    "image_gradient": gather_native.image_gradient,
+    "weight_gradient": gather_native.weight_gradient,
+}
 
 
-def read(
-    pixels: Any, weights: Sequence[Any], first: Any, *, rows: Sequence[int], width: int, finite: bool = False
+def weighted_gather(
+    pixels: jax.Array,
+    weights: Sequence[jax.Array],
+    base_index: jax.Array,
+    *,
+    row_offsets: Sequence[int],
+    row_width: int,
+    finite: bool = False,
 ) -> jax.Array:
-    """Sums pixels times weights at every point; what has weight zero counts as zero, also if it is not finite.
+    """Sums pixels times weights at every point; pixels of weight zero count as zero even if they are not finite.
 
     Args:
         pixels: (n, c).
         weights: Of every tap, row by row, (*points) of the same dtype. They are not stacked: XLA's CPU backend would
             store them before it reads them.
-        first: (*points) int32, the first pixel that a point touches.
-        rows: Where its rows begin, counted from there. All that is touched must be within ``pixels``.
-        width: Pixels of a row.
-        finite: Whether all pixels are known to be finite; a choice per tap, a third of the time, is saved then.
+        base_index: (*points) int32, the first pixel that a point reads.
+        row_offsets: Where the rows of a point begin, counted from its base index. All pixels that are read must lie
+            within ``pixels``.
+        row_width: Pixels of a row.
+        finite: Whether all pixels are known to be finite; this saves a comparison per tap, a third of the time.
 
     Returns:
         (*points, c).
     """
-    taps = Taps(tuple(rows), width, pixels.shape[0], (), finite)
-    if jax.typeof(first).sharding.mesh.explicit_axes:  # which may shard the axes of the points
-        return forms.read(pixels, first, *weights, taps=taps)
-    return _bind(_read, pixels, first, *weights, taps=taps)
+    spec = GatherSpec(tuple(row_offsets), row_width, pixels.shape[0], (), finite)
+    if jax.typeof(base_index).sharding.mesh.explicit_axes:  # which may shard the axes of the points
+        return gather_xla.gather(pixels, base_index, *weights, spec=spec)
+    return _bind(_gather, pixels, base_index, *weights, spec=spec)
 
 
-def _bind(primitive: Primitive, *arrays: Any, taps: Taps) -> Any:
-    return primitive.bind(*vary_alike(*arrays), taps=taps)
+def _bind(primitive: Primitive, *arrays: jax.Array, spec: GatherSpec) -> jax.Array:
+    return primitive.bind(*vary_alike(*arrays), spec=spec)
 
 
-def _define(name: str) -> Primitive:
-    primitive = Primitive(f"taps_{name}")
+def _define(operation: Operation) -> Primitive:
+    primitive = Primitive(f"sampling_{operation}")
 
-    @functools.partial(jax.jit, static_argnames="taps")
-    def alone(*arrays: Any, taps: Taps) -> Any:
-        return primitive.bind(*arrays, taps=taps)
+    @functools.partial(jax.jit, static_argnames="spec")
+    def run_eagerly(*arrays: jax.Array, spec: GatherSpec) -> jax.Array:
+        return primitive.bind(*arrays, spec=spec)
 
-    def lower(platform: str | None, context: Any, *arrays: Any, taps: Taps) -> Any:
-        looped = platform == "cpu" and _on_one_device(context.module_context.axis_context)
-        exported = context.module_context.lowering_parameters.for_export
-        form = forms.choose(name, *context.avals_in, taps=taps, looped=looped, exported=exported)
-        return mlir.lower_fun(form, multiple_results=False)(context, *arrays)
-
-    primitive.def_impl(always_compiled(alone))
-    primitive.def_abstract_eval(functools.partial(_shape, name))
+    primitive.def_impl(always_compiled(run_eagerly))
+    primitive.def_abstract_eval(functools.partial(_infer_shape, operation))
     for platform in (None, "cpu"):
-        mlir.register_lowering(primitive, functools.partial(lower, platform), platform=platform)
-    batching.primitive_batchers[primitive] = functools.partial(_batch, name, primitive)
+        mlir.register_lowering(primitive, functools.partial(_lower, operation, platform), platform=platform)
+    batching.primitive_batchers[primitive] = functools.partial(_batch, operation, primitive)
     ad.primitive_jvps[primitive] = functools.partial(_jvp, primitive)
     ad.primitive_transposes[primitive] = functools.partial(_transpose, primitive)
     return primitive
 
 
-def _on_one_device(context: Any) -> bool:
-    """Tells if the program, or the part of a ``shard_map`` that is lowered, sees whole arrays."""
-    manual = getattr(context, "manual_axes", None)
-    if manual is not None:
-        return frozenset(context.mesh.axis_names) == manual
-    return getattr(context, "num_devices", 0) == 1
+def _lower(
+    operation: Operation,
+    platform: str | None,
+    context: mlir.LoweringRuleContext,
+    *operands: mlir.Value,
+    spec: GatherSpec,
+) -> Sequence[mlir.Value | Sequence[mlir.Value]]:
+    one_cpu = platform == "cpu" and _sees_whole_arrays(context.module_context.axis_context)
+    exported = context.module_context.lowering_parameters.for_export
+    shapes = [aval for aval in context.avals_in if isinstance(aval, ShapedArray)]
+    implementation = _choose(operation, *shapes, spec=spec, one_cpu=one_cpu, exported=exported)
+    return mlir.lower_fun(implementation, multiple_results=False)(context, *operands)
 
 
-def _shape(name: str, a: Any, first: Any, *rest: Any, taps: Taps) -> Any:
+def _choose(
+    operation: Operation,
+    a: ShapedArray,
+    base_index: ShapedArray,
+    *rest: ShapedArray,
+    spec: GatherSpec,
+    one_cpu: bool,
+    exported: bool,
+) -> Implementation:
+    """Chooses what computes an operation on operands of these shapes.
+
+    ``one_cpu`` says that the program is for one CPU. One that is exported gets no native kernels.
+    """
+    small = math.prod(spec.batch_shape(base_index)) * spec.num_pixels < 2**31
+    if one_cpu and small and 0 not in base_index.shape and a.shape[-1] > 0:
+        if operation == "weight_gradient" and a.shape[-1] == 1 and spec.num_taps <= _MAX_GATHERED_TAPS:
+            return functools.partial(gather_xla.weight_gradient_flat, spec=spec)
+        if operation in _NATIVE and not exported and _native.wanted() and gather_native.supports(a, *rest):
+            return functools.partial(_NATIVE[operation], spec=spec)
+        return functools.partial(_ON_ONE_CPU[operation], spec=spec)
+    function = functools.partial(_PLAIN[operation], spec=spec)
+    for batched in reversed(spec.is_batched):
+        if operation == "image_gradient" and not batched:
+            function = functools.partial(_sum_over_batch, function)
+        else:
+            axes = (0 if batched or operation == "image_gradient" else None, 0, *[0] * len(rest))
+            function = jax.vmap(function, axes)
+    return function
+
+
+def _sum_over_batch(function: Implementation, *arrays: jax.Array) -> jax.Array:
+    return jnp.sum(jax.vmap(function)(*arrays), 0)
+
+
+def _sees_whole_arrays(axis_context: mlir.AxisContext) -> bool:
+    """Returns whether the program, or the part of a ``shard_map`` that is lowered, sees whole arrays."""
+    if isinstance(axis_context, mlir.SPMDAxisContext):
+        return frozenset(axis_context.mesh.axis_names) == axis_context.manual_axes
+    return getattr(axis_context, "num_devices", 0) == 1
+
+
+def _infer_shape(
+    operation: Operation, a: ShapedArray, base_index: ShapedArray, *rest: ShapedArray, spec: GatherSpec
+) -> ShapedArray:
     del rest
-    if name == "read":
-        shape = (*first.shape, a.shape[-1])
-    elif name == "to_weights":
-        shape = (*first.shape, taps.number)
+    if operation == "gather":
+        shape = (*base_index.shape, a.shape[-1])
+    elif operation == "weight_gradient":
+        shape = (*base_index.shape, spec.num_taps)
     else:
-        shape = (*taps.images(first), taps.pixels, a.shape[-1])
+        shape = (*spec.batch_shape(base_index), spec.num_pixels, a.shape[-1])
     return a.update(shape=shape, sharding=a.sharding.update(spec=(None,) * len(shape)), weak_type=False)
 
 
-def _batch(name: str, primitive: Primitive, arrays: Sequence[Any], axes: Sequence[Any], *, taps: Taps) -> Any:
+def _batch(
+    operation: Operation,
+    primitive: Primitive,
+    arrays: Sequence[jax.Array],
+    axes: Sequence[int | None],
+    *,
+    spec: GatherSpec,
+) -> tuple[jax.Array, int]:
     n = next(x.shape[axis] for x, axis in zip(arrays, axes, strict=True) if axis is not None)
     # Images that are not mapped are shared; what belongs to points is repeated, being small beside the values.
-    own = name == "to_pixels" or axes[0] is not None
+    batched = operation == "image_gradient" or axes[0] is not None
     arrays = [
-        x if i == 0 and not own else first_axis(x, axis, n)
+        x if i == 0 and not batched else first_axis(x, axis, n)
         for i, (x, axis) in enumerate(zip(arrays, axes, strict=True))
     ]
-    return _bind(primitive, *arrays, taps=taps._replace(own=(own, *taps.own))), 0
+    return _bind(primitive, *arrays, spec=spec._replace(is_batched=(batched, *spec.is_batched))), 0
 
 
-def _jvp(primitive: Primitive, primals: Sequence[Any], tangents: Sequence[Any], *, taps: Taps) -> Any:
-    a, first, *rest = primals
+def _jvp(
+    primitive: Primitive,
+    primals: Sequence[jax.Array],
+    tangents: Sequence[jax.Array | ad.Zero],
+    *,
+    spec: GatherSpec,
+) -> tuple[jax.Array, jax.Array]:
+    a, base_index, *rest = primals
     change, _, *changes = tangents
-    value = _bind(primitive, *primals, taps=taps)
+    value = _bind(primitive, *primals, spec=spec)
     terms = []
-    if type(change) is not ad.Zero:
-        terms.append(_bind(primitive, change, first, *rest, taps=taps))
-    if any(type(c) is not ad.Zero for c in changes):
-        whole = [ad.instantiate_zeros(c) for c in changes]
-        terms.append(_bind(primitive, a, first, *whole, taps=taps))
+    if not isinstance(change, ad.Zero):
+        terms.append(_bind(primitive, change, base_index, *rest, spec=spec))
+    if any(not isinstance(c, ad.Zero) for c in changes):
+        instantiated = [ad.instantiate_zeros(c) for c in changes]
+        terms.append(_bind(primitive, a, base_index, *instantiated, spec=spec))
     if not terms:
         return value, jnp.zeros_like(value)
     return value, functools.reduce(operator.add, terms)
 
 
-def _transpose(primitive: Primitive, ct: Any, a: Any, first: Any, *rest: Any, taps: Taps) -> list[Any]:
-    in_first = ad.is_undefined_primal(a)
-    if primitive is _to_weights:
-        (g,), parts = rest, _parts(ct)
-        if in_first:
-            return [_bind(_to_pixels, g, first, *parts, taps=taps), None, None]
-        return [None, None, _bind(_read, a, first, *parts, taps=taps)]
-    if in_first:
-        other = _to_pixels if primitive is _read else _read
-        return [_bind(other, ct, first, *rest, taps=taps), None, *[None] * len(rest)]
-    pixels, g = (a, ct) if primitive is _read else (ct, a)
-    parts = _parts(_bind(_to_weights, pixels, first, g, taps=taps))
+def _transpose(
+    primitive: Primitive,
+    ct: jax.Array,
+    a: jax.Array | ad.UndefinedPrimal,
+    base_index: jax.Array,
+    *rest: jax.Array | ad.UndefinedPrimal,
+    spec: GatherSpec,
+) -> list[jax.Array | None]:
+    """Computes the gradient of a primitive to its first operand, or to the others."""
+    defined = [x for x in rest if not isinstance(x, ad.UndefinedPrimal)]
+    if primitive is _weight_gradient:
+        parts = _unstack(ct)
+        if isinstance(a, ad.UndefinedPrimal):
+            return [_bind(_image_gradient, *defined, base_index, *parts, spec=spec), None, None]
+        return [None, None, _bind(_gather, a, base_index, *parts, spec=spec)]
+    if isinstance(a, ad.UndefinedPrimal):
+        other = _image_gradient if primitive is _gather else _gather
+        return [_bind(other, ct, base_index, *defined, spec=spec), None, *[None] * len(rest)]
+    pixels, g = (a, ct) if primitive is _gather else (ct, a)
+    parts = _unstack(_bind(_weight_gradient, pixels, base_index, g, spec=spec))
     return [None, None, *(p if ad.is_undefined_primal(w) else None for p, w in zip(parts, rest, strict=True))]
 
 
-def _parts(weights: Any) -> list[Any]:
-    """Takes stacked weights apart."""
+def _unstack(weights: jax.Array) -> list[jax.Array]:
+    """Splits stacked weights into one array per tap."""
     return [jax.lax.index_in_dim(weights, k, axis=-1, keepdims=False) for k in range(weights.shape[-1])]
 
 
-_read, _to_pixels, _to_weights = (_define(name) for name in ("read", "to_pixels", "to_weights"))
+_gather, _image_gradient, _weight_gradient = _define("gather"), _define("image_gradient"), _define("weight_gradient")

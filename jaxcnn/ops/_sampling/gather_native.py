@@ -1,52 +1,64 @@
-"""The adjoints of ``_taps`` by compiled CPU kernels, from the optional package ``jaxcnn-native``."""
+"""The gradients of the weighted gather by compiled CPU kernels, from the optional package ``jaxcnn-native``."""
 
-import functools
 import math
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import ShapedArray
 
 from jaxcnn.ops import _native
+from jaxcnn.ops._sampling.gather_spec import GatherSpec
 
-__all__ = ["choose", "takes"]
+__all__ = ["image_gradient", "supports", "weight_gradient"]
 
 
-def takes(*arrays: Any) -> bool:
-    """Tells if there are kernels for these operands: float32."""
+def supports(*arrays: ShapedArray) -> bool:
+    """Returns whether there are kernels for these operands: for float32 only."""
     return all(a.dtype == jnp.float32 for a in arrays)
 
 
-def choose(name: str, *, taps: Any) -> Any:
-    """Gives the function that computes a primitive."""
-    _native.load("grid_sample")
-    return functools.partial({"to_pixels": _to_pixels, "to_weights": _to_weights}[name], taps=taps)
-
-
-def _to_weights(pixels: Any, first: Any, g: Any, *, taps: Any) -> Any:
-    call = _call("jaxcnn_taps_to_weights", (first.size, taps.number))
-    g = g.reshape(first.size, -1)
-    weights = call(pixels.reshape(-1, *pixels.shape[-2:]), g, first.reshape(-1), **_how(first, taps))
-    return weights.reshape(*first.shape, taps.number)
-
-
-def _to_pixels(g: Any, first: Any, *weights: Any, taps: Any) -> Any:
+def image_gradient(g: jax.Array, base_index: jax.Array, *weights: jax.Array, spec: GatherSpec) -> jax.Array:
+    """Adds g (*points, c) times weights, each (*points), to the pixels (n, c) that they read."""
     c = g.shape[-1]
-    own = taps.images(first)
-    call = _call("jaxcnn_taps_to_pixels", (math.prod(own), taps.pixels, c))
-    pixels = call(g.reshape(first.size, c), _stacked(weights), first.reshape(-1), **_how(first, taps))
-    return pixels.reshape(*own, taps.pixels, c)
+    batch_shape = spec.batch_shape(base_index)
+    call = _kernel("jaxcnn_taps_to_pixels", (math.prod(batch_shape), spec.num_pixels, c))
+    pixels = call(
+        g.reshape(base_index.size, c), _stack_taps(weights), base_index.reshape(-1), **_attributes(base_index, spec)
+    )
+    return pixels.reshape(*batch_shape, spec.num_pixels, c)
 
 
-def _stacked(weights: Any) -> Any:
+def weight_gradient(pixels: jax.Array, base_index: jax.Array, g: jax.Array, *, spec: GatherSpec) -> jax.Array:
+    """Sums pixels (n, c) times g (*points, c) over channels, for every tap."""
+    call = _kernel("jaxcnn_taps_to_weights", (base_index.size, spec.num_taps))
+    g = g.reshape(base_index.size, -1)
+    pixels = pixels.reshape(-1, *pixels.shape[-2:])
+    weights = call(pixels, g, base_index.reshape(-1), **_attributes(base_index, spec))
+    return weights.reshape(*base_index.shape, spec.num_taps)
+
+
+def _stack_taps(weights: Sequence[jax.Array]) -> jax.Array:
     return jnp.stack([weight.reshape(-1) for weight in weights], -1)
 
 
-def _call(target: str, shape: tuple[int, ...]) -> Any:
-    return jax.ffi.ffi_call(target, jax.ShapeDtypeStruct(shape, jnp.float32))
+def _kernel(target: str, shape: tuple[int, ...]) -> Callable[..., jax.Array]:
+    """Returns a kernel that computes a float32 array of this shape."""
+    _native.load("grid_sample")
+    call = jax.ffi.ffi_call(target, jax.ShapeDtypeStruct(shape, jnp.float32))
+
+    def compute(*arrays: jax.Array, **attributes: np.ndarray | np.int64) -> jax.Array:
+        return jnp.asarray(call(*arrays, **attributes))
+
+    return compute
 
 
-def _how(first: Any, taps: Any) -> dict[str, Any]:
-    numbers = {"rows": taps.rows, "groups": first.shape[: len(taps.own)], "own": [int(own) for own in taps.own]}
-    return {k: np.array(v, np.int64) for k, v in numbers.items()} | {"width": np.int64(taps.width)}
+def _attributes(base_index: jax.Array, spec: GatherSpec) -> dict[str, np.ndarray | np.int64]:
+    """Returns what is passed to a kernel, under the names that it has there."""
+    lists = {
+        "rows": spec.row_offsets,
+        "groups": base_index.shape[: len(spec.is_batched)],
+        "own": [int(batched) for batched in spec.is_batched],
+    }
+    return {name: np.array(v, np.int64) for name, v in lists.items()} | {"width": np.int64(spec.row_width)}

@@ -1,26 +1,28 @@
 """Where a transform sends single points: the arithmetic behind grids, warps and frames.
 
-Everything here works on one example. Points are given as arrays ``x`` and ``y`` (and ``z``) of one shape,
-normalised to [-1, 1], and every function returns their coordinates in the source image. With
+Everything here works on one example. Points are passed as arrays ``x`` and ``y`` (and ``z``) of one shape,
+normalized to [-1, 1], and every function returns their coordinates in the source image. With
 ``relative=True`` it returns the displacement from the point instead, computed so that the identity
 transform displaces by exactly zero; warps add that to exact pixel positions.
 """
 
 import functools
 import operator
-from typing import Any
+from collections.abc import Sequence
+from types import ModuleType
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn._check import check
+from jaxcnn._typing import AnyArray, Dtype
 
 __all__ = [
     "OUTSIDE",
     "adjugate",
     "affine_points",
-    "axis",
+    "pixel_centers",
     "projective_points",
     "regular_points",
     "tps_coefficients",
@@ -28,19 +30,19 @@ __all__ = [
 ]
 
 OUTSIDE = 1e3
-"""Normalised coordinate of a point that has no image in the source: far outside of it, yet finite."""
+"""Normalized coordinate of a point that has no image in the source: far outside of it, yet finite."""
 
 
-def axis(size: int, align_corners: bool, dtype: Any) -> jax.Array:
-    """Returns the normalised centres of ``size`` pixels; a single pixel lies at 0."""
+def pixel_centers(size: int, align_corners: bool, dtype: Dtype) -> jax.Array:
+    """Returns the normalized centers of ``size`` pixels along an axis; a single pixel lies at 0."""
     if align_corners:
-        centres = np.linspace(-1.0, 1.0, size) if size > 1 else np.zeros(1)
+        centers = np.linspace(-1.0, 1.0, size) if size > 1 else np.zeros(1)
     else:
-        centres = (2 * np.arange(size) + 1) / size - 1
-    return jnp.asarray(centres, dtype)
+        centers = (2 * np.arange(size) + 1) / size - 1
+    return jnp.asarray(centers, dtype)
 
 
-def affine_points(theta: Any, *points: Any, relative: bool = False) -> tuple[Any, ...]:
+def affine_points(theta: jax.Array, *points: jax.Array, relative: bool = False) -> tuple[jax.Array, ...]:
     """Maps points by a matrix of d x (d + 1): (x, y) by 2x3, (x, y, z) by 3x4."""
     d = len(points)
     if relative:
@@ -49,12 +51,14 @@ def affine_points(theta: Any, *points: Any, relative: bool = False) -> tuple[Any
     return tuple(functools.reduce(operator.add, [*term, row[d]]) for term, row in zip(terms, theta, strict=True))
 
 
-def projective_points(matrix: Any, x: Any, y: Any, *, relative: bool = False) -> tuple[Any, Any]:
-    """Maps points by a 3x3 matrix; those on or behind the horizon (w <= 0) go to ``OUTSIDE``, not those of NaN."""
+def projective_points(
+    matrix: jax.Array, x: jax.Array, y: jax.Array, *, relative: bool = False
+) -> tuple[jax.Array, jax.Array]:
+    """Maps points by a 3x3 matrix; those on or behind the horizon (w <= 0) go to ``OUTSIDE``, but NaN stays NaN."""
     u, v, w = (matrix[i, 0] * x + matrix[i, 1] * y + matrix[i, 2] for i in range(3))
     if relative:
         u, v = u - w * x, v - w * y
-    # A w that is zero but for rounding counts as zero; matrices are scale-free, so compare with their size.
+    # A w that is zero up to rounding counts as zero; matrices are scale-free, so compare with their size.
     # NaN counts neither as size nor as behind: a w that is NaN makes its point NaN.
     size = jnp.max(jnp.abs(jax.lax.stop_gradient(matrix)), initial=0.0, where=~jnp.isnan(matrix))
     visible = ~(w <= jnp.finfo(w.dtype).eps ** 2 * size)
@@ -63,8 +67,8 @@ def projective_points(matrix: Any, x: Any, y: Any, *, relative: bool = False) ->
     return jnp.where(visible, u / w, far_x), jnp.where(visible, v / w, far_y)
 
 
-def adjugate(matrix: Any) -> tuple[list[list[Any]], Any]:
-    """Gives the adjugate and the determinant of 2x2 or 3x3 entries; over one another, the inverse."""
+def adjugate(matrix: Sequence[Sequence[jax.Array]]) -> tuple[list[list[jax.Array]], jax.Array]:
+    """Returns the adjugate and the determinant of 2x2 or 3x3 entries; their quotient is the inverse."""
     if len(matrix) == 2:
         (a, b), (c, d) = matrix
         return [[d, -b], [-c, a]], a * d - b * c
@@ -74,7 +78,7 @@ def adjugate(matrix: Any) -> tuple[list[list[Any]], Any]:
     return [list(row) for row in zip(*columns, strict=True)], determinant
 
 
-def _cross(a: Any, b: Any) -> list[Any]:
+def _cross(a: Sequence[jax.Array], b: Sequence[jax.Array]) -> list[jax.Array]:
     return [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
 
 
@@ -84,17 +88,17 @@ def regular_points(rows: int, columns: int) -> np.ndarray:
     return np.stack([x.ravel(), y.ravel()], -1)
 
 
-def _radial(squared: Any, xp: Any) -> Any:
-    """The kernel of the thin plate, r^2 log r^2, continued by 0 at r = 0."""
+def _radial(squared: AnyArray, xp: ModuleType) -> AnyArray:
+    """Evaluates the kernel of the thin plate, r^2 log r^2, continued by 0 at r = 0."""
     positive = squared > 0
     return xp.where(positive, squared * xp.log(xp.where(positive, squared, 1.0)), 0.0)
 
 
-def tps_coefficients(control: Any, regularization: Any, *, name: str, dtype: Any) -> jax.Array:
+def tps_coefficients(control: AnyArray, regularization: float | jax.Array, *, name: str, dtype: Dtype) -> jax.Array:
     """Returns the (k + 3, k) matrix that turns values at the control points into spline coefficients.
 
     Control points that are known at trace time are checked and, if the regularization is known too, the
-    system is inverted in float64. Of traced ones it is inverted in ``dtype``, and degenerate ones give NaN.
+    system is inverted in float64. For traced ones it is inverted in ``dtype``, and degenerate ones give NaN.
     """
     try:
         control, known = np.asarray(control, np.float64), True
@@ -121,35 +125,48 @@ def tps_coefficients(control: Any, regularization: Any, *, name: str, dtype: Any
     return jnp.asarray(inverse[:, :k], dtype)
 
 
-def _distinct_and_broad(control: Any, xp: Any) -> tuple[Any, Any]:
-    """Says of control points whether all are distinct, and whether they leave their line of best fit.
+def _distinct_and_broad(control: AnyArray, xp: ModuleType) -> tuple[AnyArray, AnyArray]:
+    """Returns whether all control points are distinct, and whether they leave their line of best fit.
 
-    Lengths are compared, not the condition of the system, which depends on the unit of length. Nothing counts
-    what is below 1e-6 of the points' extent, or within the rounding of their coordinates.
+    Lengths are compared, not the condition of the system, which depends on the unit of length. Lengths below 1e-6 of
+    the points' extent, or within the rounding of their coordinates, count as zero.
     """
     k, roundings = control.shape[0], 32 * float(np.finfo(control.dtype).eps)
-    centred = control - xp.mean(control, 0, keepdims=True)
-    nothing = 1e-6 * xp.max(xp.abs(centred)) + roundings * xp.max(xp.abs(control))
+    centered = control - xp.mean(control, 0, keepdims=True)
+    negligible = 1e-6 * xp.max(xp.abs(centered)) + roundings * xp.max(xp.abs(control))
     distance = xp.max(xp.abs(control[:, None, :] - control[None, :, :]), -1)
     distance = xp.where(xp.eye(k, dtype=bool), xp.asarray(np.inf, control.dtype), distance)
-    # From the axis of the second moments: the distance keeps the digits that a singular value from these loses.
-    x, y = centred[:, 0], centred[:, 1]
+    # From the axis of the second moments: the distance keeps the digits that a singular value computed from them loses.
+    x, y = centered[:, 0], centered[:, 1]
     angle = xp.arctan2(2 * xp.sum(x * y), xp.sum(x * x) - xp.sum(y * y)) / 2
     off = xp.abs(y * xp.cos(angle) - x * xp.sin(angle))
-    return xp.min(distance) > nothing, xp.max(off) > nothing
+    return xp.min(distance) > negligible, xp.max(off) > negligible
 
 
-def tps_points(values: Any, control: Any, coefficients: Any, x: Any, y: Any) -> tuple[Any, Any]:
-    """Evaluates the spline that has ``values`` (k, 2) at the control points, or has them (k + 3, 2) as weights."""
+def tps_points(
+    values: jax.Array, control: AnyArray, coefficients: jax.Array | None, x: jax.Array, y: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Evaluates a spline at points.
+
+    Args:
+        values: The spline's values (k, 2) at the control points; without ``coefficients`` its weights (k + 3, 2).
+        control: The control points (k, 2).
+        coefficients: From ``tps_coefficients``.
+        x: First coordinate of the points.
+        y: Second coordinate.
+
+    Returns:
+        Both coordinates of the spline.
+    """
     # Coordinates must not pass through the reduced-precision matrix units of accelerators.
     weights = values
     if coefficients is not None:
         weights = jnp.matmul(coefficients, values, precision=jax.lax.Precision.HIGHEST)
     k = weights.shape[0] - 3
-    centres = jnp.asarray(control, values.dtype)
+    centers = jnp.asarray(control, values.dtype)
     ones = (1,) * x.ndim
-    squared = (x[..., None] - centres[:, 0].reshape(*ones, k)) ** 2 + (
-        y[..., None] - centres[:, 1].reshape(*ones, k)
+    squared = (x[..., None] - centers[:, 0].reshape(*ones, k)) ** 2 + (
+        y[..., None] - centers[:, 1].reshape(*ones, k)
     ) ** 2
     bend = jnp.matmul(_radial(squared, jnp), weights[:k], precision=jax.lax.Precision.HIGHEST)
     return (
