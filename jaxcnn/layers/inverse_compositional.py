@@ -1,7 +1,7 @@
-"""The inverse-compositional spatial transformer: corrects its transform step by step, on the original image."""
+"""The inverse-compositional spatial transformer: refines its transform step by step, on the original image."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -9,19 +9,28 @@ import jax.numpy as jnp
 from jaxcnn import ops
 from jaxcnn._check import check, check_choice, is_integer_at_least
 from jaxcnn._typing import Array, Dtype, Float
-from jaxcnn.layers._transforms import IDENTITIES, features, geometry, identity, prepare, record, regression
+from jaxcnn.layers._transforms import (
+    IDENTITIES,
+    LinearTransform,
+    build_regression,
+    extract_features,
+    identity_parameters,
+    make_transform,
+    prepare_input,
+    sow_transform,
+)
 from jaxcnn.ops.sampling import Mode, PaddingMode
 
 __all__ = ["InverseCompositionalTransformer"]
 
 
 class InverseCompositionalTransformer(nn.Module):
-    """Predicts, several times, how to correct its transform, and always samples the original image.
+    """Refines its transform in several steps, always sampling the original image.
 
-    Every step looks at the image as warped so far, predicts an increment with one and the same network,
-    and composes it with the transform: what a step has cropped the next one sees again, and no image is
-    resampled twice. The increments start as the identity. Trains with a learning rate of its own, smaller
-    than that of a transformer with one step.
+    Every step sees the image as warped so far, predicts an increment with the same network, and composes it
+    with the transform: what one step has cropped the next can see again, and no image is resampled twice.
+    The increments start as the identity. Train it with a learning rate of its own, smaller than that of a
+    transformer with one step.
 
     Convention:
         - Input (*b, h, w, c), output (*b, h_out, w_out, c); any number of leading axes.
@@ -33,15 +42,16 @@ class InverseCompositionalTransformer(nn.Module):
     (*b, h_out, w_out, 2) and ``frame`` (*b, 4, 2) of the last.
 
     Args:
-        localizer: Linen module, warped image (of the output's shape) to features; is given ``train`` if it takes it.
+        localizer: Linen module, warped image (of the output's shape) to features; is called with ``train`` if it
+            accepts it.
         transform: ``"attention"``, ``"translation"``, ``"similarity"``, ``"affine"`` or ``"projective"``.
         steps: Number of increments.
         output_shape: Height and width of the output; None keeps the input's.
         mode: ``"bilinear"``, ``"bicubic"`` or ``"nearest"`` (no gradient to the localizer).
-        padding_mode: What lies outside of the input: ``"zeros"``, ``"border"``, ``"reflection"``, ``"fill"``.
-        fill_value: With ``"fill"``: what lies outside.
-        align_corners: Whether -1 and 1 are the centres of the border pixels or the outer edges.
-        antialias: Whether pixels that cover several input pixels are means over them, as in ``ops.grid_sample``.
+        padding_mode: What lies outside the input: ``"zeros"``, ``"border"``, ``"reflection"``, ``"fill"``.
+        fill_value: With ``"fill"``: the value outside.
+        align_corners: Whether -1 and 1 are the centers of the border pixels or the outer edges.
+        antialias: Whether to average over all input pixels that an output pixel covers, as in ``ops.grid_sample``.
         dtype: Dtype of the output; None keeps the input's.
         param_dtype: Dtype of the regression's parameters.
 
@@ -64,7 +74,7 @@ class InverseCompositionalTransformer(nn.Module):
     """
 
     localizer: nn.Module
-    transform: Literal["attention", "translation", "similarity", "affine", "projective"] = "affine"
+    transform: LinearTransform = "affine"
     _: dataclasses.KW_ONLY
     steps: int = 4
     output_shape: tuple[int, int] | None = None
@@ -78,15 +88,15 @@ class InverseCompositionalTransformer(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b h_out w_out c"]:
-        """Warps ``x`` by the transform that the steps have found."""
+        """Warps ``x`` by the transform after the last step."""
         name = "InverseCompositionalTransformer"
         check_choice(name, "transform", self.transform, tuple(IDENTITIES))
         check(is_integer_at_least(self.steps, 1), name, "steps", "a positive integer", repr(self.steps))
-        x, size = prepare(name, x, self.output_shape, self.dtype)
+        x, size = prepare_input(name, x, self.output_shape, self.dtype)
 
-        start = identity(self.transform, None, name)
-        dense = regression(start, x.dtype, self.param_dtype)
-        found = geometry(self.transform, jnp.asarray(start, jnp.float32), None)
+        start = identity_parameters(name, self.transform)
+        regression = build_regression(start, x.dtype, self.param_dtype)
+        found = make_transform(self.transform, jnp.asarray(start, jnp.float32))
         options: dict[str, Any] = {
             "shape": size,
             "mode": self.mode,
@@ -98,8 +108,9 @@ class InverseCompositionalTransformer(nn.Module):
         matrices = []
         for _ in range(self.steps):
             warped = found.warp(x, found.transform, **options)
-            increment = geometry(self.transform, dense(features(self.localizer, warped, train, name)), None)
+            theta = regression(extract_features(self.localizer, warped, train, name))
+            increment = make_transform(self.transform, theta)
             found = found._replace(transform=ops.compose_matrices(found.transform, increment.transform))
             matrices.append(found.transform)
-        record(self, jnp.stack(matrices, -3), found, size, self.align_corners)
+        sow_transform(self, jnp.stack(matrices, -3), found, size, self.align_corners)
         return found.warp(x, found.transform, **options)

@@ -9,20 +9,28 @@ import numpy as np
 
 from jaxcnn._check import check, check_choice, is_integer_at_least
 from jaxcnn._typing import Array, Dtype, Float
-from jaxcnn.layers._transforms import IDENTITIES, features, geometry, identity, prepare, record, regression
-from jaxcnn.layers.transformer import Transform
+from jaxcnn.layers._transforms import (
+    IDENTITIES,
+    Transform,
+    build_regression,
+    extract_features,
+    identity_parameters,
+    make_transform,
+    prepare_input,
+    sow_transform,
+)
 from jaxcnn.ops.sampling import Mode, PaddingMode
 
 __all__ = ["ParallelTransformer"]
 
 
 class ParallelTransformer(nn.Module):
-    """Looks at its input in several places at once: one localizer, several transforms, as many outputs.
+    """Predicts several transforms with one localizer and warps its input by each of them.
 
-    Each transform may find an object or a part of its own. For the paper's channels side by side, move the
-    axis of the transforms next to the channels and reshape. They start as the identity, all alike; unless
-    the features tell them apart (they do once the regression's weights, zero at first, have learned from
-    outputs that are used differently) give each a start of its own with ``starts``.
+    Each transform can find an object or a part of its own. To concatenate the outputs along the channels, as in
+    the paper, move the axis of the transforms next to the channels and reshape. All start as the identity. They
+    diverge once the regression's weights, zero at first, have learned from outputs that are used differently;
+    otherwise pass each its own initial parameters as ``starts``.
 
     Convention:
         As ``SpatialTransformer``. Input (*b, h, w, c), output (*b, count, h_out, w_out, c).
@@ -31,22 +39,22 @@ class ParallelTransformer(nn.Module):
     (*b, count, 4, 2).
 
     Args:
-        localizer: Linen module, input to features; is given ``train`` if it takes it.
+        localizer: Linen module, input to features; is called with ``train`` if it accepts it.
         count: Number of transforms.
         transform: The family of transforms, as in ``SpatialTransformer``.
-        starts: Parameters that each starts with, count of them; None stands for the identity.
+        starts: Initial parameters of each of the ``count`` transforms; None stands for the identity.
         output_shape: Height and width of the output; None keeps the input's.
         mode: ``"bilinear"``, ``"bicubic"`` or ``"nearest"`` (no gradient to the localizer).
-        padding_mode: What lies outside of the input: ``"zeros"``, ``"border"``, ``"reflection"``, ``"fill"``.
-        fill_value: With ``"fill"``: what lies outside.
-        align_corners: Whether -1 and 1 are the centres of the border pixels or the outer edges.
-        antialias: Whether pixels that cover several input pixels are means over them, as in ``ops.grid_sample``.
+        padding_mode: What lies outside the input: ``"zeros"``, ``"border"``, ``"reflection"``, ``"fill"``.
+        fill_value: With ``"fill"``: the value outside.
+        align_corners: Whether -1 and 1 are the centers of the border pixels or the outer edges.
+        antialias: Whether to average over all input pixels that an output pixel covers, as in ``ops.grid_sample``.
         control_points: With ``"tps"``: rows and columns of the regular grid of control points.
         dtype: Dtype of the output; None keeps the input's.
         param_dtype: Dtype of the regression's parameters.
 
     Raises:
-        ValueError: If an option is unknown, ``starts`` has the wrong form, or the input the wrong rank or dtype.
+        ValueError: If an option is unknown, ``starts`` has the wrong shape, or the input the wrong rank or dtype.
 
     Example:
         >>> class Localizer(nn.Module):
@@ -86,19 +94,20 @@ class ParallelTransformer(nn.Module):
         name = "ParallelTransformer"
         check_choice(name, "transform", self.transform, (*IDENTITIES, "tps"))
         check(is_integer_at_least(self.count, 1), name, "count", "a positive integer", repr(self.count))
-        x, size = prepare(name, x, self.output_shape, self.dtype)
+        x, size = prepare_input(name, x, self.output_shape, self.dtype)
 
-        start = identity(self.transform, self.control_points, name)
+        start = identity_parameters(name, self.transform, self.control_points)
         starts = np.broadcast_to(start, (self.count, start.size))
         if self.starts is not None:
-            lengths = [len(own) for own in self.starts]
+            lengths = [len(values) for values in self.starts]
             expected = f"{self.count} times {start.size} parameters"
             check(lengths == [start.size] * self.count, name, "starts", expected, f"{lengths} of them")
-            starts = np.array([list(own) for own in self.starts], np.float64)
-        theta = regression(starts, x.dtype, self.param_dtype)(features(self.localizer, x, train, name))
+            starts = np.array([list(values) for values in self.starts], np.float64)
+        regression = build_regression(starts, x.dtype, self.param_dtype)
+        theta = regression(extract_features(self.localizer, x, train, name))
         theta = theta.reshape(*theta.shape[:-1], self.count, start.size)
-        found = geometry(self.transform, theta, self.control_points)
-        record(self, theta, found, size, self.align_corners)
+        found = make_transform(self.transform, theta, self.control_points)
+        sow_transform(self, theta, found, size, self.align_corners)
         return found.warp(
             jnp.expand_dims(x, -4),  # all transforms share the image
             found.transform,

@@ -1,7 +1,7 @@
-"""The spatial transformer: a network that decides where the next one looks."""
+"""The spatial transformer: a network that decides where the next network looks."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -10,12 +10,19 @@ import jax.numpy as jnp
 from jaxcnn import ops
 from jaxcnn._check import check, check_choice, is_integer_at_least
 from jaxcnn._typing import Array, Dtype, Float
-from jaxcnn.layers._transforms import IDENTITIES, features, geometry, identity, prepare, record, regression
+from jaxcnn.layers._transforms import (
+    IDENTITIES,
+    Transform,
+    build_regression,
+    extract_features,
+    identity_parameters,
+    make_transform,
+    prepare_input,
+    sow_transform,
+)
 from jaxcnn.ops.sampling import Mode, PaddingMode
 
 __all__ = ["SpatialTransformer", "Transform"]
-
-Transform = Literal["attention", "translation", "similarity", "affine", "projective", "tps"]
 
 
 class SpatialTransformer(nn.Module):
@@ -23,9 +30,9 @@ class SpatialTransformer(nn.Module):
 
     The localizer turns the input into features; a dense layer named ``regression``, owned by this
     module, turns these into the transform's parameters. It starts with zero weights and the identity
-    as bias, so a new transformer passes its input on unchanged (exactly, if the output is as large).
-    A transformer trains with a learning rate of its own, about a tenth of the classifier's: with the
-    same rate its frame easily leaves the image, where all gradients are zero.
+    as bias, so a new transformer returns its input unchanged (bit for bit, if the output has its size).
+    Train a transformer with a learning rate of its own, about a tenth of the classifier's: at the same
+    rate its frame easily leaves the image, where all gradients are zero.
 
     Convention:
         - Input (*b, h, w, c), output (*b, h_out, w_out, c); any number of leading axes.
@@ -41,19 +48,19 @@ class SpatialTransformer(nn.Module):
     (-1, 1) lie (*b, 4, 2).
 
     Args:
-        localizer: Linen module, input to features; is given ``train`` if it takes it.
+        localizer: Linen module, input to features; is called with ``train`` if it accepts it.
         transform: The family of transforms, see Convention.
         output_shape: Height and width of the output; None keeps the input's.
         mode: ``"bilinear"``, ``"bicubic"`` or ``"nearest"`` (no gradient to the localizer).
-        padding_mode: What lies outside of the input: ``"zeros"``, ``"border"``, ``"reflection"``, ``"fill"``.
-        fill_value: With ``"fill"``: what lies outside.
-        align_corners: Whether -1 and 1 are the centres of the border pixels or the outer edges.
-        antialias: Whether pixels that cover several input pixels are means over them, as in ``ops.grid_sample``.
-        auxiliary_samples: With 2 or more, in training the gradient to the localizer is that of
-            ``ops.linearized_grid_sample``, from so many samples around every point. They are drawn anew for every
-            call, the same for all examples, by the rng collection ``"dropout"``. Needs ``"bilinear"`` without
+        padding_mode: What lies outside the input: ``"zeros"``, ``"border"``, ``"reflection"``, ``"fill"``.
+        fill_value: With ``"fill"``: the value outside.
+        align_corners: Whether -1 and 1 are the centers of the border pixels or the outer edges.
+        antialias: Whether to average over all input pixels that an output pixel covers, as in ``ops.grid_sample``.
+        auxiliary_samples: With 2 or more, the gradient to the localizer in training is that of
+            ``ops.linearized_grid_sample``, from this many samples around every point. They are drawn anew in every
+            call, the same for all examples, from the rng collection ``"dropout"``. Requires ``"bilinear"`` without
             ``antialias``.
-        auxiliary_reach: Standard deviation of how far out they lie, in [-1, 1] over the input.
+        auxiliary_reach: Standard deviation of their distances from the point, the input spanning [-1, 1].
         control_points: With ``"tps"``: rows and columns of the regular grid of control points.
         dtype: Dtype of the output; None keeps the input's.
         param_dtype: Dtype of the regression's parameters.
@@ -97,25 +104,26 @@ class SpatialTransformer(nn.Module):
         """Warps ``x`` by the transform that is predicted from it."""
         name = "SpatialTransformer"
         check_choice(name, "transform", self.transform, (*IDENTITIES, "tps"))
-        x, size = prepare(name, x, self.output_shape, self.dtype)
+        x, size = prepare_input(name, x, self.output_shape, self.dtype)
 
         linearized = self.auxiliary_samples != 0
         check(
             is_integer_at_least(self.auxiliary_samples, 0) and self.auxiliary_samples != 1,
             name,
             "auxiliary_samples",
-            "0, or a whole number of at least 2",
+            "0, or an integer of at least 2",
             repr(self.auxiliary_samples),
         )
         plain = self.mode == "bilinear" and not self.antialias
         got = f"mode {self.mode!r}, antialias={self.antialias}"
         check(plain or not linearized, name, "auxiliary_samples", 'with mode "bilinear" and without antialias', got)
-        start = identity(self.transform, self.control_points, name)
-        theta = regression(start, x.dtype, self.param_dtype)(features(self.localizer, x, train, name))
+        start = identity_parameters(name, self.transform, self.control_points)
+        regression = build_regression(start, x.dtype, self.param_dtype)
+        theta = regression(extract_features(self.localizer, x, train, name))
         options: dict[str, Any] = {"align_corners": self.align_corners}
         sampling = options | {"padding_mode": self.padding_mode, "fill_value": self.fill_value}
-        found = geometry(self.transform, theta, self.control_points)
-        record(self, theta, found, size, self.align_corners)
+        found = make_transform(self.transform, theta, self.control_points)
+        sow_transform(self, theta, found, size, self.align_corners)
         if train and linearized:
             shape = (*size, self.auxiliary_samples, 2)
             offsets = self.auxiliary_reach * jax.random.normal(self.make_rng("dropout"), shape, theta.dtype)

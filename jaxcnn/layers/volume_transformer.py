@@ -1,4 +1,4 @@
-"""The spatial transformer of volumes."""
+"""The spatial transformer for volumes."""
 
 import dataclasses
 import itertools
@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxcnn import ops
 from jaxcnn._typing import Array, Dtype, Float
-from jaxcnn.layers._transforms import features, prepare, regression
+from jaxcnn.layers._transforms import build_regression, extract_features, prepare_input
 from jaxcnn.ops.sampling import Mode, PaddingMode
 
 __all__ = ["VolumeTransformer"]
@@ -18,8 +18,8 @@ __all__ = ["VolumeTransformer"]
 class VolumeTransformer(nn.Module):
     """Predicts an affine transform of 12 parameters from a volume and warps the volume by it.
 
-    As ``SpatialTransformer``, one dimension up; like it, it starts as the exact identity and trains with a
-    learning rate of its own, about a tenth of what follows it.
+    This is ``SpatialTransformer`` in three dimensions; it, too, starts as the exact identity and needs a
+    learning rate of its own, about a tenth of that of the layers behind it.
 
     Convention:
         - Input (*b, d, h, w, c), output (*b, d_out, h_out, w_out, c); any number of leading axes.
@@ -29,12 +29,12 @@ class VolumeTransformer(nn.Module):
     the input the output's corners lie (*b, 8, 3), x changing first, z last.
 
     Args:
-        localizer: Linen module, volume to features; is given ``train`` if it takes it.
+        localizer: Linen module, volume to features; is called with ``train`` if it accepts it.
         output_shape: Depth, height and width of the output; None keeps the input's.
         mode: ``"bilinear"`` (of 8 voxels), ``"bicubic"`` (of 64) or ``"nearest"`` (no gradient to the localizer).
-        padding_mode: What lies outside of the input: ``"zeros"``, ``"border"``, ``"reflection"``, ``"fill"``.
-        fill_value: With ``"fill"``: what lies outside.
-        align_corners: Whether -1 and 1 are the centres of the border voxels or the outer faces.
+        padding_mode: What lies outside the input: ``"zeros"``, ``"border"``, ``"reflection"``, ``"fill"``.
+        fill_value: With ``"fill"``: the value outside.
+        align_corners: Whether -1 and 1 are the centers of the border voxels or the outer faces.
         dtype: Dtype of the output; None keeps the input's.
         param_dtype: Dtype of the regression's parameters.
 
@@ -69,9 +69,9 @@ class VolumeTransformer(nn.Module):
     def __call__(self, x: Float[Array, "*b d h w c"], *, train: bool = False) -> Float[Array, "*b d_out h_out w_out c"]:
         """Warps ``x`` by the transform that is predicted from it."""
         name = "VolumeTransformer"
-        x, size = prepare(name, x, self.output_shape, self.dtype, "d h w")
-        dense = regression(np.eye(3, 4), x.dtype, self.param_dtype)
-        theta = dense(features(self.localizer, x, train, name, spatial=4))
+        x, size = prepare_input(name, x, self.output_shape, self.dtype, "d h w")
+        regression = build_regression(np.eye(3, 4), x.dtype, self.param_dtype)
+        theta = regression(extract_features(self.localizer, x, train, name, dimensions=3))
         matrix = theta.reshape(*theta.shape[:-1], 3, 4)
         if self.is_mutable_collection("intermediates"):
             corners = [corner[::-1] for corner in itertools.product((-1.0, 1.0), repeat=3)]
