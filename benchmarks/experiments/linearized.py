@@ -1,13 +1,13 @@
 """Where a spatial transformer learns with a linearized gradient and fails with a bilinear one.
 
-Command: ``python -m benchmarks.experiments.linearized``, with ``--quick`` to see that it runs. Writes
+Command: ``python -m benchmarks.experiments.linearized``, ``--quick`` only checks that it runs. Writes
 ``results/linearized-<device>.json``, a table and ``docs/images/linearized.png``.
 
 A bright round spot lies somewhere on a dark image of 64 x 64 pixels, drawn anew for every batch. A transformer
 (translation) reads the image at 8 x 8 points, and the loss is the mean square difference to what it would read with
-the spot in the middle: it is to find the spot, which it is never told. The smaller the spot, the fewer of the points
-see anything of it. Arms: bilinear reading, that with antialiasing, and ``ops.linearized_grid_sample`` with k samples
-around each point. One schedule (Adam, 1e-3, batches of 32) for all, chosen for the third; the result is the
+the spot in the middle: the position of the spot is never a label. The smaller the spot, the fewer of the points
+see it. Arms: bilinear sampling, bilinear sampling with antialiasing, and ``ops.linearized_grid_sample`` with k samples
+around each point. One schedule (Adam, 1e-3, batches of 32) for all, tuned for the third; the result is the
 distance from the middle of the frame to the spot, on 256 new images, over seeds. Staying in the middle gives about
 0.46, the first row of the table.
 """
@@ -27,6 +27,7 @@ import tyro
 
 from benchmarks import _harness
 from jaxcnn import layers, ops
+from jaxcnn._typing import PyTree
 from jaxcnn.report import png
 from jaxcnn.report.style import FAINT, PALETTE, figure
 
@@ -57,53 +58,54 @@ class Localizer(nn.Module):
     """Two dense layers over the image, halved twice."""
 
     @nn.compact
-    def __call__(self, x: Any) -> Any:
-        """Gives features."""
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns features."""
         x = ops.avg_pool(x, 4)
         x = x.reshape(*x.shape[:-3], int(np.prod(x.shape[-3:])))
         return nn.relu(nn.Dense(64, name="dense2")(nn.relu(nn.Dense(64, name="dense1")(x))))
 
 
-def spots(centres: jax.Array, width: float, side: int = SIDE) -> jax.Array:
-    """Draws spots at centres (n, 2) in [-1, 1]."""
-    along = jnp.asarray((2 * np.arange(side) + 1) / side - 1, jnp.float32)
-    x = jnp.exp(-((along[None, :] - centres[:, :1]) ** 2) / (2 * width**2))
-    y = jnp.exp(-((along[None, :] - centres[:, 1:]) ** 2) / (2 * width**2))
+def spots(centers: jax.Array, width: float, side: int = SIDE) -> jax.Array:
+    """Draws spots at centers (n, 2) in [-1, 1]."""
+    position = jnp.asarray((2 * np.arange(side) + 1) / side - 1, jnp.float32)
+    x = jnp.exp(-((position[None, :] - centers[:, :1]) ** 2) / (2 * width**2))
+    y = jnp.exp(-((position[None, :] - centers[:, 1:]) ** 2) / (2 * width**2))
     return (y[:, :, None] * x[:, None, :])[..., None]
 
 
-def miss(options: Options, width: float, how: Mapping[str, Any], seeds: int) -> list[float]:
-    """Trains transformers, a seed each, and gives their mean distances from the spots."""
+def train_distances(options: Options, width: float, arm: Mapping[str, Any], seeds: int) -> list[float]:
+    """Trains one transformer per seed; returns their mean distances from the spots."""
     layer = layers.SpatialTransformer(
-        Localizer(), "translation", output_shape=(POINTS, POINTS), auxiliary_reach=REACH, **how
+        Localizer(), "translation", output_shape=(POINTS, POINTS), auxiliary_reach=REACH, **arm
     )
     middle = spots(jnp.zeros((1, 2)), width)
-    target = ops.warp_affine(middle, jnp.eye(2, 3), shape=(POINTS, POINTS), antialias=how.get("antialias", False))
+    target = ops.warp_affine(middle, jnp.eye(2, 3), shape=(POINTS, POINTS), antialias=arm.get("antialias", False))
     optimizer = optax.adam(1e-3)
 
-    def draw(key: Any, n: int) -> Any:
+    def draw_centers(key: jax.Array, n: int) -> jax.Array:
         return jax.random.uniform(key, (n, 2), minval=-SPREAD, maxval=SPREAD)
 
-    def loss(params: Any, key: Any) -> Any:
-        x = spots(draw(key, BATCH), width)
+    def loss(params: PyTree, key: jax.Array) -> jax.Array:
+        x = spots(draw_centers(key, BATCH), width)
         y = layer.apply({"params": params}, x, train=True, rngs={"dropout": jax.random.fold_in(key, 1)})
         return jnp.mean((jnp.asarray(y) - target) ** 2)
 
-    def step(carry: Any, key: Any) -> Any:
+    def step(carry: tuple[PyTree, optax.OptState], key: jax.Array) -> tuple[tuple[PyTree, optax.OptState], None]:
         params, state = carry
         updates, state = optimizer.update(jax.grad(loss)(params, key), state)
         return (optax.apply_updates(params, updates), state), None
 
     @jax.jit
-    def run(key: Any) -> Any:
-        params = layer.init(key, spots(draw(key, 1), width))["params"]
+    def train_one(key: jax.Array) -> jax.Array:
+        params = layer.init(key, spots(draw_centers(key, 1), width))["params"]
         keys = jax.random.split(jax.random.fold_in(key, 2), options.steps)
         (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), keys)
-        centres = draw(jax.random.key(999), 256)
-        _, sown = layer.apply({"params": params}, spots(centres, width), mutable="intermediates")
-        return jnp.mean(jnp.linalg.norm(sown["intermediates"]["theta"][0] - centres, axis=-1))
+        centers = draw_centers(jax.random.key(999), 256)
+        _, sown = layer.apply({"params": params}, spots(centers, width), mutable="intermediates")
+        theta = jnp.asarray(sown["intermediates"]["theta"][0])
+        return jnp.mean(jnp.linalg.norm(theta - centers, axis=-1))
 
-    return [float(run(jax.random.key(seed))) for seed in range(seeds)]
+    return [float(train_one(jax.random.key(seed))) for seed in range(seeds)]
 
 
 def plot(found: Mapping[str, Mapping[float, list[float]]]) -> Any:
@@ -116,7 +118,7 @@ def plot(found: Mapping[str, Mapping[float, list[float]]]) -> Any:
         axis.plot(widths, values.mean(1), color=color, linewidth=2, marker="o", label=arm)
         axis.fill_between(widths, values.min(1), values.max(1), color=color, alpha=0.2, linewidth=0)
     axis.axvline(2 / POINTS, color=FAINT, linewidth=1)
-    axis.annotate(" distance of the points", (2 / POINTS, 0.99), xycoords=("data", "axes fraction"), va="top", size=8)
+    axis.annotate(" spacing of the points", (2 / POINTS, 0.99), xycoords=("data", "axes fraction"), va="top", size=8)
     axis.set_xlabel("width of the spot (standard deviation, the image spanning 2)")
     axis.set_ylabel("distance from the spot after training")
     axis.grid(axis="y", color=FAINT, linewidth=0.6)
@@ -127,23 +129,23 @@ def plot(found: Mapping[str, Mapping[float, list[float]]]) -> Any:
 
 
 def run(options: Options) -> dict[str, Any]:
-    """Trains all, writes results and plot."""
+    """Trains all arms, writes results and plot."""
     if options.quick:
         options = dataclasses.replace(options, seeds=2, steps=20)
     widths = WIDTHS[2:3] if options.quick else WIDTHS
-    centres = np.random.default_rng(0).uniform(-SPREAD, SPREAD, (100_000, 2))
+    centers = np.random.default_rng(0).uniform(-SPREAD, SPREAD, (100_000, 2))
     found: dict[str, dict[float, list[float]]] = {}
-    for arm, how in ARMS.items():
+    for arm, settings in ARMS.items():
         found[arm] = {}
         for width in widths:
-            found[arm][width] = miss(options, width, how, options.seeds)
+            found[arm][width] = train_distances(options, width, settings, options.seeds)
             print(f"{arm}, width {width}: {statistics.mean(found[arm][width]):.3f}", flush=True)
     results = _harness.document("linearized", [], options)
     results["settings"] |= {"seeds": options.seeds, "steps": options.steps, "spread": SPREAD, "reach": REACH}
     results["distances"] = {arm: {str(w): v for w, v in of.items()} for arm, of in found.items()}
     rows: list[list[Any]] = [["width of the spot", *(f"{w:g}" for w in widths)]]
-    still = f"{np.linalg.norm(centres, axis=1).mean():.3f}"
-    rows.append(["staying in the middle", *[still] * len(widths)])
+    centered = f"{np.linalg.norm(centers, axis=1).mean():.3f}"
+    rows.append(["staying in the middle", *[centered] * len(widths)])
     for arm, of_width in found.items():
         rows.append([arm, *(f"{statistics.mean(v):.3f} ± {statistics.stdev(v):.3f}" for v in of_width.values())])
     results["tables"] = {f"distance from the spot, mean ± standard deviation of {options.seeds} seeds": rows}

@@ -1,16 +1,16 @@
-"""Error against cost of reading a shrunken image: plain, antialiased, and by brute force.
+"""Error and cost of shrinking an image: plain, antialiased, and by brute force.
 
-Command: ``python -m benchmarks.speed.antialias``, with ``--quick`` to see that it runs; ``--images DIR`` takes the
-photographs of a folder, else scikit-learn's two. Every photograph (a square of it, float32 in [0, 1]) is rotated and
-shrunk by ``warp_affine``. The error is the root mean square difference to the mean of 16 x 16 bilinear samples per
+Command: ``python -m benchmarks.speed.antialias``, ``--quick`` only checks that it runs; ``--images DIR`` uses the
+photographs of a folder instead of scikit-learn's two. Every photograph (a square of it, float32 in [0, 1]) is rotated
+and shrunk by ``warp_affine``. The error is the root mean square difference to the mean of 16 x 16 bilinear samples per
 output pixel, over the pixels that lie inside, all rotations and all photographs. Time is that of two photographs:
 "fitted" onto an output as many times smaller, and on a "canvas" of the input's size. Draws
-``docs/images/antialias.png`` of scikit-learn's photographs.
+``docs/images/antialias.png`` from scikit-learn's photographs.
 """
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import tyro
 
 from benchmarks import _harness
 from jaxcnn import ops
+from jaxcnn._typing import AnyArray
 from jaxcnn.report import png
 from jaxcnn.report.style import figure
 
@@ -33,7 +34,7 @@ SIDE = 416
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(_harness.Options):
-    """What this benchmark can be told."""
+    """Options of this benchmark."""
 
     images: Path | None = None
     """Folder of photographs of at least 416 x 416 pixels."""
@@ -58,28 +59,30 @@ def photographs(folder: Path | None) -> np.ndarray:
 
 
 def matrix(scale: float, degrees: float) -> np.ndarray:
-    """Makes the transform of output to input points; an output pixel spans ``scale`` input pixels if both fit."""
+    """Builds the transform of output to input points; at equal sizes an output pixel spans ``scale`` input pixels."""
     angle = np.deg2rad(degrees)
     return np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0]], np.float32) * scale
 
 
-def plain(images: Any, theta: Any, shape: tuple[int, int]) -> Any:
+def plain(images: AnyArray, theta: AnyArray, shape: tuple[int, int]) -> jax.Array:
     """Reads one point per pixel."""
     return ops.warp_affine(images, theta, shape=shape)
 
 
-def antialiased(images: Any, theta: Any, shape: tuple[int, int]) -> Any:
-    """Reads what a pixel covers."""
+def antialiased(images: AnyArray, theta: AnyArray, shape: tuple[int, int]) -> jax.Array:
+    """Averages over what a pixel covers."""
     return ops.warp_affine(images, theta, shape=shape, antialias=True)
 
 
-def supersampled(images: Any, theta: Any, shape: tuple[int, int], *, n: int) -> Any:
+def supersampled(images: AnyArray, theta: AnyArray, shape: tuple[int, int], *, n: int) -> jax.Array:
     """Reads n x n points per pixel and takes their mean."""
     h, w = shape
     return ops.avg_pool(ops.warp_affine(images, theta, shape=(n * h, n * w)), n)
 
 
-WAYS = {
+Method = Callable[[AnyArray, AnyArray, tuple[int, int]], jax.Array]
+
+METHODS: dict[str, Method] = {
     "plain": plain,
     "antialias": antialiased,
     **{f"{n} x {n} samples": functools.partial(supersampled, n=n) for n in (2, 3, 4)},
@@ -87,16 +90,18 @@ WAYS = {
 
 
 def errors(images: np.ndarray, scale: float) -> dict[str, float]:
-    """Gives every way's root mean square error over the pixels that lie inside."""
-    # Inside at every rotation, and the pixel is exactly as wide as the scale says.
+    """Returns the root mean square error of every method over the pixels that lie inside."""
+    # Inside at every rotation, and an output pixel is exactly ``scale`` input pixels wide.
     side = int(SIDE / scale / np.sqrt(2)) - 2
     zoom = side * scale / SIDE
-    totals = dict.fromkeys(WAYS, 0.0)
+    totals = dict.fromkeys(METHODS, 0.0)
     for degrees in ANGLES:
         theta = matrix(zoom, degrees)
-        rows = supersampled(images, theta, (side, side), n=16)
-        for name, way in WAYS.items():
-            totals[name] += float(jnp.mean((jax.jit(way, static_argnums=2)(images, theta, (side, side)) - rows) ** 2))
+        reference = supersampled(images, theta, (side, side), n=16)
+        for name, method in METHODS.items():
+            totals[name] += float(
+                jnp.mean((jax.jit(method, static_argnums=2)(images, theta, (side, side)) - reference) ** 2)
+            )
     return {name: (total / len(ANGLES)) ** 0.5 for name, total in totals.items()}
 
 
@@ -108,28 +113,30 @@ def cases(images: np.ndarray, scales: Sequence[float]) -> list[_harness.Case]:
         settings = {"fitted": (matrix(1.0, 25.0), fitted), "canvas": (matrix(scale, 25.0), (SIDE, SIDE))}
         for setting, (theta, shape) in settings.items():
             contenders = []
-            for name, way in WAYS.items():
-                build = functools.partial(prepare, way, pair, jnp.asarray(theta), shape)
+            for name, method in METHODS.items():
+                build = functools.partial(prepare, method, pair, jnp.asarray(theta), shape)
                 contenders.append(_harness.Contender(name, build, lambda result: [result]))
             parameters = {"scale": scale, "setting": setting, "images": list(pair.shape), "output": list(shape)}
             found.append(_harness.Case(f"{scale:g} times smaller, {setting}", parameters, contenders, 1.0))
     return found
 
 
-def prepare(way: Any, images: Any, theta: Any, shape: tuple[int, int]) -> _harness.Run:
-    """Compiles one way."""
-    work = jax.jit(lambda images, theta: way(images, theta, shape))
+def prepare(method: Method, images: jax.Array, theta: jax.Array, shape: tuple[int, int]) -> _harness.Run:
+    """Compiles one method."""
+    work = jax.jit(lambda images, theta: method(images, theta, shape))
     return lambda: jax.block_until_ready(work(images, theta))
 
 
 def tables(images: np.ndarray, results: Mapping[str, Any]) -> dict[str, list[list[Any]]]:
-    """Puts errors and times side by side."""
+    """Tabulates errors and times."""
     title = f"error over that of plain reading (photographs: {len(images)}; rotations: {len(ANGLES)}), and time over it"
-    rows: list[list[Any]] = [["times smaller", "way", "RMSE", "plain's error over it", "time, fitted", "time, canvas"]]
+    rows: list[list[Any]] = [
+        ["times smaller", "method", "RMSE", "plain's error over it", "time, fitted", "time, canvas"]
+    ]
     for fitted, canvas in zip(results["cases"][::2], results["cases"][1::2], strict=True):
         scale = fitted["parameters"]["scale"]
         error = errors(images, scale)
-        for name in WAYS:
+        for name in METHODS:
             cost = [case["contenders"][name]["milliseconds"]["median"] for case in (fitted, canvas)]
             base = [case["contenders"]["plain"]["milliseconds"]["median"] for case in (fitted, canvas)]
             ratios = [f"{a / b:.2f}" for a, b in zip(cost, base, strict=True)]
@@ -138,13 +145,13 @@ def tables(images: np.ndarray, results: Mapping[str, Any]) -> dict[str, list[lis
 
 
 def plot(images: np.ndarray) -> Any:
-    """Draws a photograph, turned by 10 degrees and shrunk 5 times, read in three ways."""
+    """Draws a photograph, rotated by 10 degrees and shrunk 5 times, sampled by three methods."""
     side = int(SIDE / 5 / np.sqrt(2)) - 2
     theta = matrix(side * 5 / SIDE, 10.0)
-    ways = {"plain": plain, "antialias=True": antialiased, "16 x 16 samples": functools.partial(supersampled, n=16)}
+    methods = {"plain": plain, "antialias=True": antialiased, "16 x 16 samples": functools.partial(supersampled, n=16)}
     canvas, axes = figure(1, 3, width=8.4, height=3.1)
-    for axis, (name, way) in zip(axes[0], ways.items(), strict=True):
-        axis.imshow(np.clip(way(images[:1], theta, (side, side))[0], 0, 1), interpolation="nearest")
+    for axis, (name, method) in zip(axes[0], methods.items(), strict=True):
+        axis.imshow(np.clip(method(images[:1], theta, (side, side))[0], 0, 1), interpolation="nearest")
         axis.set_title(name, size=10)
         axis.set_axis_off()
     return canvas

@@ -1,9 +1,9 @@
 """``grid_sample`` against PyTorch (both memory formats) and ``jax.scipy.ndimage.map_coordinates``.
 
-Command: ``python -m benchmarks.speed.grid_sample``, with ``--quick`` to see that it runs. PyTorch is optional.
+Command: ``python -m benchmarks.speed.grid_sample``, ``--quick`` only checks that it runs. PyTorch is optional.
 Every case reads ``n`` images of h x w x c (or volumes of d x h x w x c) at ``n`` grids of the same size (random
 rotations and scales; of volumes in their planes), bilinear, zeros outside, pixel edges at -1 and 1, float32. Gradients
-are of the output against one fixed cotangent and include the forward pass, whose result is kept. Where the package
+are of the output against one fixed cotangent and include the forward pass, whose result is kept. If the package
 jaxcnn-native is installed, its kernels are a contender.
 """
 
@@ -45,7 +45,7 @@ def inputs(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def map_coordinates(image: jax.Array, grid: jax.Array) -> jax.Array:
-    """Does the same with what JAX has."""
+    """Samples with ``jax.scipy.ndimage.map_coordinates``."""
     size = image.shape[1:-1]
     points = [((grid[..., i] + 1) * n - 1) / 2 for i, n in enumerate(reversed(size))]
     read = functools.partial(jax.scipy.ndimage.map_coordinates, order=1, mode="constant")
@@ -54,9 +54,9 @@ def map_coordinates(image: jax.Array, grid: jax.Array) -> jax.Array:
 
 
 def native(data: Sequence[np.ndarray], wanted: tuple[int, ...]) -> _harness.Run:
-    """Compiles ours with the kernels of jaxcnn-native."""
+    """Compiles ``ops.grid_sample`` with the kernels of jaxcnn-native."""
     if jax.default_backend() != "cpu" or _harness.optional("jaxcnn_native") is None:
-        raise _harness.Skipped("there are no native kernels here")
+        raise _harness.Skipped("no native kernels are installed")
     os.environ["JAXCNN_NATIVE"] = "1"
     try:
         return _tasks.with_jax(ops.grid_sample, data, wanted)
@@ -85,7 +85,7 @@ def with_torch(data: Sequence[np.ndarray], wanted: tuple[int, ...], *, channels_
 
 
 def to_numpy(result: Sequence[Any], wanted: tuple[int, ...]) -> list[np.ndarray]:
-    """Brings PyTorch's results to channels last."""
+    """Moves the channels of PyTorch's results last."""
     images = [True, *(position == 0 for position in wanted)]
     arrays = [array.detach().cpu().numpy() for array in result]
     return [np.moveaxis(array, 1, -1) if image else array for array, image in zip(arrays, images, strict=True)]
@@ -121,7 +121,7 @@ def cases(shapes: Sequence[tuple[int, ...]]) -> list[_harness.Case]:
 
 
 def summary(results: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Gives geometric means over the cases, per task: of PyTorch the faster format counts."""
+    """Returns geometric means over the cases, per task; for PyTorch the faster memory format counts."""
     found: dict[str, dict[str, float]] = {}
     for task in TASKS:
         entries = [case["contenders"] for case in results["cases"] if case["parameters"]["task"] == task]

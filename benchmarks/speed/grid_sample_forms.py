@@ -1,13 +1,12 @@
-"""Ways to write the image gradient of bilinear ``grid_sample`` in XLA, side by side.
+"""Implementations of the image gradient of bilinear ``grid_sample`` in XLA, side by side.
 
-Command: ``python -m benchmarks.speed.grid_sample_forms``, with ``--quick`` to see that it runs. Every form gives, of
-the output's gradient (n, h, w, c) and the grids of ``benchmarks.speed.grid_sample`` (rotations and scales), that of
-the images; float32, zeros outside. The first is what ``ops.grid_sample`` does.
+Command: ``python -m benchmarks.speed.grid_sample_forms``; ``--quick`` only checks that it runs. Every implementation
+computes the gradient to the images from that of the output (n, h, w, c) and the grids of
+``benchmarks.speed.grid_sample`` (rotations and scales); float32, zeros outside. The first is ``ops.grid_sample``.
 """
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,14 +21,16 @@ SHAPES = [(256, 40, 40, 1), (16, 224, 224, 3), (16, 56, 56, 64), (16, 14, 14, 25
 QUICK = [(2, 9, 8, 3)]
 LARGEST_PRODUCT = 40 * 40  # pixels of an image up to which products with hat matrices are tried
 
+Shape = tuple[int, int, int]
+
 
 def ours(grid: jax.Array, g: jax.Array) -> jax.Array:
     """Transposes the library's function."""
     return jax.linear_transpose(lambda image: ops.grid_sample(image, grid), jnp.zeros_like(g))(g)[0]
 
 
-def taps(grid: jax.Array, h: int, w: int) -> tuple[Any, Any, Any]:
-    """Gives, of one image with two more pixels on every side, row and column of the first tap and 2 x 2 weights."""
+def bilinear_taps(grid: jax.Array, h: int, w: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns row and column of the first tap, in an image padded by two pixels on every side, and 2 x 2 weights."""
     x, y = ((grid[..., i] + 1) * n / 2 - 0.5 for i, n in ((0, w), (1, h)))
     x, y = (jnp.clip(v, -2, n + 0.5).ravel() for v, n in ((x, w), (y, h)))
     left, top = jnp.floor(x), jnp.floor(y)
@@ -37,22 +38,22 @@ def taps(grid: jax.Array, h: int, w: int) -> tuple[Any, Any, Any]:
     return top.astype(jnp.int32) + 2, left.astype(jnp.int32) + 2, down[:, :, None] * across[:, None, :]
 
 
-def each(form: Callable[..., Any]) -> Callable[..., Any]:
-    """Lifts a form of one image, which gives an image with two more pixels on every side, over the batch."""
+def over_batch(one: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """Maps an implementation for one image, which returns it padded by two pixels on every side, over the batch."""
 
-    def lifted(grid: jax.Array, g: jax.Array) -> jax.Array:
+    def compute(grid: jax.Array, g: jax.Array) -> jax.Array:
         _, h, w, c = g.shape
 
-        def one(grid: Any, g: Any) -> Any:
-            return form(*taps(grid, h, w), g.reshape(-1, c), (h + 4, w + 4, c))[2 : h + 2, 2 : w + 2]
+        def crop_one(grid: jax.Array, g: jax.Array) -> jax.Array:
+            return one(*bilinear_taps(grid, h, w), g.reshape(-1, c), (h + 4, w + 4, c))[2 : h + 2, 2 : w + 2]
 
-        return jax.vmap(one)(grid, g)
+        return jax.vmap(crop_one)(grid, g)
 
-    return lifted
+    return compute
 
 
-def per_tap(top: Any, left: Any, weights: Any, g: Any, shape: Any) -> Any:
-    """Scatters four times, what autodiff makes of four gathers."""
+def per_tap(top: jax.Array, left: jax.Array, weights: jax.Array, g: jax.Array, shape: Shape) -> jax.Array:
+    """Scatters four times, as autodiff does for four gathers."""
     h, w, c = shape
     image = jnp.zeros((h * w, c))
     for i in (0, 1):
@@ -62,7 +63,7 @@ def per_tap(top: Any, left: Any, weights: Any, g: Any, shape: Any) -> Any:
     return image.reshape(shape)
 
 
-def windows(top: Any, left: Any, weights: Any, g: Any, shape: Any) -> Any:
+def windows(top: jax.Array, left: jax.Array, weights: jax.Array, g: jax.Array, shape: Shape) -> jax.Array:
     """Scatters once, 2 x 2 pixels at a time."""
     numbers = lax.ScatterDimensionNumbers((1, 2, 3), (), (0, 1))
     updates = weights[..., None] * g[:, None, None, :]
@@ -70,7 +71,7 @@ def windows(top: Any, left: Any, weights: Any, g: Any, shape: Any) -> Any:
     return lax.scatter_add(jnp.zeros(shape), index, updates, numbers, mode="promise_in_bounds")
 
 
-def sorted_segments(top: Any, left: Any, weights: Any, g: Any, shape: Any) -> Any:
+def sorted_segments(top: jax.Array, left: jax.Array, weights: jax.Array, g: jax.Array, shape: Shape) -> jax.Array:
     """Sorts all taps by pixel and sums segments."""
     h, w = shape[:2]
     offsets = jnp.array([[0, 1], [w, w + 1]])
@@ -80,7 +81,7 @@ def sorted_segments(top: Any, left: Any, weights: Any, g: Any, shape: Any) -> An
     return jax.ops.segment_sum(values, index[order], h * w, indices_are_sorted=True).reshape(shape)
 
 
-def products(top: Any, left: Any, weights: Any, g: Any, shape: Any) -> Any:
+def products(top: jax.Array, left: jax.Array, weights: jax.Array, g: jax.Array, shape: Shape) -> jax.Array:
     """Multiplies matrices of hats, rows by points and points by columns, for every channel."""
     h, w = shape[:2]
     if h * w > 2 * LARGEST_PRODUCT:
@@ -92,12 +93,12 @@ def products(top: Any, left: Any, weights: Any, g: Any, shape: Any) -> Any:
     return jnp.moveaxis(per_channel, 0, -1)
 
 
-def unrolled(top: Any, left: Any, weights: Any, g: Any, shape: Any) -> Any:
+def unrolled(top: jax.Array, left: jax.Array, weights: jax.Array, g: jax.Array, shape: Shape) -> jax.Array:
     """Loops over points, four at a time."""
     h, w = shape[:2]
     first, count = top * w + left, g.shape[0]
 
-    def add(q: Any, image: Any) -> Any:
+    def add_points(q: jax.Array, image: jax.Array) -> jax.Array:
         for k in range(4):
             value = lax.dynamic_slice_in_dim(g, 4 * q + k, 1)
             for i in (0, 1):
@@ -107,53 +108,53 @@ def unrolled(top: Any, left: Any, weights: Any, g: Any, shape: Any) -> Any:
                 image = lax.dynamic_update_slice_in_dim(image, there + update, at, 0)
         return image
 
-    return lax.fori_loop(0, count // 4, add, jnp.zeros((h * w, shape[2]))).reshape(shape)
+    return lax.fori_loop(0, count // 4, add_points, jnp.zeros((h * w, shape[2]))).reshape(shape)
 
 
 def footprints(grid: jax.Array, g: jax.Array) -> jax.Array:
-    """Gathers for every pixel the outputs around its inverse image: of affine grids only, scales down to 0.7."""
+    """Gathers for every pixel the outputs around its inverse image: for affine grids only, scales down to 0.7."""
     h, w, c = g.shape[1:]
     if c > 64:
         raise _harness.Skipped("25 gathers of every pixel")
     corners = jnp.array([[0, 0], [0, w - 1], [h - 1, 0]])
     frame = grid[:, corners[:, 0], corners[:, 1]]  # (n, 3, 2)
     pixels = (frame + 1) * jnp.array([w, h]) / 2 - 0.5
-    along, down = (pixels[:, 1] - pixels[:, 0]) / (w - 1), (pixels[:, 2] - pixels[:, 0]) / (h - 1)
-    jacobian = jnp.stack([along, down], -1)  # output steps to input steps
+    step_x, step_y = (pixels[:, 1] - pixels[:, 0]) / (w - 1), (pixels[:, 2] - pixels[:, 0]) / (h - 1)
+    jacobian = jnp.stack([step_x, step_y], -1)  # output steps to input steps
     inverse = jnp.linalg.inv(jacobian)
     y, x = jnp.meshgrid(jnp.arange(h, dtype=jnp.float32), jnp.arange(w, dtype=jnp.float32), indexing="ij")
 
-    def one(inverse: Any, jacobian: Any, origin: Any, g: Any) -> Any:
-        place = jnp.stack([x, y], -1) - origin
-        around = jnp.round(jnp.einsum("ij,hwj->hwi", inverse, place, precision="highest"))
+    def gather_one(inverse: jax.Array, jacobian: jax.Array, origin: jax.Array, g: jax.Array) -> jax.Array:
+        offset = jnp.stack([x, y], -1) - origin
+        around = jnp.round(jnp.einsum("ij,hwj->hwi", inverse, offset, precision="highest"))
         flat, total = g.reshape(h * w, c), jnp.zeros((h, w, c))
         for i in range(-2, 3):
             for j in range(-2, 3):
                 q = around + jnp.array([j, i])
-                distance = place - jnp.einsum("ij,hwj->hwi", jacobian, q, precision="highest")
+                distance = offset - jnp.einsum("ij,hwj->hwi", jacobian, q, precision="highest")
                 weight = jnp.prod(jnp.maximum(1 - jnp.abs(distance), 0), -1)
                 inside = jnp.all((q >= 0) & (q < jnp.array([w, h])), -1)
                 index = jnp.clip(q[..., 1] * w + q[..., 0], 0, h * w - 1).astype(jnp.int32)
                 total += jnp.where(inside, weight, 0)[..., None] * flat.at[index].get(mode="promise_in_bounds")
         return total
 
-    return jax.vmap(one)(inverse, jacobian, pixels[:, 0], g)
+    return jax.vmap(gather_one)(inverse, jacobian, pixels[:, 0], g)
 
 
-FORMS: dict[str, Callable[..., Any]] = {
+IMPLEMENTATIONS: dict[str, Callable[..., jax.Array]] = {
     "loop over points (ours)": ours,
-    "loop, four at a time": each(unrolled),
-    "scatter per tap": each(per_tap),
-    "scatter of 2 x 2 windows": each(windows),
-    "sorted segments": each(sorted_segments),
-    "products of hat matrices": each(products),
+    "loop, four at a time": over_batch(unrolled),
+    "scatter per tap": over_batch(per_tap),
+    "scatter of 2 x 2 windows": over_batch(windows),
+    "sorted segments": over_batch(sorted_segments),
+    "products of hat matrices": over_batch(products),
     "gather of inverse footprints": footprints,
 }
 
 
-def prepare(form: Callable[..., Any], data: Any) -> _harness.Run:
-    """Compiles a form."""
-    work = jax.jit(form).lower(*data).compile()
+def prepare(implementation: Callable[..., jax.Array], data: tuple[jax.Array, jax.Array]) -> _harness.Run:
+    """Compiles an implementation."""
+    work = jax.jit(implementation).lower(*data).compile()
     return lambda: jax.block_until_ready(work(*data))
 
 
@@ -163,8 +164,10 @@ def cases(shapes: list[tuple[int, int, int, int]]) -> list[_harness.Case]:
     for shape in shapes:
         _, grid, cotangent = map(jnp.asarray, inputs(shape))
         contenders = [
-            _harness.Contender(name, functools.partial(prepare, form, (grid, cotangent)), lambda result: [result])
-            for name, form in FORMS.items()
+            _harness.Contender(
+                name, functools.partial(prepare, implementation, (grid, cotangent)), lambda result: [result]
+            )
+            for name, implementation in IMPLEMENTATIONS.items()
         ]
         found.append(_harness.Case("x".join(map(str, shape)), {"shape": list(shape)}, contenders, 1e-3))
     return found

@@ -184,7 +184,7 @@ def test_a_transformer_with_a_linearized_gradient_learns_where_a_bilinear_one_do
             layers.ParallelTransformer(Localizer(), 2, starts=[[1.0] * 6]),
             r"starts must be 2 times 6 parameters, got \[6\] of them",
         ),
-        (layers.SpatialTransformer(Localizer(), auxiliary_samples=1), "auxiliary_samples must be 0, or a whole number"),
+        (layers.SpatialTransformer(Localizer(), auxiliary_samples=1), "auxiliary_samples must be 0, or an integer"),
         (layers.SpatialTransformer(Localizer(), auxiliary_samples=4, antialias=True), "without antialias, got mode"),
         (layers.ParallelTransformer(Localizer(), 2, transform="shear"), "transform must be one of"),
         (layers.InverseCompositionalTransformer(Localizer(), "tps"), "transform must be one of"),
