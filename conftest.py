@@ -27,11 +27,25 @@ import numpy as np
 import optax
 import pytest
 
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    # One folder per worker: JAX does not write its entries atomically.
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
-    jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent / ".jax_cache" / worker))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+from tests.support import compilation_cache
+
+pytest_plugins = ["pytester", "tests.support.selection"]
+
+CACHE = compilation_cache.own_folder(Path(__file__).parent / ".jax_cache")
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _share_compiled_programs():
+    """Lets later processes use what a module's tests compiled, and frees the memory that it takes in this one."""
+    yield
+    compilation_cache.exchange(CACHE)
+    jax.clear_caches()
+
+
+def pytest_unconfigure():
+    compilation_cache.remove(CACHE)
 
 
 @pytest.fixture(autouse=True)

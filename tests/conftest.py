@@ -1,6 +1,8 @@
 """Fixtures, and JAX at its strictest: no silent rank promotion, and in ops no silent dtype promotion."""
 
 import contextlib
+import os
+from pathlib import Path
 
 import hypothesis
 import jax
@@ -10,12 +12,12 @@ hypothesis.settings.register_profile(
     "default",
     deadline=None,  # the first example compiles
     derandomize=True,
-    max_examples=20,
+    max_examples=round(20 * float(os.environ.get("JAXCNN_FUZZ_TIMES", 1))),
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
 )
 hypothesis.settings.load_profile("default")
 
-STRICT_DTYPES = ("ops_", "contract_ops")
+OPS = Path(__file__).parent / "ops"
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +25,7 @@ def _strict_promotion(request):
     """Ranks never promote silently; in the tests of ops dtypes do not either."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(jax.numpy_rank_promotion("raise"))
-        if request.path.name.startswith(STRICT_DTYPES) and not request.path.name.endswith("_parity_test.py"):
+        if request.path.parent == OPS and not request.path.name.endswith("_parity_test.py"):
             stack.enter_context(jax.numpy_dtype_promotion("strict"))
         yield
 

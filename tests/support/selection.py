@@ -1,0 +1,51 @@
+"""A pytest plugin that sorts tests: error tests, and those of a nightly run.
+
+``-m errors`` and ``-m "not errors"`` divide the suite: the first part cannot run with annotations checked at run time,
+because the checker would raise before the function's own error does. ``-m nightly`` runs what the default run leaves
+out, and tests of generated cases a second time with ``NIGHTLY_TIMES`` as many cases.
+"""
+
+import os
+import re
+from collections.abc import Container, Iterable
+from typing import Any
+
+import pytest
+
+NIGHTLY_TIMES = 10
+"""Generated cases in a nightly run, relative to the default run."""
+
+
+def daily(values: Iterable[Any], chosen: Container[Any]) -> list[Any]:
+    """Returns parameters of a test, marked ``nightly`` unless they are among the chosen ones."""
+    return [value if value in chosen else pytest.param(value, marks=pytest.mark.nightly) for value in values]
+
+
+def is_nightly(config: pytest.Config) -> bool:
+    """Returns whether the run selects tests that are marked ``nightly``."""
+    return bool(re.search(r"(?<!not )\bnightly\b", config.getoption("markexpr")))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Sets how many cases are generated, before test modules are imported."""
+    if is_nightly(config):
+        os.environ.setdefault("JAXCNN_FUZZ_TIMES", str(NIGHTLY_TIMES))
+
+
+@pytest.hookimpl(tryfirst=True)  # pytest selects by marks in the same hook
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks error tests by their names, and in a nightly run those of generated cases."""
+    nightly = is_nightly(config)
+    for item in items:
+        if not isinstance(item, pytest.Function):
+            continue  # doctests show errors, but are not about them
+        if "error" in item.nodeid.lower():
+            item.add_marker("errors")
+        if nightly and is_generated(item):
+            item.add_marker("nightly")
+
+
+def is_generated(item: pytest.Function) -> bool:
+    """Returns whether a test draws its cases."""
+    fuzzed = any(word in item.name for word in ("fuzz", "damaged"))
+    return fuzzed or getattr(item.obj, "is_hypothesis_test", False)
