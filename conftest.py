@@ -45,6 +45,7 @@ def _share_compiled_programs():
 
 
 def pytest_unconfigure():
+    """Removes this process's folder."""
     compilation_cache.remove(CACHE)
 
 

@@ -1,10 +1,11 @@
 """The list that all contract tests run over: small inputs for every public op, loss, layer and model.
 
-An item that is public but not listed here fails ``contract_items_test.py``. Every item is a pure
+An item that is public but not listed here fails ``items_test.py``. Every item is a pure
 function of arrays; of a layer or model the first argument is its parameters, moved away from their
 initial values.
 """
 
+import collections
 import contextlib
 import functools
 from collections.abc import Callable, Mapping
@@ -29,13 +30,22 @@ class Item(NamedTuple):
     bfloat16: Callable[..., Any] | None = None  # the same with computation in bfloat16; None: cast the arrays
 
     def strict(self) -> Any:
-        """Gives the context it must work in: ops name their dtypes, Flax's own layers promote."""
+        """Returns the context it must work in: ops name their dtypes, Flax's own layers promote."""
         strict = self.name.startswith(("ops.", "losses."))
         return jax.numpy_dtype_promotion("strict") if strict else contextlib.nullcontext()
 
+    @property
+    def axes(self) -> tuple[int | None, ...]:
+        """The axes to map over: the first one of batched arguments."""
+        return tuple(0 if batched else None for batched in self.batched)
+
     def loop_arrays(self) -> tuple[Any, ...]:
-        """Gives the arguments with a further leading axis of two on the batched ones."""
+        """Returns the arguments with a further leading axis of two on the batched ones."""
         return tuple(np.stack([a, a[::-1]]) if b else a for a, b in zip(self.arrays, self.batched, strict=True))
+
+    def member(self, arrays: tuple[Any, ...], number: int) -> list[Any]:
+        """Returns the arguments of one step of the loop over such arrays."""
+        return [a[number] if b else a for a, b in zip(arrays, self.batched, strict=True)]
 
 
 def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> np.ndarray:
@@ -44,7 +54,7 @@ def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> np.ndarray:
 
 
 def near(values: Any, spread: float = 0.1) -> np.ndarray:
-    """Gives a batch of two arrays near given values."""
+    """Returns a batch of two arrays near given values."""
     values = np.asarray(values, np.float32)
     return values + uniform(2, *values.shape, low=-spread, high=spread)
 
@@ -174,7 +184,7 @@ SHARED_ARGUMENTS = {
 """Arguments that all examples share; the others have a batch axis."""
 
 TRUE_GRADIENTS = {"ops.erase": (0,), "ops.linearized_grid_sample": (0,), "ops.solarize": (0,)}
-"""Arguments whose gradient is that of the value, where it is not so of all."""
+"""Arguments whose gradient is that of the value, for items where this does not hold for all arguments."""
 
 
 class Localizer(nn.Module):
@@ -261,16 +271,16 @@ MODELS: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
 
 
 IN_TRAINING = ("gwap_cnn", "mobilenet")
-"""Models that compute something else while they train.
+"""Models that are also tested in training, where they compute something else.
 
-Not all: ``mini_xception`` and ``xception`` are made of the same parts; and where a linear convolution and
-a batch norm follow a batch norm, as in ``mobilenet_v2``, the gradient of the first one's bias is zero in
-training, and only rounding is left to compare.
+Left out are ``mini_xception`` and ``xception``, which are made of the same parts, and ``mobilenet_v2``: where a linear
+convolution and a batch norm follow a batch norm, the gradient of the first one's bias is zero in training, and only
+rounding is left to compare.
 """
 
 
 def op_item(title: str, name: str, arrays: tuple[Any, ...], options: dict[str, Any]) -> Item:
-    """Makes an op or loss, its options set, a function of arrays."""
+    """Builds the item of an op or loss: a function of arrays with its options set."""
     namespace, _, short = name.partition(".")
     function = getattr({"ops": ops, "losses": losses}[namespace], short)
     batched = tuple((name, position) not in SHARED_ARGUMENTS for position in range(len(arrays)))
@@ -279,7 +289,7 @@ def op_item(title: str, name: str, arrays: tuple[Any, ...], options: dict[str, A
 
 
 def module_item(name: str, build: Callable[..., nn.Module], x: np.ndarray, train: bool) -> Item:
-    """Makes a module a function of parameters and input."""
+    """Builds the item of a module: a function of its parameters and input."""
     rngs = {"dropout": jax.random.key(3)} if train else {}
     variables = jax.tree.map(np.asarray, jax.jit(build().init)(jax.random.key(0), x))
     params, rest = moved(variables.pop("params", {})), variables
@@ -344,7 +354,7 @@ COMPOSED = ("models.mini_xception", "models.mobilenet[train]", "models.st_cnn")
 
 
 def _first(name: str) -> bool:
-    """Tells if an item is the first one of its name, or does what that one does not."""
+    """Returns whether an item is the first one of its name, or computes what that one does not."""
     if name.startswith("models."):
         return name in COMPOSED
     return not name.endswith("]") or name.endswith("[0]") or name in OTHER_CODE
@@ -352,3 +362,35 @@ def _first(name: str) -> bool:
 
 FIRST = [name for name in NAMES if _first(name)]
 """Items enough for what depends on how a function is put together and less on its options."""
+
+OWN = (
+    *("ops.conv[0]", "ops.conv[1]", "ops.depthwise_conv[0]", "ops.depthwise_conv[1]", "ops.depthwise_conv[2]"),
+    *("ops.shared_depthwise_conv", "ops.grid_sample[0]", "ops.grid_sample[3]", "ops.grid_sample[4]"),
+    *("ops.linearized_grid_sample", "ops.max_pool[0]", "ops.avg_pool[0]", "ops.gaussian_blur[0]"),
+)
+"""Items with primitives or derivatives of the package's own, whose rules for batching and sharding are its own too."""
+
+ENGINES = (
+    *OWN,
+    *("ops.add_shot_noise", "ops.adjust_contrast[0]", "ops.adjust_hue", "ops.equalize", "ops.fit_tps"),
+    *("ops.grid_sample[5]", "ops.grid_sample[6]", "ops.invert_matrix[0]", "ops.warp_affine[0]"),
+    *("ops.weighted_average_pool[0]", "losses.cross_entropy", "layers.Conv[0]", "layers.DropPath"),
+    *("layers.GlobalWeightedAveragePool[0]", "layers.SpatialTransformer[0]", "models.mini_xception"),
+)
+"""One item of every engine: the others are put together of what these compute."""
+
+
+@functools.cache
+def compiled(name: str) -> Callable[..., jax.Array]:
+    """Returns an item's function under ``jit``, the same one for all tests, which counts its traces in ``TRACES``."""
+    item = get(name)
+
+    def counted(*arrays: Any) -> jax.Array:
+        TRACES[name] += 1
+        return item.function(*arrays)
+
+    return jax.jit(counted)
+
+
+TRACES: collections.Counter[str] = collections.Counter()
+"""How often each compiled item was traced."""

@@ -9,23 +9,23 @@ from flax import nnx
 
 from jaxcnn import models
 from tests.contract import items
-from tests.contract.transforms_test import close
+from tests.contract.compare import close
+from tests.support.selection import daily
 
-USES = [(name, build, items.IMAGE, train) for name, [(build, train), *_] in items.LAYERS.items()]
-USES += [
-    (
-        f"models.{name}",
-        functools.partial(models.create, name, num_classes=3, **options),
-        items.uniform(2, *shape),
-        False,
-    )
-    for name, (options, shape) in items.MODELS.items()
-    if name in ("fcn", "mini_xception", "st_cnn")  # all collections of variables that there are
-]
+USES = {name: (build, items.IMAGE) for name, [(build, _), *_] in items.LAYERS.items()}
+for name in ("fcn", "mini_xception", "st_cnn"):  # all collections of variables that there are
+    options, shape = items.MODELS[name]
+    build = functools.partial(models.create, name, num_classes=3, **options)
+    USES[f"models.{name}"] = (build, items.uniform(2, *shape))
 
 
-@pytest.mark.parametrize(("build", "x", "train"), [use[1:] for use in USES], ids=[use[0] for use in USES])
-def test_to_nnx(build, x, train):
+DAILY = ("layers.Conv", "layers.DropPath", "layers.GlobalWeightedAveragePool", "models.mini_xception")
+"""With and without parameters, with options, and with batch statistics."""
+
+
+@pytest.mark.parametrize("name", daily(USES, DAILY))
+def test_to_nnx(name):
+    build, x = USES[name]
     bridged = nnx.bridge.ToNNX(build(), rngs=nnx.Rngs(params=0, dropout=1))
     nnx.jit(nnx.bridge.lazy_init)(bridged, x)
     first = nnx.Rngs(params=0, dropout=1).fork()  # as ToNNX does
