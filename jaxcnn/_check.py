@@ -1,17 +1,20 @@
-"""Checks of arguments at trace time, with one form of message.
+"""Checks of arguments at trace time, with one format for all messages.
 
-Every message names the function, the argument, what was expected and what came, and every one is
+Every message names the function, the argument, what was expected and what was passed, and every one is
 a ``ValueError``: ``grid_sample: mode must be one of ('bilinear', 'nearest'), got 'cubic'.``
-Only static facts (shapes, dtypes, options) are checked, never the values of traced arrays.
+Only static properties (shapes, dtypes, options) are checked, never the values of traced arrays.
 """
 
+import operator
 import reprlib
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from jaxcnn._typing import Shaped
 
 __all__ = [
     "as_array",
@@ -25,20 +28,22 @@ __all__ = [
     "is_integer_at_least",
 ]
 
+T = TypeVar("T")
 
-def shape_text(x: Any) -> str:
-    """Gives dtype and shape for a message, such as ``float32(2, 5, 5, 1)``."""
+
+def shape_text(x: Shaped) -> str:
+    """Formats dtype and shape for a message, such as ``float32(2, 5, 5, 1)``."""
     return f"{x.dtype}{tuple(x.shape)}"
 
 
-def check(condition: bool, function: str, argument: str, expected: str, got: Any) -> None:
-    """Raises ``ValueError`` with the common form of message unless ``condition`` holds."""
+def check(condition: bool, function: str, argument: str, expected: str, got: object) -> None:
+    """Raises a ``ValueError`` in the common format unless ``condition`` holds."""
     if not condition:
         raise ValueError(f"{function}: {argument} must be {expected}, got {got}.")
 
 
-def as_array(function: str, argument: str, x: Any) -> jax.Array:
-    """Returns ``x`` as a JAX array, or refuses what is none."""
+def as_array(function: str, argument: str, x: object) -> jax.Array:
+    """Converts ``x`` to a JAX array and raises an error if that is impossible."""
     expected = "an array of numbers"
     check(not isinstance(x, str), function, argument, expected, reprlib.repr(x))  # JAX looks for a dtype of that name
     try:
@@ -48,28 +53,28 @@ def as_array(function: str, argument: str, x: Any) -> jax.Array:
     raise ValueError(f"{function}: {argument} must be {expected}, got {got}.")
 
 
-def is_integer_at_least(value: Any, low: int) -> bool:
-    """Says whether a value is an integer, Python's or NumPy's but no boolean, of at least ``low``."""
+def is_integer_at_least(value: object, low: int) -> bool:
+    """Returns whether a value is an integer of at least ``low``; Python and NumPy integers count, booleans do not."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= low)
 
 
-def repeat_per_axis(value: Any, count: int) -> Any:
-    """Repeats an integer ``count`` times, one per axis; anything else is returned as it is."""
-    return (value,) * count if isinstance(value, int | np.integer) else value
+def repeat_per_axis(value: int | T, count: int) -> tuple[int, ...] | T:
+    """Repeats an integer ``count`` times, once per axis; returns anything else unchanged."""
+    return (operator.index(value),) * count if isinstance(value, int | np.integer) else value
 
 
-def check_choice(function: str, argument: str, value: Any, allowed: Sequence[Any]) -> None:
-    """Refuses a value that is not among the allowed ones."""
+def check_choice(function: str, argument: str, value: object, allowed: Sequence[object]) -> None:
+    """Raises an error unless the value is one of those allowed."""
     check(value in allowed, function, argument, f"one of {tuple(allowed)!r}", repr(value))
 
 
-def check_floating(function: str, argument: str, x: Any) -> None:
-    """Refuses an array whose dtype is not a floating one."""
+def check_floating(function: str, argument: str, x: Shaped) -> None:
+    """Raises an error unless the array has a floating dtype."""
     check(jnp.issubdtype(x.dtype, jnp.floating), function, argument, "of a floating dtype", shape_text(x))
 
 
-def check_min_rank(function: str, argument: str, x: Any, axes: str) -> None:
-    """Refuses an array with fewer axes than ``axes`` names, e.g. ``"h w c"``."""
+def check_min_rank(function: str, argument: str, x: Shaped, axes: str) -> None:
+    """Raises an error if the array has fewer axes than ``axes`` names, e.g. ``"h w c"``."""
     check(
         x.ndim >= len(axes.split()),
         function,
@@ -79,14 +84,14 @@ def check_min_rank(function: str, argument: str, x: Any, axes: str) -> None:
     )
 
 
-def check_positive_shape(function: str, argument: str, shape: Any, axes: str) -> tuple[int, ...]:
-    """Returns ``shape`` as a tuple of positive integers, one per name in ``axes``, or refuses it."""
+def check_positive_shape(function: str, argument: str, shape: Sequence[int], axes: str) -> tuple[int, ...]:
+    """Returns ``shape`` as a tuple and raises an error unless it has one positive integer per name in ``axes``."""
     names = axes.split()
     expected = f"({', '.join(names)}) of positive integers"
     try:
         sizes = tuple(shape)
         integers = tuple(int(size) for size in sizes)
-    except (TypeError, ValueError, OverflowError):  # of what is no sequence, of nan and text, of inf
+    except (TypeError, ValueError, OverflowError):  # not a sequence; nan or text; inf
         raise ValueError(f"{function}: {argument} must be {expected}, got {shape!r}.") from None
     equal = all(i == s and i > 0 and not isinstance(s, bool) for i, s in zip(integers, sizes, strict=True))
     valid = equal and len(sizes) == len(names)

@@ -10,12 +10,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.typing import DTypeLike
+from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Key, Num, PyTree, UInt8, UInt32
 
 __all__ = [
     "AnyArray",
     "Array",
+    "ArrayLike",
     "Batch",
     "Bool",
     "Dtype",
@@ -24,15 +25,35 @@ __all__ = [
     "Int",
     "Key",
     "Num",
+    "Number",
     "PRNGKey",
+    "Padding",
+    "PerAxis",
+    "Precision",
     "PyTree",
+    "Shaped",
     "UInt8",
     "UInt32",
     "Variables",
 ]
 
 AnyArray = jax.Array | np.ndarray
-"""What an op takes; it returns JAX arrays."""
+"""What an op accepts; it returns JAX arrays. ``ArrayLike`` also covers Python and NumPy numbers."""
+
+Shaped = AnyArray | jax.ShapeDtypeStruct
+"""Anything that has a shape and a dtype, with or without values."""
+
+Number = int | float | np.integer | np.floating
+"""A number that is known when a program is traced."""
+
+PerAxis = int | Sequence[int]
+"""One integer per spatial axis, or one for all of them: strides, dilations, windows."""
+
+Padding = str | int | Sequence[int | tuple[int, int]]
+"""A named padding, one integer for all sides, or one integer or pair (before, after) per spatial axis."""
+
+Precision = jax.lax.PrecisionLike | list[str] | list[jax.lax.Precision]
+"""The precision of a convolution or matrix product, as ``jax.lax`` accepts it."""
 
 Dtype = DTypeLike
 """A floating dtype of computation or of parameters."""

@@ -34,7 +34,7 @@ cli
 ROOMS = {
     "ops": """
 _batching _materialize _native _normal _padding
-_conv_shape _images _pool_windows
+_images _pool_windows
 _primitives
 _convolution _sampling
 *

@@ -53,9 +53,9 @@ def unstored() -> Iterator[None]:
 
     with contextlib.ExitStack() as stack:
         for module, name, form in (
-            (_chain, "stored", plain),
-            (_chain, "stored_planes", lambda x: x),
-            (pipeline, "stored", plain),
+            (_chain, "materialize", plain),
+            (_chain, "materialize_planes", lambda x: x),
+            (pipeline, "materialize", plain),
         ):
             stack.enter_context(mock.patch.object(module, name, form))
         yield

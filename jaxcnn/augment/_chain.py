@@ -17,7 +17,7 @@ from jaxcnn._check import check, shape_text
 from jaxcnn._typing import AnyArray
 from jaxcnn.augment._geometry import ANY, Geometry, Reading, select
 from jaxcnn.augment._keys import one_key
-from jaxcnn.ops._materialize import stored, stored_planes
+from jaxcnn.ops._materialize import materialize, materialize_planes
 from jaxcnn.ops.sampling import Mode, PaddingMode, check_options, sample_pixels
 
 __all__ = ["Chain", "Example", "advance", "augmentation", "chain_of", "has_branches", "is_geometric", "takes_chain"]
@@ -79,7 +79,7 @@ class Chain:
         if self.example is None:
             return self
         done = self.floating()
-        image = stored_planes(done.pixels) if done.changed and apart else done.pixels
+        image = materialize_planes(done.pixels) if done.changed and apart else done.pixels
         changed = done.with_example(_with_image(done.example, function(image)))
         return dataclasses.replace(changed, changed=True)
 
@@ -109,7 +109,7 @@ class Chain:
         if geometry.exact is not None:
             return dataclasses.replace(self, example=_read_all(self.example, geometry), geometry=_nothing(geometry))
         chain = self.with_example(self.example).floating()
-        image = stored(lambda image: image, chain.pixels) if chain.changed else chain.pixels
+        image = materialize(lambda image: image, chain.pixels) if chain.changed else chain.pixels
         example = _with_image(chain.example, image)
         return Chain(_read_all(example, geometry, store=not last), _nothing(geometry), chain.levels)
 
@@ -122,7 +122,7 @@ class Chain:
         image = jnp.asarray(_image(done.example))
         if image.dtype != jnp.uint8:
             return done
-        image = stored(lambda levels: levels * jnp.float32(1 / 255), image)
+        image = materialize(lambda levels: levels * jnp.float32(1 / 255), image)
         return dataclasses.replace(done, example=_with_image(done.example, image), levels=True)
 
     def finish(self) -> Any:
@@ -139,7 +139,7 @@ def _read_all(example: Any, geometry: Geometry, *, store: bool = False) -> Any:
     def read_image(image: Any) -> Any:
         return _read(image, geometry, geometry.reading)
 
-    image = stored(read_image, _image(example)) if store else read_image(_image(example))
+    image = materialize(read_image, _image(example)) if store else read_image(_image(example))
     if not isinstance(example, Mapping):
         return image
     done = {**example, "image": image}

@@ -13,7 +13,7 @@ from jaxcnn.augment import _chain
 from jaxcnn.augment._chain import Chain, advance, augmentation, chain_of, has_branches, is_geometric, takes_chain
 from jaxcnn.augment._draws import probability, uniforms
 from jaxcnn.augment._keys import one_key
-from jaxcnn.ops._materialize import stored
+from jaxcnn.ops._materialize import materialize
 
 __all__ = ["Augmentation", "batched", "inverse", "one_of", "random_apply", "sequence"]
 
@@ -222,7 +222,7 @@ def batched(function: Augmentation) -> BatchAugmentation:
                 return jax.lax.map(lambda args: one(*args), (numbers, images))
 
             def part(args: Any) -> Any:
-                return stored(jax.vmap(one), *args)  # computed right into the whole, it would be computed on one core
+                return materialize(jax.vmap(one), *args)  # computed right into the result, it would use one core
 
             whole = n - n % at_once
             first = jax.tree.map(lambda x: x[:whole].reshape(-1, at_once, *x.shape[1:]), (numbers, images))

@@ -1,4 +1,4 @@
-"""Initial values of parameters."""
+"""Initializers of parameters."""
 
 from jaxcnn._namespace import close_namespace as _close_namespace
 from jaxcnn.initializers.depthwise import depthwise_variance_scaling as depthwise_variance_scaling

@@ -1,4 +1,4 @@
-"""Initial values of parameters: ``(key, shape, dtype) -> array``, as in ``jax.nn.initializers``."""
+"""Initializers of depthwise kernels: ``(key, shape, dtype) -> array``, as in ``jax.nn.initializers``."""
 
 from typing import Literal
 
@@ -16,20 +16,20 @@ Distribution = Literal["truncated_normal", "normal", "uniform"]
 def depthwise_variance_scaling(
     scale: float, *, mode: Mode = "fan_in", distribution: Distribution = "truncated_normal"
 ) -> Initializer:
-    """Scales depthwise kernels (*kernel, c, m) by what one output really sees: one channel.
+    """Scales depthwise kernels (*kernel, c, m) by the inputs that one output actually sees: one channel.
 
-    The fans of the ordinary initialisers are wrong here: for the shape (kh, kw, c, m) they count kh kw c
-    inputs, for Flax's (kh, kw, 1, c m) they count kh kw c m outputs, each c times too many, and kernels come
-    out too small. Here fan_in is kh kw and fan_out kh kw m.
+    The fans of ordinary initializers are wrong for them: in the shape (kh, kw, c, m) they count kh kw c
+    inputs, in Flax's (kh, kw, 1, c m) they count kh kw c m outputs, both c times too many, so kernels
+    are too small. Here fan_in is kh kw and fan_out kh kw m.
 
     Args:
         scale: Variance times fan: 1 keeps the variance of a linear layer's input (LeCun), 2 that of a layer
-            behind a ReLU (He).
+            after a ReLU (He).
         mode: ``"fan_in"``, ``"fan_out"`` or their mean, ``"fan_avg"`` (Glorot).
         distribution: ``"truncated_normal"``, ``"normal"`` or ``"uniform"``.
 
     Returns:
-        The initialiser, for kernels of any number of spatial axes.
+        The initializer, for kernels of any number of spatial axes.
 
     Raises:
         ValueError: If an option is unknown or ``scale`` is not above 0.

@@ -5,29 +5,32 @@ from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
-from flax.linen.dtypes import promote_dtype
+from flax.linen.dtypes import promote_dtype as promote_to_common_dtype
+from flax.typing import ConvGeneralDilatedT
 
 from jaxcnn import ops
 from jaxcnn._check import check, check_floating, check_min_rank, is_integer_at_least, repeat_per_axis, shape_text
-from jaxcnn._typing import Array, Dtype, Float, Initializer
+from jaxcnn._typing import Array, Dtype, Float, Initializer, Padding, PerAxis
 from jaxcnn.initializers import depthwise_variance_scaling
+from jaxcnn.ops._convolution.depthwise_dispatch import Implementation
 from jaxcnn.ops._convolution.ordinary import conv_general_dilated
 from jaxcnn.ops._padding import AXES
-from jaxcnn.ops.convolution import Implementation, Padding, mix_channels
+from jaxcnn.ops.convolution import mix_channels
 
 __all__ = ["Conv", "DepthwiseConv", "SeparableConv"]
 
 
 class Conv(nn.Conv):
-    """Is Flax's ``nn.Conv``, with pointwise (1x1) convolutions computed as the matrix products that they are.
+    """Convolves like Flax's ``nn.Conv``, but computes pointwise (1x1) convolutions as matrix products.
 
     On CPU that makes their gradients several times faster, and under ``vmap`` over kernels they stay
-    products. All arguments, parameters and results are those of ``flax.linen.Conv``.
+    products. Arguments, parameters and results are the same as those of ``flax.linen.Conv``.
 
     Convention:
-        Input (*b, h, w, c), output (*b, h_out, w_out, features); with a kernel size of 1 or 3 numbers as many
-        spatial axes.
+        Input (*b, h, w, c), output (*b, h_out, w_out, features); likewise with 1 or 3 spatial axes if the
+        kernel size has that many numbers.
 
     Parameters: ``kernel`` (kh, kw, c // feature_group_count, features) and ``bias`` (features,).
 
@@ -45,9 +48,9 @@ class Conv(nn.Conv):
         dtype: Dtype of the computation; None promotes input and parameters.
         param_dtype: Dtype of the parameters.
         precision: As in ``jax.lax.conv_general_dilated``.
-        kernel_init: Initialiser of the kernel.
-        bias_init: Initialiser of the bias.
-        promote_dtype: What brings input and parameters to one dtype.
+        kernel_init: Initializer of the kernel.
+        bias_init: Initializer of the bias.
+        promote_dtype: Function that converts input and parameters to one dtype.
 
     Raises:
         ValueError: If mask and kernel have different shapes, or as ``jax.lax.conv_general_dilated``.
@@ -62,9 +65,9 @@ class Conv(nn.Conv):
         Equals ``flax.linen.Conv`` in parameters and, up to rounding, in results and gradients.
     """
 
-    # Flax's hint of this field, a protocol, is nothing that could be checked at run time.
-    promote_dtype: Any = promote_dtype
-    conv_general_dilated: Any = conv_general_dilated
+    # Flax annotates this field by a protocol that cannot be checked at run time.
+    promote_dtype: Any = promote_to_common_dtype
+    conv_general_dilated: ConvGeneralDilatedT | None = conv_general_dilated
 
     def __call__(self, x: Float[Array, "*b_spatial_c"], *, train: bool = False) -> Float[Array, "*b_spatial_f"]:
         """Convolves ``x``; ``train`` changes nothing."""
@@ -73,14 +76,14 @@ class Conv(nn.Conv):
 
 
 class DepthwiseConv(nn.Module):
-    """Convolves every channel with kernels of its own.
+    """Convolves every channel with its own kernels.
 
     Convention:
-        - Input (*b, h, w, c), output (*b, h_out, w_out, c * m), m the depth multiplier; with a
-          kernel size of 1 or 3 numbers as many spatial axes. Any number of leading axes.
+        - Input (*b, h, w, c), output (*b, h_out, w_out, c * m), where m is the depth multiplier; likewise
+          with 1 or 3 spatial axes if the kernel size has that many numbers. Any number of leading axes.
         - Channel i and its kernel j give output channel i * m + j, as in Keras.
-        - Differs from ``keras.layers.DepthwiseConv2D``: padding is ``"SAME"`` unless said, and the initial
-          kernel is scaled by the kh * kw inputs of an output, where Keras's Glorot counts all channels.
+        - Differs from ``keras.layers.DepthwiseConv2D``: padding defaults to ``"SAME"``, and the initial
+          kernel is scaled by the kh * kw inputs of each output, while Keras's Glorot counts all channels.
 
     Parameters: ``kernel`` (kh, kw, c, m) and ``bias`` (c * m,).
 
@@ -91,8 +94,8 @@ class DepthwiseConv(nn.Module):
         padding: As in ``ops.depthwise_conv``.
         kernel_dilation: Step between the taps of the kernel, in pixels.
         use_bias: Whether to add a bias.
-        kernel_init: Initialiser of the kernel.
-        bias_init: Initialiser of the bias.
+        kernel_init: Initializer of the kernel.
+        bias_init: Initializer of the bias.
         implementation: As in ``ops.depthwise_conv``.
         dtype: Dtype of the computation; None promotes input and parameters.
         param_dtype: Dtype of the parameters.
@@ -110,12 +113,12 @@ class DepthwiseConv(nn.Module):
         Howard et al. 2017, arXiv:1704.04861, section 3.1.
     """
 
-    kernel_size: int | Sequence[int]
+    kernel_size: PerAxis
     _: dataclasses.KW_ONLY
     depth_multiplier: int = 1
-    strides: int | Sequence[int] = 1
+    strides: PerAxis = 1
     padding: Padding = "SAME"
-    kernel_dilation: int | Sequence[int] = 1
+    kernel_dilation: PerAxis = 1
     use_bias: bool = True
     kernel_init: Initializer = depthwise_variance_scaling(1.0)
     bias_init: Initializer = nn.initializers.zeros
@@ -127,11 +130,11 @@ class DepthwiseConv(nn.Module):
     def __call__(self, x: Float[Array, "*b_spatial_c"], *, train: bool = False) -> Float[Array, "*b_spatial_cm"]:
         """Filters ``x``; ``train`` changes nothing."""
         del train
-        size = _checked("DepthwiseConv", x, self.kernel_size, depth_multiplier=self.depth_multiplier)
+        size = _check_arguments("DepthwiseConv", x, self.kernel_size, depth_multiplier=self.depth_multiplier)
         c, m = x.shape[-1], self.depth_multiplier
         kernel = self.param("kernel", self.kernel_init, (*size, c, m), self.param_dtype)
         bias = self.param("bias", self.bias_init, (c * m,), self.param_dtype) if self.use_bias else None
-        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        x, kernel, bias = promote_to_common_dtype(x, kernel, bias, dtype=self.dtype)
         y = ops.depthwise_conv(
             x,
             kernel,
@@ -140,39 +143,39 @@ class DepthwiseConv(nn.Module):
             dilation=self.kernel_dilation,
             implementation=self.implementation,
         )
-        return _plus(y, bias)
+        return _add_bias(y, bias)
 
 
 class SeparableConv(nn.Module):
     """Filters in space channel by channel, then mixes the channels: a depthwise and a pointwise convolution.
 
-    No activation stands between the two (Chollet 2017 found that best). With ``shared=True`` the
-    m spatial filters are the same for all channels, the form with the fewest parameters.
+    There is no activation between the two (Chollet 2017 found that best). With ``shared=True`` all channels
+    share the same m spatial filters, which takes the fewest parameters.
 
     Convention:
-        - Input (*b, h, w, c), output (*b, h_out, w_out, features); with a kernel size of 1 or 3 numbers as
-          many spatial axes. Any number of leading axes. Strides and dilation act on the depthwise part.
+        - Input (*b, h, w, c), output (*b, h_out, w_out, features); likewise with 1 or 3 spatial axes if the
+          kernel size has that many numbers. Any number of leading axes. Strides and dilation act on the depthwise part.
         - Channels between the two are ordered i * m + j, input channel i and filter j, as in Keras.
-        - Differs from ``keras.layers.SeparableConv2D``: padding is ``"SAME"`` unless said; both
-          kernels are scaled by the number of inputs that an output really has (Keras's Glorot takes kh * kw * c
-          for the depthwise one); a bias between the two can be had; strides and dilation go together.
+        - Differs from ``keras.layers.SeparableConv2D``: padding defaults to ``"SAME"``; both
+          kernels are scaled by the number of inputs that each output actually has (Keras's Glorot takes kh * kw * c
+          for the depthwise one); a bias between the two is available; strides and dilation can be combined.
 
-    Parameters: ``depthwise_kernel`` (kh, kw, c, m), shared (kh, kw, 1, m); ``depthwise_bias`` (c * m,), shared
-    (m,); ``pointwise_kernel`` (1, 1, c * m, features); ``bias`` (features,).
+    Parameters: ``depthwise_kernel`` (kh, kw, c, m), if shared (kh, kw, 1, m); ``depthwise_bias`` (c * m,), if
+    shared (m,); ``pointwise_kernel`` (1, 1, c * m, features); ``bias`` (features,).
 
     Args:
         features: Number of output channels.
         kernel_size: Size of the spatial kernel: one number per spatial axis, or one for both axes of images.
-        depth_multiplier: Spatial filters per channel, m; shared: in all.
+        depth_multiplier: Spatial filters per channel, m; if shared, their total number.
         strides: Step between outputs, in pixels.
         padding: As in ``ops.depthwise_conv``.
         kernel_dilation: Step between the taps of the spatial kernel, in pixels.
         shared: Whether all channels share the spatial filters.
         use_depthwise_bias: Whether to add a bias between the two parts.
         use_bias: Whether to add a bias at the end.
-        depthwise_init: Initialiser of the spatial kernel.
-        pointwise_init: Initialiser of the pointwise kernel.
-        bias_init: Initialiser of both biases.
+        depthwise_init: Initializer of the spatial kernel.
+        pointwise_init: Initializer of the pointwise kernel.
+        bias_init: Initializer of both biases.
         implementation: As in ``ops.depthwise_conv``.
         dtype: Dtype of the computation; None promotes input and parameters.
         param_dtype: Dtype of the parameters.
@@ -191,12 +194,12 @@ class SeparableConv(nn.Module):
     """
 
     features: int
-    kernel_size: int | Sequence[int]
+    kernel_size: PerAxis
     _: dataclasses.KW_ONLY
     depth_multiplier: int = 1
-    strides: int | Sequence[int] = 1
+    strides: PerAxis = 1
     padding: Padding = "SAME"
-    kernel_dilation: int | Sequence[int] = 1
+    kernel_dilation: PerAxis = 1
     shared: bool = False
     use_depthwise_bias: bool = False
     use_bias: bool = True
@@ -212,7 +215,9 @@ class SeparableConv(nn.Module):
         """Convolves ``x``; ``train`` changes nothing."""
         del train
         name = "SeparableConv"
-        size = _checked(name, x, self.kernel_size, features=self.features, depth_multiplier=self.depth_multiplier)
+        size = _check_arguments(
+            name, x, self.kernel_size, features=self.features, depth_multiplier=self.depth_multiplier
+        )
         c, m = x.shape[-1], self.depth_multiplier
         maps = 1 if self.shared else c
         depthwise = self.param("depthwise_kernel", self.depthwise_init, (*size, maps, m), self.param_dtype)
@@ -222,7 +227,9 @@ class SeparableConv(nn.Module):
         ones = (1,) * len(size)
         pointwise = self.param("pointwise_kernel", self.pointwise_init, (*ones, c * m, self.features), self.param_dtype)
         bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
-        x, depthwise, between, pointwise, bias = promote_dtype(x, depthwise, between, pointwise, bias, dtype=self.dtype)
+        x, depthwise, between, pointwise, bias = promote_to_common_dtype(
+            x, depthwise, between, pointwise, bias, dtype=self.dtype
+        )
         convolve = ops.shared_depthwise_conv if self.shared else ops.depthwise_conv
         x = convolve(
             x,
@@ -233,12 +240,12 @@ class SeparableConv(nn.Module):
             implementation=self.implementation,
         )
         if between is not None:
-            x = _plus(x, jnp.tile(between, c) if self.shared else between)
-        return _plus(mix_channels(x, pointwise.reshape(c * m, self.features)), bias)
+            x = _add_bias(x, jnp.tile(between, c) if self.shared else between)
+        return _add_bias(mix_channels(x, pointwise.reshape(c * m, self.features)), bias)
 
 
-def _checked(name: str, x: Any, kernel_size: Any, **numbers: Any) -> tuple[int, ...]:
-    """Refuses wrong input and numbers, and gives the kernel's size per spatial axis."""
+def _check_arguments(name: str, x: Array, kernel_size: PerAxis, **numbers: int) -> tuple[int, ...]:
+    """Returns the kernel's size per spatial axis; raises an error for wrong input or numbers."""
     for argument, value in numbers.items():
         check(is_integer_at_least(value, 1), name, argument, "a positive integer", repr(value))
     size = repeat_per_axis(kernel_size, 2)
@@ -250,5 +257,5 @@ def _checked(name: str, x: Any, kernel_size: Any, **numbers: Any) -> tuple[int, 
     return tuple(size)
 
 
-def _plus(y: Any, bias: Any) -> Any:
+def _add_bias(y: jax.Array, bias: jax.Array | None) -> jax.Array:
     return y if bias is None else y + bias.reshape((1,) * (y.ndim - 1) + (-1,))

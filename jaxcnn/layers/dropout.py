@@ -1,6 +1,6 @@
-"""Dropout for feature maps: whole channels, blocks of pixels, whole branches."""
+"""Dropout for feature maps: entire channels, blocks of pixels, entire branches."""
 
-from typing import Any
+from typing import Protocol
 
 import flax.linen as nn
 import jax
@@ -14,16 +14,16 @@ __all__ = ["DropBlock", "DropPath", "SpatialDropout"]
 
 
 class SpatialDropout(nn.Module):
-    """Drops whole channels: neighbouring pixels agree so much that dropping single ones changes little.
+    """Drops entire channels: neighboring pixels are so correlated that dropping single ones changes little.
 
-    What is kept is divided by the share kept. Draws from the rng collection ``"dropout"``, unless
-    ``train`` is False or the rate 0: then the input is passed on.
+    Kept channels are divided by the keep probability. Draws from the rng collection ``"dropout"``; if ``train`` is
+    False or the rate is 0, the input is returned unchanged.
 
     Args:
-        rate: Share of the channels that are dropped, per example, in [0, 1].
+        rate: Fraction of the channels to drop, per example, in [0, 1].
 
     Raises:
-        ValueError: If the rate lies outside of [0, 1] or the input has the wrong rank or dtype.
+        ValueError: If the rate is outside [0, 1] or the input has the wrong rank or dtype.
 
     Example:
         >>> x = jnp.ones((2, 4, 4, 8))
@@ -44,17 +44,17 @@ class SpatialDropout(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Drops the whole branch of an example (stochastic depth): one draw per example.
+    """Drops the entire branch of an example (stochastic depth), with one draw per example.
 
-    Put it at the end of a residual branch, before the sum. What is kept is divided by the share kept,
-    so that evaluation needs no scale. Draws from the rng collection ``"dropout"``, unless ``train`` is
-    False or the rate 0: then the input is passed on.
+    Put it at the end of a residual branch, before the sum. Kept branches are divided by the keep probability,
+    so that evaluation needs no scaling. Draws from the rng collection ``"dropout"``; if ``train`` is False or the
+    rate is 0, the input is returned unchanged.
 
     Args:
-        rate: Probability of dropping, in [0, 1].
+        rate: Probability of dropping a branch, in [0, 1].
 
     Raises:
-        ValueError: If the rate lies outside of [0, 1] or the input has the wrong rank or dtype.
+        ValueError: If the rate is outside [0, 1] or the input has the wrong rank or dtype.
 
     Example:
         >>> x = jnp.ones((3, 2, 2, 1))
@@ -69,26 +69,25 @@ class DropPath(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b h w c"]:
-        """Drops whole examples of ``x`` in training."""
+        """Drops entire examples of ``x`` in training."""
         return _drop(self, x, (*x.shape[:-3], 1, 1, 1), train)
 
 
 class DropBlock(nn.Module):
-    """Drops square blocks of pixels, in each channel others.
+    """Drops square blocks of pixels, independently in each channel.
 
-    Blocks lie wholly inside of the map. Their corners are drawn with probability
-    gamma = rate / b^2 * h w / ((h - b + 1) (w - b + 1)); as blocks may overlap, the share that is dropped
-    is somewhat below the rate. What is kept is multiplied by (pixels / pixels kept), counted over all
-    maps of an example, so the mean of a constant input stays what it was. Draws from the rng
-    collection ``"dropout"``, unless ``train`` is False or the rate 0: then the input is passed on. At
-    rate 1 nothing is left.
+    Blocks lie entirely inside the map. Their corners are drawn with probability
+    gamma = rate / b^2 * h w / ((h - b + 1) (w - b + 1)); as blocks may overlap, the dropped fraction is
+    slightly below the rate. Kept pixels are multiplied by (pixels / pixels kept), counted over all maps of
+    an example, which preserves the mean of a constant input. Draws from the rng collection ``"dropout"``; if
+    ``train`` is False or the rate is 0, the input is returned unchanged. At rate 1 the result is 0.
 
     Args:
-        rate: Share of the pixels that are to be dropped, in [0, 1].
+        rate: Fraction of the pixels to drop, in [0, 1].
         block_size: Side b of the blocks, at most height and width of the input.
 
     Raises:
-        ValueError: If the rate lies outside of [0, 1], the block is not a positive integer or larger
+        ValueError: If the rate is outside [0, 1], the block is not a positive integer or larger
             than the map, or the input has the wrong rank or dtype.
 
     Example:
@@ -98,8 +97,8 @@ class DropBlock(nn.Module):
         (1.0, True)
 
     References:
-        Ghiasi, Lin and Le 2018, arXiv:1810.12890; they count kept pixels over the batch, which would
-        make the result of one example depend on the others.
+        Ghiasi, Lin and Le 2018, arXiv:1810.12890; they count kept pixels over the batch, so that the result
+        for one example depends on the others.
     """
 
     rate: float
@@ -124,10 +123,24 @@ class DropBlock(nn.Module):
         dropped = ops.max_pool(seeds.astype(jnp.float32), b, strides=1, padding=b - 1)
         kept = 1 - dropped + jnp.zeros_like(x, jnp.float32)  # sharded as x
         scale = h * w * c / jnp.maximum(jnp.sum(kept, (-3, -2, -1), keepdims=True), 1)
-        return x * (kept * scale).astype(x.dtype)  # no jnp.where: a mesh may have sharded x, but not the draw
+        return x * (kept * scale).astype(x.dtype)  # not jnp.where: a mesh may shard x, but not the draw
 
 
-def _drop(layer: Any, x: Array, shape: tuple[int, ...], train: bool) -> Array:
+class DropoutLayer(Protocol):
+    """A Linen module with a rate."""
+
+    @property
+    def rate(self) -> float:
+        """Probability of dropping."""
+        ...
+
+    def make_rng(self, name: str) -> Array:
+        """Returns a key of a collection of generators."""
+        ...
+
+
+def _drop(layer: DropoutLayer, x: Array, shape: tuple[int, ...], train: bool) -> Array:
+    """Drops the parts of ``x`` that a mask of this shape distinguishes."""
     _check_input(layer, x)
     if not train or layer.rate == 0:
         return x
@@ -138,7 +151,7 @@ def _drop(layer: Any, x: Array, shape: tuple[int, ...], train: bool) -> Array:
     return jnp.where(kept, x / keep, jnp.zeros_like(x))
 
 
-def _check_input(layer: Any, x: Array) -> None:
+def _check_input(layer: DropoutLayer, x: Array) -> None:
     name = type(layer).__name__
     check(0 <= layer.rate <= 1, name, "rate", "in [0, 1]", layer.rate)
     check_min_rank(name, "x", x, "h w c")

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 import flax.linen as nn
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn import ops
-from jaxcnn._check import check, check_choice, check_floating, check_min_rank, shape_text
+from jaxcnn._check import check, check_choice, check_floating, check_min_rank, is_integer_at_least, shape_text
 from jaxcnn._typing import Array, Dtype, Float
 
 __all__ = ["GlobalWeightedAveragePool"]
@@ -18,22 +18,28 @@ __all__ = ["GlobalWeightedAveragePool"]
 Activation = Literal["exp_sigmoid", "softmax", "sigmoid", "softplus"]
 
 
+class _DenseOptions(TypedDict):
+    use_bias: bool
+    dtype: Dtype | None
+    param_dtype: Dtype
+
+
 class GlobalWeightedAveragePool(nn.Module):
-    """Averages feature maps with weights that it predicts from them, so the weights show where it looked.
+    """Averages feature maps with weights that it predicts from them, so that the weights show where the layer looks.
 
-    Class-agnostic (``features=None``): a 1x1 convolution gives one score s per position, w = activation(s),
+    Class-agnostic (``features=None``): a 1x1 convolution computes one score s per position, w = activation(s),
     and all channels are averaged with the same weights w / sum w. Class-specific (``features=k``): one
-    1x1 convolution gives k class maps, another k scores per position, and each class map is averaged with
-    weights of its own: the result is logits.
+    1x1 convolution computes k class maps, another k scores per position, and each class map is averaged with
+    its own weights: the result is logits.
 
-    The scorer starts with zero weights: a new layer equals global average pooling (of the class maps).
+    The scorer's weights are initialized to zero: a new layer equals global average pooling (of the class maps).
 
     Convention:
         - Input (*b, h, w, c), output (*b, c) or (*b, k); any number of leading axes.
         - ``"exp_sigmoid"`` is exp(sigmoid(s)), within (1, e): no position weighs more than e times
-          another. ``"softmax"`` is exp(s), unbounded. ``"sigmoid"`` and ``"softplus"`` as named. A
-          callable maps scores to weights >= 0, element by element.
-        - Weights and sums are float32 or wider, whatever ``dtype`` is. Weights that are all 0 give 0.
+          another. ``"softmax"`` is exp(s), unbounded. ``"sigmoid"`` and ``"softplus"`` are the usual
+          functions. A callable maps scores to weights >= 0, elementwise.
+        - Weights and sums are float32 or wider for every ``dtype``. Weights that are all 0 give 0.
 
     Parameters: the dense layers ``scorer`` and, class-specific, ``classifier``.
 
@@ -41,11 +47,11 @@ class GlobalWeightedAveragePool(nn.Module):
     activation, both (*b, h, w, 1) or (*b, h, w, k); class-specific also ``class_maps`` (*b, h, w, k).
 
     Args:
-        activation: What makes weights of scores, see Convention.
+        activation: Function that maps scores to weights, see Convention.
         features: Number of classes k; None is class-agnostic.
         use_bias: Whether the dense layers have a bias.
-        dtype: Dtype of the dense layers and of the output; None: the class-agnostic output keeps the
-            input's, the class-specific one follows from input and parameters.
+        dtype: Dtype of the dense layers and of the output; with None, the class-agnostic output keeps
+            the input's, the class-specific one promotes input and parameters.
         param_dtype: Dtype of the parameters.
 
     Raises:
@@ -61,11 +67,11 @@ class GlobalWeightedAveragePool(nn.Module):
 
     References:
         Qiu 2018, "Global weighted average pooling bridges pixel-level localization and image-level
-        classification", arXiv:1809.08264; the formula as independent implementations have it.
+        classification", arXiv:1809.08264; the formula follows independent implementations.
     """
 
     _: dataclasses.KW_ONLY
-    activation: Activation | Callable[[Any], Any] = "exp_sigmoid"
+    activation: Activation | Callable[[jax.Array], jax.Array] = "exp_sigmoid"
     features: int | None = None
     use_bias: bool = True
     dtype: Dtype | None = None
@@ -80,10 +86,9 @@ class GlobalWeightedAveragePool(nn.Module):
         check_floating(name, "x", x)
         check(0 not in x.shape[-3:-1], name, "x", "at least 1 x 1 pixels", shape_text(x))
         k = self.features
-        whole = k is None or (isinstance(k, int) and not isinstance(k, bool) and k > 0)
-        check(whole, name, "features", "None or a positive integer", repr(k))
+        check(k is None or is_integer_at_least(k, 1), name, "features", "None or a positive integer", repr(k))
         x = x if self.dtype is None else x.astype(self.dtype)
-        options: dict[str, Any] = {"use_bias": self.use_bias, "dtype": self.dtype, "param_dtype": self.param_dtype}
+        options: _DenseOptions = {"use_bias": self.use_bias, "dtype": self.dtype, "param_dtype": self.param_dtype}
         scores = nn.Dense(k or 1, kernel_init=nn.initializers.zeros, name="scorer", **options)(x)
         maps = x if k is None else nn.Dense(k, name="classifier", **options)(x)
         weights = self._weights(scores.astype(jnp.float64 if scores.dtype == jnp.float64 else jnp.float32))

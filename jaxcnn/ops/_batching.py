@@ -1,30 +1,33 @@
 """Lifts a function of single examples over any number of leading axes by nested ``vmap``.
 
-Leading axes are never flattened or indexed: a mesh may have sharded them, and gathers across a
-sharded axis are refused under explicit sharding, while gathers under ``vmap`` are not.
+Leading axes are never flattened or indexed: a mesh may shard them, and explicit sharding rejects gathers across a
+sharded axis, but accepts gathers under ``vmap``.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn._check import check, shape_text
+from jaxcnn._typing import AnyArray, Dtype, Shaped
 
-__all__ = ["batch_size", "in_pieces", "over_batch", "working_dtype"]
+__all__ = ["apply_in_chunks", "batch_size", "over_batch", "working_dtype"]
+
+Tree = TypeVar("Tree")
 
 
-def working_dtype(*arrays: Any) -> Any:
-    """Returns float64 if any array has it, else float32: coordinates are never narrower."""
+def working_dtype(*arrays: Shaped) -> Dtype:
+    """Returns float64 if any array has that dtype, else float32: coordinates and sums are never narrower."""
     return jnp.float64 if any(a.dtype == jnp.float64 for a in arrays) else jnp.float32
 
 
 def over_batch(
-    function: Callable[..., Any], arrays: Sequence[Any], core_ranks: Sequence[int], *, name: str, arguments: str
-) -> Any:
+    function: Callable[..., Tree], arrays: Sequence[AnyArray], core_ranks: Sequence[int], *, name: str, arguments: str
+) -> Tree:
     """Applies ``function`` to the trailing axes of all arrays, leading axes broadcast as in NumPy.
 
     Args:
@@ -32,7 +35,7 @@ def over_batch(
         arrays: The batched arguments.
         core_ranks: How many trailing axes of each array belong to one example.
         name: Public function that is named in the error message.
-        arguments: Its batched arguments, as the message calls them.
+        arguments: Names of its batched arguments for the error message.
 
     Returns:
         What ``function`` returns, behind the broadcast leading axes.
@@ -41,9 +44,11 @@ def over_batch(
         ValueError: If the leading axes do not broadcast.
     """
     got = " and ".join(shape_text(a) for a in arrays)
-    check(_leading(arrays, core_ranks) is not None, name, arguments, "of leading axes that broadcast", got)
+    check(
+        _broadcast_leading_axes(arrays, core_ranks) is not None, name, arguments, "of leading axes that broadcast", got
+    )
 
-    def lift(*args: Any) -> Any:
+    def lift(*args: AnyArray) -> Tree:
         ranks = [a.ndim - rank for a, rank in zip(args, core_ranks, strict=True)]
         depth = max(ranks)
         if depth == 0:
@@ -51,40 +56,40 @@ def over_batch(
         size = max((a.shape[0] for a, r in zip(args, ranks, strict=True) if r == depth and a.shape[0] != 1), default=1)
         axes, mapped = [], []
         for a, rank in zip(args, ranks, strict=True):
-            whole = rank < depth
-            single = not whole and a.shape[0] == 1 and size != 1
-            axes.append(None if whole or single else 0)
-            mapped.append(jax.lax.squeeze(a, (0,)) if single else a)
+            is_shared = rank < depth
+            is_single = not is_shared and a.shape[0] == 1 and size != 1
+            axes.append(None if is_shared or is_single else 0)
+            mapped.append(jax.lax.squeeze(a, (0,)) if is_single else a)
         return jax.vmap(lift, in_axes=tuple(axes))(*mapped)
 
     return lift(*arrays)
 
 
-def batch_size(arrays: Sequence[Any], core_ranks: Sequence[int]) -> int:
-    """Tells how many examples there are, if leading axes that do not broadcast count as one."""
-    return math.prod(_leading(arrays, core_ranks) or ())
+def batch_size(arrays: Sequence[Shaped], core_ranks: Sequence[int]) -> int:
+    """Counts the examples; leading axes that do not broadcast count as one."""
+    return math.prod(_broadcast_leading_axes(arrays, core_ranks) or ())
 
 
-def _leading(arrays: Sequence[Any], core_ranks: Sequence[int]) -> tuple[int, ...] | None:
-    """Gives the leading axes of all arrays together, or None if they do not broadcast."""
+def _broadcast_leading_axes(arrays: Sequence[Shaped], core_ranks: Sequence[int]) -> tuple[int, ...] | None:
+    """Computes the broadcast leading axes of all arrays, or None if they do not broadcast."""
     try:
         return np.broadcast_shapes(*(a.shape[: a.ndim - rank] for a, rank in zip(arrays, core_ranks, strict=True)))
     except ValueError:
         return None
 
 
-def in_pieces(function: Callable[..., Any], arrays: Sequence[Any], count: int) -> Any:
-    """Applies a function of arrays of one shape, of any number of points, to ``count`` pieces, one after another.
+def apply_in_chunks(function: Callable[..., jax.Array], arrays: Sequence[jax.Array], count: int) -> jax.Array:
+    """Applies a pointwise function of arrays of one shape to ``count`` chunks, one after another.
 
-    What a piece computes on the way is computed anew for its gradient, so one piece at a time takes memory.
+    The intermediate results of a chunk are recomputed for its gradient, so only one chunk at a time takes memory.
 
     Args:
-        function: Maps as many arrays of any shape to one of that shape and further axes.
+        function: Maps arrays of any shape to an array of that shape, possibly with further axes.
         arrays: Its arguments, all of one shape.
-        count: Number of pieces; 1 applies it to the whole.
+        count: Number of chunks; 1 applies the function to the arrays as they are.
 
     Returns:
-        What ``function`` would return.
+        The result of ``function`` for the whole arrays.
     """
     if count <= 1:
         return function(*arrays)
@@ -92,10 +97,10 @@ def in_pieces(function: Callable[..., Any], arrays: Sequence[Any], count: int) -
     n = math.prod(shape)
     length = -(-n // count)
     flat = [a.reshape(n) for a in arrays]
-    piece = jax.checkpoint(function)
-    whole = n // length * length
-    parts = jax.lax.map(lambda args: piece(*args), [a[:whole].reshape(-1, length) for a in flat])
-    result = parts.reshape(whole, *parts.shape[2:])
-    if whole < n:
-        result = jnp.concatenate([result, piece(*(a[whole:] for a in flat))])
+    on_chunk = jax.checkpoint(function)
+    end = n // length * length
+    chunks = jax.lax.map(lambda args: on_chunk(*args), [a[:end].reshape(-1, length) for a in flat])
+    result = chunks.reshape(end, *chunks.shape[2:])
+    if end < n:
+        result = jnp.concatenate([result, on_chunk(*(a[end:] for a in flat))])
     return result.reshape(*shape, *result.shape[1:])

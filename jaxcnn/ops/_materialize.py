@@ -1,35 +1,41 @@
-"""Values that are computed once and stored, for the programs of XLA's CPU backend.
+"""Values that are computed once and stored in memory, for the programs of XLA's CPU backend.
 
-There, what reads an array is fused with what made it, even if that is costly and read more than once, or in another
-order of axes (``benchmarks/speed/augment_forms.py``). No barrier keeps the backend from it (they are gone before it
-fuses), a branch does.
+That backend fuses whatever reads an array with the code that produced it, even if that code is expensive and its
+result is read more than once or in another order of axes (``benchmarks/speed/augment_forms.py``). An optimization
+barrier does not prevent it, because barriers are removed before fusion; a branch does.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar, TypeVarTuple
 
 import jax
 import jax.numpy as jnp
 
-__all__ = ["stored", "stored_planes"]
+from jaxcnn._typing import AnyArray
+
+__all__ = ["materialize", "materialize_planes"]
+
+Args = TypeVarTuple("Args")
+Tree = TypeVar("Tree")
 
 
-def stored(function: Callable[..., Any], *args: Any) -> Any:
-    """Returns what ``function`` computes; on CPU it is stored before anything reads it. All are trees of arrays."""
-    # Always true, which the compiler for CPU cannot know, and others see; were the branches alike, it would drop both.
-    drawn = jax.lax.platform_dependent(cpu=_drawn, default=lambda: jnp.float32(0))
-    made = jax.eval_shape(function, *args)
-    return jax.lax.cond(drawn >= -1, function, lambda *_: jax.tree.map(_zeros, made), *args)
+def materialize(function: Callable[[*Args], Tree], *args: *Args) -> Tree:
+    """Calls ``function``; on CPU its result, a tree of arrays, is stored before anything reads it."""
+    # The condition always holds, but the CPU compiler cannot know that; other compilers can. If both branches were
+    # equal, it would remove the conditional.
+    condition = jax.lax.platform_dependent(cpu=_draw_uniform, default=lambda: jnp.float32(0)) >= -1
+    result = jax.eval_shape(function, *args)
+    return jax.lax.cond(condition, function, lambda *_: jax.tree.map(_zeros_of, result), *args)
 
 
-def stored_planes(x: Any) -> jax.Array:
-    """Returns an image (..., h, w, c) that was made plane by plane, and is better stored so."""
-    return jnp.moveaxis(stored(lambda x: x, jnp.moveaxis(x, -1, -3)), -3, -1)
+def materialize_planes(x: AnyArray) -> jax.Array:
+    """Stores an image (..., h, w, c) plane by plane, which is faster if it was computed plane by plane."""
+    return jnp.moveaxis(materialize(lambda x: x, jnp.moveaxis(x, -1, -3)), -3, -1)
 
 
-def _drawn() -> jax.Array:
+def _draw_uniform() -> jax.Array:
     return jax.lax.rng_uniform(jnp.float32(0), jnp.float32(1), ())
 
 
-def _zeros(form: jax.ShapeDtypeStruct) -> jax.Array:
-    return jnp.zeros(form.shape, form.dtype)
+def _zeros_of(leaf: jax.ShapeDtypeStruct) -> jax.Array:
+    return jnp.zeros(leaf.shape, leaf.dtype)

@@ -1,19 +1,19 @@
-"""The optional package ``jaxcnn-native`` of compiled CPU kernels: whether it is asked for, and its import."""
+"""The optional package ``jaxcnn-native`` of compiled CPU kernels: whether it was requested, and its import."""
 
 import importlib
 import os
 from types import ModuleType
 
-__all__ = ["load", "wanted"]
+__all__ = ["import_kernels", "is_requested"]
 
 
-def wanted() -> bool:
-    """Tells if the environment variable ``JAXCNN_NATIVE`` asks for native kernels wherever there are some."""
+def is_requested() -> bool:
+    """Returns whether the environment variable ``JAXCNN_NATIVE`` requests native kernels wherever they exist."""
     return os.environ.get("JAXCNN_NATIVE", "0") not in ("", "0")
 
 
-def load(function: str) -> ModuleType:
-    """Imports the package, which makes its kernels known to JAX.
+def import_kernels(function: str) -> ModuleType:
+    """Imports the package, which registers its kernels with JAX.
 
     Raises:
         ValueError: If it is not installed.

@@ -1,37 +1,32 @@
 """Convolutions: ordinary, depthwise, separable."""
 
-from collections.abc import Sequence
-from typing import Any, Literal
-
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn._check import as_array, check, check_choice, check_floating, check_min_rank, is_integer_at_least, shape_text
-from jaxcnn._typing import AnyArray, Array, Float
+from jaxcnn._typing import AnyArray, Array, Float, Padding, PerAxis, Precision
 from jaxcnn.ops import _native
 from jaxcnn.ops._batching import working_dtype
-from jaxcnn.ops._conv_shape import place
-from jaxcnn.ops._convolution import depthwise, depthwise_dispatch
+from jaxcnn.ops._convolution import depthwise
+from jaxcnn.ops._convolution.depthwise_dispatch import IMPLEMENTATIONS, Implementation
 from jaxcnn.ops._convolution.ordinary import convolve
+from jaxcnn.ops._convolution.shape import resolve_conv_shape
 from jaxcnn.ops._padding import AXES
 
-__all__ = ["Implementation", "Padding", "conv", "depthwise_conv", "separable_conv", "shared_depthwise_conv"]
-
-Implementation = Literal["auto", "stencil", "xla", "native"]
-Padding = str | int | Sequence[int | tuple[int, int]]
+__all__ = ["conv", "depthwise_conv", "separable_conv", "shared_depthwise_conv"]
 
 
 def conv(
     x: Float[AnyArray, "*b_spatial_c"],
     kernel: Float[AnyArray, "*spatial_c_f"],
     *,
-    strides: int | Sequence[int] = 1,
+    strides: PerAxis = 1,
     padding: Padding = "SAME",
-    dilation: int | Sequence[int] = 1,
-    input_dilation: int | Sequence[int] = 1,
+    dilation: PerAxis = 1,
+    input_dilation: PerAxis = 1,
     groups: int = 1,
-    precision: Any = None,
+    precision: Precision = None,
 ) -> Float[Array, "*b_spatial_f"]:
     """Convolves images by kernels that mix all channels of a group.
 
@@ -73,19 +68,21 @@ def conv(
         Equals ``jax.lax.conv_general_dilated``, ``flax.linen.Conv`` without its bias, and
         ``torch.nn.functional.conv2d``; with strides, PyTorch has no ``"SAME"``.
     """
-    x, kernel = _arrays("conv", x, kernel, last="c // groups, f")
+    x, kernel = _prepare_arrays("conv", x, kernel, channels="c // groups, f")
     check(is_integer_at_least(groups, 1), "conv", "groups", "an integer of at least 1", repr(groups))
-    x, geometry = place("conv", x, kernel, strides, padding, dilation, "kernel", input_dilation)
-    return convolve(x, kernel, geometry, int(groups), precision)
+    x, conv_shape = resolve_conv_shape(
+        "conv", x, kernel, strides=strides, padding=padding, dilation=dilation, input_dilation=input_dilation
+    )
+    return convolve(x, kernel, conv_shape, int(groups), precision)
 
 
 def depthwise_conv(
     x: Float[AnyArray, "*b_spatial_c"],
     kernel: Float[AnyArray, "*spatial_c_m"],
     *,
-    strides: int | Sequence[int] = 1,
+    strides: PerAxis = 1,
     padding: Padding = "SAME",
-    dilation: int | Sequence[int] = 1,
+    dilation: PerAxis = 1,
     implementation: Implementation = "auto",
 ) -> Float[Array, "*b_spatial_cm"]:
     """Convolves every channel with kernels of its own: m kernels a channel give c * m channels.
@@ -131,17 +128,17 @@ def depthwise_conv(
     References:
         Howard et al. 2017, arXiv:1704.04861, section 3.1.
     """
-    x, kernel = _arrays("depthwise_conv", x, kernel)
-    return _depthwise("depthwise_conv", x, kernel, strides, padding, dilation, implementation)
+    x, kernel = _prepare_arrays("depthwise_conv", x, kernel)
+    return _convolve_depthwise("depthwise_conv", x, kernel, strides, padding, dilation, implementation)
 
 
 def shared_depthwise_conv(
     x: Float[AnyArray, "*b_spatial_c"],
     kernel: Float[AnyArray, "*spatial_1_m"],
     *,
-    strides: int | Sequence[int] = 1,
+    strides: PerAxis = 1,
     padding: Padding = "SAME",
-    dilation: int | Sequence[int] = 1,
+    dilation: PerAxis = 1,
     implementation: Implementation = "auto",
 ) -> Float[Array, "*b_spatial_cm"]:
     """Convolves every channel with the same kernels, as one does with a Sobel or Gaussian filter.
@@ -171,11 +168,11 @@ def shared_depthwise_conv(
         >>> ops.shared_depthwise_conv(ramp, sobel, padding="VALID")[0, 0].tolist()
         [8.0, 8.0, 8.0]
     """
-    x, kernel = _arrays("shared_depthwise_conv", x, kernel)
+    x, kernel = _prepare_arrays("shared_depthwise_conv", x, kernel)
     both = f"x {shape_text(x)} and kernel {shape_text(kernel)}"
     check(kernel.shape[-2] == 1, "shared_depthwise_conv", "kernel", "of shape (..., 1, m)", both)
-    kernel = _for_every_channel(kernel, x)
-    return _depthwise("shared_depthwise_conv", x, kernel, strides, padding, dilation, implementation)
+    kernel = _repeat_for_channels(kernel, x)
+    return _convolve_depthwise("shared_depthwise_conv", x, kernel, strides, padding, dilation, implementation)
 
 
 def separable_conv(
@@ -183,9 +180,9 @@ def separable_conv(
     depthwise_kernel: Float[AnyArray, "*spatial_c_m"],
     pointwise_kernel: Float[AnyArray, "*ones_cm_f"],
     *,
-    strides: int | Sequence[int] = 1,
+    strides: PerAxis = 1,
     padding: Padding = "SAME",
-    dilation: int | Sequence[int] = 1,
+    dilation: PerAxis = 1,
     implementation: Implementation = "auto",
 ) -> Float[Array, "*b_spatial_f"]:
     """Filters in space by a depthwise convolution, then mixes channels by a pointwise (1x1) one.
@@ -221,9 +218,9 @@ def separable_conv(
         Chollet 2017, arXiv:1610.02357.
     """
     name = "separable_conv"
-    x, depthwise_kernel = _arrays(name, x, depthwise_kernel, "depthwise_kernel")
+    x, depthwise_kernel = _prepare_arrays(name, x, depthwise_kernel, "depthwise_kernel")
     if depthwise_kernel.shape[-2] == 1:
-        depthwise_kernel = _for_every_channel(depthwise_kernel, x)
+        depthwise_kernel = _repeat_for_channels(depthwise_kernel, x)
     maps = x.shape[-1] * depthwise_kernel.shape[-1]
     pointwise_kernel = as_array(name, "pointwise_kernel", pointwise_kernel)
     check_floating(name, "pointwise_kernel", pointwise_kernel)
@@ -233,56 +230,60 @@ def separable_conv(
         f"of shape {(*ones, maps, 'f')}, as x is {shape_text(x)} and depthwise_kernel {shape_text(depthwise_kernel)}"
     )
     check(fits, name, "pointwise_kernel", expected, shape_text(pointwise_kernel))
-    maps = _depthwise(name, x, depthwise_kernel, strides, padding, dilation, implementation, "depthwise_kernel")
+    maps = _convolve_depthwise(
+        name, x, depthwise_kernel, strides, padding, dilation, implementation, "depthwise_kernel"
+    )
     return mix_channels(maps, pointwise_kernel.reshape(pointwise_kernel.shape[-2:]))
 
 
 def mix_channels(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Multiplies the channels (*b, c) by a kernel (c, f): a pointwise convolution, accumulated in float32 or wider."""
-    x, kernel = _same_dtype(x, kernel)
+    x, kernel = _promote(x, kernel)
     wide = working_dtype(x)
     return lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())), preferred_element_type=wide).astype(x.dtype)
 
 
-def _depthwise(
+def _convolve_depthwise(
     name: str,
     x: jax.Array,
     kernel: jax.Array,
-    strides: Any,
-    padding: Any,
-    dilation: Any,
-    implementation: str,
+    strides: PerAxis,
+    padding: Padding,
+    dilation: PerAxis,
+    implementation: Implementation,
     argument: str = "kernel",
 ) -> jax.Array:
-    """Convolves what ``_arrays`` has checked."""
-    check_choice(name, "implementation", implementation, depthwise_dispatch.IMPLEMENTATIONS)
+    """Convolves arrays that ``_prepare_arrays`` has returned."""
+    check_choice(name, "implementation", implementation, IMPLEMENTATIONS)
     if implementation == "native":
-        _native.load("depthwise_conv")
+        _native.import_kernels("depthwise_conv")
     both = f"x {shape_text(x)} and {argument} {shape_text(kernel)}"
     check(kernel.shape[-2] == x.shape[-1], name, argument, "of as many channels (second last axis) as x has", both)
-    x, geometry = place(name, x, kernel, strides, padding, dilation, argument)
-    return depthwise.forward(x, kernel, geometry=geometry, implementation=implementation)
+    x, conv_shape = resolve_conv_shape(
+        name, x, kernel, strides=strides, padding=padding, dilation=dilation, argument=argument
+    )
+    return depthwise.forward(x, kernel, conv=conv_shape, implementation=implementation)
 
 
-def _for_every_channel(kernel: jax.Array, x: jax.Array) -> jax.Array:
+def _repeat_for_channels(kernel: jax.Array, x: jax.Array) -> jax.Array:
     return jnp.broadcast_to(kernel, (*kernel.shape[:-2], x.shape[-1], kernel.shape[-1]))
 
 
-def _arrays(
-    name: str, x: Any, kernel: Any, argument: str = "kernel", last: str = "c, m"
+def _prepare_arrays(
+    name: str, x: AnyArray, kernel: AnyArray, argument: str = "kernel", channels: str = "c, m"
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns both as JAX arrays of one dtype, or refuses wrong ranks and dtypes."""
+    """Converts both to JAX arrays of one dtype; raises an error for a wrong rank or dtype."""
     x, kernel = as_array(name, "x", x), as_array(name, argument, kernel)
     both = f"{shape_text(kernel)}, with x {shape_text(x)}"
-    check(kernel.ndim - 2 in AXES, name, argument, f"of shape (*spatial, {last}) with 1 to 3 spatial axes", both)
+    check(kernel.ndim - 2 in AXES, name, argument, f"of shape (*spatial, {channels}) with 1 to 3 spatial axes", both)
     check_floating(name, "x", x)
     check_floating(name, argument, kernel)
     check_min_rank(name, "x", x, f"{AXES[kernel.ndim - 2]} c")
     check(x.shape[-1] > 0, name, "x", "of at least one channel", shape_text(x))
-    return _same_dtype(x, kernel)
+    return _promote(x, kernel)
 
 
-def _same_dtype(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _promote(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
     with jax.numpy_dtype_promotion("standard"):
         dtype = jnp.promote_types(x.dtype, kernel.dtype)
     return x.astype(dtype), kernel.astype(dtype)

@@ -1,7 +1,7 @@
-"""Pooling: what is left of the spatial axes, or of windows on them."""
+"""Pooling over windows, or over all spatial axes."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +9,11 @@ import numpy as np
 from jax import lax
 
 from jaxcnn._check import as_array, check, check_floating, check_min_rank, shape_text
-from jaxcnn._typing import AnyArray, Array, Float
+from jaxcnn._typing import AnyArray, Array, Dtype, Float, Number, PerAxis
 from jaxcnn.ops._batching import working_dtype
-from jaxcnn.ops._pool_windows import axis_windows, counts, pad_axes, window_max, window_sum
+from jaxcnn.ops._pool_windows import count_elements, max_of_windows, pad_axes, resolve_windows, sum_of_windows
 
 __all__ = [
-    "Padding",
     "avg_pool",
     "class_activation_map",
     "gem_pool",
@@ -25,42 +24,42 @@ __all__ = [
     "weighted_average_pool",
 ]
 
-Padding = Literal["SAME", "VALID"] | int | Sequence[int | tuple[int, int]]
+PoolPadding = Literal["SAME", "VALID"] | int | Sequence[int | tuple[int, int]]
 
-_SPACE = (-3, -2)
+_SPATIAL = (-3, -2)
 
 
 def max_pool(
     x: Float[AnyArray, "*b h w c"],
-    window: int | Sequence[int],
+    window: PerAxis,
     *,
-    strides: int | Sequence[int] | None = None,
-    padding: Padding = "VALID",
+    strides: PerAxis | None = None,
+    padding: PoolPadding = "VALID",
     ceil_mode: bool = False,
 ) -> Float[Array, "*b h_out w_out c"]:
-    """Takes the maximum of every window.
+    """Computes the maximum of every window.
 
     Convention:
-        - Axes: channels last; any number of leading axes, also none. The length of ``window`` says how
-          many axes are spatial: 1, 2 or 3; an integer stands for two.
-        - Of equal maxima the first in row-major order takes the gradient. A NaN makes its windows NaN.
-        - Padding never wins. (A window with nothing but -inf beside padding passes no gradient on.)
+        - Axes: channels last; any number of leading axes, including none. The length of ``window``
+          is the number of spatial axes: 1, 2 or 3; an integer stands for two.
+        - The first of several equal maxima in row-major order receives the gradient. Windows with a NaN are NaN.
+        - Padding is never the maximum. (A window that contains only -inf and padding passes no gradient.)
 
     Args:
         x: Values.
         window: Height and width of the window, or one integer for both.
-        strides: Steps from window to window; None stands for ``window``.
-        padding: ``"VALID"`` is none, ``"SAME"`` gives size / stride, rounded up, outputs; an integer
-            is for all sides; a sequence has one ``(low, high)`` or integer per axis. Less than ``window``.
-        ceil_mode: Whether a last window that overlaps the end counts. It must start inside of ``x`` or
+        strides: Steps from window to window; None uses ``window``.
+        padding: ``"VALID"`` adds none, ``"SAME"`` gives ceil(size / stride) outputs; an integer applies to all
+            sides; a sequence has one ``(low, high)`` or integer per axis. Must be less than ``window``.
+        ceil_mode: Whether to include a last window that extends beyond the end. It must start inside ``x`` or
             the low padding.
 
     Returns:
         The maxima, in the dtype of ``x``.
 
     Raises:
-        ValueError: If ``x`` is not floating, has too few axes or an empty spatial axis, if an option is
-            not of the form above, or if no window fits.
+        ValueError: If ``x`` is not floating, has too few axes or an empty spatial axis, if an option
+            has another form than above, or if no window fits.
 
     Example:
         >>> x = jnp.arange(16.0).reshape(4, 4, 1)
@@ -69,34 +68,34 @@ def max_pool(
 
     Parity:
         Values and gradients equal ``torch.nn.functional.max_pool2d`` (axes moved), values also
-        ``flax.linen.max_pool``. PyTorch allows paddings up to half of the window only.
+        ``flax.linen.max_pool``. PyTorch limits the padding to half of the window.
     """
     x = as_array("max_pool", "x", x)
-    windows = axis_windows("max_pool", x, window, strides, padding, ceil_mode)
-    return window_max(pad_axes(x, windows, -jnp.inf), windows)
+    windows = resolve_windows("max_pool", x, window, strides, padding, ceil_mode)
+    return max_of_windows(pad_axes(x, windows, -jnp.inf), windows)
 
 
 def avg_pool(
     x: Float[AnyArray, "*b h w c"],
-    window: int | Sequence[int],
+    window: PerAxis,
     *,
-    strides: int | Sequence[int] | None = None,
-    padding: Padding = "VALID",
+    strides: PerAxis | None = None,
+    padding: PoolPadding = "VALID",
     ceil_mode: bool = False,
     count_include_pad: bool = False,
 ) -> Float[Array, "*b h_out w_out c"]:
-    """Takes the mean of every window.
+    """Computes the mean of every window.
 
     Convention:
-        Axes: channels last; any number of leading axes, also none. The length of ``window`` says how
-        many axes are spatial: 1, 2 or 3; an integer stands for two.
+        Axes: channels last; any number of leading axes, including none. The length of ``window``
+        is the number of spatial axes: 1, 2 or 3; an integer stands for two.
 
     Args:
         x: Values; sums are accumulated in float32 or wider.
         window: Height and width of the window, or one integer for both.
-        strides: Steps from window to window; None stands for ``window``.
+        strides: Steps from window to window; None uses ``window``.
         padding: As for ``max_pool``.
-        ceil_mode: As for ``max_pool``; what lies beyond the padding is never counted.
+        ceil_mode: As for ``max_pool``; positions beyond the padding are never counted.
         count_include_pad: Whether the zeros of the padding count as elements.
 
     Returns:
@@ -112,18 +111,18 @@ def avg_pool(
 
     Parity:
         Values and gradients equal ``torch.nn.functional.avg_pool2d`` (axes moved) and
-        ``flax.linen.avg_pool``; both of them count padding unless told otherwise.
+        ``flax.linen.avg_pool``; both count padding by default.
     """
     x = as_array("avg_pool", "x", x)
-    windows = axis_windows("avg_pool", x, window, strides, padding, ceil_mode)
-    wide = window_sum(pad_axes(x.astype(working_dtype(x)), windows, 0.0), windows)
-    number = counts(windows, include_pad=count_include_pad)
+    windows = resolve_windows("avg_pool", x, window, strides, padding, ceil_mode)
+    wide = sum_of_windows(pad_axes(x.astype(working_dtype(x)), windows, 0.0), windows)
+    number = count_elements(windows, include_pad=count_include_pad)
     number = number.reshape((1,) * (wide.ndim - number.ndim) + number.shape)
     return (wide / jnp.asarray(number, wide.dtype)).astype(x.dtype)
 
 
 def global_average_pool(x: Float[AnyArray, "*b h w c"]) -> Float[Array, "*b c"]:
-    """Takes the mean of every map.
+    """Computes the mean of every map.
 
     Args:
         x: Feature maps; the sum is accumulated in float32 or wider.
@@ -138,15 +137,15 @@ def global_average_pool(x: Float[AnyArray, "*b h w c"]) -> Float[Array, "*b c"]:
         >>> ops.global_average_pool(jnp.array([[[1.0], [3.0]]])).tolist()
         [2.0]
     """
-    x = _maps("global_average_pool", x)
-    return jnp.mean(x, _SPACE, dtype=working_dtype(x)).astype(x.dtype)
+    x = _check_maps("global_average_pool", x)
+    return jnp.mean(x, _SPATIAL, dtype=working_dtype(x)).astype(x.dtype)
 
 
 def global_max_pool(x: Float[AnyArray, "*b h w c"]) -> Float[Array, "*b c"]:
-    """Takes the maximum of every map.
+    """Computes the maximum of every map.
 
     Convention:
-        Of equal maxima the first in row-major order takes the gradient, as in ``max_pool``.
+        The first of several equal maxima in row-major order receives the gradient, as in ``max_pool``.
 
     Args:
         x: Feature maps.
@@ -161,19 +160,19 @@ def global_max_pool(x: Float[AnyArray, "*b h w c"]) -> Float[Array, "*b c"]:
         >>> ops.global_max_pool(jnp.array([[[1.0], [3.0]]])).tolist()
         [3.0]
     """
-    x = _maps("global_max_pool", x)
+    x = _check_maps("global_max_pool", x)
     return lax.squeeze(max_pool(x, x.shape[-3:-1]), (x.ndim - 3, x.ndim - 2))
 
 
 def lse_pool(
     x: Float[AnyArray, "*b h w c"], *, r: float | Float[AnyArray, "#c"] | Float[AnyArray, ""]
 ) -> Float[Array, "*b c"]:
-    """Takes a smooth maximum of every map: (1/r) log mean exp(r x).
+    """Computes a smooth maximum of every map: (1/r) log mean exp(r x).
 
-    It lies between the mean (r towards 0) and the maximum (r towards infinity).
+    It lies between the mean (r -> 0) and the maximum (r -> infinity).
 
     Args:
-        x: Feature maps; computed in float32 or wider, free of overflow.
+        x: Feature maps; computed in float32 or wider, without overflow.
         r: Sharpness, above 0, usually 5 to 10: one number, or one per channel.
 
     Returns:
@@ -190,25 +189,25 @@ def lse_pool(
     References:
         Pinheiro and Collobert 2015, arXiv:1411.6228, equation 6.
     """
-    x = _maps("lse_pool", x)
+    x = _check_maps("lse_pool", x)
     dtype = working_dtype(x)
-    sharpness = _positive("lse_pool", "r", r, x, dtype)
+    sharpness = _broadcast_positive("lse_pool", "r", r, x, dtype)
     area = x.shape[-3] * x.shape[-2]
-    total = jax.scipy.special.logsumexp(x.astype(dtype) * sharpness, _SPACE, keepdims=True)
-    return jnp.squeeze((total - jnp.log(jnp.asarray(area, dtype))) / sharpness, _SPACE).astype(x.dtype)
+    total = jax.scipy.special.logsumexp(x.astype(dtype) * sharpness, _SPATIAL, keepdims=True)
+    return jnp.squeeze((total - jnp.log(jnp.asarray(area, dtype))) / sharpness, _SPATIAL).astype(x.dtype)
 
 
 def gem_pool(
     x: Float[AnyArray, "*b h w c"], *, p: float | Float[AnyArray, "#c"] | Float[AnyArray, ""]
 ) -> Float[Array, "*b c"]:
-    """Takes the generalised mean of every map: (mean x^p)^(1/p).
+    """Computes the generalized mean of every map: (mean x^p)^(1/p).
 
-    p = 1 is the mean, p towards infinity the maximum. Values below 1e-6 count as 1e-6 and get no
-    gradient. It is computed in the logarithm, so that no power overflows or vanishes.
+    p = 1 is the mean, p -> infinity the maximum. Values below 1e-6 are clipped to 1e-6 and get no
+    gradient. It is computed with logarithms, so that no power overflows or underflows.
 
     Args:
-        x: Feature maps, as a ReLU gives them; computed in float32 or wider.
-        p: Exponent, above 0, usually learnt from 3 on: one number, or one per channel.
+        x: Feature maps, usually the output of a ReLU; computed in float32 or wider.
+        p: Exponent, above 0, usually learned, starting from 3: one number, or one per channel.
 
     Returns:
         The pooled values, in the dtype of ``x``.
@@ -224,23 +223,23 @@ def gem_pool(
     References:
         Radenovic, Tolias and Chum 2018, arXiv:1711.02512.
     """
-    x = _maps("gem_pool", x)
+    x = _check_maps("gem_pool", x)
     dtype = working_dtype(x)
-    exponent = _positive("gem_pool", "p", p, x, dtype)
+    exponent = _broadcast_positive("gem_pool", "p", p, x, dtype)
     wide = x.astype(dtype)
     logs = jnp.log(jnp.where(wide < 1e-6, 1e-6, wide))
     area = jnp.log(jnp.asarray(x.shape[-3] * x.shape[-2], dtype))
-    total = jax.scipy.special.logsumexp(logs * exponent, _SPACE, keepdims=True)
-    return jnp.squeeze(jnp.exp((total - area) / exponent), _SPACE).astype(x.dtype)
+    total = jax.scipy.special.logsumexp(logs * exponent, _SPATIAL, keepdims=True)
+    return jnp.squeeze(jnp.exp((total - area) / exponent), _SPATIAL).astype(x.dtype)
 
 
 def weighted_average_pool(
     x: Float[AnyArray, "*b h w c"], weights: Float[AnyArray, "*b h w #c"]
 ) -> Float[Array, "*b c"]:
-    """Takes the weighted mean of every map.
+    """Computes the weighted mean of every map.
 
-    Weights need not sum to 1. Weights that are all 0 give 0, with finite gradients. The result does
-    not change when all weights of a map are multiplied by one number, however small or large.
+    Weights need not sum to 1. Weights that are all 0 give 0, with finite gradients. Multiplying all weights
+    of a map by a positive number, however small or large, does not change the result.
 
     Args:
         x: Feature maps; sums are accumulated in float32 or wider.
@@ -259,34 +258,34 @@ def weighted_average_pool(
         [1.5]
     """
     name = "weighted_average_pool"
-    x, weights = _maps(name, x), as_array(name, "weights", weights)
+    x, weights = _check_maps(name, x), as_array(name, "weights", weights)
     check_floating(name, "weights", weights)
     fits = weights.shape[:-1] == x.shape[:-1] and weights.shape[-1] in (1, x.shape[-1])
     expected = f"of shape {(*x.shape[:-1], 1)} or {x.shape}, as x is {shape_text(x)}"
     check(fits, name, "weights", expected, shape_text(weights))
     dtype = working_dtype(x, weights)
     wide = weights.astype(dtype)
-    # The result does not depend on the scale: with the largest weight at 1, sums and their squares,
-    # which the gradient divides by, neither overflow nor vanish.
-    largest = lax.stop_gradient(jnp.max(jnp.abs(wide), _SPACE, keepdims=True))
+    # The result does not depend on the scale: if the largest weight is 1, the sums and their squares,
+    # which the gradient divides by, neither overflow nor underflow.
+    largest = lax.stop_gradient(jnp.max(jnp.abs(wide), _SPATIAL, keepdims=True))
     wide = wide / jnp.where(largest == 0, 1, largest)
-    total = jnp.sum(wide, _SPACE)
+    total = jnp.sum(wide, _SPATIAL)
     nothing = total == 0
-    mean = jnp.sum(x.astype(dtype) * wide, _SPACE) / jnp.where(nothing, 1, total)
+    mean = jnp.sum(x.astype(dtype) * wide, _SPATIAL) / jnp.where(nothing, 1, total)
     return jnp.where(nothing, 0, mean).astype(x.dtype)
 
 
 def class_activation_map(
     features: Float[AnyArray, "*b h w c"], kernel: Float[AnyArray, "c classes"]
 ) -> Float[Array, "*b h w classes"]:
-    """Shows where each class finds its evidence: the classifier applied to every position.
+    """Maps the evidence for every class: applies the classifier to every position.
 
-    Its mean over space plus the classifier's bias is the logits of a network that ends in global
-    average pooling and one dense layer with this kernel.
+    The spatial mean of the result plus the classifier's bias equals the logits of a network that ends with
+    global average pooling and one dense layer with this kernel.
 
     Args:
         features: The feature maps that are pooled.
-        kernel: Weights of the dense layer behind the pooling.
+        kernel: Weights of the dense layer after the pooling.
 
     Returns:
         One map per class, in the dtype of ``features``; computed in float32 or wider.
@@ -303,7 +302,7 @@ def class_activation_map(
         Zhou et al. 2016, "Learning deep features for discriminative localization", arXiv:1512.04150.
     """
     name = "class_activation_map"
-    features, kernel = _maps(name, features), as_array(name, "kernel", kernel)
+    features, kernel = _check_maps(name, features), as_array(name, "kernel", kernel)
     check_floating(name, "kernel", kernel)
     fits = kernel.ndim == 2 and kernel.shape[0] == features.shape[-1]
     expected = f"of shape ({features.shape[-1]}, classes), as features is {shape_text(features)}"
@@ -313,7 +312,8 @@ def class_activation_map(
     return maps.astype(features.dtype)
 
 
-def _maps(function: str, x: Any) -> jax.Array:
+def _check_maps(function: str, x: AnyArray) -> jax.Array:
+    """Converts feature maps to a JAX array; raises an error for a wrong rank or dtype."""
     argument = "features" if function == "class_activation_map" else "x"
     x = as_array(function, argument, x)
     check_min_rank(function, argument, x, "h w c")
@@ -322,8 +322,10 @@ def _maps(function: str, x: Any) -> jax.Array:
     return x
 
 
-def _positive(function: str, argument: str, value: Any, x: jax.Array, dtype: Any) -> jax.Array:
-    """Returns a positive parameter, one or one per channel, in the rank of ``x``."""
+def _broadcast_positive(
+    function: str, argument: str, value: Number | AnyArray, x: jax.Array, dtype: Dtype
+) -> jax.Array:
+    """Reshapes a positive parameter, one number or one per channel, to the rank of ``x``."""
     if isinstance(value, int | float | np.number):
         check(bool(value > 0), function, argument, "above 0", value)
     numbers, c = as_array(function, argument, value), x.shape[-1]

@@ -20,7 +20,7 @@ import numpy as np
 
 from jaxcnn._check import as_array, check, check_choice, check_floating, check_min_rank, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
-from jaxcnn.ops._batching import batch_size, in_pieces, over_batch, working_dtype
+from jaxcnn.ops._batching import apply_in_chunks, batch_size, over_batch, working_dtype
 from jaxcnn.ops._sampling.antialias import Steps, sample_antialiased
 from jaxcnn.ops._sampling.gather import weighted_gather
 from jaxcnn.ops._sampling.interpolation import (
@@ -225,7 +225,7 @@ def sample_pixels(
             values += jnp.where(outside == 0, 0, outside * fill)
         return values.astype(image.dtype)
 
-    return in_pieces(read_piece, coordinates, count)
+    return apply_in_chunks(read_piece, coordinates, count)
 
 
 def _to_pixels(coordinate: jax.Array, size: int, align_corners: bool) -> jax.Array:

@@ -1,71 +1,76 @@
-"""Which form of a depthwise convolution runs where.
+"""Which implementation of a depthwise convolution runs where.
 
 Decided by ``benchmarks/speed/depthwise.py``:
 
-- On CPU the stencil, everywhere: stock XLA was slower at every shape there.
+- On CPU the stencil: XLA's grouped convolution was slower at every shape.
 - With the environment variable ``JAXCNN_NATIVE=1``, on CPU the kernels of the package ``jaxcnn-native`` where it
-  has some for the operands.
-- Elsewhere XLA's grouped convolution, until a measurement on the device says otherwise.
-
-The primitives keep the choice open until they are lowered, so an exported program can hold one form per platform.
+  has any for the operands.
+- On other platforms XLA's grouped convolution, until the stencil is benchmarked there.
 """
 
 import functools
 import operator
-from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Literal, get_args
 
 import jax
 from jax import lax
+from jax.core import ShapedArray
 
 from jaxcnn.ops import _native
-from jaxcnn.ops._conv_shape import Geometry
 from jaxcnn.ops._convolution import depthwise_native, depthwise_stencil, depthwise_xla
+from jaxcnn.ops._convolution.primitives import Direction
+from jaxcnn.ops._convolution.shape import ConvShape
+from jaxcnn.ops._primitives import ArrayFunction, LoweringTarget
 
-__all__ = ["IMPLEMENTATIONS", "choose"]
+__all__ = ["IMPLEMENTATIONS", "Implementation", "choose_depthwise"]
 
-IMPLEMENTATIONS = ("auto", "stencil", "xla", "native")
+Implementation = Literal["auto", "stencil", "xla", "native"]
+IMPLEMENTATIONS: tuple[str, ...] = get_args(Implementation)
 
-_MOST_ADDED = 16
+_MAX_UNROLLED_KERNELS = 16
 
-_FORMS: dict[str, ModuleType] = {"stencil": depthwise_stencil, "xla": depthwise_xla, "native": depthwise_native}
+_MODULES: dict[str, ModuleType] = {
+    "stencil": depthwise_stencil,
+    "xla": depthwise_xla,
+    "native": depthwise_native,
+}
 
 
-def choose(
-    function: str, a: Any, b: Any, geometry: Geometry, implementation: str, platform: str | None, exported: bool
-) -> Callable[..., Any]:
-    """Gives the function that computes a primitive on a platform, lifted over its shared axes.
+def choose_depthwise(
+    target: LoweringTarget, direction: Direction, a: ShapedArray, b: ShapedArray, conv: ConvShape, implementation: str
+) -> ArrayFunction:
+    """Returns the function that computes a primitive on a target, lifted over its mapped axes.
 
-    An exported program, which may run elsewhere, gets no native kernels unless it asks for them by name.
+    An exported program may run elsewhere, so it gets native kernels only if they are requested by name.
     """
-    if implementation == "auto" and not exported and _native.wanted():
+    if implementation == "auto" and not target.is_exported and _native.is_requested():
         implementation = "native"
-    if implementation == "native" and platform == "cpu" and depthwise_native.takes(function, a, b, geometry):
-        _native.load("depthwise_conv")
+    if implementation == "native" and target.platform == "cpu" and depthwise_native.supports(a, conv):
+        _native.import_kernels("depthwise_conv")
     elif implementation in ("auto", "native"):
-        implementation = "stencil" if platform == "cpu" else "xla"
-    form = functools.partial(getattr(_FORMS[implementation], function), geometry=geometry)
-    if _takes_shared(implementation, function, geometry):
-        return form
-    for number, own in reversed(list(enumerate(geometry.shared))):
-        if function == "to_input" and not own:
-            form = functools.partial(_summed, form, b.shape[number])
+        implementation = "stencil" if target.platform == "cpu" else "xla"
+    function = functools.partial(getattr(_MODULES[implementation], direction), conv=conv)
+    if _handles_mapped_axes(implementation, direction, conv):
+        return function
+    for axis, x_is_mapped in reversed(list(enumerate(conv.x_is_mapped))):
+        if direction == "to_input" and not x_is_mapped:
+            function = functools.partial(_sum_over_kernels, function, b.shape[axis])
         else:
-            form = jax.vmap(form, (0 if own else None, 0))
-    return form
+            function = jax.vmap(function, (0 if x_is_mapped else None, 0))
+    return function
 
 
-def _takes_shared(implementation: str, function: str, geometry: Geometry) -> bool:
-    """Tells if a form has the shared axes in its own loops."""
+def _handles_mapped_axes(implementation: str, direction: Direction, conv: ConvShape) -> bool:
+    """Returns whether an implementation loops over the mapped axes itself."""
     if implementation == "native":
-        return function != "to_input" or all(geometry.shared)
-    return implementation == "stencil" and function == "to_kernel"
+        return direction != "to_input" or all(conv.x_is_mapped)
+    return implementation == "stencil" and direction == "to_kernel"
 
 
-def _summed(form: Callable[..., Any], n: int, g: Any, kernel: Any) -> Any:
-    """Adds what n kernels give, one after the other: XLA fuses additions, while a reduction would keep all n."""
-    if n > _MOST_ADDED:
+def _sum_over_kernels(function: ArrayFunction, n: int, g: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Adds the results for n kernels one after another: XLA fuses additions, a reduction would store all n of them."""
+    if n > _MAX_UNROLLED_KERNELS:
         at = functools.partial(lax.dynamic_index_in_dim, axis=0, keepdims=False)
-        return lax.fori_loop(1, n, lambda i, x: x + form(at(g, i), at(kernel, i)), form(g[0], kernel[0]))
-    return functools.reduce(operator.add, (form(g[i], kernel[i]) for i in range(n)))
+        return lax.fori_loop(1, n, lambda i, x: x + function(at(g, i), at(kernel, i)), function(g[0], kernel[0]))
+    return functools.reduce(operator.add, (function(g[i], kernel[i]) for i in range(n)))

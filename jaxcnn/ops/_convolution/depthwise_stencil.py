@@ -1,203 +1,218 @@
 """Depthwise convolution and its adjoints as sums of shifted products, for CPU.
 
-XLA's CPU backend runs a grouped convolution as a scalar loop. A sum of shifted, scaled slices it fuses into
-one vectorised pass instead. The kernel's gradient needs care: XLA's reductions over shifted slices copy every slice
-first, so products are added explicitly, up to ``_TERMS`` at a time, which fuses, and only what is left is
-summed, as a product with ones, which does not pull the additions into a reduction again.
+XLA's CPU backend runs a grouped convolution as a scalar loop, but fuses a sum of shifted, scaled slices into one
+vectorized pass. The kernel's gradient needs care: XLA copies every shifted slice before it reduces it. So products are
+added explicitly, up to ``_TERMS`` at a time, which is fused, and only their sum is reduced, by a product with ones,
+which prevents XLA from moving the additions into a reduction again.
 
-A depth multiplier m is the same thing on channels repeated m times, or m times the same thing on every m-th.
+A depth multiplier m is the same computation with every channel repeated m times, or m computations on every m-th
+channel.
 """
 
 import itertools
 import math
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.ops._batching import working_dtype
-from jaxcnn.ops._conv_shape import Geometry
+from jaxcnn.ops._convolution.shape import ConvShape
 
 __all__ = ["forward", "to_input", "to_kernel"]
 
-# More taps than this are not unrolled into one program: the first spatial axis of the kernel becomes a loop.
-_MOST_TAPS = 64
-# How many products are added before the rest is left to a reduction, best first: fewer write more partial
-# sums, more are no longer fused.
+# Kernels of more taps are not unrolled into one program: the first spatial axis of the kernel becomes a loop.
+_MAX_TAPS = 64
+# How many products are added before the rest is left to a reduction, best first: with fewer, more partial sums are
+# written; with more, XLA no longer fuses them.
 _TERMS = (8, 7, 9, 10, 6, 12, 14)
-# Above the first size, x and its gradient together are worked through in blocks of the second.
+# If x and its gradient together are larger than the first size, they are processed in blocks of the second.
 _CACHE_BYTES, _BLOCK_BYTES = 16 * 2**20, 8 * 2**20
-# The partial sums of all taps together take no more than this, or half of the output's gradient.
+# The partial sums of all taps together take at most this, or half the size of the output's gradient.
 _SUM_BYTES = 2**20
 
+Index = int | jax.Array
+"""A position that is static or counted by a loop."""
 
-def forward(x: Any, kernel: Any, geometry: Geometry) -> Any:
-    """Convolves x (*batch, *size, c) by a kernel (*kernel, c, m)."""
+
+def forward(x: jax.Array, kernel: jax.Array, conv: ConvShape) -> jax.Array:
+    """Convolves x (*batch, *input_size, c) by a kernel (*kernel_size, c, m)."""
     c, m = kernel.shape[-2:]
-    lead = x.ndim - 1 - geometry.rank
-    kernel = kernel.reshape(*geometry.kernel, c * m)
-    padded = _pad(_repeat(x, m), lead, geometry.padding)
-    return _correlate([padded], [kernel], lead, geometry.outputs, geometry.strides, geometry.dilation)
+    lead = x.ndim - 1 - conv.rank
+    kernel = kernel.reshape(*conv.kernel_size, c * m)
+    padded = _pad(_repeat_channels(x, m), lead, [(*pair, 0) for pair in conv.padding])
+    return _correlate([padded], [kernel], lead, conv.output_size, conv.strides, conv.dilation)
 
 
-def to_input(g: Any, kernel: Any, geometry: Geometry) -> Any:
-    """Applies the adjoint in x to g: the flipped kernel over g, with strides as gaps of zeros."""
-    m, rank = kernel.shape[-1], geometry.rank
+def to_input(g: jax.Array, kernel: jax.Array, conv: ConvShape) -> jax.Array:
+    """Applies the adjoint in x to g: correlates g, dilated by the strides, with the flipped kernel."""
+    m, rank = kernel.shape[-1], conv.rank
     lead = g.ndim - 1 - rank
     kernel = jnp.flip(kernel, tuple(range(rank)))
-    padding = [(*pair, s - 1) for pair, s in zip(geometry.adjoint_padding, geometry.strides, strict=True)]
-    parts = [_pad(_every(g, m, j), lead, padding) for j in range(m)]
+    padding = [(*pair, s - 1) for pair, s in zip(conv.to_input_padding, conv.strides, strict=True)]
+    parts = [_pad(_take_channels(g, m, j), lead, padding) for j in range(m)]
     kernels = [kernel[..., j] for j in range(m)]
-    return _correlate(parts, kernels, lead, geometry.size, (1,) * rank, geometry.dilation)
+    return _correlate(parts, kernels, lead, conv.input_size, (1,) * rank, conv.dilation)
 
 
-def to_kernel(x: Any, g: Any, geometry: Geometry) -> Any:
-    """Applies the adjoint in the kernel to g; unlike the others it takes the shared axes itself."""
-    c, shared = x.shape[-1], len(geometry.shared)
-    x = jnp.expand_dims(x, [i for i, own in enumerate(geometry.shared) if not own])
+def to_kernel(x: jax.Array, g: jax.Array, conv: ConvShape) -> jax.Array:
+    """Applies the adjoint in the kernel to g; unlike the others it handles the mapped axes itself."""
+    c, mapped = x.shape[-1], len(conv.x_is_mapped)
+    x = jnp.expand_dims(x, [i for i, x_is_mapped in enumerate(conv.x_is_mapped) if not x_is_mapped])
     m = g.shape[-1] // c
-    lead = x.ndim - 1 - geometry.rank
-    padded = _pad(x, lead, geometry.padding)
-    parts = [_every(g, m, j) for j in range(m)]
-    steps, inner = _loop(geometry.kernel)
-    plan = _plan(geometry.outputs[0], g.size * g.dtype.itemsize, math.prod(inner) if m == 1 else 0)
-    offsets = list(_offsets(inner, geometry.dilation))
+    lead = x.ndim - 1 - conv.rank
+    padded = _pad(x, lead, [(*pair, 0) for pair in conv.padding])
+    parts = [_take_channels(g, m, j) for j in range(m)]
+    steps, unrolled = _split_loop(conv.kernel_size)
+    plan = _plan_bands(conv.output_size[0], g.size * g.dtype.itemsize, math.prod(unrolled) if m == 1 else 0)
+    offsets = list(_tap_offsets(unrolled, conv.dilation))
     wide = working_dtype(x)
 
-    def products(x: Any, offset: tuple[int, ...], g: Any, starts: list[Any], rows: int) -> Any:
-        """Gives, for one tap, the sum over bands of ``rows`` rows of g times the rows of x that they meet."""
-        total: Any = 0
+    def tap_gradient(
+        x: jax.Array, offset: tuple[int, ...], g: jax.Array, starts: Sequence[Index], rows: int
+    ) -> jax.Array:
+        """Sums, for one tap, g times the shifted x over bands of ``rows`` rows."""
+        total: jax.Array | int = 0
         for start in starts:
-            band = _rows(x, lead, offset[0] + start * geometry.strides[0], (rows - 1) * geometry.strides[0] + 1)
-            band = _slice(band, lead, (0, *offset[1:]), (rows, *geometry.outputs[1:]), geometry.strides)
-            total = total + band.astype(wide) * _rows(g, lead, start, rows).astype(wide)
-        same, summed = tuple(range(shared)), tuple(range(shared, total.ndim - 1))
+            band = _slice_rows(x, lead, offset[0] + start * conv.strides[0], (rows - 1) * conv.strides[0] + 1)
+            band = _slice_shifted(band, lead, (0, *offset[1:]), (rows, *conv.output_size[1:]), conv.strides)
+            total = total + band.astype(wide) * _slice_rows(g, lead, start, rows).astype(wide)
+        total = jnp.asarray(total)
+        kept, summed = tuple(range(mapped)), tuple(range(mapped, total.ndim - 1))
         ones = jnp.ones(total.shape[:-1], wide)
-        dimensions = ((summed, summed), (same, same))
+        dimensions = ((summed, summed), (kept, kept))
         return lax.dot_general(ones, total, dimensions, precision=lax.Precision.HIGHEST)
 
-    def taps(x: Any, starts: list[Any], rows: int) -> Any:
-        """Gives (*shared, taps, c, m)."""
-        each = [jnp.stack([products(x, o, g, starts, rows) for g in parts], -1) for o in offsets]
-        return jnp.stack(each, shared)
+    def unrolled_gradient(x: jax.Array, starts: Sequence[Index], rows: int) -> jax.Array:
+        """Computes (*mapped, unrolled taps, c, m)."""
+        taps = [jnp.stack([tap_gradient(x, offset, g, starts, rows) for g in parts], -1) for offset in offsets]
+        return jnp.stack(taps, mapped)
 
-    def kernel(x: Any) -> Any:
-        def block(q: Any) -> Any:
-            return taps(x, [t * plan.band + q * plan.rows for t in range(plan.bands)], plan.rows)
+    def step_gradient(x: jax.Array) -> jax.Array:
+        """Computes the gradient of the unrolled taps from all rows."""
 
-        result = block(0) if plan.blocks == 1 else jnp.sum(lax.map(block, jnp.arange(plan.blocks)), 0)
-        rest = list(range(plan.bands * plan.band, geometry.outputs[0]))
-        return result + taps(x, rest, 1) if rest else result
+        def block_gradient(q: Index) -> jax.Array:
+            starts = [t * plan.band_rows + q * plan.block_rows for t in range(plan.bands)]
+            return unrolled_gradient(x, starts, plan.block_rows)
+
+        blocks = plan.blocks
+        result = block_gradient(0) if blocks == 1 else jnp.sum(lax.map(block_gradient, jnp.arange(blocks)), 0)
+        rest = list(range(plan.bands * plan.band_rows, conv.output_size[0]))
+        return result + unrolled_gradient(x, rest, 1) if rest else result
 
     if steps == 1:
-        result = kernel(padded)
+        result = step_gradient(padded)
     else:
-        d = geometry.dilation[0]
+        d = conv.dilation[0]
         span = padded.shape[lead] - (steps - 1) * d
-        result = lax.map(lambda i: kernel(_rows(padded, lead, i * d, span)), jnp.arange(steps))
-        result = jnp.moveaxis(result, 0, shared)
-    return result.reshape(*g.shape[:shared], *geometry.kernel, c, m).astype(x.dtype)
+        result = lax.map(lambda i: step_gradient(_slice_rows(padded, lead, i * d, span)), jnp.arange(steps))
+        result = jnp.moveaxis(result, 0, mapped)
+    return result.reshape(*g.shape[:mapped], *conv.kernel_size, c, m).astype(x.dtype)
 
 
-class _Plan(NamedTuple):
-    """How the rows of the output's gradient are summed: ``bands`` products are added before the rest is reduced.
+class _BandPlan(NamedTuple):
+    """How the rows of the output's gradient are summed: products of ``bands`` bands are added, then reduced.
 
-    A band has ``band`` rows, ``rows`` of which are taken at a time, in ``blocks`` steps, so that what is read
-    again for every tap stays in the cache. Rows behind the last band are left over.
+    A band has ``band_rows`` rows. It is processed in ``blocks`` steps of ``block_rows`` rows each, so that whatever is
+    read again for every tap stays in the cache. Rows behind the last band are left over.
     """
 
     bands: int
-    band: int
-    rows: int
+    band_rows: int
+    block_rows: int
     blocks: int
 
 
-def _plan(outputs: int, size: int, taps: int) -> _Plan:
-    """Plans for so many rows of g, of ``size`` bytes, and so many taps whose sums are limited in size."""
-    bands = outputs
-    if outputs > max(_TERMS):
-        bands = min(_TERMS, key=lambda terms: outputs % terms)
-    band = outputs // bands
-    rows: float = band
+def _plan_bands(rows: int, size: int, taps: int) -> _BandPlan:
+    """Plans for that many rows of g, of ``size`` bytes in all, and that many taps whose sums are limited in size."""
+    bands = rows
+    if rows > max(_TERMS):
+        bands = min(_TERMS, key=lambda terms: rows % terms)
+    band_rows = rows // bands
+    limit: float = band_rows
     if 2 * size > _CACHE_BYTES:
-        rows = min(rows, band * _BLOCK_BYTES // (2 * size))
+        limit = min(limit, band_rows * _BLOCK_BYTES // (2 * size))
     if taps * size:
-        rows = min(rows, max(size / 2, _SUM_BYTES) * outputs // (taps * size))
-    rows = max((r for r in range(1, band + 1) if band % r == 0 and r <= rows), default=1)
-    return _Plan(bands, band, rows, band // rows)
+        limit = min(limit, max(size / 2, _SUM_BYTES) * rows // (taps * size))
+    block_rows = max((r for r in range(1, band_rows + 1) if band_rows % r == 0 and r <= limit), default=1)
+    return _BandPlan(bands, band_rows, block_rows, band_rows // block_rows)
 
 
 def _correlate(
-    parts: list[Any],
-    kernels: list[Any],
+    parts: list[jax.Array],
+    kernels: list[jax.Array],
     lead: int,
-    outputs: tuple[int, ...],
+    output_size: tuple[int, ...],
     strides: tuple[int, ...],
     dilation: tuple[int, ...],
-) -> Any:
-    """Sums the shifted slices of padded arrays, each times its tap, over pairs of array and kernel (*kernel, c)."""
+) -> jax.Array:
+    """Sums shifted slices times taps over pairs of a padded array and a kernel (*kernel_size, c)."""
     wide = working_dtype(parts[0])
-    taps = kernels[0].shape[:-1]
-    steps, inner = _loop(taps)
+    steps, unrolled = _split_loop(kernels[0].shape[:-1])
     span = parts[0].shape[lead] - (steps - 1) * dilation[0]
 
-    def row(i: Any) -> Any:
-        result: Any = 0
+    def sum_taps(i: Index) -> jax.Array:
+        result: jax.Array | int = 0
         for padded, kernel in zip(parts, kernels, strict=True):
             if steps > 1:
-                padded = _rows(padded, lead, i * dilation[0], span)
+                padded = _slice_rows(padded, lead, i * dilation[0], span)
                 kernel = lax.dynamic_slice_in_dim(kernel, i, 1, 0)
-            for index, offset in zip(itertools.product(*map(range, inner)), _offsets(inner, dilation), strict=True):
-                part = _slice(padded, lead, offset, outputs, strides)
-                weight = kernel[index].astype(wide).reshape((1,) * (part.ndim - 1) + (-1,))
+            taps = itertools.product(*map(range, unrolled))
+            for tap, offset in zip(taps, _tap_offsets(unrolled, dilation), strict=True):
+                part = _slice_shifted(padded, lead, offset, output_size, strides)
+                weight = kernel[tap].astype(wide).reshape((1,) * (part.ndim - 1) + (-1,))
                 result = result + part.astype(wide) * weight
-        return result
+        return jnp.asarray(result)
 
-    result = row(0)
+    result = sum_taps(0)
     if steps > 1:
-        result = lax.fori_loop(1, steps, lambda i, result: result + row(i), result)
+        result = lax.fori_loop(1, steps, lambda i, result: result + sum_taps(i), result)
     return result.astype(parts[0].dtype)
 
 
-def _loop(taps: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-    """Gives how many steps a loop over the first axis of the kernel takes, and the taps unrolled in each."""
-    return (1, taps) if math.prod(taps) <= _MOST_TAPS else (taps[0], (1, *taps[1:]))
+def _split_loop(kernel_size: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+    """Returns the steps of a loop over the first axis of the kernel, and the taps that are unrolled in each step."""
+    return (1, kernel_size) if math.prod(kernel_size) <= _MAX_TAPS else (kernel_size[0], (1, *kernel_size[1:]))
 
 
-def _offsets(taps: tuple[int, ...], dilation: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    return itertools.product(*(range(0, n * d, d) for n, d in zip(taps, dilation, strict=True)))
+def _tap_offsets(kernel_size: tuple[int, ...], dilation: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    return itertools.product(*(range(0, n * d, d) for n, d in zip(kernel_size, dilation, strict=True)))
 
 
-def _slice(padded: Any, lead: int, offset: tuple[Any, ...], outputs: tuple[int, ...], strides: tuple[int, ...]) -> Any:
+def _slice_shifted(
+    padded: jax.Array, lead: int, offset: tuple[int, ...], output_size: tuple[int, ...], strides: tuple[int, ...]
+) -> jax.Array:
+    """Slices what one tap multiplies for every output."""
     start, limit, step = [0] * padded.ndim, list(padded.shape), [1] * padded.ndim
-    for i, (o, n, s) in enumerate(zip(offset, outputs, strides, strict=True)):
+    for i, (o, n, s) in enumerate(zip(offset, output_size, strides, strict=True)):
         start[lead + i], limit[lead + i], step[lead + i] = o, o + (n - 1) * s + 1, s
     return lax.slice(padded, start, limit, step)
 
 
-def _rows(x: Any, lead: int, start: Any, rows: int) -> Any:
-    """Takes rows along the first spatial axis."""
+def _slice_rows(x: jax.Array, lead: int, start: Index, rows: int) -> jax.Array:
+    """Slices rows along the first spatial axis."""
     if isinstance(start, int):
         return lax.slice_in_dim(x, start, start + rows, axis=lead)
     return lax.dynamic_slice_in_dim(x, start, rows, lead)
 
 
-def _pad(x: Any, lead: int, padding: Any) -> Any:
-    widths = [(low, high, sum(between)) for low, high, *between in padding]
-    if all(width == (0, 0, 0) for width in widths):
+def _pad(x: jax.Array, lead: int, padding: Sequence[tuple[int, int, int]]) -> jax.Array:
+    """Pads the spatial axes by zeros: before, after and between the pixels."""
+    if all(widths == (0, 0, 0) for widths in padding):
         return x
-    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0)] * lead + widths + [(0, 0, 0)])
+    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0)] * lead + [*padding, (0, 0, 0)])
 
 
-def _repeat(x: Any, m: int) -> Any:
+def _repeat_channels(x: jax.Array, m: int) -> jax.Array:
     """Repeats every channel m times: channel i becomes i * m to i * m + m - 1."""
     if m == 1:
         return x
-    every = jnp.broadcast_to(x[..., None], (*x.shape, m))
-    return every.reshape(*x.shape[:-1], x.shape[-1] * m)
+    repeated = jnp.broadcast_to(x[..., None], (*x.shape, m))
+    return repeated.reshape(*x.shape[:-1], x.shape[-1] * m)
 
 
-def _every(g: Any, m: int, j: int) -> Any:
+def _take_channels(g: jax.Array, m: int, j: int) -> jax.Array:
     """Takes channels j, m + j, 2 m + j, ..."""
     return g if m == 1 else lax.slice_in_dim(g, j, None, m, g.ndim - 1)

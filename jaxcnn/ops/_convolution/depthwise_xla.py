@@ -1,76 +1,71 @@
 """Depthwise convolution and its adjoints by XLA's grouped convolutions, as JAX itself derives them.
 
-The adjoints are written out: a transposition inside of a lowering does not know which arrays vary over the
+The adjoints are written out because a transposition inside a lowering rule does not know which arrays vary over the
 devices of a ``shard_map``.
 """
-
-import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import PartitionSpec as P
 
-from jaxcnn.ops._conv_shape import Geometry
+from jaxcnn.ops._convolution.shape import ConvShape
+from jaxcnn.ops._convolution.xla_layout import (
+    SPATIAL_LETTERS,
+    dimension_numbers,
+    merge_batch_axes,
+    replicated_sharding,
+)
 
 __all__ = ["forward", "to_input", "to_kernel"]
 
-_SPACE = {1: "W", 2: "HW", 3: "DHW"}
+
+def forward(x: jax.Array, kernel: jax.Array, conv: ConvShape) -> jax.Array:
+    """Convolves x (*batch, *input_size, c) by a kernel (*kernel_size, c, m)."""
+    *kernel_size, c, m = kernel.shape
+    return _convolve_groups(x, kernel.reshape(*kernel_size, 1, c * m), conv, conv.strides, conv.padding, None)
 
 
-def forward(x: Any, kernel: Any, geometry: Geometry) -> Any:
-    """Convolves x (*batch, *size, c) by a kernel (*kernel, c, m)."""
-    *taps, c, m = kernel.shape
-    return _grouped(x, kernel.reshape(*taps, 1, c * m), geometry, geometry.strides, geometry.padding, None)
-
-
-def to_input(g: Any, kernel: Any, geometry: Geometry) -> Any:
+def to_input(g: jax.Array, kernel: jax.Array, conv: ConvShape) -> jax.Array:
     """Applies the adjoint in x to g."""
-    kernel = jnp.swapaxes(jnp.flip(kernel, tuple(range(geometry.rank))), -1, -2)
-    return _grouped(g, kernel, geometry, (1,) * geometry.rank, geometry.adjoint_padding, geometry.strides)
+    kernel = jnp.swapaxes(jnp.flip(kernel, tuple(range(conv.rank))), -1, -2)
+    return _convolve_groups(g, kernel, conv, (1,) * conv.rank, conv.to_input_padding, conv.strides)
 
 
-def to_kernel(x: Any, g: Any, geometry: Geometry) -> Any:
+def to_kernel(x: jax.Array, g: jax.Array, conv: ConvShape) -> jax.Array:
     """Applies the adjoint in the kernel to g."""
-    space = _SPACE[geometry.rank]
+    letters = SPATIAL_LETTERS[conv.rank]
     c = x.shape[-1]
     kernel = lax.conv_general_dilated(
-        _one_batch_axis(x, geometry),
-        _one_batch_axis(g, geometry),
-        geometry.dilation,
-        geometry.kernel_padding,
-        rhs_dilation=geometry.strides,
-        dimension_numbers=(f"C{space}N", f"I{space}O", f"{space}NC"),
+        merge_batch_axes(x, conv.rank),
+        merge_batch_axes(g, conv.rank),
+        conv.dilation,
+        conv.to_kernel_padding,
+        rhs_dilation=conv.strides,
+        dimension_numbers=(f"C{letters}N", f"I{letters}O", f"{letters}NC"),
         batch_group_count=c,
-        out_sharding=_summed(x, geometry),
+        out_sharding=replicated_sharding(x, conv.rank + 2),
     )
-    return kernel.reshape(*geometry.kernel, c, g.shape[-1] // c)
+    return kernel.reshape(*conv.kernel_size, c, g.shape[-1] // c)
 
 
-def _grouped(x: Any, kernel: Any, geometry: Geometry, strides: Any, padding: Any, gaps: Any) -> Any:
-    """Convolves in as many groups as the kernel (*kernel, c per group, outputs) asks for."""
-    space = _SPACE[geometry.rank]
-    lead = x.ndim - 1 - geometry.rank
+def _convolve_groups(
+    x: jax.Array,
+    kernel: jax.Array,
+    conv: ConvShape,
+    strides: tuple[int, ...],
+    padding: tuple[tuple[int, int], ...],
+    input_dilation: tuple[int, ...] | None,
+) -> jax.Array:
+    """Convolves in as many groups as the kernel (*kernel_size, c per group, outputs) implies."""
+    lead = x.ndim - 1 - conv.rank
     y = lax.conv_general_dilated(
-        _one_batch_axis(x, geometry),
+        merge_batch_axes(x, conv.rank),
         kernel,
         strides,
         padding,
-        lhs_dilation=gaps,
-        rhs_dilation=geometry.dilation,
-        dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
+        lhs_dilation=input_dilation,
+        rhs_dilation=conv.dilation,
+        dimension_numbers=dimension_numbers(conv.rank),
         feature_group_count=x.shape[-1] // kernel.shape[-2],
     )
     return y if lead == 1 else y.reshape(*x.shape[:lead], *y.shape[1:])
-
-
-def _summed(x: Any, geometry: Geometry) -> Any:
-    """Gives the sharding of a sum over a batch that an explicit mesh has sharded: it lies on every device."""
-    sharding = jax.typeof(x).sharding
-    return sharding.update(spec=P(*[None] * (geometry.rank + 2))) if sharding.mesh.explicit_axes else None
-
-
-def _one_batch_axis(x: Any, geometry: Geometry) -> Any:
-    lead = x.ndim - 1 - geometry.rank
-    return x if lead == 1 else x.reshape(math.prod(x.shape[:lead]), *x.shape[lead:])

@@ -1,85 +1,79 @@
-"""A convolution in space and the adjoints of any as a few matrix products, for CPU, where XLA is slow at some of them.
+"""The adjoints of an ordinary convolution as a few matrix products, for CPU, where XLA is slow at some of them.
 
-Which ones was measured (``benchmarks/speed/conv.py``): all volumes, images that are smaller than the kernel that
-slides over them, which XLA runs as scalar loops, and products of one or two to four columns.
+Which ones was measured (``benchmarks/speed/conv.py``): all volumes; images that are smaller than the kernel that
+slides over them, which XLA runs as scalar loops; and products with only one to four columns.
 """
 
 import itertools
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import PartitionSpec as P
 
-from jaxcnn.ops._conv_shape import Geometry
+from jaxcnn.ops._convolution.ordinary_xla import GroupedConvShape
+from jaxcnn.ops._convolution.xla_layout import replicated_sharding
 
-__all__ = ["replicated", "suits_input", "suits_kernel", "to_input", "to_kernel"]
+__all__ = ["suits_to_input", "suits_to_kernel", "to_input", "to_kernel"]
 
-_MOST_TAPS = 100  # that are unrolled into a program
-_MOST_BYTES = 32 * 2**20  # of intermediate results
+_MAX_TAPS = 100  # that are unrolled into a program
+_MAX_BYTES = 32 * 2**20  # of intermediate results
 
 
-def suits_input(g: Any, kernel: Any, geometry: Geometry) -> bool:
-    """Tells if ``to_input`` is the faster form for g (*batch, *outputs, f)."""
-    c, taps = kernel.shape[-2], math.prod(geometry.kernel)
+def suits_to_input(g: jax.Array, kernel: jax.Array, conv: GroupedConvShape) -> bool:
+    """Returns whether ``to_input`` is the faster implementation for g (*batch, *output_size, f)."""
+    c, taps = kernel.shape[-2], math.prod(conv.kernel_size)
     size = math.prod(g.shape[:-1]) * taps * c * g.dtype.itemsize
-    smaller = any(o < k for o, k in zip(geometry.outputs, geometry.kernel, strict=True))
-    return taps <= _MOST_TAPS and size <= _MOST_BYTES and (smaller or c <= 2 or geometry.rank == 3)
+    is_smaller = any(o < k for o, k in zip(conv.output_size, conv.kernel_size, strict=True))
+    return taps <= _MAX_TAPS and size <= _MAX_BYTES and (is_smaller or c <= 2 or conv.rank == 3)
 
 
-def suits_kernel(x: Any, geometry: Geometry) -> bool:
-    """Tells if ``to_kernel`` is the faster form for x (*batch, *size, c)."""
-    taps, rank = math.prod(geometry.kernel), geometry.rank
-    small = math.prod(geometry.strides) > 1 and taps < 25
-    return taps <= _MOST_TAPS and (rank == 3 or (rank == 2 and x.shape[-1] <= 4 and not small))
+def suits_to_kernel(x: jax.Array, conv: GroupedConvShape) -> bool:
+    """Returns whether ``to_kernel`` is the faster implementation for x (*batch, *input_size, c)."""
+    taps, rank = math.prod(conv.kernel_size), conv.rank
+    small = math.prod(conv.strides) > 1 and taps < 25
+    return taps <= _MAX_TAPS and (rank == 3 or (rank == 2 and x.shape[-1] <= 4 and not small))
 
 
-def to_input(g: Any, kernel: Any, geometry: Geometry, precision: Any) -> Any:
-    """Multiplies g (*batch, *outputs, f) by all taps of a kernel (*kernel, c, f), then adds what falls on one pixel."""
-    rank, (*taps, c, f) = geometry.rank, kernel.shape
+def to_input(g: jax.Array, kernel: jax.Array, conv: GroupedConvShape) -> jax.Array:
+    """Multiplies g (*batch, *output_size, f) by all taps of a kernel (*kernel_size, c, f), then adds up every pixel."""
+    rank, (*kernel_size, c, f) = conv.rank, kernel.shape
     lead = g.ndim - 1 - rank
-    parts = lax.dot_general(g, kernel.reshape(-1, f), (((g.ndim - 1,), (1,)), ((), ())), precision=precision)
-    parts = parts.reshape(*g.shape[:-1], *taps, c)
+    dimensions = (([g.ndim - 1], [1]), ([], []))
+    products = lax.dot_general(g, kernel.reshape(-1, f), dimensions, precision=conv.precision)
+    products = products.reshape(*g.shape[:-1], *kernel_size, c)
     zero = jnp.zeros((), g.dtype)
-    x: Any = 0
-    for tap in itertools.product(*map(range, taps)):
-        part = parts[(..., *tap, slice(None))]
+    total: jax.Array | int = 0
+    for tap in itertools.product(*map(range, kernel_size)):
         widths = [(0, 0, 0)] * lead
         for t, d, s, n, o, (low, _) in zip(
-            tap, geometry.dilation, geometry.strides, geometry.spread, geometry.outputs, geometry.padding, strict=True
+            tap, conv.dilation, conv.strides, conv.dilated_input_size, conv.output_size, conv.padding, strict=True
         ):
             first = t * d - low
             widths.append((first, n - first - (o - 1) * s - 1, s - 1))
-        x = x + lax.pad(part, zero, [*widths, (0, 0, 0)])
-    steps = (*(1,) * lead, *geometry.input_dilation, 1)
-    return lax.slice(x, (0,) * x.ndim, x.shape, steps)
+        total = total + lax.pad(products[(..., *tap, slice(None))], zero, [*widths, (0, 0, 0)])
+    x = jnp.asarray(total)
+    return lax.slice(x, (0,) * x.ndim, x.shape, (*(1,) * lead, *conv.input_dilation, 1))
 
 
-def to_kernel(x: Any, g: Any, geometry: Geometry, precision: Any) -> Any:
-    """Multiplies shifted copies of x (*batch, *size, c) by g (*batch, *outputs, f), one row of the kernel at a time."""
-    rank, lead = geometry.rank, x.ndim - 1 - geometry.rank
-    pads = [(*pair, d - 1) for pair, d in zip(geometry.padding, geometry.input_dilation, strict=True)]
+def to_kernel(x: jax.Array, g: jax.Array, conv: GroupedConvShape) -> jax.Array:
+    """Multiplies shifted x (*batch, *input_size, c) by g (*batch, *output_size, f), one row of the kernel at a time."""
+    rank, lead = conv.rank, x.ndim - 1 - conv.rank
+    pads = [(*pair, d - 1) for pair, d in zip(conv.padding, conv.input_dilation, strict=True)]
     x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0)] * lead + pads + [(0, 0, 0)])
 
-    def shifted(array: Any, axis: int, tap: int) -> Any:
-        start, s = tap * geometry.dilation[axis], geometry.strides[axis]
-        return lax.slice_in_dim(array, start, start + (geometry.outputs[axis] - 1) * s + 1, s, lead + axis)
+    def shift(array: jax.Array, axis: int, tap: int) -> jax.Array:
+        start, s = tap * conv.dilation[axis], conv.strides[axis]
+        return lax.slice_in_dim(array, start, start + (conv.output_size[axis] - 1) * s + 1, s, lead + axis)
 
-    columns = jnp.concatenate([shifted(x, rank - 1, tap) for tap in range(geometry.kernel[-1])], -1)
-    summed = tuple(range(g.ndim - 1))
+    columns = jnp.concatenate([shift(x, rank - 1, tap) for tap in range(conv.kernel_size[-1])], -1)
+    summed = range(g.ndim - 1)
+    sharding = replicated_sharding(x, 2)
     rows = []
-    for tap in itertools.product(*map(range, geometry.kernel[:-1])):
+    for tap in itertools.product(*map(range, conv.kernel_size[:-1])):
         row = columns
         for axis, t in enumerate(tap):
-            row = shifted(row, axis, t)
-        dimensions: Any = ((summed, summed), ((), ()))
-        rows.append(lax.dot_general(row, g, dimensions, precision=precision, out_sharding=replicated(x, 2)))
-    return jnp.stack(rows).reshape(*geometry.kernel, -1, g.shape[-1])
-
-
-def replicated(x: Any, rank: int) -> Any:
-    """Gives the sharding of a sum over axes of x that an explicit mesh may have sharded: it lies on every device."""
-    sharding = jax.typeof(x).sharding
-    return sharding.update(spec=P(*[None] * rank)) if sharding.mesh.explicit_axes else None
+            row = shift(row, axis, t)
+        dimensions = ((summed, summed), ([], []))
+        rows.append(lax.dot_general(row, g, dimensions, precision=conv.precision, out_sharding=sharding))
+    return jnp.stack(rows).reshape(*conv.kernel_size, -1, g.shape[-1])

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn._typing import AnyArray
-from jaxcnn.ops._primitives import vary_alike
+from jaxcnn.ops._primitives import match_varying_axes
 from jaxcnn.ops._sampling.gather import weighted_gather
 from jaxcnn.ops._sampling.interpolation import PaddingMode, apply_padding_mode, flat_index
 
@@ -117,7 +117,7 @@ def _read_footprints(
 
     # Two loops: the operands of a loop are stored, so that samples are located once, and in vectors.
     corners = tuple(jnp.asarray(v, x.dtype) for v in ([-1, 1, -1, 1], [-1, -1, 1, 1]))
-    start, *_ = vary_alike(jnp.zeros((*x.shape, atlas.shape[-1]), x.dtype), x, atlas)
+    start, *_ = match_varying_axes(jnp.zeros((*x.shape, atlas.shape[-1]), x.dtype), x, atlas)
     total, _ = lax.scan(add_sample, start, lax.map(locate_sample, corners))
     return total * 0.25
 

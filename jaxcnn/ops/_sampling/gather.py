@@ -26,7 +26,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jaxcnn.ops import _native
-from jaxcnn.ops._primitives import always_compiled, first_axis, vary_alike
+from jaxcnn.ops._primitives import keep_compiled, match_varying_axes, move_batch_axis_first
 from jaxcnn.ops._sampling import gather_native, gather_xla
 from jaxcnn.ops._sampling.gather_spec import GatherSpec
 
@@ -86,7 +86,7 @@ def weighted_gather(
 
 
 def _bind(primitive: Primitive, *arrays: jax.Array, spec: GatherSpec) -> jax.Array:
-    return primitive.bind(*vary_alike(*arrays), spec=spec)
+    return primitive.bind(*match_varying_axes(*arrays), spec=spec)
 
 
 def _define(operation: Operation) -> Primitive:
@@ -96,7 +96,7 @@ def _define(operation: Operation) -> Primitive:
     def run_eagerly(*arrays: jax.Array, spec: GatherSpec) -> jax.Array:
         return primitive.bind(*arrays, spec=spec)
 
-    primitive.def_impl(always_compiled(run_eagerly))
+    primitive.def_impl(keep_compiled(run_eagerly))
     primitive.def_abstract_eval(functools.partial(_infer_shape, operation))
     for platform in (None, "cpu"):
         mlir.register_lowering(primitive, functools.partial(_lower, operation, platform), platform=platform)
@@ -137,7 +137,7 @@ def _choose(
     if one_cpu and small and 0 not in base_index.shape and a.shape[-1] > 0:
         if operation == "weight_gradient" and a.shape[-1] == 1 and spec.num_taps <= _MAX_GATHERED_TAPS:
             return functools.partial(gather_xla.weight_gradient_flat, spec=spec)
-        if operation in _NATIVE and not exported and _native.wanted() and gather_native.supports(a, *rest):
+        if operation in _NATIVE and not exported and _native.is_requested() and gather_native.supports(a, *rest):
             return functools.partial(_NATIVE[operation], spec=spec)
         return functools.partial(_ON_ONE_CPU[operation], spec=spec)
     function = functools.partial(_PLAIN[operation], spec=spec)
@@ -186,7 +186,7 @@ def _batch(
     # Images that are not mapped are shared; what belongs to points is repeated, being small beside the values.
     batched = operation == "image_gradient" or axes[0] is not None
     arrays = [
-        x if i == 0 and not batched else first_axis(x, axis, n)
+        x if i == 0 and not batched else move_batch_axis_first(x, axis, n)
         for i, (x, axis) in enumerate(zip(arrays, axes, strict=True))
     ]
     return _bind(primitive, *arrays, spec=spec._replace(is_batched=(batched, *spec.is_batched))), 0

@@ -45,7 +45,7 @@ def _stack_taps(weights: Sequence[jax.Array]) -> jax.Array:
 
 def _kernel(target: str, shape: tuple[int, ...]) -> Callable[..., jax.Array]:
     """Returns a kernel that computes a float32 array of this shape."""
-    _native.load("grid_sample")
+    _native.import_kernels("grid_sample")
     call = jax.ffi.ffi_call(target, jax.ShapeDtypeStruct(shape, jnp.float32))
 
     def compute(*arrays: jax.Array, **attributes: np.ndarray | np.int64) -> jax.Array:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
-from jaxcnn.ops._primitives import vary_alike
+from jaxcnn.ops._primitives import match_varying_axes
 from jaxcnn.ops._sampling.gather_spec import GatherSpec
 
 __all__ = [
@@ -90,7 +90,7 @@ def image_gradient_loop(g: jax.Array, base_index: jax.Array, *weights: jax.Array
             pixels = lax.dynamic_update_slice_in_dim(pixels, total, at + start, 0, allow_negative_indices=False)
         return pixels
 
-    pixels, _ = vary_alike(jnp.zeros((math.prod(batch_shape) * spec.num_pixels, c), g.dtype), g)
+    pixels, _ = match_varying_axes(jnp.zeros((math.prod(batch_shape) * spec.num_pixels, c), g.dtype), g)
     pixels = lax.fori_loop(jnp.int32(0), jnp.int32(base_index.size), add_point, pixels)
     return pixels.reshape(*batch_shape, spec.num_pixels, c)
 
@@ -106,7 +106,7 @@ def weight_gradient_loop(pixels: jax.Array, base_index: jax.Array, g: jax.Array,
         sums = jnp.concatenate([_dot_channels(pixels, at + row, spec.row_width, g, q) for row in spec.row_offsets])
         return lax.dynamic_update_slice_in_dim(weights, sums[None], q, 0, allow_negative_indices=False)
 
-    weights, _ = vary_alike(jnp.zeros((base_index.size, spec.num_taps), g.dtype), g)
+    weights, _ = match_varying_axes(jnp.zeros((base_index.size, spec.num_taps), g.dtype), g)
     weights = lax.fori_loop(jnp.int32(0), jnp.int32(base_index.size), dot_point, weights)
     return weights.reshape(*shape, spec.num_taps)
 

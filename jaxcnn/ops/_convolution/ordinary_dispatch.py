@@ -1,0 +1,106 @@
+"""Which implementation of an ordinary convolution runs where, and how it runs for several kernels.
+
+On CPU members with images of their own run one after another: XLA would run the result of ``vmap``, a grouped
+convolution, as scalar loops there. Members that see the same images are one convolution with more outputs.
+"""
+
+import functools
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.core import ShapedArray
+from jax.sharding import PartitionSpec as P
+
+from jaxcnn.ops._convolution import ordinary_matmul, ordinary_xla
+from jaxcnn.ops._convolution.ordinary_xla import GroupedConvShape
+from jaxcnn.ops._convolution.primitives import Direction
+from jaxcnn.ops._primitives import ArrayFunction, LoweringTarget
+
+__all__ = ["choose_ordinary"]
+
+# So many members are unrolled in each step of a loop over them, or twice as many without a loop: the backend runs
+# independent operations in parallel. More would take longer to compile.
+_UNROLLED_MEMBERS = 8
+
+
+def choose_ordinary(
+    target: LoweringTarget,
+    direction: Direction,
+    a: ShapedArray,
+    b: ShapedArray,
+    conv: GroupedConvShape,
+    implementation: str,
+) -> ArrayFunction:
+    """Returns the function that computes a primitive on a target, lifted over its mapped axes."""
+    del a, b, implementation
+    on_cpu = target.platform == "cpu"
+    if direction == "forward":
+        function = functools.partial(ordinary_xla.forward, conv=conv, on_cpu=on_cpu)
+    elif direction == "to_input":
+        function = functools.partial(_to_input, conv=conv, on_cpu=on_cpu)
+    else:
+        function = functools.partial(_to_kernel, conv=conv, on_cpu=on_cpu)
+    for x_is_mapped, axes in itertools.groupby(reversed(conv.x_is_mapped)):
+        number = len(list(axes))
+        if x_is_mapped and on_cpu:
+            function = functools.partial(_loop_over_members, function, number)
+            continue
+        for _ in range(number):
+            if x_is_mapped or direction != "to_input":
+                function = jax.vmap(function, (0 if x_is_mapped else None, 0))
+            else:
+                function = functools.partial(_concatenate_members, function, conv.groups)
+    return function
+
+
+def _to_input(g: jax.Array, kernel: jax.Array, conv: GroupedConvShape, on_cpu: bool) -> jax.Array:
+    if on_cpu and conv.groups == 1 and ordinary_matmul.suits_to_input(g, kernel, conv):
+        return ordinary_matmul.to_input(g, kernel, conv)
+    return ordinary_xla.to_input(g, kernel, conv, on_cpu)
+
+
+def _to_kernel(x: jax.Array, g: jax.Array, conv: GroupedConvShape, on_cpu: bool) -> jax.Array:
+    if on_cpu and conv.groups == 1 and ordinary_matmul.suits_to_kernel(x, conv):
+        return ordinary_matmul.to_kernel(x, g, conv)
+    return ordinary_xla.to_kernel(x, g, conv, on_cpu)
+
+
+def _loop_over_members(function: ArrayFunction, axes: int, a: jax.Array, b: jax.Array) -> jax.Array:
+    """Computes the members along the first axes a few at a time; if a mesh shards them, each device its own."""
+    specs = [jax.typeof(array).sharding.spec[:axes] for array in (a, b)]
+    spec = P(*(one if one is not None else other for one, other in zip(*specs, strict=True)))
+    names = {name for axis in spec if axis is not None for name in (axis if isinstance(axis, tuple) else (axis,))}
+    if names:
+        local = functools.partial(_loop_over_members, function, axes)
+        return jax.shard_map(local, in_specs=(spec, spec), out_specs=spec, axis_names=names)(a, b)
+    members, n = a.shape[:axes], math.prod(a.shape[:axes])
+    a, b = (array.reshape(n, *array.shape[axes:]) for array in (a, b))
+
+    def unroll(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.stack([function(a[i], b[i]) for i in range(a.shape[0])])
+
+    looped = n - n % _UNROLLED_MEMBERS if n > 2 * _UNROLLED_MEMBERS else 0
+    parts = []
+    if looped:
+        groups = [array[:looped].reshape(-1, _UNROLLED_MEMBERS, *array.shape[1:]) for array in (a, b)]
+        part = lax.map(lambda operands: unroll(*operands), tuple(groups))
+        parts.append(part.reshape(looped, *part.shape[2:]))
+    if looped < n:
+        parts.append(unroll(a[looped:], b[looped:]))
+    result = parts[0] if len(parts) == 1 else jnp.concatenate(parts)
+    return result.reshape(*members, *result.shape[1:])
+
+
+def _concatenate_members(function: ArrayFunction, groups: int, g: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Sums the results for all members by one convolution with their output channels side by side."""
+    return function(_move_members_to_channels(g, groups), _move_members_to_channels(kernel, groups))
+
+
+def _move_members_to_channels(array: jax.Array, groups: int) -> jax.Array:
+    """Reshapes (n, ..., groups * f) to (..., groups * n * f)."""
+    array = array.reshape(*array.shape[:-1], groups, array.shape[-1] // groups)
+    array = jnp.moveaxis(array, 0, -2)
+    return array.reshape(*array.shape[:-3], -1)
