@@ -1,10 +1,10 @@
 """``ops.conv`` against XLA's convolution and PyTorch: alone, mapped over kernels, and inside of a loop.
 
-Command: ``python -m benchmarks.speed.conv``, with ``--quick`` to see that it runs. PyTorch is optional. Float32.
-"forward+backward" gives the output and the gradients of input and kernel against one fixed cotangent. Members have
-images and kernels of their own: "jaxcnn" and "lax" map over them with ``vmap``, "lax, unrolled" writes one convolution
-after the other, and PyTorch takes turns. "In a loop" is ``lax.map`` over members. The column of build seconds
-shows what more members cost to compile.
+Command: ``python -m benchmarks.speed.conv``; ``--quick`` only checks that it runs. PyTorch is optional. Float32.
+"forward+backward" computes the output and the gradients of input and kernel for one fixed cotangent. Every member has
+its own images and kernel: "jaxcnn" and "lax" map over members with ``vmap``, "lax, unrolled" and PyTorch run one
+convolution after another. "in a loop" is ``lax.map`` over members. The build seconds show how compilation time grows
+with the number of members.
 """
 
 import dataclasses
@@ -35,11 +35,11 @@ class Work:
     strides: int = 1
     padding: str = "SAME"
     members: tuple[int, ...] = ()  # lengths of the axes that are mapped over
-    loop: bool = False  # mapped over by lax.map
+    loop: bool = False  # by lax.map instead of vmap
 
     @property
     def name(self) -> str:
-        """Names it as in ``64x20x20x16 to 32 k5 members 4``."""
+        """Name such as ``64x20x20x16 to 32 k5 members 4``."""
         parts = ["x".join(map(str, self.shape)), "to", str(self.filters), f"k{self.kernel}"]
         parts += [f"stride {self.strides}"] * (self.strides != 1) + ["valid"] * (self.padding == "VALID")
         parts += [f"members {'x'.join(map(str, self.members))}"] * bool(self.members)
@@ -51,7 +51,7 @@ class Work:
         return len(self.shape) - 2
 
     def arrays(self) -> list[np.ndarray]:
-        """Makes input, kernel and cotangent, the same in every run."""
+        """Creates input, kernel and cotangent, the same in every run."""
         random = np.random.default_rng(0)
         reach = 0 if self.padding == "SAME" else self.kernel - 1
         outputs = [-(-(n - reach) // self.strides) for n in self.shape[1:-1]]
@@ -94,32 +94,35 @@ EVERY = [
 QUICK = [Work((2, 8, 8, 3), 4), Work((2, 8, 8, 6), 4, members=(2,)), Work((2, 8, 8, 6), 4, members=(2,), loop=True)]
 
 
-def ours(work: Work) -> Callable[[Any, Any], Any]:
-    """Gives our convolution of one member."""
+Convolution = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def jaxcnn_convolution(work: Work) -> Convolution:
+    """Returns jaxcnn's convolution of one member."""
     return lambda x, kernel: ops.conv(x, kernel, strides=work.strides, padding=work.padding)
 
 
-def stock(work: Work) -> Callable[[Any, Any], Any]:
-    """Gives XLA's."""
+def xla_convolution(work: Work) -> Convolution:
+    """Returns XLA's convolution of one member."""
     axes = (f"N{SPACE[work.rank]}C", f"{SPACE[work.rank]}IO", f"N{SPACE[work.rank]}C")
     steps = (work.strides,) * work.rank
     return lambda x, kernel: jax.lax.conv_general_dilated(x, kernel, steps, work.padding, dimension_numbers=axes)
 
 
-def mapped(function: Callable[[Any, Any], Any], work: Work, wanted: Sequence[int]) -> _harness.Run:
-    """Compiles it over all members."""
+def with_members(function: Convolution, work: Work, wanted: Sequence[int]) -> _harness.Run:
+    """Compiles a convolution for all members."""
     arrays = work.arrays()
     if work.loop:
-        return _loop(function, arrays, wanted)
+        return _with_loop(function, arrays, wanted)
     for _ in work.members:
         function = jax.vmap(function)
     return _tasks.with_jax(function, arrays, wanted)
 
 
-def _loop(function: Callable[[Any, Any], Any], arrays: Sequence[Any], wanted: Sequence[int]) -> _harness.Run:
-    """Puts the gradients themselves into the loop, as in a loop over training steps."""
+def _with_loop(function: Convolution, arrays: Sequence[np.ndarray], wanted: Sequence[int]) -> _harness.Run:
+    """Computes the gradients inside the loop, as in a loop over training steps."""
 
-    def one(arrays: Any) -> Any:
+    def one_member(arrays: Sequence[jax.Array]) -> list[jax.Array]:
         x, kernel, g = arrays
         if not wanted:
             return [function(x, kernel)]
@@ -127,24 +130,24 @@ def _loop(function: Callable[[Any, Any], Any], arrays: Sequence[Any], wanted: Se
         return [value, *pullback(g)]
 
     here = tuple(map(jnp.asarray, arrays))
-    compiled = jax.jit(lambda arrays: jax.lax.map(one, arrays)).lower(here).compile()
+    compiled = jax.jit(lambda arrays: jax.lax.map(one_member, arrays)).lower(here).compile()
     return lambda: jax.block_until_ready(compiled(here))
 
 
-def vmapped_stock(work: Work, wanted: Sequence[int]) -> _harness.Run:
-    """Compiles what ``vmap`` makes of XLA's convolution."""
+def with_xla(work: Work, wanted: Sequence[int]) -> _harness.Run:
+    """Compiles XLA's convolution, with ``vmap`` over members."""
     if math.prod(work.members) > 4:
         raise _harness.Skipped("takes minutes")
-    return mapped(stock(work), work, wanted)
+    return with_members(xla_convolution(work), work, wanted)
 
 
-def unrolled(work: Work, wanted: Sequence[int]) -> _harness.Run:
+def with_xla_unrolled(work: Work, wanted: Sequence[int]) -> _harness.Run:
     """Compiles XLA's convolution once per member."""
     if not work.members or work.loop:
         raise _harness.Skipped("there is one convolution")
-    convolve, axes = stock(work), len(work.members)
+    convolve, axes = xla_convolution(work), len(work.members)
 
-    def function(x: Any, kernel: Any) -> Any:
+    def function(x: jax.Array, kernel: jax.Array) -> jax.Array:
         x, kernel = (a.reshape(-1, *a.shape[axes:]) for a in (x, kernel))
         y = jnp.stack([convolve(x[i], kernel[i]) for i in range(x.shape[0])])
         return y.reshape(*work.members, *y.shape[1:])
@@ -153,7 +156,7 @@ def unrolled(work: Work, wanted: Sequence[int]) -> _harness.Run:
 
 
 def with_torch(work: Work, wanted: Sequence[int], *, channels_last: bool) -> _harness.Run:
-    """Prepares PyTorch's convolution in one of its memory formats; members take turns."""
+    """Prepares PyTorch's convolution in one of its memory formats; members run one after another."""
     torch, place = _tasks.torch_device()
     if work.rank != 2 and channels_last:
         raise _harness.Skipped("not timed")
@@ -164,15 +167,15 @@ def with_torch(work: Work, wanted: Sequence[int], *, channels_last: bool) -> _ha
         total = max((-(-work.shape[1] // work.strides) - 1) * work.strides + work.kernel - work.shape[1], 0)
         low, high = total // 2, total - total // 2
 
-    def images(array: Any) -> Any:
+    def to_images(array: np.ndarray) -> Any:
         return torch.from_numpy(np.moveaxis(array, -1, 1).copy()).to(place).contiguous(memory_format=memory)
 
-    def kernels(array: Any) -> Any:
+    def to_kernels(array: np.ndarray) -> Any:
         array = np.moveaxis(array, (-1, -2), (0, 1)).copy()
         return torch.from_numpy(array).to(place).contiguous(memory_format=memory)
 
     flat = [array.reshape(-1, *array.shape[len(work.members) :]) for array in work.arrays()]
-    members = [(images(x), kernels(kernel), images(g)) for x, kernel, g in zip(*flat, strict=True)]
+    members = [(to_images(x), to_kernels(kernel), to_images(g)) for x, kernel, g in zip(*flat, strict=True)]
     members = [(x.requires_grad_(bool(wanted)), k.requires_grad_(bool(wanted)), g) for x, k, g in members]
 
     def convolved(x: Any, kernel: Any) -> Any:
@@ -193,7 +196,7 @@ def with_torch(work: Work, wanted: Sequence[int], *, channels_last: bool) -> _ha
 
 
 def from_torch(result: Any, work: Work) -> list[np.ndarray]:
-    """Brings PyTorch's results to our layout."""
+    """Converts PyTorch's results to jaxcnn's layout."""
 
     def image(array: Any) -> np.ndarray:
         return np.moveaxis(array.detach().cpu().numpy(), 1, -1)
@@ -207,16 +210,18 @@ def from_torch(result: Any, work: Work) -> list[np.ndarray]:
 
 
 def cases(every: Sequence[Work]) -> list[_harness.Case]:
-    """Lists every convolution with both tasks."""
+    """Lists every convolution, forward and with gradients."""
     found = []
     for work in every:
         for task, wanted in TASKS.items():
             back = functools.partial(from_torch, work=work)
             torch = functools.partial(with_torch, work, wanted)
             contenders = [
-                _harness.Contender("jaxcnn", functools.partial(mapped, ours(work), work, wanted), list),
-                _harness.Contender("lax", functools.partial(vmapped_stock, work, wanted), list),
-                _harness.Contender("lax, unrolled", functools.partial(unrolled, work, wanted), list),
+                _harness.Contender(
+                    "jaxcnn", functools.partial(with_members, jaxcnn_convolution(work), work, wanted), list
+                ),
+                _harness.Contender("lax", functools.partial(with_xla, work, wanted), list),
+                _harness.Contender("lax, unrolled", functools.partial(with_xla_unrolled, work, wanted), list),
                 _harness.Contender("torch, channels last", functools.partial(torch, channels_last=True), back),
                 _harness.Contender("torch, channels first", functools.partial(torch, channels_last=False), back),
             ]
@@ -226,7 +231,7 @@ def cases(every: Sequence[Work]) -> list[_harness.Case]:
 
 
 def summary(results: Any) -> dict[str, Any]:
-    """Gives time of the other over ours: extremes and geometric means."""
+    """Summarizes the time of the others over jaxcnn's: minima and geometric means."""
     found: dict[str, Any] = {}
     for task in TASKS:
         chosen = [case for case in results["cases"] if case["parameters"]["task"] == task]

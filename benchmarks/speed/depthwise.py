@@ -1,17 +1,16 @@
 """``depthwise_conv`` against XLA's grouped convolution and PyTorch (both memory formats).
 
-Command: ``python -m benchmarks.speed.depthwise``, with ``--quick`` to see that it runs. PyTorch is optional, and so
-are the compiled kernels of jaxcnn-native.
-Float32, padding that keeps the size at stride 1. "forward+backward" gives the output and the gradients of input and
-kernel against one fixed cotangent. On an accelerator the document also holds the least traffic of every
-case in bytes, and cases in bfloat16.
+Command: ``python -m benchmarks.speed.depthwise``; ``--quick`` only checks that it runs. PyTorch and the compiled
+kernels of jaxcnn-native are optional. Float32, padding that keeps the size at stride 1. "forward+backward" computes the
+output and the gradients of input and kernel for one fixed cotangent. The document also contains the minimum memory
+traffic of every case in bytes and, on an accelerator, cases in bfloat16.
 """
 
 import dataclasses
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +21,7 @@ from benchmarks import _harness, _tasks
 from jaxcnn import ops
 
 TASKS = {"forward": (), "forward+backward": (0, 1)}
+Implementation = Literal["auto", "stencil", "native"]
 OURS = ("jaxcnn", "jaxcnn, native", "jaxcnn, stencil")
 TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}  # norm of the difference over norm
 
@@ -35,12 +35,12 @@ class Work:
     strides: int = 1
     dilation: int = 1
     multiplier: int = 1
-    members: int = 0  # kernels that are mapped over, all on the same x
+    members: int = 0  # number of kernels under vmap, all on the same x
     dtype: str = "float32"
 
     @property
     def name(self) -> str:
-        """Names it as in ``8x56x56x128 k3 stride 2``."""
+        """Name such as ``8x56x56x128 k3 stride 2``."""
         parts = ["x".join(map(str, self.shape)), f"k{self.kernel}"]
         for word, value, usual in (
             ("stride", self.strides, 1),
@@ -62,7 +62,7 @@ class Work:
         return (self.kernel - 1) * self.dilation // 2
 
     def arrays(self) -> list[np.ndarray]:
-        """Makes input, kernel and cotangent, the same in every run."""
+        """Creates input, kernel and cotangent, the same in every run."""
         random = np.random.default_rng(0)
         c, member = self.shape[-1], (self.members,) * bool(self.members)
         reach = (self.kernel - 1) * self.dilation
@@ -73,7 +73,7 @@ class Work:
         return [np.asarray(a, jnp.dtype(self.dtype)) for a in (x, kernel, g)]
 
     def bytes_moved(self, task: str) -> int:
-        """Gives the least traffic: forward reads x and writes y; backward reads x and dy and writes dx."""
+        """Computes the minimum memory traffic: forward reads x and writes y; backward reads x and dy and writes dx."""
         x, kernel, g = (a.nbytes for a in self.arrays())
         return x + kernel + g + (2 * x + g + kernel if task == "forward+backward" else 0)
 
@@ -96,17 +96,17 @@ LARGE = [Work((128, 124, 124, 256), dtype=dtype) for dtype in ("float32", "bfloa
 QUICK = [Work((2, 8, 8, 16)), Work((2, 16, 8), kernel=5), Work((2, 8, 8, 4), members=2)]
 
 
-def with_jax(work: Work, wanted: Sequence[int], implementation: str) -> _harness.Run:
-    """Compiles our function in one of its forms."""
+def with_jax(work: Work, wanted: Sequence[int], implementation: Implementation) -> _harness.Run:
+    """Compiles one of jaxcnn's implementations."""
 
-    def convolve(x: Any, kernel: Any) -> Any:
+    def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return ops.depthwise_conv(
             x,
             kernel,
             strides=work.strides,
             padding=work.padding,
             dilation=work.dilation,
-            implementation=implementation,  # pyright: ignore[reportArgumentType]
+            implementation=implementation,
         )
 
     if implementation == "native" and _harness.optional("jaxcnn_native") is None:
@@ -116,10 +116,10 @@ def with_jax(work: Work, wanted: Sequence[int], implementation: str) -> _harness
 
 
 def with_lax(work: Work, wanted: Sequence[int]) -> _harness.Run:
-    """Compiles what JAX and Flax do."""
+    """Compiles the grouped convolution that JAX and Flax use."""
     space = {1: "W", 2: "HW"}[work.rank]
 
-    def convolve(x: Any, kernel: Any) -> Any:
+    def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return jax.lax.conv_general_dilated(
             x,
             kernel.reshape(*kernel.shape[:-2], 1, -1),
@@ -135,7 +135,7 @@ def with_lax(work: Work, wanted: Sequence[int]) -> _harness.Run:
 
 
 def with_torch(work: Work, wanted: Sequence[int], *, channels_last: bool) -> _harness.Run:
-    """Prepares PyTorch's convolution in one of its memory formats; members take turns."""
+    """Prepares PyTorch's convolution in one of its memory formats; members run one after another."""
     torch, place = _tasks.torch_device()
     if work.rank == 1 and channels_last:
         raise _harness.Skipped("PyTorch has no such format for one spatial axis")
@@ -152,10 +152,10 @@ def with_torch(work: Work, wanted: Sequence[int], *, channels_last: bool) -> _ha
     kernels = [one.reshape(*one.shape[:-2], -1).movedim(-1, 0)[:, None].contiguous() for one in kernels]
     x = images(x).requires_grad_(bool(wanted))
     kernels = [one.requires_grad_(bool(wanted)) for one in kernels]
-    how = {"stride": work.strides, "padding": work.padding, "dilation": work.dilation, "groups": c}
+    options = {"stride": work.strides, "padding": work.padding, "dilation": work.dilation, "groups": c}
 
     def run() -> Any:
-        values = [convolve(x, one, **how) for one in kernels]
+        values = [convolve(x, one, **options) for one in kernels]
         gradients = torch.autograd.grad(values, [x, *kernels], cotangents) if wanted else ()
         if place == "cuda":
             torch.cuda.synchronize()
@@ -165,7 +165,7 @@ def with_torch(work: Work, wanted: Sequence[int], *, channels_last: bool) -> _ha
 
 
 def from_torch(result: Any, work: Work) -> list[np.ndarray]:
-    """Brings PyTorch's results to our layout."""
+    """Converts PyTorch's results to jaxcnn's layout."""
     values, gradients = result
 
     def image(array: Any) -> np.ndarray:
@@ -183,7 +183,7 @@ def from_torch(result: Any, work: Work) -> list[np.ndarray]:
 
 
 def cases(every: Sequence[Work]) -> list[_harness.Case]:
-    """Lists every convolution with both tasks."""
+    """Lists every convolution, forward and with gradients."""
     found = []
     for work in every:
         for task, wanted in TASKS.items():
@@ -204,7 +204,7 @@ def cases(every: Sequence[Work]) -> list[_harness.Case]:
 
 
 def summary(results: Any) -> dict[str, Any]:
-    """Gives, for each of our forms, ratios over the shapes: time of the other over ours; PyTorch's faster format."""
+    """Summarizes the time of the others over that of each of jaxcnn's implementations; of PyTorch's faster format."""
     return {task: {own: _against(results, task, own) for own in OURS if _has(results, own)} for task in TASKS}
 
 
@@ -218,8 +218,8 @@ def _against(results: Any, task: str, own: str) -> dict[str, float]:
         return min(there, default=math.nan) / case["contenders"][own]["ratio"]["median"]
 
     def memory(case: Any) -> float:
-        mine, stock = (case["contenders"][name]["temporary_bytes"] + 1e6 for name in (own, "lax"))
-        return round(mine / stock, 2)
+        ours, lax = (case["contenders"][name]["temporary_bytes"] + 1e6 for name in (own, "lax"))
+        return round(ours / lax, 2)
 
     def mean(values: Sequence[float]) -> float:
         return float(f"{math.exp(sum(map(math.log, values)) / len(values)):.3g}") if values else math.nan

@@ -1,13 +1,13 @@
-"""Ways to write the kernel gradient of a depthwise convolution in XLA, side by side with PyTorch's.
+"""Implementations of the kernel gradient of a depthwise convolution in XLA, compared with PyTorch's.
 
-Command: ``python -m benchmarks.speed.depthwise_forms``, with ``--quick`` to see that it runs. Of x and the output's
-gradient g, both n x h x w x c, every form gives (k, k, c); float32, stride 1. The first is what ``ops.depthwise_conv``
-does.
+Command: ``python -m benchmarks.speed.depthwise_forms``; ``--quick`` only checks that it runs. Every implementation
+computes (k, k, c) from x and the output's gradient g, both n x h x w x c; float32, stride 1. The first is that of
+``ops.depthwise_conv``.
 """
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -22,39 +22,39 @@ SHAPES = [((8, 56, 56, 128), 3), ((8, 14, 14, 728), 3), ((8, 28, 28, 256), 5)]
 QUICK = [((2, 8, 8, 4), 3)]
 
 
-def shifted(x: jax.Array, k: int) -> list[jax.Array]:
-    """Gives the padded x once per tap, moved by it."""
+def shift_by_taps(x: jax.Array, k: int) -> list[jax.Array]:
+    """Returns one copy of the padded x per tap, shifted by it."""
     n, h, w, c = x.shape
     padded = jnp.pad(x, ((0, 0), (k // 2, k // 2), (k // 2, k // 2), (0, 0)))
     return [lax.slice(padded, (0, i, j, 0), (n, i + h, j + w, c)) for i in range(k) for j in range(k)]
 
 
-def transposed(x: jax.Array, g: jax.Array, k: int, *, implementation: Any) -> jax.Array:
-    """Transposes the library's convolution: its own form adds bands, takes blocks, and multiplies the rest by ones."""
+def transpose_convolution(x: jax.Array, g: jax.Array, k: int, *, implementation: Literal["auto", "xla"]) -> jax.Array:
+    """Transposes jaxcnn's convolution: its stencil adds bands, works in blocks, and multiplies the rest by ones."""
     convolve = functools.partial(ops.depthwise_conv, x, implementation=implementation)
     return jax.linear_transpose(convolve, jnp.zeros((k, k, x.shape[-1], 1)))(g)[0]
 
 
 def reductions(x: jax.Array, g: jax.Array, k: int) -> jax.Array:
     """Sums the product of g and every shifted x."""
-    return jnp.stack([jnp.sum(part * g, (0, 1, 2)) for part in shifted(x, k)])
+    return jnp.stack([jnp.sum(part * g, (0, 1, 2)) for part in shift_by_taps(x, k)])
 
 
 def einsum(x: jax.Array, g: jax.Array, k: int) -> jax.Array:
     """Contracts all shifted x at once."""
-    return jnp.einsum("tnhwc,nhwc->tc", jnp.stack(shifted(x, k)), g)
+    return jnp.einsum("tnhwc,nhwc->tc", jnp.stack(shift_by_taps(x, k)), g)
 
 
 def ones(x: jax.Array, g: jax.Array, k: int) -> jax.Array:
-    """Sums by a product of matrices with a row of ones."""
+    """Sums by a matrix product with a row of ones."""
     c = x.shape[-1]
-    return jnp.stack([(jnp.ones((1, g.size // c)) @ (part * g).reshape(-1, c))[0] for part in shifted(x, k)])
+    return jnp.stack([(jnp.ones((1, g.size // c)) @ (part * g).reshape(-1, c))[0] for part in shift_by_taps(x, k)])
 
 
 def channels_first(x: jax.Array, g: jax.Array, k: int) -> jax.Array:
     """Transposes first, so that sums run along contiguous rows."""
     planes = jnp.moveaxis(g, -1, 1)
-    return jnp.stack([jnp.sum(jnp.moveaxis(part, -1, 1) * planes, (0, 2, 3)) for part in shifted(x, k)])
+    return jnp.stack([jnp.sum(jnp.moveaxis(part, -1, 1) * planes, (0, 2, 3)) for part in shift_by_taps(x, k)])
 
 
 def images(x: jax.Array, g: jax.Array, k: int) -> jax.Array:
@@ -63,15 +63,15 @@ def images(x: jax.Array, g: jax.Array, k: int) -> jax.Array:
     padded = jnp.pad(x, ((0, 0), (k // 2, k // 2), (k // 2, k // 2), (0, 0)))
     w = g.shape[2]
 
-    def add(i: Any, sums: Any) -> Any:
-        here, there = padded[i], g[i]
+    def add_image(i: jax.Array, sums: list[jax.Array]) -> list[jax.Array]:
+        x_image, g_image = padded[i], g[i]
         taps = [(a, b) for a in range(k) for b in range(k)]
         return [
-            s + sum(here[a + row, b : b + w] * there[row] for row in range(h))
+            s + sum(x_image[a + row, b : b + w] * g_image[row] for row in range(h))
             for s, (a, b) in zip(sums, taps, strict=True)
         ]
 
-    sums = lax.fori_loop(0, n, add, [jnp.zeros(g.shape[2:])] * (k * k))
+    sums = lax.fori_loop(0, n, add_image, [jnp.zeros(g.shape[2:])] * (k * k))
     return jnp.stack([jnp.sum(s, 0) for s in sums])
 
 
@@ -82,14 +82,14 @@ def bands(x: jax.Array, g: jax.Array, k: int) -> jax.Array:
     rows = g.reshape(n, count, h // count, w, c)
     sums = [
         functools.reduce(jnp.add, [part.reshape(rows.shape)[:, i] * rows[:, i] for i in range(count)])
-        for part in shifted(x, k)
+        for part in shift_by_taps(x, k)
     ]
     return jnp.sum(jnp.stack(sums, 1), (0, 2, 3))
 
 
-FORMS: dict[str, Callable[..., Any]] = {
-    "jaxcnn": functools.partial(transposed, implementation="auto"),
-    "grouped convolution": functools.partial(transposed, implementation="xla"),
+IMPLEMENTATIONS: dict[str, Callable[..., jax.Array]] = {
+    "jaxcnn": functools.partial(transpose_convolution, implementation="auto"),
+    "grouped convolution": functools.partial(transpose_convolution, implementation="xla"),
     "a reduction per tap": reductions,
     "einsum over taps": einsum,
     "product with ones": ones,
@@ -118,8 +118,8 @@ def cases(shapes: Sequence[tuple[tuple[int, ...], int]]) -> list[_harness.Case]:
         random = np.random.default_rng(0)
         x, g = (random.standard_normal(shape, np.float32) for _ in range(2))
         contenders = []
-        for name, form in FORMS.items():
-            build = functools.partial(_tasks.with_jax, functools.partial(form, k=k), (x, g, g), ())
+        for name, implementation in IMPLEMENTATIONS.items():
+            build = functools.partial(_tasks.with_jax, functools.partial(implementation, k=k), (x, g, g), ())
             values = lambda result, k=k: [np.asarray(result[0]).reshape(k, k, -1)]  # noqa: E731
             contenders.append(_harness.Contender(name, build, values))
         build = functools.partial(with_torch, x, g, k)

@@ -1,7 +1,7 @@
 """``ops.max_pool`` and ``ops.avg_pool`` against Flax's (XLA's windowed reductions) and PyTorch's (both memory formats).
 
-Command: ``python -m benchmarks.speed.pooling``, with ``--quick`` to see that it runs. PyTorch is optional. Float32.
-"forward+backward" gives the output and the gradient against one fixed cotangent.
+Command: ``python -m benchmarks.speed.pooling``; ``--quick`` only checks that it runs. PyTorch is optional. Float32.
+"forward+backward" computes the output and the gradient for one fixed cotangent.
 """
 
 import dataclasses
@@ -34,27 +34,27 @@ class Work:
 
     @property
     def name(self) -> str:
-        """Names it as in ``max 64x20x20x32 w2 s2``."""
+        """Name such as ``max 64x20x20x32 w2 s2``."""
         parts = [self.kind, "x".join(map(str, self.shape)), f"w{self.window}", f"s{self.strides}"]
         return " ".join(parts + [f"p{self.padding}"] * bool(self.padding) + ["ceil"] * self.ceil_mode)
 
-    def ours(self, x: Any) -> Any:
-        """Pools by ours."""
+    def pool_by_jaxcnn(self, x: jax.Array) -> jax.Array:
+        """Pools by jaxcnn."""
         pool = ops.max_pool if self.kind == "max" else ops.avg_pool
         count = {} if self.kind == "max" else {"count_include_pad": True}
         return pool(x, self.window, strides=self.strides, padding=self.padding, ceil_mode=self.ceil_mode, **count)
 
-    def flax(self, x: Any) -> Any:
-        """Pools by Flax's."""
+    def pool_by_flax(self, x: jax.Array) -> jax.Array:
+        """Pools by Flax."""
         pool = nn.max_pool if self.kind == "max" else nn.avg_pool
         pads: Any = [(self.padding, self.padding)] * 2
         return pool(x, (self.window,) * 2, strides=(self.strides,) * 2, padding=pads)
 
     def arrays(self) -> list[np.ndarray]:
-        """Makes input and cotangent, the same in every run."""
+        """Creates input and cotangent, the same in every run."""
         random = np.random.default_rng(0)
         x = random.standard_normal(self.shape, np.float32)
-        return [x, random.standard_normal(jax.eval_shape(self.ours, x).shape, np.float32)]
+        return [x, random.standard_normal(jax.eval_shape(self.pool_by_jaxcnn, x).shape, np.float32)]
 
 
 _SHAPES = ((64, 20, 20, 32), (16, 56, 56, 64), (8, 14, 14, 512), (4, 112, 112, 64))
@@ -76,17 +76,17 @@ QUICK = [Work("max", (2, 8, 8, 3), 2, 2), Work("avg", (2, 8, 8, 3), 3, 2, 1)]
 
 
 def with_flax(work: Work, wanted: Sequence[int]) -> _harness.Run:
-    """Compiles what Flax does."""
+    """Compiles Flax's pooling."""
     if work.ceil_mode:
         raise _harness.Skipped("Flax has no ceil mode")
-    return _tasks.with_jax(work.flax, work.arrays(), wanted)
+    return _tasks.with_jax(work.pool_by_flax, work.arrays(), wanted)
 
 
 def with_torch(work: Work, wanted: Sequence[int], *, channels_last: bool) -> _harness.Run:
     """Prepares PyTorch's pooling in one of its memory formats."""
     torch, place = _tasks.torch_device()
     if work.padding > work.window // 2:
-        raise _harness.Skipped("PyTorch allows half of the window")
+        raise _harness.Skipped("PyTorch limits the padding to half of the window")
     pool = torch.nn.functional.max_pool2d if work.kind == "max" else torch.nn.functional.avg_pool2d
     memory = torch.channels_last if channels_last else torch.contiguous_format
     x, g = (
@@ -105,17 +105,17 @@ def with_torch(work: Work, wanted: Sequence[int], *, channels_last: bool) -> _ha
 
 
 def from_torch(result: Any) -> list[np.ndarray]:
-    """Brings PyTorch's results to our layout."""
+    """Converts PyTorch's results to jaxcnn's layout."""
     return [np.moveaxis(array.detach().cpu().numpy(), 1, -1) for array in result]
 
 
 def cases(every: Sequence[Work]) -> list[_harness.Case]:
-    """Lists every pooling with both tasks."""
+    """Lists every pooling, forward and with gradients."""
     found = []
     for work in every:
         for task, wanted in TASKS.items():
             torch = functools.partial(with_torch, work, wanted)
-            ours = functools.partial(_tasks.with_jax, work.ours, work.arrays(), wanted)
+            ours = functools.partial(_tasks.with_jax, work.pool_by_jaxcnn, work.arrays(), wanted)
             contenders = [
                 _harness.Contender("jaxcnn", ours, list),
                 _harness.Contender("flax", functools.partial(with_flax, work, wanted), list),
@@ -128,7 +128,7 @@ def cases(every: Sequence[Work]) -> list[_harness.Case]:
 
 
 def summary(results: Any) -> dict[str, Any]:
-    """Gives time of the other over ours, of PyTorch's faster format: least and geometric mean, by window and task."""
+    """Summarizes the time of the others over jaxcnn's by window and task, with PyTorch's faster memory format."""
     found: dict[str, Any] = {}
     for case in results["cases"]:
         given = case["parameters"]

@@ -1,20 +1,21 @@
-"""A training step of MobileNet and Xception against Keras on its JAX and PyTorch backends, in turns.
+"""A training step of MobileNet and Xception against Keras on its JAX and PyTorch backends, interleaved.
 
-Command: ``python -m benchmarks.speed.separable_models``, with ``--quick`` to see that it runs. Keras is optional; each
-of its backends runs in a process of its own, which sleeps while others have their turn. A step is forward, backward
-and an update by SGD with momentum, batch norms in training mode, float32, 1000 classes, on the same random images.
-"What is computed" is compared by the number of trainable parameters.
+Command: ``python -m benchmarks.speed.separable_models``; ``--quick`` only checks that it runs. Keras is optional; each
+of its backends runs in its own process, which sleeps while others are timed. A step is forward, backward and an update
+by SGD with momentum, batch norms in training mode, float32, 1000 classes, on the same random images. The contenders
+are checked to have the same number of trainable parameters.
 """
 
+import dataclasses
 import functools
 import importlib.util
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import jax
 import numpy as np
@@ -28,8 +29,49 @@ NETWORKS = [("mobilenet", 128, 16), ("xception", 160, 4)]
 QUICK = [("mobilenet", 64, 2)]
 
 
+@dataclasses.dataclass
+class JaxcnnStep:
+    """Runs a compiled training step and returns the number of parameters."""
+
+    step: jax.stages.Compiled
+    state: train.State
+    data: Mapping[str, jax.Array]
+    parameters: int
+
+    @property
+    def temporary_bytes(self) -> int | None:
+        """Memory that the program allocates besides its results."""
+        memory = self.step.memory_analysis()
+        return None if memory is None else memory.temp_size_in_bytes
+
+    def __call__(self) -> int:
+        """Runs one step."""
+        self.state, metrics = self.step(self.state, self.data)
+        if not np.isfinite(metrics["loss"]):
+            raise AssertionError("the loss is not finite")
+        return self.parameters
+
+
+@dataclasses.dataclass
+class KerasStep:
+    """Runs a training step in another process and returns the number of parameters."""
+
+    process: subprocess.Popen[str]
+    requests: IO[str]
+    answers: IO[str]
+    parameters: int
+
+    def __call__(self) -> int:
+        """Runs one step."""
+        self.requests.write("step\n")
+        self.requests.flush()
+        if not np.isfinite(json.loads(self.answers.readline())["loss"]):
+            raise AssertionError("the loss is not finite")
+        return self.parameters
+
+
 def with_jaxcnn(name: str, size: int, batch: int, *, native: bool) -> _harness.Run:
-    """Compiles our training step, with the compiled kernels of jaxcnn-native or without."""
+    """Compiles jaxcnn's training step, with or without the compiled kernels of jaxcnn-native."""
     if native and _harness.optional("jaxcnn_native") is None:
         raise _harness.Skipped("jaxcnn-native is not installed")
     os.environ["JAXCNN_NATIVE"] = str(int(native))
@@ -40,17 +82,7 @@ def with_jaxcnn(name: str, size: int, batch: int, *, native: bool) -> _harness.R
     state = jax.jit(lambda key, data: train.create_state(key, model, tx, data))(jax.random.key(0), data)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     step = jax.jit(train.make_train_step(model, tx), donate_argnums=0).lower(state, data).compile()
-
-    def run() -> Any:
-        nonlocal state
-        state, metrics = step(state, data)
-        if not np.isfinite(metrics["loss"]):
-            raise AssertionError("the loss is not finite")
-        return parameters
-
-    memory = step.memory_analysis()
-    run.temporary_bytes = None if memory is None else memory.temp_size_in_bytes  # pyright: ignore[reportFunctionMemberAccess]
-    return run
+    return JaxcnnStep(step, state, data, parameters)
 
 
 def with_keras(backend: str, name: str, size: int, batch: int, threads: int) -> _harness.Run:
@@ -67,18 +99,8 @@ def with_keras(backend: str, name: str, size: int, batch: int, threads: int) -> 
         cwd=Path(__file__).parents[2],
     )
     assert process.stdin is not None and process.stdout is not None
-    said, heard = process.stdin, process.stdout
-    parameters = json.loads(heard.readline())["parameters"]
-
-    def run() -> Any:
-        said.write("step\n")
-        said.flush()
-        if not np.isfinite(json.loads(heard.readline())["loss"]):
-            raise AssertionError("the loss is not finite")
-        return parameters
-
-    run.process = process  # pyright: ignore[reportFunctionMemberAccess]
-    return run
+    parameters = json.loads(process.stdout.readline())["parameters"]
+    return KerasStep(process, process.stdin, process.stdout, parameters)
 
 
 def cases(networks: Sequence[tuple[str, int, int]], threads: int) -> list[_harness.Case]:

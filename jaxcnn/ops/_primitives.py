@@ -18,7 +18,6 @@ __all__ = [
     "ArrayFunction",
     "LoweringTarget",
     "create_primitive",
-    "keep_compiled",
     "match_varying_axes",
     "move_batch_axis_first",
 ]
@@ -35,6 +34,7 @@ class LoweringTarget(NamedTuple):
 
     platform: Literal["cpu"] | None  # None: any other platform
     is_exported: bool
+    sees_whole_arrays: bool  # not the shards of arrays on several devices
 
 
 def create_primitive(
@@ -62,14 +62,16 @@ def create_primitive(
     def lower(
         platform: Literal["cpu"] | None,
         context: mlir.LoweringRuleContext,
-        *operands: mlir.ir.Value,
+        *operands: mlir.Value,
         **static: Hashable,
-    ) -> Sequence[mlir.ir.Value]:
-        target = LoweringTarget(platform, context.module_context.lowering_parameters.for_export)
+    ) -> Sequence[mlir.Value | Sequence[mlir.Value]]:
+        module = context.module_context
+        is_exported = module.lowering_parameters.for_export
+        target = LoweringTarget(platform, is_exported, _sees_whole_arrays(module.axis_context))
         implementation = choose(target, *context.avals_in, **static)
         return mlir.lower_fun(implementation, multiple_results=False)(context, *operands)
 
-    primitive.def_impl(keep_compiled(jax.jit(primitive.bind, static_argnames=static_argnames)))
+    primitive.def_impl(_keep_compiled(jax.jit(primitive.bind, static_argnames=static_argnames)))
     primitive.def_abstract_eval(abstract_eval)
     mlir.register_lowering(primitive, functools.partial(lower, None))
     mlir.register_lowering(primitive, functools.partial(lower, "cpu"), platform="cpu")
@@ -77,7 +79,14 @@ def create_primitive(
     return primitive
 
 
-def keep_compiled(function: Callable[P, T]) -> Callable[P, T]:
+def _sees_whole_arrays(axis_context: mlir.AxisContext) -> bool:
+    """Returns whether the program, or the part of a ``shard_map`` that is lowered, sees whole arrays."""
+    if isinstance(axis_context, mlir.SPMDAxisContext):
+        return frozenset(axis_context.mesh.axis_names) == axis_context.manual_axes
+    return getattr(axis_context, "num_devices", 0) == 1
+
+
+def _keep_compiled(function: Callable[P, T]) -> Callable[P, T]:
     """Keeps a compiled function compiled under ``jax.disable_jit``: a primitive cannot run in any other way."""
 
     @functools.wraps(function)

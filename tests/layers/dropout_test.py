@@ -1,4 +1,4 @@
-"""Dropout layers: what they drop, how much, and what stays."""
+"""Dropout layers: what they drop, how much, and what they keep."""
 
 import functools
 
@@ -86,7 +86,7 @@ def test_drop_block_drops_blocks():
         for j in range(8):
             block = dropped[:, i : i + 3, j : j + 3].all((1, 2), keepdims=True)
             covered[:, i : i + 3, j : j + 3] |= block
-    np.testing.assert_array_equal(covered, dropped)  # every dropped pixel lies in a whole dropped block
+    np.testing.assert_array_equal(covered, dropped)  # every dropped pixel lies in a dropped block
     assert (dropped[..., 0] != dropped[..., 1]).any()  # each channel has its own
     np.testing.assert_allclose(dropped.mean(), 0.02, atol=0.004)
 
@@ -131,6 +131,7 @@ def test_in_nnx(layer):
     assert y.shape == x.shape and bool((y == 0).any()) and bool((y > 1).any())
 
 
+@pytest.mark.errors
 @EACH_LAYER
 def test_errors(layer):
     name, x = type(layer).__name__, jnp.ones((6, 6, 3))
@@ -143,12 +144,14 @@ def test_errors(layer):
         layer.apply({}, x.astype(int))
 
 
+@pytest.mark.errors
 @pytest.mark.parametrize("size", [0, -1, 2.0, True])
 def test_block_size_is_a_positive_integer(size):
     with pytest.raises(ValueError, match="^DropBlock: block_size must be a positive integer"):
         DropBlock(0.1, size).apply({}, jnp.ones((6, 6, 3)))
 
 
+@pytest.mark.errors
 def test_block_fits_the_map():
     with pytest.raises(ValueError, match=r"block_size must be at most height and width of x, .*\(6, 4, 3\), got 5"):
         DropBlock(0.1, 5).apply({}, jnp.ones((6, 4, 3)))

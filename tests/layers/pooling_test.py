@@ -1,4 +1,4 @@
-"""Global weighted average pooling: its formula, its start, what it sows."""
+"""Global weighted average pooling: its formula, its initial values, what it sows."""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ def images(*leading) -> np.ndarray:
 
 
 def trained(layer, x, seed=1):
-    """Gives variables away from their initial values."""
+    """Draws random variables."""
     variables = layer.init(jax.random.key(0), x)
     rng = np.random.default_rng(seed)
     return {"params": jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), p.dtype), variables["params"])}
@@ -144,6 +144,7 @@ def test_in_nnx(features):
         np.testing.assert_allclose(module(x), ops.global_average_pool(x), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.errors
 @pytest.mark.parametrize(
     ("options", "x", "message"),
     [

@@ -1,5 +1,7 @@
 """Depthwise and separable layers: parameters and their number, formulas, initial variance, dtypes, errors."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,7 @@ def images(*shape, seed=0) -> jax.Array:
 
 
 def trained(layer, x, seed=1):
-    """Gives variables away from their initial values, so that biases are not 0."""
+    """Draws random variables, so that biases are not 0."""
     shapes = jax.eval_shape(layer.init, jax.random.key(0), x)
     rng = np.random.default_rng(seed)
     return jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), p.dtype), shapes)
@@ -27,7 +29,7 @@ def count(layer, shape) -> int:
 
 
 MAPS = (1, 8, 8, 32)
-"""Of 32 maps 64 are made by 3x3 filters."""
+"""The convolutions map 32 channels to 64 by 3x3 filters."""
 
 
 def test_parameters_of_the_full_convolution():
@@ -158,7 +160,7 @@ def test_separable_starts_with_variance_one(c, m, shared):
     assert not p["bias"].any()
 
 
-def test_own_initialisers():
+def test_custom_initializers():
     options = {"depthwise_init": nn.initializers.ones, "pointwise_init": nn.initializers.constant(2.0)}
     layer = SeparableConv(1, 3, padding="VALID", bias_init=nn.initializers.constant(5.0), **options)
     y, _ = layer.init_with_output(jax.random.key(0), jnp.ones((1, 3, 3, 2)))
@@ -166,6 +168,11 @@ def test_own_initialisers():
 
 
 X = np.zeros((2, 6, 5, 3), np.float32)
+
+
+def build(layer, *args):
+    """Calls a class with arguments of wrong types."""
+    return layer(*args)
 
 
 @pytest.mark.errors
@@ -184,7 +191,7 @@ X = np.zeros((2, 6, 5, 3), np.float32)
         (lambda: DepthwiseConv(3, kernel_dilation=0), X, "dilation must be"),
         (lambda: DepthwiseConv(7, padding="VALID"), X, "kernel must be no larger than the padded x"),
         (lambda: SeparableConv(0, 3), X, "SeparableConv: features must be a positive integer, got 0"),
-        (lambda: SeparableConv(4.0, 3), X, "SeparableConv: features must be"),  # pyright: ignore
+        (functools.partial(build, SeparableConv, 4.0, 3), X, "SeparableConv: features must be"),
         (lambda: SeparableConv(4, 3, depth_multiplier=-1), X, "SeparableConv: depth_multiplier must be"),
         (lambda: SeparableConv(4, (3, -3)), X, "SeparableConv: kernel_size must be"),
         (lambda: SeparableConv(4, 3), X[0, 0], "SeparableConv: x must be of shape"),

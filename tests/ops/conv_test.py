@@ -21,8 +21,8 @@ def normal(*shape, seed=0, dtype=jnp.float32):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
 
 
-def stock(x, kernel, *, strides=1, padding="SAME", dilation=1, input_dilation=1, groups=1):
-    """Convolves one batch of images, as JAX does it."""
+def lax_conv(x, kernel, *, strides=1, padding="SAME", dilation=1, input_dilation=1, groups=1):
+    """Convolves one batch of images by JAX itself."""
     rank = kernel.ndim - 2
     each = lambda value: (value,) * rank if isinstance(value, int) else value
     padding = padding if isinstance(padding, str) else [each(pair) if rank == 2 else pair for pair in padding]
@@ -47,7 +47,7 @@ def close(got, wanted, tolerance=1e-5):
 
 
 def derivatives(function, x, kernel):
-    """Gives the output, both gradients, the tangent, and the gradients of a gradient's square."""
+    """Computes the output, both gradients, the tangent, and the gradients of the squared gradients."""
     y, pull = jax.vjp(function, x, kernel)
     g = jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape).astype(y.dtype)
     tangent = jax.jvp(function, (x, kernel), (jnp.sin(x), jnp.cos(kernel)))[1]
@@ -58,7 +58,7 @@ def derivatives(function, x, kernel):
 CASES = {
     "plane": ((2, 6, 7, 3), (3, 2, 3, 4), {}),
     "many channels": ((2, 6, 7, 9), (3, 2, 9, 5), {}),
-    "many channels and all else": (
+    "many channels and all options": (
         (2, 5, 6, 9),
         (3, 2, 9, 4),
         {"strides": (2, 3), "dilation": (1, 2), "input_dilation": (3, 2), "padding": [(2, 1), (0, 3)]},
@@ -100,7 +100,7 @@ CASES = {
 def test_equals_lax_in_all_derivatives(shape, kernel, options):
     arrays = normal(*shape), normal(*kernel, seed=1)
     got, wanted = (
-        jax.jit(functools.partial(derivatives, functools.partial(f, **options)))(*arrays) for f in (ops.conv, stock)
+        jax.jit(functools.partial(derivatives, functools.partial(f, **options)))(*arrays) for f in (ops.conv, lax_conv)
     )
     close(got, wanted)
 
@@ -109,7 +109,7 @@ def test_equals_lax_in_all_derivatives(shape, kernel, options):
 def test_dtypes(dtype):
     with jax.enable_x64(dtype == "float64"):
         arrays = normal(2, 6, 7, 3, dtype=dtype), normal(3, 3, 3, 4, seed=1, dtype=dtype)
-        both = [jax.vjp(f, *arrays) for f in (ops.conv, stock)]
+        both = [jax.vjp(f, *arrays) for f in (ops.conv, lax_conv)]
         got, wanted = ((y, pull(jnp.ones_like(y))) for y, pull in both)
         close(got, wanted, {"bfloat16": 2e-2, "float16": 3e-3, "float64": 1e-13}[dtype])
 
@@ -120,7 +120,7 @@ def test_dtypes_are_promoted():
 
 def test_any_number_of_leading_axes():
     x, kernel = normal(2, 1, 3, 6, 7, 3), normal(3, 3, 3, 4, seed=1)
-    flat = jax.jit(functools.partial(derivatives, stock))(x.reshape(6, 6, 7, 3), kernel)
+    flat = jax.jit(functools.partial(derivatives, lax_conv))(x.reshape(6, 6, 7, 3), kernel)
     y, (dx, dk), tangent, (ddx, ddk) = jax.jit(functools.partial(derivatives, ops.conv))(x, kernel)
     unflat = lambda a: a.reshape(6, *a.shape[3:])
     close((unflat(y), (unflat(dx), dk), unflat(tangent), (unflat(ddx), ddk)), flat)
@@ -144,7 +144,7 @@ def test_vmap_equals_a_loop(axes, options):
     x, kernel = more(x, axes[0], 2), more(kernel, axes[1], 3)
     conv = functools.partial(ops.conv, **options)
     got = jax.jit(jax.vmap(functools.partial(derivatives, conv), axes))(x, kernel)
-    reference = functools.partial(derivatives, functools.partial(stock, **options))
+    reference = functools.partial(derivatives, functools.partial(lax_conv, **options))
     at = lambda a, axis, i: a if axis is None else jnp.take(a, i, axis)
     loop = [jax.jit(reference)(at(x, axes[0], i), at(kernel, axes[1], i)) for i in range(3)]
     close(got, jax.tree.map(lambda *leaves: jnp.stack(leaves), *loop))
@@ -153,13 +153,13 @@ def test_vmap_equals_a_loop(axes, options):
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("axes", [(0, 0), (None, 0)], ids=["own images", "shared images"])
 def test_gradient_of_a_map_over_kernels(axes, groups):
-    """The sum over members that a shared image needs is one convolution."""
+    """The gradient to a shared image sums over members by one convolution."""
     x, kernels = normal(*(3,) * (axes[0] == 0), 2, 6, 7, 4), normal(3, 3, 2, 4 // groups, 6, seed=1)
 
     def mapped(convolve):
         return jax.vmap(functools.partial(convolve, groups=groups, strides=2), axes)
 
-    got, wanted = (jax.jit(functools.partial(derivatives, mapped(f)))(x, kernels) for f in (ops.conv, stock))
+    got, wanted = (jax.jit(functools.partial(derivatives, mapped(f)))(x, kernels) for f in (ops.conv, lax_conv))
     close(got, wanted)
 
 
@@ -176,14 +176,14 @@ def test_nested_vmap(outer, inner):
     kernel = normal(*shape((3, 2, 4, 3), (inner[1], 2), (outer[1], 3)), seed=1)
     got, wanted = (
         jax.jit(jax.vmap(jax.vmap(functools.partial(derivatives, f), inner), outer))(x, kernel)
-        for f in (ops.conv, stock)
+        for f in (ops.conv, lax_conv)
     )
     close(got, wanted)
 
 
 @settings(deadline=None, max_examples=25)
 @given(data=st.data())
-def test_any_geometry(data):
+def test_any_shape_and_options(data):
     rank = data.draw(st.integers(1, 3))
     number = lambda low, high: data.draw(st.integers(low, high))
     every = lambda low, high: tuple(number(low, high) for _ in range(rank))
@@ -196,8 +196,8 @@ def test_any_geometry(data):
         "groups": groups,
     }
     x, kernel = normal(number(1, 2), *size, 2 * groups), normal(*taps, 2, number(1, 2) * groups, seed=1)
-    assume(min(jax.eval_shape(functools.partial(stock, **options), x, kernel).shape) > 0)
-    both = [jax.vjp(functools.partial(f, **options), x, kernel) for f in (ops.conv, stock)]
+    assume(min(jax.eval_shape(functools.partial(lax_conv, **options), x, kernel).shape) > 0)
+    both = [jax.vjp(functools.partial(f, **options), x, kernel) for f in (ops.conv, lax_conv)]
     got, wanted = ((y, pull(jnp.sin(y))) for y, pull in both)
     close(got, wanted)
 
@@ -206,19 +206,19 @@ PADDINGS = {"CIRCULAR": "wrap", "REFLECT": "reflect"}
 
 
 @pytest.mark.parametrize("padding", PADDINGS)
-def test_padding_from_the_image(padding):
+def test_reflect_and_circular_padding(padding):
     x, kernel = normal(2, 6, 7, 3), normal(3, 3, 3, 4, seed=1)
     wide = jnp.pad(x, [(0, 0), (2, 2), (2, 2), (0, 0)], mode=PADDINGS[padding])
-    close(ops.conv(x, kernel, padding=padding, dilation=2), stock(wide, kernel, padding="VALID", dilation=2))
+    close(ops.conv(x, kernel, padding=padding, dilation=2), lax_conv(wide, kernel, padding="VALID", dilation=2))
 
 
-def test_causal_padding_and_an_integer():
+def test_causal_and_integer_padding():
     x, kernel = normal(2, 6, 3), normal(3, 3, 4, seed=1)
-    close(ops.conv(x, kernel, padding="CAUSAL", dilation=2), stock(x, kernel, padding=[(4, 0)], dilation=2))
-    close(ops.conv(x, kernel, padding=1), stock(x, kernel, padding=[(1, 1)]))
+    close(ops.conv(x, kernel, padding="CAUSAL", dilation=2), lax_conv(x, kernel, padding=[(4, 0)], dilation=2))
+    close(ops.conv(x, kernel, padding=1), lax_conv(x, kernel, padding=[(1, 1)]))
 
 
-def programs(function, *arrays):
+def program_text(function, *arrays):
     return jax.jit(function).lower(*arrays).as_text()
 
 
@@ -226,7 +226,7 @@ def programs(function, *arrays):
 def test_no_grouped_convolution_is_made_of_members_on_cpu(wanted):
     loss = lambda x, kernel: jnp.sum(ops.conv(x, kernel) ** 2)
     function = jax.vmap(jax.grad(loss, wanted) if wanted else loss)
-    program = lambda n: programs(function, normal(n, 2, 6, 7, 9), normal(n, 3, 3, 9, 6))
+    program = lambda n: program_text(function, normal(n, 2, 6, 7, 9), normal(n, 3, 3, 9, 6))
     groups = [int(n) for n in re.findall(r"(?:feature|batch)_group_count = (\d+)", program(3))]
     assert groups and set(groups) == {1}
     assert len(program(64)) < 1.02 * len(program(24))  # one loop for any number of members
@@ -236,7 +236,7 @@ def test_no_grouped_convolution_is_made_of_members_on_cpu(wanted):
 def test_any_number_of_members(n):
     x, kernels = normal(n, 2, 6, 7, 9), normal(n, 3, 2, 9, 4, seed=1)
     got = jax.jit(jax.vmap(functools.partial(derivatives, ops.conv)))(x, kernels)
-    one = jax.jit(functools.partial(derivatives, stock))
+    one = jax.jit(functools.partial(derivatives, lax_conv))
     loop = [one(x[i], kernels[i]) for i in range(n)]
     close(got, jax.tree.map(lambda *leaves: jnp.stack(leaves), *loop))
 
@@ -253,7 +253,7 @@ def test_other_platforms_keep_the_batched_convolution():
 def test_precision_reaches_the_program(channels):
     arrays = normal(2, 6, 7, channels), normal(3, 3, channels, 6)
     loss = lambda x, kernel: jnp.sum(ops.conv(x, kernel, precision="highest") ** 2)
-    text = programs(jax.grad(loss, (0, 1)), *arrays)
+    text = program_text(jax.grad(loss, (0, 1)), *arrays)
     found = re.findall(r"stablehlo\.(?:convolution|dot_general).*", text)
     assert len(found) >= 3 and all("DEFAULT" not in line and "HIGHEST" in line for line in found)
 
@@ -284,6 +284,7 @@ ERRORS = [
 ]
 
 
+@pytest.mark.errors
 @pytest.mark.parametrize(("arrays", "options", "message"), ERRORS, ids=[m[:40] for _, _, m in ERRORS])
 def test_errors(arrays, options, message):
     with pytest.raises(ValueError, match=f"^conv: {message}"):
@@ -291,7 +292,7 @@ def test_errors(arrays, options, message):
 
 
 @pytest.mark.parametrize("kind", ["auto", "explicit", "shard_map", "pmap"])
-def test_members_on_devices_of_their_own(kind):
+def test_members_on_several_devices(kind):
     arrays = normal(4, 2, 6, 7, 9), normal(4, 3, 2, 9, 4, seed=1)
     loss = lambda x, kernel: jnp.sum(ops.conv(x, kernel, strides=2) ** 2)
     function = jax.vmap(jax.value_and_grad(loss, (0, 1)))
@@ -321,8 +322,8 @@ def test_explicit_meshes_may_shard_leading_axes_only():
             jax.jit(ops.conv)(x, normal(3, 3, 4, 4))
 
 
-def test_exported_programs_can_be_stored():
+def test_exported_programs_can_be_serialized():
     function = jax.jit(jax.vmap(jax.grad(lambda x, kernel: jnp.sum(ops.conv(x, kernel) ** 2), (0, 1))))
     arrays = normal(2, 2, 5, 6, 9), normal(2, 3, 3, 9, 4, seed=1)
-    stored = jax.export.export(function, platforms=["cpu", "cuda", "tpu"])(*arrays).serialize()
-    close(jax.export.deserialize(stored).call(*arrays), function(*arrays))
+    serialized = jax.export.export(function, platforms=["cpu", "cuda", "tpu"])(*arrays).serialize()
+    close(jax.export.deserialize(serialized).call(*arrays), function(*arrays))

@@ -12,8 +12,8 @@ from jaxcnn import ops
 
 pytest.importorskip("jaxcnn_native")
 
-# spatial shape, kernel, channels, strides, dilation, padding: every block of outputs, every way to cut a kernel, whole
-# and broken vectors of channels
+# spatial shape, kernel, channels, strides, dilation, padding: every block of outputs, every way to split a kernel,
+# channels that fill the last vector and channels that do not
 CASES = [
     ((13, 9), (3, 3), 32, 1, 1, "SAME"),
     ((13, 9), (3, 3), 19, 1, 1, "VALID"),
@@ -47,12 +47,12 @@ def normal(*shape, seed=0, dtype=np.float32):
 
 
 @functools.partial(jax.jit, static_argnames=("strides", "dilation", "padding", "implementation"))
-def with_gradients(x, kernel, **how):
-    value, pull = jax.vjp(functools.partial(ops.depthwise_conv, **how), x, kernel)
+def with_gradients(x, kernel, **options):
+    value, pull = jax.vjp(functools.partial(ops.depthwise_conv, **options), x, kernel)
     return value, *pull(jnp.cos(jnp.arange(value.size, dtype=value.dtype)).reshape(value.shape))
 
 
-def hashable(case):
+def to_options(case):
     strides, dilation, padding = case
     return {
         "strides": strides,
@@ -69,9 +69,9 @@ def assert_close(found, expected, tolerance=2e-6):
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_equals_xla(case):
-    size, taps, c, *how = case
+    size, taps, c, *rest = case
     x, kernel = normal(2, 3, *size, c), normal(*taps, c, 1, seed=1)
-    found, expected = (with_gradients(x, kernel, implementation=i, **hashable(how)) for i in ("native", "xla"))
+    found, expected = (with_gradients(x, kernel, implementation=i, **to_options(rest)) for i in ("native", "xla"))
     assert_close(found, expected)
 
 
@@ -80,25 +80,25 @@ def test_equals_xla(case):
 @pytest.mark.parametrize("strides", [1, 2, 3])
 def test_kernels_per_channel(m, c, strides):
     x, kernel = normal(2, 9, 12, c), normal(3, 5, c, m, seed=1)
-    how = {"strides": strides, "dilation": 1, "padding": "SAME"}
-    text = with_gradients.lower(x, kernel, implementation="native", **how).as_text()
+    options = {"strides": strides, "dilation": 1, "padding": "SAME"}
+    text = with_gradients.lower(x, kernel, implementation="native", **options).as_text()
     assert text.count("@jaxcnn_correlate(") == 2 and text.count("@jaxcnn_kernel_gradient(") == 1
-    found, expected = (with_gradients(x, kernel, implementation=i, **how) for i in ("native", "xla"))
+    found, expected = (with_gradients(x, kernel, implementation=i, **options) for i in ("native", "xla"))
     assert_close(found, expected)
 
 
-def test_large_results_which_are_written_past_the_cache():
+def test_large_results_that_bypass_the_cache():
     x, kernel = normal(1, 80, 100, 272), normal(3, 3, 272, 1, seed=1)
-    how = {"strides": 1, "dilation": 1, "padding": "SAME"}
+    options = {"strides": 1, "dilation": 1, "padding": "SAME"}
     assert x.nbytes > 8 * 2**20
     assert_close(
-        with_gradients(x, kernel, implementation="native", **how),
-        with_gradients(x, kernel, implementation="stencil", **how),
+        with_gradients(x, kernel, implementation="native", **options),
+        with_gradients(x, kernel, implementation="stencil", **options),
         1e-5,
     )
 
 
-def test_it_is_what_runs():
+def test_the_program_calls_the_kernels():
     for gradients in (False, True):
         function = with_gradients if gradients else functools.partial(ops.depthwise_conv)
         program = jax.jit(functools.partial(function, strides=1, dilation=1, padding="SAME", implementation="native"))
@@ -115,16 +115,16 @@ def test_it_is_what_runs():
     ],
     ids=["bfloat16", "volume"],
 )
-def test_what_it_has_no_kernels_for_runs_as_ever(shape, taps, dtype):
+def test_unsupported_operands_run_without_the_kernels(shape, taps, dtype):
     x, kernel = normal(*shape, dtype=dtype), normal(*taps, dtype=dtype, seed=1)
-    how = {"strides": 1, "dilation": 1, "padding": "SAME"}
-    assert "jaxcnn_" not in with_gradients.lower(x, kernel, implementation="native", **how).as_text()
-    found, expected = (with_gradients(x, kernel, implementation=i, **how) for i in ("native", "stencil"))
+    options = {"strides": 1, "dilation": 1, "padding": "SAME"}
+    assert "jaxcnn_" not in with_gradients.lower(x, kernel, implementation="native", **options).as_text()
+    found, expected = (with_gradients(x, kernel, implementation=i, **options) for i in ("native", "stencil"))
     for got, wanted in zip(found, expected, strict=True):
         np.testing.assert_array_equal(got, wanted)
 
 
-def test_float64_runs_as_ever():
+def test_float64_runs_without_the_kernels():
     with jax.enable_x64(True):
         x, kernel = normal(2, 8, 8, 4, dtype=np.float64), normal(3, 3, 4, 1, dtype=np.float64)
         found = ops.depthwise_conv(x, kernel, implementation="native")
@@ -135,19 +135,19 @@ def test_float64_runs_as_ever():
 def test_vmap(axes):
     x = normal(*(3,) * (axes[0] is not None), 2, 8, 9, 16)
     kernel = normal(*(3,) * (axes[1] is not None), 3, 3, 16, 1, seed=1)
-    how = {"strides": 1, "dilation": 1, "padding": "SAME"}
+    options = {"strides": 1, "dilation": 1, "padding": "SAME"}
     found, expected = (
-        jax.vmap(functools.partial(with_gradients, implementation=i, **how), axes)(x, kernel)
+        jax.vmap(functools.partial(with_gradients, implementation=i, **options), axes)(x, kernel)
         for i in ("native", "stencil")
     )
     assert_close(found, expected)
 
 
-def test_vmap_of_vmap_where_only_some_members_have_images_of_their_own():
+def test_nested_vmap_where_only_one_axis_maps_the_images():
     x, kernel = normal(3, 2, 8, 9, 16), normal(2, 3, 3, 3, 16, 1, seed=1)
-    how = {"strides": 1, "dilation": 1, "padding": "SAME"}
+    options = {"strides": 1, "dilation": 1, "padding": "SAME"}
     found, expected = (
-        jax.vmap(jax.vmap(functools.partial(with_gradients, implementation=i, **how)), (None, 0))(x, kernel)
+        jax.vmap(jax.vmap(functools.partial(with_gradients, implementation=i, **options)), (None, 0))(x, kernel)
         for i in ("native", "stencil")
     )
     assert_close(found, expected)
@@ -166,12 +166,12 @@ def test_derivatives_of_second_order():
     assert_close(product("native"), product("xla"), 1e-5)
 
 
-def test_the_same_bits_every_time():
+def test_results_are_deterministic():
     x, kernel = normal(4, 30, 31, 24), normal(3, 3, 24, 1, seed=1)
-    how = {"strides": 1, "dilation": 1, "padding": "SAME", "implementation": "native"}
-    first = with_gradients(x, kernel, **how)
+    options = {"strides": 1, "dilation": 1, "padding": "SAME", "implementation": "native"}
+    first = with_gradients(x, kernel, **options)
     for _ in range(20):
-        for got, wanted in zip(with_gradients(x, kernel, **how), first, strict=True):
+        for got, wanted in zip(with_gradients(x, kernel, **options), first, strict=True):
             np.testing.assert_array_equal(got, wanted)
 
 
@@ -188,15 +188,15 @@ def test_an_empty_batch():
     np.testing.assert_array_equal(gradient, 0)
 
 
-def test_auto_takes_it_where_the_environment_says_so(monkeypatch):
+def test_the_environment_variable_selects_it_for_auto(monkeypatch):
     x, kernel = normal(2, 8, 8, 16), normal(3, 3, 16, 1)
-    for value, there in (("1", True), ("0", False), ("", False)):
+    for value, is_called in (("1", True), ("0", False), ("", False)):
         monkeypatch.setenv("JAXCNN_NATIVE", value)
         program = jax.jit(lambda x, kernel: ops.depthwise_conv(x, kernel)).lower(x, kernel)
-        assert ("@jaxcnn_correlate(" in program.as_text()) == there
+        assert ("@jaxcnn_correlate(" in program.as_text()) == is_called
 
 
-def test_exported_programs_do_not_call_it_unasked(monkeypatch):
+def test_exported_programs_call_it_only_by_name(monkeypatch):
     monkeypatch.setenv("JAXCNN_NATIVE", "1")
     x, kernel = normal(2, 8, 8, 16), normal(3, 3, 16, 1)
     program = jax.export.export(jax.jit(lambda x, kernel: ops.depthwise_conv(x, kernel)))(x, kernel)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jaxcnn import ops
 
-FORMS = pytest.mark.parametrize("implementation", ["stencil", "xla"])
+IMPLEMENTATIONS = pytest.mark.parametrize("implementation", ["stencil", "xla"])
 
 
 def normal(*shape, seed=0, dtype=np.float32) -> np.ndarray:
@@ -23,7 +23,7 @@ def each(value, rank):
     return (value,) * rank if isinstance(value, int) else tuple(value)
 
 
-def padded(x, taps, strides, padding, dilation):
+def pad(x, taps, strides, padding, dilation):
     """Pads the spatial axes of x (*b, *spatial, c) with NumPy alone."""
     rank = len(taps)
     widths = [(k - 1) * d + 1 for k, d in zip(taps, dilation, strict=True)]
@@ -49,15 +49,15 @@ def reference(x, kernel, strides=1, padding="SAME", dilation=1):
     *taps, c, m = kernel.shape
     rank = len(taps)
     strides, dilation = each(strides, rank), each(dilation, rank)
-    x = padded(np.asarray(x, np.float64), taps, strides, padding, dilation)
+    x = pad(np.asarray(x, np.float64), taps, strides, padding, dilation)
     lead = x.shape[: -1 - rank]
     size = x.shape[-1 - rank : -1]
     outputs = [(n - (k - 1) * d - 1) // s + 1 for n, k, s, d in zip(size, taps, strides, dilation, strict=True)]
     y = np.zeros((*lead, *outputs, c, m))
-    for place in itertools.product(*map(range, outputs)):
+    for position in itertools.product(*map(range, outputs)):
         for tap in itertools.product(*map(range, taps)):
-            at = tuple(o * s + t * d for o, s, t, d in zip(place, strides, tap, dilation, strict=True))
-            y[(..., *place, slice(None), slice(None))] += x[(..., *at, slice(None), None)] * kernel[tap]
+            at = tuple(o * s + t * d for o, s, t, d in zip(position, strides, tap, dilation, strict=True))
+            y[(..., *position, slice(None), slice(None))] += x[(..., *at, slice(None), None)] * kernel[tap]
     return y.reshape(*lead, *outputs, c * m)
 
 
@@ -69,7 +69,7 @@ CASES = {
     "multiplier": ((2, 6, 5, 3), (3, 3, 3, 2), {}),
     "one channel": ((2, 6, 5, 1), (3, 3, 1, 4), {"strides": 2}),
     "strides": ((2, 7, 6, 2), (3, 3, 2, 1), {"strides": (2, 3)}),
-    "strides leave a rest": ((2, 8, 9, 2), (2, 3, 2, 2), {"strides": 3, "padding": "VALID"}),
+    "strides leave pixels over": ((2, 8, 9, 2), (2, 3, 2, 2), {"strides": 3, "padding": "VALID"}),
     "strides above the kernel": ((1, 11, 9, 2), (2, 1, 2, 1), {"strides": (5, 4), "padding": "VALID"}),
     "strides above the kernel, same": ((1, 11, 9, 2), (3, 2, 2, 1), {"strides": (5, 7)}),
     "dilation": ((2, 8, 7, 2), (3, 3, 2, 1), {"dilation": (1, 2)}),
@@ -104,7 +104,7 @@ CASES = {
 EACH = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
-@FORMS
+@IMPLEMENTATIONS
 @EACH
 def test_values(case, implementation):
     shape, taps, options = case
@@ -123,8 +123,8 @@ def test_auto_is_the_stencil_on_cpu(case):
     np.testing.assert_allclose(y, ops.depthwise_conv(x, kernel, implementation="stencil", **options), rtol=1e-6)
 
 
-def of_lax(x, kernel, strides, padding, dilation):
-    """Convolves x (b, *spatial, c) as JAX itself does, derivatives left to it."""
+def lax_depthwise_conv(x, kernel, strides, padding, dilation):
+    """Convolves x (b, *spatial, c) by JAX itself, which also derives the gradients."""
     *taps, c, m = kernel.shape
     rank = len(taps)
     space = {1: "W", 2: "HW", 3: "DHW"}[rank]
@@ -153,25 +153,25 @@ def gradients(function, x, kernel):
     return value, *pull(jnp.asarray(normal(*value.shape, seed=2, dtype=x.dtype)))
 
 
-@FORMS
+@IMPLEMENTATIONS
 @EACH
-def test_gradients_equal_those_of_lax(case, implementation):
+def test_gradients_equal_those_lax_depthwise_conv(case, implementation):
     with jax.enable_x64(True):
         x, kernel, options = float64(case)
         convolve = functools.partial(ops.depthwise_conv, implementation=implementation, **options)
         own = jax.jit(functools.partial(gradients, convolve))(x, kernel)
         other = {"REFLECT", "CIRCULAR"} & {options["padding"]}
         if other:  # which lax does not have
-            pad = functools.partial(jnp.pad, mode={"REFLECT": "reflect", "CIRCULAR": "wrap"}[other.pop()])
+            pad_x = functools.partial(jnp.pad, mode={"REFLECT": "reflect", "CIRCULAR": "wrap"}[other.pop()])
             taps, gaps = kernel.shape[:-2], each(options["dilation"], kernel.ndim - 2)
             reach = [(k - 1) * d for k, d in zip(taps, gaps, strict=True)]
             widths = [(0, 0), *((r // 2, -(-r // 2)) for r in reach), (0, 0)]
-            lax = lambda x, kernel: of_lax(pad(x, widths), kernel, **{**options, "padding": "VALID"})
+            lax = lambda x, kernel: lax_depthwise_conv(pad_x(x, widths), kernel, **{**options, "padding": "VALID"})
         else:
             lead = x.shape[: x.ndim - kernel.ndim + 1]
 
             def lax(x, kernel):
-                y = of_lax(x.reshape(-1, *x.shape[len(lead) :]), kernel, **options)
+                y = lax_depthwise_conv(x.reshape(-1, *x.shape[len(lead) :]), kernel, **options)
                 return y.reshape(*lead, *y.shape[1:])
 
         expected = jax.jit(functools.partial(gradients, lax))(x, kernel)
@@ -180,12 +180,12 @@ def test_gradients_equal_those_of_lax(case, implementation):
             np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-12)
 
 
-SOME = ["multiplier", "strides leave a rest", "strides and dilation", "padding beyond the kernel", "circular"]
+SOME = ["multiplier", "strides leave pixels over", "strides and dilation", "padding beyond the kernel", "circular"]
 SOME += ["1-D causal", "3-D, all options", "1-D, 70", "9x9"]
 FEW = pytest.mark.parametrize("case", [CASES[name] for name in SOME], ids=SOME)
 
 
-@FORMS
+@IMPLEMENTATIONS
 @FEW
 def test_slope_and_gradient_are_adjoint_and_agree_with_differences(case, implementation):
     with jax.enable_x64(True):
@@ -206,7 +206,7 @@ def test_slope_and_gradient_are_adjoint_and_agree_with_differences(case, impleme
         np.testing.assert_allclose(adjoint, np.vdot(cotangent, slope), rtol=1e-10)
 
 
-@FORMS
+@IMPLEMENTATIONS
 @pytest.mark.parametrize("options", [{}, {"strides": 2, "dilation": (1, 2), "padding": 1}], ids=["same", "strides"])
 def test_hessian(options, implementation):
     with jax.enable_x64(True):
@@ -215,7 +215,7 @@ def test_hessian(options, implementation):
         kernel = jnp.asarray(normal(2, 2, 2, 1, seed=1, dtype=np.float64))
         own = functools.partial(ops.depthwise_conv, implementation=implementation, **arguments)
         energy = lambda convolve: lambda x, kernel: jnp.sum(jnp.sin(convolve(x, kernel)))
-        lax = functools.partial(of_lax, **arguments)
+        lax = functools.partial(lax_depthwise_conv, **arguments)
         expected = jax.jit(jax.hessian(energy(lax), (0, 1)))(x, kernel)
         for hessian in (jax.hessian, lambda f, n: jax.jacrev(jax.jacrev(f, n), n)):
             found = jax.jit(hessian(energy(own), (0, 1)))(x, kernel)
@@ -223,14 +223,14 @@ def test_hessian(options, implementation):
 
 
 def looped(function, axes, *arrays):
-    """Maps a function as ``vmap`` does, call by call."""
+    """Maps a function like ``vmap``, by a loop of calls."""
     n = next(array.shape[axis] for array, axis in zip(arrays, axes, strict=True) if axis is not None)
     take = lambda array, axis, i: array if axis is None else jnp.take(array, i, axis)
     results = [function(*(take(a, axis, i) for a, axis in zip(arrays, axes, strict=True))) for i in range(n)]
     return jax.tree.map(lambda *values: jnp.stack(values), *results)
 
 
-@FORMS
+@IMPLEMENTATIONS
 @pytest.mark.parametrize("axes", [(0, None), (2, None), (None, 0), (None, 4), (0, 0), (3, 1)], ids=str)
 def test_vmap(axes, implementation):
     own = functools.partial(ops.depthwise_conv, strides=2, dilation=(1, 2), implementation=implementation)
@@ -252,7 +252,7 @@ NESTED = [
 ]  # fmt: skip
 
 
-@FORMS
+@IMPLEMENTATIONS
 @pytest.mark.parametrize("outer,inner", NESTED, ids=str)
 def test_nested_vmap(outer, inner, implementation):
     own = functools.partial(ops.depthwise_conv, strides=(1, 2), implementation=implementation)
@@ -267,7 +267,7 @@ def test_nested_vmap(outer, inner, implementation):
 
 
 def test_gradient_of_an_ensemble_sums_over_its_members():
-    """The image that 20 kernels share gets the sum of their gradients: more than are unrolled."""
+    """The gradient to an image sums over the 20 kernels that share it, more than are unrolled."""
     x, kernels = normal(1, 5, 4, 2), normal(20, 3, 3, 2, 1, seed=1)
     every = lambda x: jax.vmap(ops.depthwise_conv, (None, 0))(x, kernels)
     _, pull = jax.vjp(every, x)
@@ -276,7 +276,7 @@ def test_gradient_of_an_ensemble_sums_over_its_members():
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
 
 
-@FORMS
+@IMPLEMENTATIONS
 @pytest.mark.parametrize("lead", [(0,), (2, 0), (0, 3)], ids=str)
 def test_empty_batch(lead, implementation):
     own = functools.partial(ops.depthwise_conv, strides=2, implementation=implementation)
@@ -285,7 +285,7 @@ def test_empty_batch(lead, implementation):
     np.testing.assert_array_equal(to_kernel, np.zeros((3, 3, 2, 2)))
 
 
-@FORMS
+@IMPLEMENTATIONS
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16], ids=["bfloat16", "float16"])
 @pytest.mark.parametrize("case", ["strides and dilation", "1-D, 70"])
 def test_narrow_types_accumulate_in_float32(case, dtype, implementation):
@@ -304,12 +304,12 @@ def test_narrow_types_accumulate_in_float32(case, dtype, implementation):
         np.testing.assert_allclose(np.asarray(got, np.float64), wanted, rtol=half * 1.01, atol=2e-5)
 
 
-@FORMS
-def test_a_long_bfloat16_sum_does_not_stop(implementation):
+@IMPLEMENTATIONS
+def test_a_long_bfloat16_sum_does_not_saturate(implementation):
     own = functools.partial(ops.depthwise_conv, padding="VALID", implementation=implementation)
     x, kernel = jnp.ones((2, 40, 40, 1), jnp.bfloat16), jnp.ones((33, 33, 1, 1), jnp.bfloat16)
     value, pull = jax.vjp(own, x, kernel)
-    assert value[0, 0, 0, 0] == jnp.bfloat16(33 * 33)  # a bfloat16 sum of ones stops at 256
+    assert value[0, 0, 0, 0] == jnp.bfloat16(33 * 33)  # a bfloat16 sum of ones saturates at 256
     small = jnp.ones((3, 3, 1, 1), jnp.bfloat16)
     value, pull = jax.vjp(own, x, small)
     assert pull(jnp.ones_like(value))[1][0, 0, 0, 0] == jnp.bfloat16(2 * 38 * 38)
@@ -387,7 +387,7 @@ def test_no_grouped_convolution_in_second_derivatives():
     assert "convolution(" not in program(slope, x, kernel)
 
 
-def test_export_holds_one_form_per_platform():
+def test_export_contains_one_implementation_per_platform():
     x, kernel = normal(2, 6, 5, 2), normal(3, 3, 2, 2, seed=1)
     platforms = ("cpu", "cuda", "tpu")
     exported = jax.export.export(jax.jit(with_gradients), platforms=platforms)(x, kernel)
@@ -531,7 +531,7 @@ def test_kernel_gradient_of_a_large_convolution_keeps_its_partial_sums_small():
         convolve = functools.partial(ops.depthwise_conv, x, implementation=implementation)
         return jax.jit(lambda g: jax.vjp(convolve, kernel)[1](g)[0]).lower(g).compile()
 
-    ours, stock = gradient("stencil"), gradient("xla")
-    np.testing.assert_allclose(ours(g), stock(g), rtol=0, atol=1e-5 * np.abs(stock(g)).max())
+    stencil, grouped = gradient("stencil"), gradient("xla")
+    np.testing.assert_allclose(stencil(g), grouped(g), rtol=0, atol=1e-5 * np.abs(grouped(g)).max())
     padded_x = 4 * 4 * 36 * 36 * 64
-    assert ours.memory_analysis().temp_size_in_bytes < padded_x + 2**20 + 2**17
+    assert stencil.memory_analysis().temp_size_in_bytes < padded_x + 2**20 + 2**17

@@ -23,10 +23,10 @@ import jax
 import jax.numpy as jnp
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad
 
 from jaxcnn.ops import _native
-from jaxcnn.ops._primitives import keep_compiled, match_varying_axes, move_batch_axis_first
+from jaxcnn.ops._primitives import LoweringTarget, create_primitive, match_varying_axes, move_batch_axis_first
 from jaxcnn.ops._sampling import gather_native, gather_xla
 from jaxcnn.ops._sampling.gather_spec import GatherSpec
 
@@ -90,54 +90,38 @@ def _bind(primitive: Primitive, *arrays: jax.Array, spec: GatherSpec) -> jax.Arr
 
 
 def _define(operation: Operation) -> Primitive:
-    primitive = Primitive(f"sampling_{operation}")
-
-    @functools.partial(jax.jit, static_argnames="spec")
-    def run_eagerly(*arrays: jax.Array, spec: GatherSpec) -> jax.Array:
-        return primitive.bind(*arrays, spec=spec)
-
-    primitive.def_impl(keep_compiled(run_eagerly))
-    primitive.def_abstract_eval(functools.partial(_infer_shape, operation))
-    for platform in (None, "cpu"):
-        mlir.register_lowering(primitive, functools.partial(_lower, operation, platform), platform=platform)
-    batching.primitive_batchers[primitive] = functools.partial(_batch, operation, primitive)
+    primitive = create_primitive(
+        f"sampling_{operation}",
+        abstract_eval=functools.partial(_infer_shape, operation),
+        choose=functools.partial(_choose, operation),
+        batch=functools.partial(_batch, operation),
+        static_argnames=("spec",),
+    )
     ad.primitive_jvps[primitive] = functools.partial(_jvp, primitive)
     ad.primitive_transposes[primitive] = functools.partial(_transpose, primitive)
     return primitive
 
 
-def _lower(
-    operation: Operation,
-    platform: str | None,
-    context: mlir.LoweringRuleContext,
-    *operands: mlir.Value,
-    spec: GatherSpec,
-) -> Sequence[mlir.Value | Sequence[mlir.Value]]:
-    one_cpu = platform == "cpu" and _sees_whole_arrays(context.module_context.axis_context)
-    exported = context.module_context.lowering_parameters.for_export
-    shapes = [aval for aval in context.avals_in if isinstance(aval, ShapedArray)]
-    implementation = _choose(operation, *shapes, spec=spec, one_cpu=one_cpu, exported=exported)
-    return mlir.lower_fun(implementation, multiple_results=False)(context, *operands)
-
-
 def _choose(
     operation: Operation,
+    target: LoweringTarget,
     a: ShapedArray,
     base_index: ShapedArray,
     *rest: ShapedArray,
     spec: GatherSpec,
-    one_cpu: bool,
-    exported: bool,
 ) -> Implementation:
-    """Chooses what computes an operation on operands of these shapes.
-
-    ``one_cpu`` says that the program is for one CPU. One that is exported gets no native kernels.
-    """
+    """Chooses what computes an operation on operands of these shapes; exported programs get no native kernels."""
     small = math.prod(spec.batch_shape(base_index)) * spec.num_pixels < 2**31
-    if one_cpu and small and 0 not in base_index.shape and a.shape[-1] > 0:
+    on_one_cpu = target.platform == "cpu" and target.sees_whole_arrays
+    if on_one_cpu and small and 0 not in base_index.shape and a.shape[-1] > 0:
         if operation == "weight_gradient" and a.shape[-1] == 1 and spec.num_taps <= _MAX_GATHERED_TAPS:
             return functools.partial(gather_xla.weight_gradient_flat, spec=spec)
-        if operation in _NATIVE and not exported and _native.is_requested() and gather_native.supports(a, *rest):
+        if (
+            operation in _NATIVE
+            and not target.is_exported
+            and _native.is_requested()
+            and gather_native.supports(a, *rest)
+        ):
             return functools.partial(_NATIVE[operation], spec=spec)
         return functools.partial(_ON_ONE_CPU[operation], spec=spec)
     function = functools.partial(_PLAIN[operation], spec=spec)
@@ -152,13 +136,6 @@ def _choose(
 
 def _sum_over_batch(function: Implementation, *arrays: jax.Array) -> jax.Array:
     return jnp.sum(jax.vmap(function)(*arrays), 0)
-
-
-def _sees_whole_arrays(axis_context: mlir.AxisContext) -> bool:
-    """Returns whether the program, or the part of a ``shard_map`` that is lowered, sees whole arrays."""
-    if isinstance(axis_context, mlir.SPMDAxisContext):
-        return frozenset(axis_context.mesh.axis_names) == axis_context.manual_axes
-    return getattr(axis_context, "num_devices", 0) == 1
 
 
 def _infer_shape(
