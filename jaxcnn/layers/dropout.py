@@ -1,6 +1,6 @@
 """Dropout for feature maps: entire channels, blocks of pixels, entire branches."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
@@ -126,6 +126,7 @@ class DropBlock(nn.Module):
         return x * (kept * scale).astype(x.dtype)  # not jnp.where: a mesh may shard x, but not the draw
 
 
+@runtime_checkable
 class DropoutLayer(Protocol):
     """A Linen module with a rate."""
 

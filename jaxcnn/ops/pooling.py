@@ -30,13 +30,13 @@ _SPATIAL = (-3, -2)
 
 
 def max_pool(
-    x: Float[AnyArray, "*b h w c"],
+    x: Float[AnyArray, "*b_spatial c"],
     window: PerAxis,
     *,
     strides: PerAxis | None = None,
     padding: PoolPadding = "VALID",
     ceil_mode: bool = False,
-) -> Float[Array, "*b h_out w_out c"]:
+) -> Float[Array, "*b_spatial_out c"]:
     """Computes the maximum of every window.
 
     Convention:
@@ -76,14 +76,14 @@ def max_pool(
 
 
 def avg_pool(
-    x: Float[AnyArray, "*b h w c"],
+    x: Float[AnyArray, "*b_spatial c"],
     window: PerAxis,
     *,
     strides: PerAxis | None = None,
     padding: PoolPadding = "VALID",
     ceil_mode: bool = False,
     count_include_pad: bool = False,
-) -> Float[Array, "*b h_out w_out c"]:
+) -> Float[Array, "*b_spatial_out c"]:
     """Computes the mean of every window.
 
     Convention:

@@ -9,7 +9,7 @@ adds an axis to ``ConvShape.x_is_mapped``; batching over images alone adds a lea
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, Protocol, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,9 @@ Direction = Literal["forward", "to_input", "to_kernel"]
 MeshAxes = str | tuple[str, ...] | None
 """The axes of the mesh that an axis of an array is sharded over."""
 
+Operation = Callable[..., jax.Array]
+"""(a, b, *, conv, implementation) -> array: binds one of the three primitives."""
+
 ConvShapeT = TypeVar("ConvShapeT", bound=ConvShape)
 
 
@@ -42,14 +45,6 @@ class Axis(NamedTuple):
 
     size: int
     mesh_axes: MeshAxes = None
-
-
-class Operation(Protocol):
-    """Binds one of the three primitives."""
-
-    def __call__(self, a: jax.Array, b: jax.Array, /, *, conv: ConvShape, implementation: str) -> jax.Array:
-        """Computes the result from two operands."""
-        ...
 
 
 def define_convolution(
