@@ -14,6 +14,6 @@ from jaxcnn import train as train
 from jaxcnn import zoo as zoo
 from jaxcnn._namespace import close_namespace as _close_namespace
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 _close_namespace(__name__, modules=True)
