@@ -27,26 +27,22 @@ import numpy as np
 import optax
 import pytest
 
-from tests.support import compilation_cache
+from tests.support.compilation_cache import CompilationCache
 
 pytest_plugins = ["pytester", "tests.support.selection"]
 
-CACHE = compilation_cache.own_folder(Path(__file__).parent / ".jax_cache")
-jax.config.update("jax_compilation_cache_dir", str(CACHE))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+CACHE = CompilationCache(Path(__file__).parent / ".jax_cache")
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _share_compiled_programs():
-    """Lets later processes use what a module's tests compiled, and frees the memory that it takes in this one."""
+def _bounded_memory():
     yield
-    compilation_cache.exchange(CACHE)
-    jax.clear_caches()
+    CACHE.relieve()
 
 
 def pytest_unconfigure():
-    """Removes this process's folder."""
-    compilation_cache.remove(CACHE)
+    """Leaves what was compiled to later runs."""
+    CACHE.close()
 
 
 @pytest.fixture(autouse=True)

@@ -1,18 +1,19 @@
 """Fixtures, and JAX at its strictest: no silent rank promotion, and in ops no silent dtype promotion."""
 
 import contextlib
-import os
 from pathlib import Path
 
 import hypothesis
 import jax
 import pytest
 
+from tests.support.selection import times
+
 hypothesis.settings.register_profile(
     "default",
     deadline=None,  # the first example compiles
     derandomize=True,
-    max_examples=round(20 * float(os.environ.get("JAXCNN_FUZZ_TIMES", 1))),
+    max_examples=times(20),
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
 )
 hypothesis.settings.load_profile("default")

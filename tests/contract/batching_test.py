@@ -9,7 +9,7 @@ from tests.contract.compare import close
 from tests.support.selection import daily
 
 
-@pytest.mark.parametrize("name", daily(items.NAMES, items.FIRST))
+@pytest.mark.parametrize("name", daily(items.NAMES, items.LIGHT))
 def test_vmap_is_loop(name):
     item = items.get(name)
     arrays = item.loop_arrays()

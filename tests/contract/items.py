@@ -131,7 +131,7 @@ OPS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     "ops.gem_pool": [((IMAGE + 0.1,), {"p": 3.0})],
     "ops.global_average_pool": [((IMAGE,), {})],
     "ops.global_max_pool": [((IMAGE,), {})],
-    "ops.grid_mask": [((IMAGE,), {"period": 3, "ratio": 0.4, "offset": (1.0, 2.0)})],
+    "ops.grid_mask": [((IMAGE,), {"period": 3.0, "ratio": 0.4, "offset": (1.0, 2.0)})],
     "ops.grid_sample": [
         ((IMAGE, GRID), {}),
         ((IMAGE, GRID), {"padding_mode": "border", "align_corners": True}),
@@ -363,19 +363,30 @@ def _first(name: str) -> bool:
 FIRST = [name for name in NAMES if _first(name)]
 """Items enough for what depends on how a function is put together and less on its options."""
 
+HEAVY = (
+    *("ops.affine[0]", "ops.crop_and_resize", "ops.fit_homography", "ops.perspective", "ops.remap[0]"),
+    *("ops.warp_affine[1]", "ops.warp_flow[0]", "ops.warp_perspective", "ops.warp_tps"),
+    *("layers.DropBlock", "layers.InverseCompositionalTransformer[0]", "layers.ParallelTransformer"),
+    *("layers.SpatialTransformer[4]", "layers.SpatialTransformer[5]", "layers.VolumeTransformer"),
+    *("models.mobilenet[train]", "models.st_cnn"),
+)
+"""First items that take long to compile and are put together of others."""
+
+LIGHT = [name for name in FIRST if name not in HEAVY]
+"""Items for tests that compile several programs or derivatives."""
+
 OWN = (
-    *("ops.conv[0]", "ops.conv[1]", "ops.depthwise_conv[0]", "ops.depthwise_conv[1]", "ops.depthwise_conv[2]"),
-    *("ops.shared_depthwise_conv", "ops.grid_sample[0]", "ops.grid_sample[3]", "ops.grid_sample[4]"),
-    *("ops.linearized_grid_sample", "ops.max_pool[0]", "ops.avg_pool[0]", "ops.gaussian_blur[0]"),
+    *("ops.conv[0]", "ops.conv[1]", "ops.depthwise_conv[0]", "ops.depthwise_conv[1]", "ops.shared_depthwise_conv"),
+    *("ops.grid_sample[0]", "ops.grid_sample[4]", "ops.linearized_grid_sample"),
+    *("ops.max_pool[0]", "ops.avg_pool[0]", "ops.gaussian_blur[0]"),
 )
 """Items with primitives or derivatives of the package's own, whose rules for batching and sharding are its own too."""
 
 ENGINES = (
     *OWN,
-    *("ops.add_shot_noise", "ops.adjust_contrast[0]", "ops.adjust_hue", "ops.equalize", "ops.fit_tps"),
-    *("ops.grid_sample[5]", "ops.grid_sample[6]", "ops.invert_matrix[0]", "ops.warp_affine[0]"),
-    *("ops.weighted_average_pool[0]", "losses.cross_entropy", "layers.Conv[0]", "layers.DropPath"),
-    *("layers.GlobalWeightedAveragePool[0]", "layers.SpatialTransformer[0]", "models.mini_xception"),
+    *("ops.adjust_contrast[0]", "ops.equalize", "ops.fit_affine", "ops.grid_sample[5]", "ops.grid_sample[6]"),
+    *("ops.invert_matrix[0]", "ops.warp_affine[0]", "ops.weighted_average_pool[0]", "losses.cross_entropy"),
+    *("layers.Conv[0]", "layers.GlobalWeightedAveragePool[0]", "layers.SpatialTransformer[0]", "models.mini_xception"),
 )
 """One item of every engine: the others are put together of what these compute."""
 

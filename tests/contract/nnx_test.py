@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -26,6 +27,7 @@ DAILY = ("layers.Conv", "layers.DropPath", "layers.GlobalWeightedAveragePool", "
 @pytest.mark.parametrize("name", daily(USES, DAILY))
 def test_to_nnx(name):
     build, x = USES[name]
+    x = jnp.asarray(x)
     bridged = nnx.bridge.ToNNX(build(), rngs=nnx.Rngs(params=0, dropout=1))
     nnx.jit(nnx.bridge.lazy_init)(bridged, x)
     first = nnx.Rngs(params=0, dropout=1).fork()  # as ToNNX does

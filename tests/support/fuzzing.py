@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.zoo import FormatError
+from tests.support.selection import times
 
 SLACK = 16 << 20
 """What modules, decoders and messages may take beside the tensors."""
@@ -84,7 +85,7 @@ def fuzz(
     path.write_bytes(content)
     read(argument, max_bytes=max_bytes)
     outcome = Outcome()
-    cases = round(cases * float(os.environ.get("JAXCNN_FUZZ_TIMES", 1)))
+    cases = times(cases)
     seed = int(os.environ.get("JAXCNN_FUZZ_SEED", seed))
     running = tracemalloc.is_tracing()
     tracemalloc.start()

@@ -21,6 +21,11 @@ def daily(values: Iterable[Any], chosen: Container[Any]) -> list[Any]:
     return [value if value in chosen else pytest.param(value, marks=pytest.mark.nightly) for value in values]
 
 
+def times(cases: int) -> int:
+    """Returns how many cases a test generates that generates so many in the default run."""
+    return round(cases * float(os.environ.get("JAXCNN_FUZZ_TIMES", 1)))
+
+
 def is_nightly(config: pytest.Config) -> bool:
     """Returns whether the run selects tests that are marked ``nightly``."""
     return bool(re.search(r"(?<!not )\bnightly\b", config.getoption("markexpr")))
