@@ -62,7 +62,7 @@ def test_starts_as_the_exact_identity(transform, leading):
         ("affine", [0.8, 0.3, 0.1, -0.4, 0.9, -0.2], [[0.8, 0.3, 0.1], [-0.4, 0.9, -0.2]]),
     ],
 )
-def test_families_of_matrices(transform, parameters, matrix):
+def test_matrix_families(transform, parameters, matrix):
     x, theta = images(2, 7, 6, 1), jnp.array(matrix)
     layer = layers.SpatialTransformer(Localizer(), transform, output_shape=(4, 5), padding_mode="border")
     y, sown = warped(layer, x, parameters)
@@ -178,7 +178,7 @@ def test_half_precision_keeps_coordinates_wide():
     np.testing.assert_array_equal(y, x)
 
 
-def test_localizer_is_told_whether_it_trains():
+def test_localizer_is_called_with_train():
     class Dropping(nn.Module):
         @nn.compact
         def __call__(self, x, *, train=False):

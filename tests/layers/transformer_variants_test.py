@@ -26,11 +26,11 @@ def images(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
-def blob(shape, centres, width=0.25):
+def blob(shape, centers, width=0.25):
     """Bright spots at points (n, d) of [-1, 1], (n, *shape, 1)."""
     axes = [(2 * np.arange(n) + 1) / n - 1 for n in shape]
     mesh = np.stack(np.meshgrid(*axes, indexing="ij")[::-1], -1)
-    distance = ((mesh[None] - centres.reshape(len(centres), *(1,) * len(shape), -1)) ** 2).sum(-1)
+    distance = ((mesh[None] - centers.reshape(len(centers), *(1,) * len(shape), -1)) ** 2).sum(-1)
     return jnp.asarray(np.exp(-distance / (2 * width**2))[..., None], jnp.float32)
 
 
@@ -61,7 +61,7 @@ def sown(layer, params, x):
     return {name: value[0] for name, value in found["intermediates"].items()}
 
 
-def test_parallel_transforms_are_those_of_single_transformers():
+def test_parallel_transforms_equal_single_transformers():
     x = images(2, 3, 7, 6, 2)
     starts = np.random.default_rng(0).uniform(-0.3, 0.3, (3, 6)) + np.eye(2, 3).ravel()
     layer = layers.ParallelTransformer(Localizer(), 3, transform="affine", starts=starts, output_shape=(4, 5))
@@ -85,9 +85,9 @@ def test_parallel_transforms_start_as_the_exact_identity(transform):
     np.testing.assert_array_equal(y, jnp.stack([x, x], 1))
 
 
-def test_parallel_transforms_learn_to_look_at_an_object_each():
-    centres = np.random.default_rng(0).uniform(-0.5, 0.5, (16, 2))
-    narrow, wide = blob((24, 24), centres, 0.12), blob((24, 24), -centres, 0.3)
+def test_each_parallel_transform_learns_an_object_of_its_own():
+    centers = np.random.default_rng(0).uniform(-0.5, 0.5, (16, 2))
+    narrow, wide = blob((24, 24), centers, 0.12), blob((24, 24), -centers, 0.3)
     x = jnp.concatenate([narrow, wide], -1)
     target = blob((24, 24), np.zeros((1, 2)), 0.12), blob((24, 24), np.zeros((1, 2)), 0.3)
     loss = lambda y: jnp.mean((y[:, 0, ..., :1] - target[0]) ** 2) + jnp.mean((y[:, 1, ..., 1:] - target[1]) ** 2)
@@ -95,8 +95,8 @@ def test_parallel_transforms_learn_to_look_at_an_object_each():
     params, before, after = trained(layer, x, loss)
     assert after < 0.1 * before
     theta = sown(layer, params, x)["theta"]
-    np.testing.assert_allclose(theta[:, 0], centres, atol=0.1)
-    np.testing.assert_allclose(theta[:, 1], -centres, atol=0.15)
+    np.testing.assert_allclose(theta[:, 0], centers, atol=0.1)
+    np.testing.assert_allclose(theta[:, 1], -centers, atol=0.15)
 
 
 @pytest.mark.parametrize("transform", ["attention", "translation", "similarity", "affine", "projective"])
@@ -126,15 +126,15 @@ def test_inverse_compositional_composes_its_increments_and_reads_the_original():
     )
 
 
-def test_inverse_compositional_learns_and_its_steps_come_nearer():
+def test_inverse_compositional_learns_and_every_step_gets_closer():
     rng = np.random.default_rng(1)
-    centres = rng.uniform(-0.5, 0.5, (16, 2))
-    x, target = blob((24, 24), centres, 0.2), blob((24, 24), np.zeros((1, 2)), 0.2)
+    centers = rng.uniform(-0.5, 0.5, (16, 2))
+    x, target = blob((24, 24), centers, 0.2), blob((24, 24), np.zeros((1, 2)), 0.2)
     layer = layers.InverseCompositionalTransformer(Localizer(width=8), "translation", steps=3)
     params, before, after = trained(layer, x, lambda y: jnp.mean((y - target) ** 2), steps=300)
     assert after < 0.1 * before
     moved = sown(layer, params, x)["theta"][..., 2]  # (16, steps, 2)
-    miss = np.linalg.norm(np.asarray(moved) - centres[:, None], axis=-1).mean(0)
+    miss = np.linalg.norm(np.asarray(moved) - centers[:, None], axis=-1).mean(0)
     assert miss[-1] < 0.1
     assert miss[-1] < miss[0]
 
@@ -151,20 +151,20 @@ def test_volumes_start_as_the_exact_identity():
     )
 
 
-def test_a_volume_transformer_learns_to_centre_an_object():
-    centres = np.random.default_rng(0).uniform(-0.4, 0.4, (12, 3))
-    x, target = blob((10, 11, 12), centres), blob((10, 11, 12), np.zeros((1, 3)))
+def test_a_volume_transformer_learns_to_center_an_object():
+    centers = np.random.default_rng(0).uniform(-0.4, 0.4, (12, 3))
+    x, target = blob((10, 11, 12), centers), blob((10, 11, 12), np.zeros((1, 3)))
     layer = layers.VolumeTransformer(Localizer(4))
     params, before, after = trained(layer, x, lambda y: jnp.mean((y - target) ** 2))
     assert after < 0.1 * before
     matrix = sown(layer, params, x)["theta"].reshape(12, 3, 4)
-    np.testing.assert_allclose(ops.apply_matrix(matrix, jnp.zeros((1, 3)))[:, 0], centres, atol=0.1)
+    np.testing.assert_allclose(ops.apply_matrix(matrix, jnp.zeros((1, 3)))[:, 0], centers, atol=0.1)
 
 
 def test_a_transformer_with_a_linearized_gradient_learns_where_a_bilinear_one_does_not():
     # Small spots on a dark image, read at few points: most of these see nothing, and neither does their gradient.
-    centres = np.random.default_rng(0).uniform(-0.6, 0.6, (16, 2))
-    x, target = blob((64, 64), centres, 0.1), blob((8, 8), np.zeros((1, 2)), 0.1)
+    centers = np.random.default_rng(0).uniform(-0.6, 0.6, (16, 2))
+    x, target = blob((64, 64), centers, 0.1), blob((8, 8), np.zeros((1, 2)), 0.1)
     misses = []
     for samples in (0, 8):
         layer = layers.SpatialTransformer(
@@ -172,7 +172,7 @@ def test_a_transformer_with_a_linearized_gradient_learns_where_a_bilinear_one_do
         )
         params, _, _ = trained(layer, x, lambda y: jnp.mean((y - target) ** 2), steps=800, rate=1e-3)
         theta = sown(layer, params, x)["theta"]
-        misses.append(float(jnp.linalg.norm(theta - centres, axis=-1).mean()))
+        misses.append(float(jnp.linalg.norm(theta - centers, axis=-1).mean()))
     assert misses[1] < 0.5 * misses[0]
 
 

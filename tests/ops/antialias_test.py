@@ -60,7 +60,7 @@ def test_no_worse_at_half_the_size_or_near_it(degrees):
 
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection", "fill"])
-def test_without_shrinking_nothing_changes(align_corners, padding_mode):
+def test_nothing_changes_where_the_warp_does_not_shrink(align_corners, padding_mode):
     image = jnp.asarray(np.random.default_rng(0).normal(size=(7, 6, 2)), jnp.float32)
     options = {"padding_mode": padding_mode, "align_corners": align_corners}
     identity = ops.warp_affine(image, jnp.eye(2, 3), antialias=True, **options)
@@ -74,7 +74,7 @@ def test_without_shrinking_nothing_changes(align_corners, padding_mode):
         np.testing.assert_allclose(ours, plain, atol=1e-5)
 
 
-def test_far_away_an_image_is_its_mean():
+def test_an_image_shrunk_to_a_point_is_its_mean():
     image = jnp.asarray(np.random.default_rng(0).uniform(size=(64, 64, 1)), jnp.float32)
     result = warp(image, scaled(1.0), shape=(2, 2), antialias=True)
     means = image.reshape(2, 32, 2, 32).mean((1, 3))
@@ -83,7 +83,7 @@ def test_far_away_an_image_is_its_mean():
     np.testing.assert_allclose(constant, 1, atol=1e-6)
 
 
-def test_what_lies_outside_is_part_of_the_mean():
+def test_the_mean_includes_the_outside():
     image, outside = jnp.ones((32, 32, 1)), scaled(4.0)  # the image fills a quarter of either side
     for padding_mode, value in (("zeros", 0.0), ("fill", 3.0), ("border", 1.0), ("reflection", 1.0)):
         options = {"fill_value": value} if padding_mode == "fill" else {}
@@ -121,7 +121,7 @@ def test_thin_images_shrink_along_their_length(h):
     assert jnp.std(ours - true) < 0.3 * jnp.std(plain - true)
 
 
-def test_an_output_of_one_pixel_is_the_mean_of_what_the_transform_covers():
+def test_an_output_of_one_pixel_is_the_mean_of_the_covered_area():
     image = jnp.asarray(np.random.default_rng(0).uniform(size=(16, 16, 1)), jnp.float32)
     mean, sides = float(image.mean()), image.reshape(4, 4, 16, 1).mean((1, 2))
     found = [
@@ -134,7 +134,7 @@ def test_an_output_of_one_pixel_is_the_mean_of_what_the_transform_covers():
     assert jnp.abs(column - sides).mean() < 0.08
 
 
-def test_a_lost_point_takes_no_neighbours_with_it():
+def test_a_nan_point_does_not_affect_its_neighbors():
     image = jnp.asarray(np.random.default_rng(0).uniform(size=(16, 16, 1)), jnp.float32)
     grid = ops.affine_grid(jnp.eye(2, 3), (5, 5))
     expected = sample(image, grid, antialias=True)
@@ -146,7 +146,7 @@ def test_a_lost_point_takes_no_neighbours_with_it():
         assert np.all(np.isfinite(found))
 
 
-def test_pieces_give_what_the_whole_gives(monkeypatch):
+def test_pieces_equal_the_whole(monkeypatch):
     rng = np.random.default_rng(0)
     image = jnp.asarray(rng.normal(size=(2, 13, 11, 3)), jnp.float32)
     grid = jnp.asarray(rng.uniform(-1.3, 1.3, (2, 7, 6, 2)), jnp.float32)

@@ -14,14 +14,14 @@ IMAGE = jnp.asarray(np.random.default_rng(0).normal(size=(9, 7, 2)), jnp.float32
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
-def test_whole_pixels_are_cut_out_exactly(mode):
+def test_whole_pixels_are_cropped_exactly(mode):
     boxes = jnp.array([[0.0, 0, 7, 9], [2, 1, 5, 8], [6, 8, 7, 9]])
     np.testing.assert_array_equal(ops.crop_and_resize(IMAGE, boxes[:1], (9, 7), mode=mode)[0], IMAGE)
     np.testing.assert_array_equal(ops.crop_and_resize(IMAGE, boxes[1:2], (7, 3), mode=mode)[0], IMAGE[1:8, 2:5])
     np.testing.assert_array_equal(ops.crop_and_resize(IMAGE, boxes[2:], (1, 1), mode=mode)[0, 0, 0], IMAGE[8, 6])
 
 
-def test_align_corners_counts_from_pixel_centres():
+def test_align_corners_counts_from_pixel_centers():
     options = {"align_corners": True}
     whole = ops.crop_and_resize(IMAGE, jnp.array([[0.0, 0, 6, 8]]), (9, 7), **options)
     np.testing.assert_array_equal(whole[0], IMAGE)

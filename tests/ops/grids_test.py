@@ -26,7 +26,7 @@ def test_projective_grid_divides_by_w_and_ignores_a_positive_factor():
     np.testing.assert_allclose(ops.projective_grid(matrix * 1e-10, (3, 5), align_corners=True), grid, rtol=1e-5)
 
 
-def test_an_affine_matrix_as_projective_one_gives_the_same_grid():
+def test_an_affine_matrix_as_a_projective_one_makes_the_same_grid():
     theta = np.array([[0.5, -0.25, 0.1], [0.3, 2.0, -0.4]], np.float32)
     matrix = np.concatenate([theta, [[0, 0, 1]]]).astype(np.float32)
     np.testing.assert_allclose(ops.projective_grid(matrix, (4, 3)), ops.affine_grid(theta, (4, 3)), atol=1e-6)
@@ -44,7 +44,7 @@ def test_points_behind_the_horizon_lie_outside_with_a_finite_gradient():
     np.testing.assert_array_equal(sample(jnp.zeros((3, 3))), np.zeros((1, 3, 1)))
 
 
-def test_nan_in_a_projective_matrix_reaches_the_points_it_touches():
+def test_nan_in_a_projective_matrix_reaches_the_points_that_depend_on_it():
     assert np.all(np.isnan(ops.projective_grid(jnp.eye(3) * jnp.nan, (2, 2))))
     # Of row x only x; of row w both, also where w would else be behind the horizon.
     for row, touched in ((0, [True, False]), (1, [False, True]), (2, [True, True])):
@@ -68,7 +68,7 @@ def test_tps_of_an_affine_map_is_that_map():
     np.testing.assert_allclose(ops.tps_grid(points, (7, 5)), ops.affine_grid(theta, (7, 5)), atol=1e-5)
 
 
-def test_tps_with_own_control_points_concrete_or_traced():
+def test_tps_with_custom_control_points_concrete_or_traced():
     rng = np.random.default_rng(1)
     control = rng.uniform(-1, 1, size=(6, 2)).astype(np.float32)
     points = (control + rng.normal(scale=0.1, size=(6, 2))).astype(np.float32)
@@ -112,7 +112,7 @@ def test_regularization_may_be_traced():
         check_grads(jax.jit(warp), (0.1,), order=1, modes=("fwd", "rev"), eps=1e-7)
 
 
-def test_regularization_bends_less():
+def test_regularization_reduces_bending():
     points = REGULAR + np.random.default_rng(0).normal(scale=0.2, size=(16, 2)).astype(np.float32)
     miss = [
         float(jnp.abs(ops.tps_grid(points, (4, 4), regularization=r, align_corners=True).reshape(16, 2) - points).max())
@@ -122,7 +122,7 @@ def test_regularization_bends_less():
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
-def test_flow_of_one_pixel_reads_the_neighbour(align_corners):
+def test_flow_of_one_pixel_reads_the_neighbor(align_corners):
     image = jnp.arange(12.0).reshape(3, 4, 1)
     flow = jnp.broadcast_to(jnp.array([1.0, -1.0]), (3, 4, 2))
     grid = ops.flow_grid(flow, align_corners=align_corners)

@@ -40,9 +40,9 @@ def test_the_gradient_is_the_slope_of_the_plane_by_least_squares(d, each):
         shifted = (np.asarray(grid[point]) + around[point]).reshape(*(1,) * (d - 1), 8, d)
         steps = np.asarray(ops.grid_sample(image, shifted)).reshape(8, 3) - np.asarray(here[point])
         slope = np.linalg.lstsq(around[point], steps, rcond=None)[0]
-        own = np.asarray(jacobian)[point]  # (c, *out, d)
-        np.testing.assert_allclose(own[(slice(None), *point)], slope.T, atol=2e-3)
-        assert np.count_nonzero(own) <= slope.size  # no other point has a say
+        row = np.asarray(jacobian)[point]  # (c, *out, d)
+        np.testing.assert_allclose(row[(slice(None), *point)], slope.T, atol=2e-3)
+        assert np.count_nonzero(row) <= slope.size  # no other point contributes
 
 
 def test_a_plane_has_its_own_slope():
@@ -53,7 +53,7 @@ def test_a_plane_has_its_own_slope():
     np.testing.assert_allclose(jax.grad(read)(grid), np.broadcast_to([3, -2], (2, 2, 2)), atol=1e-4)
 
 
-def test_what_only_the_samples_see_does_not_touch_the_values():
+def test_pixels_that_only_the_extra_samples_read_do_not_affect_the_values():
     image = jnp.ones((16, 16, 1)).at[9, 12].set(jnp.inf)
     grid, offsets = jnp.array([[[0.1, 0.1], [jnp.inf, 0.0]]]), jnp.array([[-0.5, 0.1], [0.5, 0.1], [0.5, -0.4]])
     np.testing.assert_array_equal(ops.linearized_grid_sample(image, grid, offsets), ops.grid_sample(image, grid))

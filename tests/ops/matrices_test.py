@@ -60,7 +60,7 @@ def test_inverse(matrix):
     np.testing.assert_allclose(inverse, true[: matrix.shape[0]], atol=1e-5)
 
 
-def test_the_inverse_of_a_mirrored_homography_keeps_what_lies_before_the_horizon():
+def test_the_inverse_of_a_mirrored_homography_keeps_points_before_the_horizon():
     mirror = projective() @ jnp.diag(jnp.array([-1.0, 1.0, 1.0]))
     p = points(5)
     np.testing.assert_allclose(ops.apply_matrix(ops.invert_matrix(mirror), ops.apply_matrix(mirror, p)), p, atol=1e-5)
@@ -75,7 +75,7 @@ def test_an_affine_fit_finds_the_matrix(d):
     np.testing.assert_allclose(exact, theta, atol=1e-4)
 
 
-def test_an_affine_fit_is_that_of_least_squares_wherever_the_points_lie():
+def test_an_affine_fit_solves_least_squares_wherever_the_points_lie():
     rng = np.random.default_rng(0)
     p, q = rng.uniform(size=(12, 2)) + 1000, rng.uniform(size=(12, 2)) * 3 - 500
     expected = np.linalg.lstsq(np.concatenate([p, np.ones((12, 1))], 1), q, rcond=None)[0]

@@ -41,7 +41,7 @@ GRIDS = arrays(-3, 3, (3, 4, 2))
 
 
 def all_warps(image, *transforms, **options):
-    """Gives what each warp makes of an image."""
+    """Applies every warp to an image."""
     warps = (ops.warp_affine, ops.warp_perspective, ops.warp_flow, ops.warp_tps)
     return [warp(image, transform, **options) for warp, transform in zip(warps, transforms, strict=True)]
 
@@ -57,7 +57,7 @@ def test_identity_warp_is_exact(image, padding_mode, mode, align_corners):
 
 
 @given(image=IMAGES, mode=CHOICES["mode"], align_corners=CHOICES["align_corners"])
-def test_identity_grid_gives_the_image_back(image, mode, align_corners):
+def test_identity_grid_returns_the_image(image, mode, align_corners):
     grid = call(ops.affine_grid, jnp.eye(3)[:2], shape=image.shape[:2], align_corners=align_corners)
     options = {"mode": mode, "align_corners": align_corners, "padding_mode": "border"}
     np.testing.assert_allclose(call(ops.grid_sample, image, grid, **options), image, atol=6 * 2**-22)
@@ -149,7 +149,7 @@ def test_pooled_values_lie_between_the_extremes(image, weights):
 
 
 @given(image=IMAGES, window=st.integers(1, 3), strides=st.integers(1, 3), ceil_mode=st.booleans())
-def test_pooling_a_constant_gives_it_back(image, window, strides, ceil_mode):
+def test_pooling_a_constant_returns_it(image, window, strides, ceil_mode):
     image = np.pad(image, ((0, 3), (0, 3), (0, 0)))
     constant = np.full_like(image, 0.5)
     options = {"window": window, "strides": strides, "ceil_mode": ceil_mode}

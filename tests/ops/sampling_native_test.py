@@ -73,7 +73,7 @@ def test_many_points_and_one_image_of_many_channels(monkeypatch):
         np.testing.assert_allclose(a, b, atol=atol)
 
 
-def test_what_is_not_finite_stays_out_of_pixels_that_were_not_read(monkeypatch):
+def test_pixels_that_are_not_finite_do_not_spread_to_gradients_of_others(monkeypatch):
     grid = jnp.array([[[3.0, 0.0], [-5.0, 0.0], [0.0, 0.0]]])
     cotangent = jnp.array([[[jnp.inf], [jnp.nan], [2.0]]])
 

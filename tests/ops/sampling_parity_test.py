@@ -41,7 +41,7 @@ def theirs(torch, image, grid, cotangent, **options):
 
 
 def example(dtype, *size, seed=0):
-    """Points far outside, on the corners and edges, at the centre, and anywhere."""
+    """Points far outside, on the corners and edges, at the center, and anywhere."""
     rng, d = np.random.default_rng(seed), len(size)
     out = (6, 9) if d == 2 else (2, 6, 9)
     image = rng.normal(size=(2, *size, 3)).astype(dtype)
@@ -111,9 +111,9 @@ def test_bicubic_volumes_are_bicubic_along_every_axis():
 
 
 @pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection"])
-def test_equals_pytorch_exactly_on_pixel_centres(padding_mode):
+def test_equals_pytorch_exactly_on_pixel_centers(padding_mode):
     torch = pytest.importorskip("torch")
-    # Sides of 2^n + 1 pixels put every centre on a coordinate that floating point hits exactly.
+    # Sides of 2^n + 1 pixels put every center on a coordinate that floating point hits exactly.
     image = np.random.default_rng(1).normal(size=(1, 9, 17, 2)).astype(np.float32)
     y, x = np.meshgrid(np.linspace(-1.5, 1.5, 13), np.linspace(-1.5, 1.5, 25), indexing="ij")
     grid = np.stack([x, y], -1)[None].astype(np.float32)
@@ -145,14 +145,14 @@ def test_reflection_equals_pytorch_where_division_is_inexact(dtype, align_corner
             )
 
 
-# Sizes at which pixel centres and edges, with and without align_corners, are coordinates that floating point hits.
+# Sizes at which pixel centers and edges, with and without align_corners, are coordinates that floating point hits.
 EXACT = {False: ((4, 8, 2), (1, 2, 1)), True: ((3, 5, 2), (2, 1, 3))}
 POINTS = 24
 
 
 @st.composite
 def cases(draw, modes, dimensions):
-    """Options, and points anywhere, on centres and borders, half-way, far outside."""
+    """Options, and points anywhere, on centers and borders, half-way, far outside."""
     mode, padding_mode, align_corners = draw(st.sampled_from(modes))
     size = draw(st.sampled_from(EXACT[align_corners]))[:dimensions]
     extent = lambda n: max(n - 1, 1) if align_corners else n

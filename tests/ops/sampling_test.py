@@ -30,7 +30,7 @@ def points(*shape, seed=1, reach=1.3):
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection", "fill"])
 @pytest.mark.parametrize("size", [(4, 5), (1, 7), (60, 61)])
-def test_identity_grid_gives_the_image_back(align_corners, padding_mode, size):
+def test_identity_grid_returns_the_image(align_corners, padding_mode, size):
     image = images(*size, 2)
     grid = ops.affine_grid(EYE, size, align_corners=align_corners)
     result = sample(image, grid, padding_mode=padding_mode, align_corners=align_corners)
@@ -41,7 +41,7 @@ def test_identity_grid_gives_the_image_back(align_corners, padding_mode, size):
 
 def test_padding_modes_on_a_row():
     image = jnp.array([[[1.0], [2.0], [3.0]]])
-    x = jnp.array([-2.0, -1.0, 3.0, 5.0])  # pixels, the first centre being 0
+    x = jnp.array([-2.0, -1.0, 3.0, 5.0])  # pixels, the first center being 0
     grid = jnp.stack([(x * 2 + 1) / 3 - 1, jnp.zeros(4)], -1)[None]
     read = lambda **options: np.round(sample(image, grid, **options)[0, :, 0], 4).tolist()
     assert read() == [0, 0, 0, 0]
@@ -87,7 +87,7 @@ def test_reflection_at_the_edges_of_any_size(align_corners, dtype, jit, sizes):
         np.testing.assert_allclose(values, expected, atol=40 * n * np.finfo(dtype).eps, err_msg=f"size {n}")
 
 
-@pytest.mark.errors  # goes beyond the annotation
+@pytest.mark.errors  # violates the annotation
 def test_a_zero_of_numpy_is_the_default_fill():
     image, grid = images(3, 3, 2), points(2, 2)
     expected = ops.grid_sample(image, grid)
@@ -103,23 +103,23 @@ def test_fill_per_channel_and_its_gradient():
     np.testing.assert_array_equal(jax.jacobian(f)(jnp.array([1.0, -2.0])), np.eye(2))
 
 
-def test_slope_on_a_pixel_centre_is_the_right_hand_one():
-    row = jnp.array([1.0, 4.0, 9.0, 16.0, 25.0])[None, :, None]  # five pixels: centres are exact coordinates
+def test_slope_on_a_pixel_center_is_the_right_hand_one():
+    row = jnp.array([1.0, 4.0, 9.0, 16.0, 25.0])[None, :, None]  # five pixels: centers are exact coordinates
     to_grid = lambda x: jnp.stack([x / 2 - 1, jnp.zeros(())])[None, None]
     slope = jax.jit(jax.grad(lambda x: ops.grid_sample(row, to_grid(x), align_corners=True)[0, 0, 0]))
     assert [float(slope(x)) for x in (1.0, 2.0, 3.0)] == [5, 7, 9]
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
-def test_slope_near_a_pixel_centre_is_one_of_the_two(align_corners):
+def test_slope_near_a_pixel_center_is_one_of_the_two(align_corners):
     n = 11
     row = jnp.asarray(np.arange(n) ** 2, jnp.float32)[None, :, None]
     f = lambda x: ops.grid_sample(row, jnp.stack([x, jnp.zeros(())])[None, None], align_corners=align_corners)[0, 0, 0]
     slope = jax.jit(jax.vmap(jax.grad(f)))
-    centres = ops.affine_grid(EYE, (1, n), align_corners=align_corners)[0, 1:-1, 0]
+    centers = ops.affine_grid(EYE, (1, n), align_corners=align_corners)[0, 1:-1, 0]
     k, per_pixel = np.arange(1, n - 1), (n - 1) / 2 if align_corners else n / 2
     for step in (-2, -1, 0, 1, 2):
-        x = np.asarray(centres)
+        x = np.asarray(centers)
         for _ in range(abs(step)):
             x = np.nextafter(x, np.float32(np.sign(step) * 2))
         found = np.asarray(slope(jnp.asarray(x))) / per_pixel
@@ -137,7 +137,7 @@ def test_nan_and_infinite_coordinates():
         np.testing.assert_array_equal(read("reflection"), [np.nan] * 4)
 
 
-def test_what_is_outside_never_leaks_in():
+def test_values_outside_never_leak_in():
     image = jnp.array([[[jnp.inf], [1.0]]])
     assert ops.grid_sample(image, jnp.array([[[3.0, 0.0]]])).item() == 0
     assert ops.grid_sample(image, jnp.array([[[-5.0, 0.0]]])).item() == 0
@@ -212,7 +212,7 @@ def test_points_may_be_sharded_over_an_explicit_axis(mode):
 
 
 @pytest.mark.parametrize("jit", [jax.jit, released.jit])
-def test_pixels_are_counted_exactly_also_where_float32_cannot(jit):
+def test_flat_index_is_exact_beyond_the_integers_of_float32(jit):
     for h, w in ((3, 5), (2048, 4096), (2049, 4097), (8200, 8100)):  # the second one has 2^23 pixels
         y, x = (np.random.default_rng(0).integers(0, n, 200) for n in (h, w))
         y[:3], x[:3] = (0, h - 1, h - 1), (0, w - 1, 0)
@@ -220,8 +220,8 @@ def test_pixels_are_counted_exactly_also_where_float32_cannot(jit):
         np.testing.assert_array_equal(found, y * w + x)
 
 
-@pytest.mark.parametrize("c", [13, 1040, 1100])  # in one, several and wider cuts of lanes, and with some left over
-def test_gradients_of_many_channels_are_the_sum_of_those_of_each(c):
+@pytest.mark.parametrize("c", [13, 1040, 1100])  # one, several and wider slices of lanes, and a remainder
+def test_gradients_of_many_channels_are_the_sum_over_single_channels(c):
     image, grid = images(4, 5, c), points(3, 2)
     g = np.random.default_rng(3).normal(size=(3, 2, c)).astype("f")
     slope = lambda image, g: jax.vjp(lambda grid: ops.grid_sample(image, grid), grid)[1](g)[0]
@@ -232,7 +232,7 @@ def test_gradients_of_many_channels_are_the_sum_of_those_of_each(c):
 
 @pytest.mark.parametrize("of", ["images", "grids"])
 @pytest.mark.parametrize("volume", [False, True])
-def test_vmap_over_one_of_both(of, volume):
+def test_vmap_over_the_image_or_the_grid(of, volume):
     size, out = ((3, 4, 5), (2, 3, 3)) if volume else ((4, 5), (3, 6))
     image, grid = images(*size, 2), jnp.asarray(np.random.default_rng(1).uniform(-1.2, 1.2, (*out, len(size))), "f")
     many = (
@@ -351,7 +351,7 @@ def test_errors(arguments, message):
 
 
 @pytest.mark.errors
-def test_errors_of_what_is_no_array():
+def test_errors_of_arguments_that_are_not_arrays():
     image, grid = jnp.ones((4, 4, 2)), jnp.ones((3, 3, 2))
     for call, message in (
         (lambda: ops.grid_sample(None, grid), "grid_sample: image must be an array of numbers, got None"),
