@@ -16,7 +16,7 @@ fixed distances from it (``GatherSpec``). Which implementation runs is chosen wh
 import functools
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import jax
@@ -26,30 +26,33 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad
 
 from jaxcnn.ops import _native
-from jaxcnn.ops._primitives import LoweringTarget, create_primitive, match_varying_axes, move_batch_axis_first
+from jaxcnn.ops._primitives import (
+    ArrayFunction,
+    LoweringTarget,
+    create_primitive,
+    match_varying_axes,
+    move_batch_axis_first,
+)
 from jaxcnn.ops._sampling import gather_native, gather_xla
 from jaxcnn.ops._sampling.gather_spec import GatherSpec
 
 __all__ = ["weighted_gather"]
 
-Operation = Literal["gather", "image_gradient", "weight_gradient"]
-
-Implementation = Callable[..., jax.Array]
-"""(pixels or g, base index, weights or g) -> array."""
+OperationName = Literal["gather", "image_gradient", "weight_gradient"]
 
 _MAX_GATHERED_TAPS = 4  # taps of one channel up to which their gradients are gathered: XLA fuses these with their uses
 
-_PLAIN: Mapping[Operation, Implementation] = {
+_PLAIN: Mapping[OperationName, ArrayFunction] = {
     "gather": gather_xla.gather,
     "image_gradient": gather_xla.image_gradient,
     "weight_gradient": gather_xla.weight_gradient,
 }
-_ON_ONE_CPU: Mapping[Operation, Implementation] = {
+_ON_ONE_CPU: Mapping[OperationName, ArrayFunction] = {
     "gather": gather_xla.gather_flat,
     "image_gradient": gather_xla.image_gradient_loop,
     "weight_gradient": gather_xla.weight_gradient_loop,
 }
-_NATIVE: Mapping[Operation, Implementation] = {
+_NATIVE: Mapping[OperationName, ArrayFunction] = {
     "image_gradient": gather_native.image_gradient,
     "weight_gradient": gather_native.weight_gradient,
 }
@@ -89,7 +92,7 @@ def _bind(primitive: Primitive, *arrays: jax.Array, spec: GatherSpec) -> jax.Arr
     return primitive.bind(*match_varying_axes(*arrays), spec=spec)
 
 
-def _define(operation: Operation) -> Primitive:
+def _define(operation: OperationName) -> Primitive:
     primitive = create_primitive(
         f"sampling_{operation}",
         abstract_eval=functools.partial(_infer_shape, operation),
@@ -103,13 +106,13 @@ def _define(operation: Operation) -> Primitive:
 
 
 def _choose(
-    operation: Operation,
+    operation: OperationName,
     target: LoweringTarget,
     a: ShapedArray,
     base_index: ShapedArray,
     *rest: ShapedArray,
     spec: GatherSpec,
-) -> Implementation:
+) -> ArrayFunction:
     """Chooses what computes an operation on operands of these shapes; exported programs get no native kernels."""
     small = math.prod(spec.batch_shape(base_index)) * spec.num_pixels < 2**31
     on_one_cpu = target.platform == "cpu" and target.sees_whole_arrays
@@ -134,12 +137,12 @@ def _choose(
     return function
 
 
-def _sum_over_batch(function: Implementation, *arrays: jax.Array) -> jax.Array:
+def _sum_over_batch(function: ArrayFunction, *arrays: jax.Array) -> jax.Array:
     return jnp.sum(jax.vmap(function)(*arrays), 0)
 
 
 def _infer_shape(
-    operation: Operation, a: ShapedArray, base_index: ShapedArray, *rest: ShapedArray, spec: GatherSpec
+    operation: OperationName, a: ShapedArray, base_index: ShapedArray, *rest: ShapedArray, spec: GatherSpec
 ) -> ShapedArray:
     del rest
     if operation == "gather":
@@ -152,7 +155,7 @@ def _infer_shape(
 
 
 def _batch(
-    operation: Operation,
+    operation: OperationName,
     primitive: Primitive,
     arrays: Sequence[jax.Array],
     axes: Sequence[int | None],

@@ -32,8 +32,8 @@ __all__ = [
 Entry = float | jax.Array
 """A number that is known when a program is traced, or a traced scalar."""
 
-Row = tuple[Entry, Entry, Entry]
-Matrix = tuple[Row, Row, Row]
+MatrixRow = tuple[Entry, Entry, Entry]
+Matrix = tuple[MatrixRow, MatrixRow, MatrixRow]
 
 _LAST = (0.0, 0.0, 1.0)
 IDENTITY: Matrix = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), _LAST)
@@ -97,7 +97,7 @@ def compose_entries(outer: Matrix, inner: Matrix) -> Matrix:
     return first, second, third
 
 
-def _multiply_row(row: Row, matrix: Matrix) -> Row:
+def _multiply_row(row: MatrixRow, matrix: Matrix) -> MatrixRow:
     a, b, c = (_sum(_product(p, line[j]) for p, line in zip(row, matrix, strict=True)) for j in range(3))
     return a, b, c
 
@@ -126,7 +126,7 @@ def select_entries(condition: bool | jax.Array, matrix: Matrix, other: Matrix) -
     return first, second, third
 
 
-def _select_row(condition: bool | jax.Array, row: Row, other: Row) -> Row:
+def _select_row(condition: bool | jax.Array, row: MatrixRow, other: MatrixRow) -> MatrixRow:
     a, b, c = (_select_entry(condition, p, q) for p, q in zip(row, other, strict=True))
     return a, b, c
 
@@ -139,7 +139,7 @@ def _select_entry(condition: bool | jax.Array, a: Entry, b: Entry) -> Entry:
 
 def is_affine(matrix: Matrix) -> bool:
     """Returns whether the last row is known to be (0, 0, 1)."""
-    return all(_is_number(v, number) for v, number in zip(matrix[2], _LAST, strict=True))
+    return all(_is_known(v, number) for v, number in zip(matrix[2], _LAST, strict=True))
 
 
 def to_array(matrix: Matrix) -> jax.Array:
@@ -160,20 +160,20 @@ def _common_dtype(matrix: Matrix) -> Dtype:
     return jnp.float64 if wide else jnp.float32
 
 
-def _is_number(value: Entry, number: float) -> bool:
+def _is_known(value: Entry, number: float) -> bool:
     return isinstance(value, int | float) and value == number
 
 
 def _product(a: Entry, b: Entry) -> Entry:
-    if _is_number(a, 0) or _is_number(b, 0):
+    if _is_known(a, 0) or _is_known(b, 0):
         return 0.0
-    if _is_number(a, 1):
+    if _is_known(a, 1):
         return b
-    return a if _is_number(b, 1) else a * b
+    return a if _is_known(b, 1) else a * b
 
 
 def _sum(terms: Iterable[Entry]) -> Entry:
     total: Entry = 0.0
     for term in terms:
-        total = term if _is_number(total, 0) else total if _is_number(term, 0) else total + term
+        total = term if _is_known(total, 0) else total if _is_known(term, 0) else total + term
     return total
