@@ -68,7 +68,7 @@ def apply_matrix(
 def compose_matrices(
     first: Float[AnyArray, "*#batch rows columns"], second: Float[AnyArray, "*#batch rows2 columns2"]
 ) -> Float[Array, "*batch rows3 columns3"]:
-    """Composes two transforms: warping by the result is warping by ``first``, and the outcome by ``second``.
+    """Composes two transforms: warping by the result equals warping by ``first``, then by ``second``.
 
     Convention:
         Matrices map output points to input points, so points pass ``second`` before ``first``: the result is

@@ -81,7 +81,7 @@ def _read_footprints(
     padding_mode: PaddingMode,
     align_corners: bool,
 ) -> jax.Array:
-    """Reads at all points (h_out + 2, w_out + 2) but the outer ones."""
+    """Reads at all points (h_out + 2, w_out + 2) except the outermost."""
     # Barriers: otherwise XLA would compute what belongs to a pixel anew for every sample, weight and channel.
     x, y = lax.optimization_barrier((x, y))
     columns = [(_difference(x, axis), _difference(y, axis)) for axis in (1, 0)]

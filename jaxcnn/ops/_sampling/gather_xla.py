@@ -70,12 +70,12 @@ def gather_flat(pixels: jax.Array, base_index: jax.Array, *weights: jax.Array, s
 
 
 def weight_gradient_flat(pixels: jax.Array, base_index: jax.Array, g: jax.Array, *, spec: GatherSpec) -> jax.Array:
-    """Computes ``weight_gradient`` of all images of a batch as of one."""
+    """Computes ``weight_gradient`` for all images of a batch as for one."""
     return weight_gradient(_flatten_images(pixels), _index_in_batch(base_index, spec), g, spec=spec)
 
 
 def image_gradient_loop(g: jax.Array, base_index: jax.Array, *weights: jax.Array, spec: GatherSpec) -> jax.Array:
-    """Computes ``image_gradient`` of a batch in a loop over points."""
+    """Computes ``image_gradient`` for a batch in a loop over points."""
     batch_shape, c = spec.batch_shape(base_index), g.shape[-1]
     base_index = _index_in_batch(base_index, spec).reshape(-1)
     g, weights = g.reshape(-1, c), tuple(weight.reshape(-1) for weight in weights)
@@ -96,7 +96,7 @@ def image_gradient_loop(g: jax.Array, base_index: jax.Array, *weights: jax.Array
 
 
 def weight_gradient_loop(pixels: jax.Array, base_index: jax.Array, g: jax.Array, *, spec: GatherSpec) -> jax.Array:
-    """Computes ``weight_gradient`` of a batch in a loop over points."""
+    """Computes ``weight_gradient`` for a batch in a loop over points."""
     shape, c = base_index.shape, g.shape[-1]
     base_index = _index_in_batch(base_index, spec).reshape(-1)
     g, pixels = g.reshape(-1, c), pixels.reshape(-1, c)
