@@ -177,23 +177,29 @@ def test_a_transformer_with_a_linearized_gradient_learns_where_a_bilinear_one_do
 
 
 @pytest.mark.parametrize(
-    ("layer", "message"),
+    ("make", "message"),
     [
-        (layers.ParallelTransformer(Localizer(), 0), "count must be a positive integer, got 0"),
+        (lambda: layers.ParallelTransformer(Localizer(), 0), "count must be a positive integer, got 0"),
         (
-            layers.ParallelTransformer(Localizer(), 2, starts=[[1.0] * 6]),
+            lambda: layers.ParallelTransformer(Localizer(), 2, starts=[[1.0] * 6]),
             r"starts must be 2 times 6 parameters, got \[6\] of them",
         ),
-        (layers.SpatialTransformer(Localizer(), auxiliary_samples=1), "auxiliary_samples must be 0, or an integer"),
-        (layers.SpatialTransformer(Localizer(), auxiliary_samples=4, antialias=True), "without antialias, got mode"),
-        (layers.ParallelTransformer(Localizer(), 2, transform="shear"), "transform must be one of"),
-        (layers.InverseCompositionalTransformer(Localizer(), "tps"), "transform must be one of"),
-        (layers.InverseCompositionalTransformer(Localizer(), steps=0), "steps must be a positive integer"),
-        (layers.VolumeTransformer(Localizer(4)), r"VolumeTransformer: x must be of shape \(..., d, h, w, c\)"),
-        (layers.VolumeTransformer(Localizer(4), output_shape=(2, 2)), "x must be of shape"),
+        (
+            lambda: layers.SpatialTransformer(Localizer(), auxiliary_samples=1),
+            "auxiliary_samples must be 0, or an integer",
+        ),
+        (
+            lambda: layers.SpatialTransformer(Localizer(), auxiliary_samples=4, antialias=True),
+            "without antialias, got mode",
+        ),
+        (lambda: layers.ParallelTransformer(Localizer(), 2, transform="shear"), "transform must be one of"),
+        (lambda: layers.InverseCompositionalTransformer(Localizer(), "tps"), "transform must be one of"),
+        (lambda: layers.InverseCompositionalTransformer(Localizer(), steps=0), "steps must be a positive integer"),
+        (lambda: layers.VolumeTransformer(Localizer(4)), r"VolumeTransformer: x must be of shape \(..., d, h, w, c\)"),
+        (lambda: layers.VolumeTransformer(Localizer(4), output_shape=(2, 2)), "x must be of shape"),
     ],
 )
 @pytest.mark.errors
-def test_errors(layer, message):
+def test_errors(make, message):
     with pytest.raises(ValueError, match=message):
-        layer.init(jax.random.key(0), jnp.ones((4, 4, 1)))
+        make().init(jax.random.key(0), jnp.ones((4, 4, 1)))

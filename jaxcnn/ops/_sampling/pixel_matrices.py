@@ -165,15 +165,15 @@ def _is_known(value: Entry, number: float) -> bool:
 
 
 def _product(a: Entry, b: Entry) -> Entry:
-    if _is_known(a, 0) or _is_known(b, 0):
+    if _is_known(a, 0.0) or _is_known(b, 0.0):
         return 0.0
-    if _is_known(a, 1):
+    if _is_known(a, 1.0):
         return b
-    return a if _is_known(b, 1) else a * b
+    return a if _is_known(b, 1.0) else a * b
 
 
 def _sum(terms: Iterable[Entry]) -> Entry:
     total: Entry = 0.0
     for term in terms:
-        total = term if _is_known(total, 0) else total if _is_known(term, 0) else total + term
+        total = term if _is_known(total, 0.0) else total if _is_known(term, 0.0) else total + term
     return total

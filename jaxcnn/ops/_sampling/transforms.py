@@ -125,7 +125,7 @@ def tps_coefficients(control: AnyArray, regularization: float | jax.Array, *, na
     return jnp.asarray(inverse[:, :k], dtype)
 
 
-def _distinct_and_broad(control: AnyArray, xp: ModuleType) -> tuple[AnyArray, AnyArray]:
+def _distinct_and_broad(control: AnyArray, xp: ModuleType) -> tuple[jax.Array | np.bool_, jax.Array | np.bool_]:
     """Returns whether all control points are distinct, and whether they leave their line of best fit.
 
     Lengths are compared, not the condition of the system, which depends on the unit of length. Lengths below 1e-6 of
