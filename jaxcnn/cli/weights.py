@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from jaxcnn.cli.options import option
-from jaxcnn.zoo.records.weight_records import Record, find, near
+from jaxcnn.zoo.records.weight_records import Record, find, suggest
 
 __all__ = [
     "Convert",
@@ -77,15 +77,15 @@ def run_records(command: Records) -> None:
         return
     found = [one for one in zoo.records() if text in one.name]
     if not found:
-        raise ValueError(f"records: text must be part of a record's name, got {command.text!r}{near(text)}.")
-    rows = [("name", "top-1", "top-5", "checksum", "licence")]
+        raise ValueError(f"records: text must be part of a record's name, got {command.text!r}{suggest(text)}.")
+    rows = [("name", "top-1", "top-5", "checksum", "license")]
     for one in found:
         figures = [one.accuracy(measure) for measure in ("top-1", "top-5")]
         first, fifth = ("" if figure is None else f"{figure:.1f}" for figure in figures)
-        rows.append((one.name, first, fifth, (one.checksum or "none").partition(":")[0], one.licence or "not stated"))
+        rows.append((one.name, first, fifth, (one.checksum or "none").partition(":")[0], one.license or "not stated"))
     width = max(len(row[0]) for row in rows)
-    for name, first, fifth, checksum, licence in rows:
-        print(f"{name:<{width}}  {first:>5}  {fifth:>5}  {checksum:<8}  {licence}")
+    for name, first, fifth, checksum, license in rows:
+        print(f"{name:<{width}}  {first:>5}  {fifth:>5}  {checksum:<8}  {license}")
 
 
 def _show(one: Record) -> None:

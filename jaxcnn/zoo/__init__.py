@@ -1,4 +1,4 @@
-"""Weight files of five model zoos, read with none of their frameworks."""
+"""Weight files of five model zoos, read without their frameworks."""
 
 from jaxcnn._namespace import close_namespace as _close_namespace
 from jaxcnn.zoo.checkpoint import Checkpoint as Checkpoint

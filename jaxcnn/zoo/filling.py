@@ -1,4 +1,4 @@
-"""Variables filled with the tensors of a file, all of them or none."""
+"""Fills variables with the tensors of a file, all of them or none."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,16 +7,16 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn._check import check, shape_text
-from jaxcnn._typing import Variables
+from jaxcnn._typing import AnyArray, Variables
 
 __all__ = ["fill"]
 
 
-def fill(variables: Variables, tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Gives variables of the structure of others with the values of tensors that have their names.
+def fill(variables: Variables, tensors: Mapping[str, AnyArray]) -> dict[str, Any]:
+    """Returns variables of the same structure with the values of the tensors that have their names.
 
     Convention: A variable's name is its keys joined by ``/``, as ``save`` writes them. Floating tensors are
-    converted to the variable's floating dtype, integers to its integer dtype; kinds do not change.
+    converted to the variable's floating dtype, integers to its integer dtype; the kind never changes.
 
     Args:
         variables: Nested Flax variables, or their ``jax.ShapeDtypeStruct``; not changed.
@@ -26,7 +26,7 @@ def fill(variables: Variables, tensors: Mapping[str, Any]) -> dict[str, Any]:
         New variables.
 
     Raises:
-        ValueError: If names are missing or unexpected, or shapes or kinds of dtype are others, all listed together.
+        ValueError: If names are missing or unexpected, or shapes or kinds of dtype differ; all are listed together.
 
     Example:
         >>> variables = {"params": {"dense": {"kernel": jnp.zeros((2, 1)), "bias": jnp.zeros(1)}}}
@@ -54,7 +54,7 @@ def fill(variables: Variables, tensors: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def _fits(tensor: Any, leaf: Any) -> bool:
+def _fits(tensor: AnyArray, leaf: AnyArray | jax.ShapeDtypeStruct) -> bool:
     kinds: tuple[Any, ...] = (jnp.floating, jnp.complexfloating, jnp.integer, jnp.bool_)
     same = any(jnp.issubdtype(tensor.dtype, kind) and jnp.issubdtype(leaf.dtype, kind) for kind in kinds)
     return tuple(tensor.shape) == tuple(leaf.shape) and same

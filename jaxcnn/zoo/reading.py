@@ -1,33 +1,33 @@
-"""One function that reads a weight file of any format known, told by its content."""
+"""Reads a weight file of any known format, detected from its content."""
 
 import functools
 import os
 from pathlib import Path
-from typing import Any
 
 from jaxcnn._check import check, is_integer_at_least
-from jaxcnn.zoo.checkpoint import MAX_BYTES, Checkpoint, Format, FormatError
+from jaxcnn.zoo.checkpoint import MAX_BYTES, Checkpoint, FormatError, WeightFormat
 from jaxcnn.zoo.download import downloads
 from jaxcnn.zoo.records import weight_records
 
 __all__ = ["formats", "read"]
 
-_HEAD = 4096
+_HEAD_BYTES = 4096
 
 
 @functools.cache
-def formats() -> tuple[Format, ...]:
-    """Gives what ``read`` tries in turn, first the formats that tell themselves most surely.
+def formats() -> tuple[WeightFormat, ...]:
+    """Returns the formats that ``read`` tries in turn, those that are detected most reliably first.
 
     The readers are imported by the first call, so that ``import jaxcnn`` stays light.
 
     Returns:
-        Of each format its name, whether a path whose file has these first bytes is of it, and its reader.
+        The formats.
 
     Example:
-        >>> [name for name, fits, _ in formats() if fits(Path("a.tflite"), b"    TFL3")]
+        >>> [one.name for one in formats() if one.matches(Path("a.tflite"), b"    TFL3")]
         ['TensorFlow Lite']
     """
+    from jaxcnn.zoo.containers.tar_archive import is_tar
     from jaxcnn.zoo.formats.caffe.caffemodel import is_caffe, read_caffe
     from jaxcnn.zoo.formats.keras.hdf5_file import is_keras_h5, read_keras_h5
     from jaxcnn.zoo.formats.keras.keras_archive import is_keras, read_keras
@@ -35,49 +35,50 @@ def formats() -> tuple[Format, ...]:
     from jaxcnn.zoo.formats.numpy_file import is_numpy, read_numpy
     from jaxcnn.zoo.formats.pytorch.checkpoint_file import is_pytorch, read_pytorch
     from jaxcnn.zoo.formats.safetensors_file import is_safetensors, read_safetensors
-    from jaxcnn.zoo.formats.tar_archive import is_tar, read_tar
+    from jaxcnn.zoo.formats.tar_file import read_tar
     from jaxcnn.zoo.formats.tensorflow.checkpoint_files import is_tensorflow_checkpoint, read_tensorflow_checkpoint
     from jaxcnn.zoo.formats.tensorflow.graph_def import is_tensorflow_graph, read_tensorflow_graph
     from jaxcnn.zoo.formats.tensorflow.tflite_file import is_tflite, read_tflite
 
     single = (
-        ("PyTorch", is_pytorch, read_pytorch),
-        ("NumPy", is_numpy, read_numpy),
-        ("safetensors", is_safetensors, read_safetensors),
-        ("MatConvNet", is_matconvnet, read_matconvnet),  # before Keras's: version 7.3 is HDF5, too
-        ("Keras archive", is_keras, read_keras),
-        ("Keras HDF5", is_keras_h5, read_keras_h5),
-        ("TensorFlow Lite", is_tflite, read_tflite),
-        ("TensorFlow checkpoint or SavedModel", is_tensorflow_checkpoint, read_tensorflow_checkpoint),
-        ("TensorFlow graph", is_tensorflow_graph, read_tensorflow_graph),
-        ("Caffe", is_caffe, read_caffe),
+        WeightFormat("PyTorch", is_pytorch, read_pytorch),
+        WeightFormat("NumPy", is_numpy, read_numpy),
+        WeightFormat("safetensors", is_safetensors, read_safetensors),
+        WeightFormat("MatConvNet", is_matconvnet, read_matconvnet),  # before Keras's: version 7.3 is also HDF5
+        WeightFormat("Keras archive", is_keras, read_keras),
+        WeightFormat("Keras HDF5", is_keras_h5, read_keras_h5),
+        WeightFormat("TensorFlow Lite", is_tflite, read_tflite),
+        WeightFormat("TensorFlow checkpoint or SavedModel", is_tensorflow_checkpoint, read_tensorflow_checkpoint),
+        WeightFormat("TensorFlow graph", is_tensorflow_graph, read_tensorflow_graph),
+        WeightFormat("Caffe", is_caffe, read_caffe),
     )
-    return (*single[:-1], ("tar archive", is_tar, functools.partial(read_tar, formats=single)), single[-1])
+    archive = WeightFormat("tar archive", is_tar, functools.partial(read_tar, formats=single))
+    return (*single[:-1], archive, single[-1])
 
 
 def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES, download: bool = False) -> Checkpoint:
-    """Reads a weight file, whatever its name, by the format that its content shows.
+    """Reads a weight file, whatever its name; the format is detected from its content.
 
-    Nothing of the file is run, and no framework is imported. What a file states is compared with its size and with
-    ``max_bytes`` before memory is taken.
+    Nothing in the file is executed, and no framework is imported. Whatever a file declares is checked against its size
+    and against ``max_bytes`` before memory is allocated.
 
-    Convention: Kernels are (kh, kw, in, out), depthwise ones (kh, kw, c, m), those of dense layers (in, out), where
-    the format tells what a kernel is. Names are the file's.
+    Convention: Kernels are (kh, kw, in, out), depthwise ones (kh, kw, c, m), those of dense layers (in, out), if
+    the format says what a kernel is. Names are those of the file.
 
     Args:
         path: The file; for formats of several files, their folder or common prefix. Or the name of a record, such as
-            ``"keras/xception"``, whose file was downloaded, or is to be.
+            ``"keras/xception"``, whose file has been or is to be downloaded.
         max_bytes: What all tensors together may take.
-        download: Whether the file of a record may be downloaded where it is not there, as by ``zoo.download``.
+        download: Whether the file of a record may be downloaded if it is missing, as by ``zoo.download``.
 
     Returns:
-        Tensors, metadata and, where the file has one, the graph.
+        Tensors, metadata and the graph, if the file has one.
 
     Raises:
-        FileNotFoundError: If there is no such file, or that of a record was not downloaded.
+        FileNotFoundError: If there is no such file, or the file of a record was not downloaded.
         DownloadError: If it cannot be downloaded.
-        FormatError: If its format is unknown, or it is damaged, hostile or holds what is not read.
-        ValueError: If ``max_bytes`` is no positive integer.
+        FormatError: If its format is unknown, or it is damaged, hostile or holds unsupported content.
+        ValueError: If ``max_bytes`` is not a positive integer.
 
     Example:
         >>> import tempfile
@@ -90,27 +91,27 @@ def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES, download: 
         ('numpy', (3, 3, 1, 8))
     """
     check(is_integer_at_least(max_bytes, 1), "read", "max_bytes", "a positive integer", repr(max_bytes))
-    place = _found(path, download)
+    location = _locate(path, download)
     head = b""
-    if place.is_file():
-        with open(place, "rb") as file:
-            head = file.read(_HEAD)
-    for _, fits, reader in formats():
-        if fits(place, head):
-            return reader(place, max_bytes=max_bytes)
-    if not place.exists():
-        near = weight_records.near(path)
-        raise FileNotFoundError(f"read: path must be an existing file, got {str(path)!r}{near}.")
-    names = ", ".join(name for name, _, _ in formats())
+    if location.is_file():
+        with open(location, "rb") as file:
+            head = file.read(_HEAD_BYTES)
+    for one in formats():
+        if one.matches(location, head):
+            return one.read(location, max_bytes=max_bytes)
+    if not location.exists():
+        hint = weight_records.suggest(path)
+        raise FileNotFoundError(f"read: path must be an existing file, got {str(path)!r}{hint}.")
+    names = ", ".join(one.name for one in formats())
     if head.startswith(b"PK"):
         got = "a zip archive that is damaged or holds none of these"
     else:
-        got = "a folder that is none of these" if place.is_dir() else f"a file that begins with {head[:16]!r}"
-    raise FormatError(place, f"must be of a known format ({names}), got {got}.")
+        got = "a folder that is none of these" if location.is_dir() else f"a file that begins with {head[:16]!r}"
+    raise FormatError(location, f"must be of a known format ({names}), got {got}.")
 
 
-def _found(path: Any, download: bool) -> Path:
-    """Gives the path, or, where nothing is there and it is the name of a record, that of its file."""
+def _locate(path: str | os.PathLike[str], download: bool) -> Path:
+    """Returns the path or, if nothing exists there and it is the name of a record, the path of that record's file."""
     record = None if Path(path).exists() else weight_records.find(os.fspath(path))
     if record is None:
         return Path(path)
@@ -118,6 +119,6 @@ def _found(path: Any, download: bool) -> Path:
         return downloads.download(record.name)
     file = downloads.cached(record.name)
     if file is None:
-        way = f"run 'jaxcnn download {record.name}', or in Python pass download=True"
-        raise FileNotFoundError(f"read: the file of {record.name!r} must be downloaded first; {way}.")
+        hint = f"run 'jaxcnn download {record.name}', or in Python pass download=True"
+        raise FileNotFoundError(f"read: the file of {record.name!r} must be downloaded first; {hint}.")
     return file

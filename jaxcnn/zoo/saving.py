@@ -1,4 +1,4 @@
-"""Weights written as safetensors, with where they come from, and files of other formats converted."""
+"""Saves weights as safetensors with their provenance, and converts files of other formats."""
 
 import contextlib
 import hashlib
@@ -17,31 +17,31 @@ import jaxcnn
 from jaxcnn._check import check, shape_text
 from jaxcnn._typing import Variables
 from jaxcnn.zoo.checkpoint import MAX_BYTES, Checkpoint
-from jaxcnn.zoo.formats.safetensors_file import CODES, KEY, digest
+from jaxcnn.zoo.formats.safetensors_file import DTYPES_BY_CODE, METADATA_KEY, hash_tensors
 from jaxcnn.zoo.reading import read
 
 __all__ = ["convert", "save"]
 
-_NAMES = {dtype: code for code, dtype in CODES.items()}
+_CODES_BY_DTYPE = {dtype: code for code, dtype in DTYPES_BY_CODE.items()}
 _RESERVED = "__metadata__"
 
 
 def save(variables: Variables, path: str | os.PathLike[str], *, provenance: Mapping[str, Any] | None = None) -> None:
-    """Writes variables to a file of safetensors, which is there in full or not at all.
+    """Writes variables to a safetensors file, completely or not at all.
 
-    Convention: The names of nested variables are their keys joined by ``/``. The file's metadata hold, as JSON under
-    ``"jaxcnn"``, the version of this package, the SHA-256 of names, dtypes, shapes and bytes of all tensors, which
-    ``read`` compares, and ``provenance``.
+    Convention: The names of nested variables are their keys joined by ``/``. The file's metadata holds, as JSON
+    under ``"jaxcnn"``, the version of this package, the SHA-256 of names, dtypes, shapes and bytes of all tensors,
+    which ``read`` verifies, and ``provenance``.
 
     Args:
         variables: Nested Flax variables, or a flat mapping of names, which may contain ``/``, to arrays.
         path: The file; replaced if it exists.
         provenance: Where the tensors come from: anything that JSON can hold. ``"layouts"``, ``"notes"`` and
-            ``"framework"`` in it become metadata of the checkpoint that ``read`` gives.
+            ``"framework"`` in it become metadata of the checkpoint that ``read`` returns.
 
     Raises:
-        ValueError: For leaves that are no arrays, dtypes that the format has no name for, nested keys that contain
-            ``/``, a provenance that JSON cannot hold, and a path in no folder.
+        ValueError: For leaves that are not arrays, dtypes that the format does not have, nested keys that contain
+            ``/``, a provenance that JSON cannot hold, and a path whose folder does not exist.
 
     Example:
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -56,13 +56,13 @@ def save(variables: Variables, path: str | os.PathLike[str], *, provenance: Mapp
     good = place.parent.is_dir() and not place.is_dir()
     check(good, "save", "path", "a file in a folder that exists", repr(os.fspath(path)))
     nested = any(isinstance(value, Mapping) for value in variables.values())
-    tensors = _flat("save", variables, "", nested)
+    tensors = _flatten_variables("save", variables, "", nested)
     try:
         text = json.dumps(dict(provenance or {}))
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"save: provenance must be what JSON can hold, got {error}.") from None
-    own = {"version": jaxcnn.__version__, "sha256": digest(tensors), "provenance": json.loads(text)}
-    _write(place, tensors, {KEY: json.dumps(own)})
+    own = {"version": jaxcnn.__version__, "sha256": hash_tensors(tensors), "provenance": json.loads(text)}
+    _write(place, tensors, {METADATA_KEY: json.dumps(own)})
 
 
 def convert(
@@ -70,8 +70,8 @@ def convert(
 ) -> Checkpoint:
     """Reads a weight file of any known format and saves its tensors as safetensors.
 
-    Convention: Kernels are as ``read`` gives them; the file's own order of axes stays in ``"layouts"``. A graph is
-    not saved. What JSON cannot hold of the source's metadata becomes text.
+    Convention: Kernels are as ``read`` returns them; the file's own order of axes stays in ``"layouts"``. A graph is
+    not saved. Whatever JSON cannot hold of the source's metadata becomes text.
 
     Args:
         source: The file, folder or prefix to read.
@@ -79,12 +79,12 @@ def convert(
         max_bytes: What all tensors together may take.
 
     Returns:
-        What was read from ``source``. ``read(target)`` gives the same tensors, layouts and notes, and under
+        What was read from ``source``. ``read(target)`` returns the same tensors, layouts and notes, and under
         ``"provenance"`` all metadata with the source's name and, of a single file, its SHA-256.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read (``FormatError``), or its tensors have dtypes that the format has no name for.
+        ValueError: If it cannot be read (``FormatError``), or its tensors have dtypes that the format does not have.
 
     Example:
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -100,23 +100,25 @@ def convert(
     if Path(source).is_file():
         with open(source, "rb") as file:
             origin["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
-    metadata = {name: _plain(value) for name, value in checkpoint.metadata.items()}
+    metadata = {name: _to_json(value) for name, value in checkpoint.metadata.items()}
     save(checkpoint.tensors, target, provenance={**metadata, **origin})
     return checkpoint
 
 
-def _plain(value: Any) -> Any:
+def _to_json(value: object) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
+        return [_to_json(item) for item in value]
     if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
+        return _to_json(value.tolist())
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
-def _flat(function: str, variables: Mapping[Any, Any], above: str, nested: bool) -> dict[str, np.ndarray]:
-    """Joins nested keys and fetches the arrays."""
+def _flatten_variables(
+    function: str, variables: Mapping[Any, object], above: str, nested: bool
+) -> dict[str, np.ndarray]:
+    """Joins nested keys and copies the arrays to the host."""
     tensors: dict[str, np.ndarray] = {}
     for key, value in variables.items():
         good = isinstance(key, str) and bool(key) and not (nested and "/" in key)
@@ -124,7 +126,7 @@ def _flat(function: str, variables: Mapping[Any, Any], above: str, nested: bool)
         name = above + key
         check(name != _RESERVED, function, "variables", f"without {_RESERVED!r}, which the format reserves", repr(name))
         if isinstance(value, Mapping):
-            tensors |= _flat(function, value, f"{name}/", nested)
+            tensors |= _flatten_variables(function, value, f"{name}/", nested)
             continue
         is_array = isinstance(value, np.ndarray | np.generic) or (
             isinstance(value, jax.Array) and not jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
@@ -132,14 +134,14 @@ def _flat(function: str, variables: Mapping[Any, Any], above: str, nested: bool)
         check(is_array, function, "variables", "a tree of arrays", f"{type(value).__name__} at {name!r}")
         array = np.asarray(value)
         array = array.astype(array.dtype.newbyteorder("="), copy=False)
-        expected = f"of dtypes that safetensors has ({', '.join(dtype.name for dtype in _NAMES)})"
-        check(array.dtype in _NAMES, function, "variables", expected, f"{shape_text(array)} at {name!r}")
+        expected = f"of dtypes that safetensors has ({', '.join(dtype.name for dtype in _CODES_BY_DTYPE)})"
+        check(array.dtype in _CODES_BY_DTYPE, function, "variables", expected, f"{shape_text(array)} at {name!r}")
         tensors[name] = array
     return tensors
 
 
 def _write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Writes header and tensors, those of wide elements first so that all are aligned, and renames the file."""
+    """Writes header and tensors, those of wide elements first so that all are aligned, then renames the file."""
     header: dict[str, Any] = {_RESERVED: dict(metadata)}
     begin = {}
     position = 0
@@ -148,7 +150,7 @@ def _write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str,
         position += array.nbytes
     for name, array in tensors.items():
         offsets = [begin[name], begin[name] + array.nbytes]
-        header[name] = {"dtype": _NAMES[array.dtype], "shape": list(array.shape), "data_offsets": offsets}
+        header[name] = {"dtype": _CODES_BY_DTYPE[array.dtype], "shape": list(array.shape), "data_offsets": offsets}
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
@@ -168,7 +170,7 @@ def _write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str,
 
 
 def _umask() -> int:
-    """Gives the mask of new files, which can only be asked for by setting it."""
+    """Returns the mask of new files, which can only be read by setting it."""
     mask = os.umask(0o022)
     os.umask(mask)
     return mask

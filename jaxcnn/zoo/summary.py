@@ -1,7 +1,6 @@
-"""What a checkpoint holds, as lines of text."""
+"""Summarizes what a checkpoint holds, as lines of text."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from jaxcnn._check import check, is_integer_at_least
 from jaxcnn.zoo.checkpoint import Checkpoint
@@ -13,7 +12,7 @@ def summarize(checkpoint: Checkpoint, *, tensors: int = 20) -> list[str]:
     """Describes format, size, notes and first tensors of a checkpoint.
 
     Args:
-        checkpoint: What ``read`` gave.
+        checkpoint: What ``read`` returned.
         tensors: How many tensors to list.
 
     Returns:
@@ -56,21 +55,22 @@ def summarize(checkpoint: Checkpoint, *, tensors: int = 20) -> list[str]:
     return lines
 
 
-def count_layers(graph: Any) -> int:
-    """Counts the layers, nodes or operators that a checkpoint's graph has, those of nested models included.
+def count_layers(graph: object) -> int:
+    """Counts the layers, nodes or operators of a checkpoint's graph, including those of nested models.
 
     Args:
         graph: The graph of any format: Caffe's and MatConvNet's layers, Keras's configuration, TensorFlow's nodes,
             TensorFlow Lite's subgraphs.
 
     Returns:
-        How many.
+        Their number.
 
     Example:
         >>> count_layers({"layers": [{"type": "conv"}, {"type": "relu"}]})
         2
     """
-    total, waiting = 0, [graph]
+    total = 0
+    waiting = [graph]
     while waiting:
         node = waiting.pop()
         if isinstance(node, list):
@@ -81,6 +81,6 @@ def count_layers(graph: Any) -> int:
     return total
 
 
-def _printable(text: Any) -> str:
+def _printable(text: object) -> str:
     shown = "".join(letter if letter.isprintable() else "?" for letter in str(text)[:1000])
     return shown.encode("utf-8", "replace").decode()

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-__all__ = ["crc32c", "unmasked"]
+__all__ = ["crc32c", "unmask"]
 
 _POLYNOMIAL = 0x82F63B78
 _PIECE = 1 << 22
@@ -14,7 +14,8 @@ _MASK_DELTA = 0xA282EAD8
 def crc32c(data: bytes | bytearray | memoryview | np.ndarray) -> int:
     """Computes the checksum of bytes.
 
-    A checksum is linear over the bits: pieces of equal length are followed side by side, and their checksums joined.
+    A checksum is linear over the bits: pieces of equal length are processed in parallel, and their
+    checksums are combined.
 
     Args:
         data: The bytes, contiguous.
@@ -33,11 +34,11 @@ def crc32c(data: bytes | bytearray | memoryview | np.ndarray) -> int:
     state = 0xFFFFFFFF
     for begin in range(0, values.size, _PIECE):
         piece = values[begin : begin + _PIECE]
-        state = _shifted(state, piece.size) ^ _remainder(piece)
+        state = _shift(state, piece.size) ^ _remainder(piece)
     return state ^ 0xFFFFFFFF
 
 
-def unmasked(stored: int) -> int:
+def unmask(stored: int) -> int:
     """Undoes the rotation and offset under which LevelDB and TensorFlow store a checksum."""
     rotated = (stored - _MASK_DELTA) & 0xFFFFFFFF
     return ((rotated >> 17) | (rotated << 15)) & 0xFFFFFFFF
@@ -45,7 +46,7 @@ def unmasked(stored: int) -> int:
 
 @functools.cache
 def _tables() -> tuple[np.ndarray, np.ndarray]:
-    """What the low and the high 16 bits of a 4-byte word leave in the register."""
+    """Tabulates what the low and the high 16 bits of a 4-byte word leave in the register."""
     table = np.arange(1 << 16, dtype=np.uint32)
     result = []
     for _ in range(2):
@@ -57,32 +58,32 @@ def _tables() -> tuple[np.ndarray, np.ndarray]:
 
 @functools.cache
 def _operator(power: int) -> np.ndarray:
-    """Gives the matrix, one word per bit, that moves a register over ``2**power`` zero bytes."""
+    """Returns the matrix, one word per bit, that moves a register over ``2**power`` zero bytes."""
     if power == 0:
         matrix = np.uint32(1) << np.arange(32, dtype=np.uint32)
         for _ in range(8):
             matrix = (matrix >> np.uint32(1)) ^ np.where(matrix & np.uint32(1), np.uint32(_POLYNOMIAL), np.uint32(0))
         return matrix
     half = _operator(power - 1)
-    return _applied(half, half)
+    return _apply(half, half)
 
 
-def _applied(matrix: np.ndarray, words: np.ndarray) -> np.ndarray:
+def _apply(matrix: np.ndarray, words: np.ndarray) -> np.ndarray:
     bits = (words[:, None] >> np.arange(32, dtype=np.uint32)) & np.uint32(1)
     return np.bitwise_xor.reduce(np.where(bits != 0, matrix, np.uint32(0)), axis=1)
 
 
-def _shifted(state: int, count: int) -> int:
+def _shift(state: int, count: int) -> int:
     """Moves a register over ``count`` zero bytes."""
     words = np.array([state], np.uint32)
     for power in range(count.bit_length()):
         if count >> power & 1:
-            words = _applied(_operator(power), words)
+            words = _apply(_operator(power), words)
     return int(words[0])
 
 
 def _remainder(data: np.ndarray) -> int:
-    """Gives the register after the bytes, from 0 on."""
+    """Computes the register after the bytes, starting from 0."""
     power = max(2, min(10, (data.size.bit_length() - 1) // 2))
     length = 1 << power
     lanes = -(-data.size // length)
@@ -97,6 +98,6 @@ def _remainder(data: np.ndarray) -> int:
     while register.size > 1:
         if register.size % 2:
             register = np.concatenate([np.zeros(1, np.uint32), register])
-        register = _applied(_operator(power), register[::2]) ^ register[1::2]
+        register = _apply(_operator(power), register[::2]) ^ register[1::2]
         power += 1
     return int(register[0])

@@ -1,4 +1,4 @@
-"""Files as memory: mapped read-only, so that a reader touches only the pages it parses."""
+"""Files mapped into memory, read-only: a reader touches only the pages that it parses."""
 
 import mmap
 import os
@@ -6,13 +6,13 @@ from pathlib import Path
 
 from jaxcnn.zoo.checkpoint import FormatError
 
-__all__ = ["let_go", "mapped"]
+__all__ = ["map_file", "release_pages"]
 
-_WORTH = 1 << 16  # bytes
+_MIN_RELEASED = 1 << 16  # bytes
 
 
-def mapped(path: str | os.PathLike[str]) -> memoryview:
-    """Maps a file into memory, read-only; it is let go with the last view of it.
+def map_file(path: str | os.PathLike[str]) -> memoryview:
+    """Maps a file into memory, read-only, for as long as a view of it exists.
 
     Args:
         path: The file.
@@ -22,13 +22,13 @@ def mapped(path: str | os.PathLike[str]) -> memoryview:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        FormatError: If it is a folder or something else that is no file, or if it is empty.
+        FormatError: If it is a folder or a device, or if it is empty.
 
     Example:
         >>> import pathlib, tempfile
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "four"
         >>> _ = path.write_bytes(b"1234")
-        >>> bytes(mapped(path)[1:3])
+        >>> bytes(map_file(path)[1:3])
         b'23'
     """
     if not os.path.exists(path):
@@ -40,14 +40,14 @@ def mapped(path: str | os.PathLike[str]) -> memoryview:
             raise FormatError(path, "is empty.")
         try:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        except ValueError as error:  # the file has been cut to nothing meanwhile
+        except ValueError as error:  # the file was truncated to nothing in the meantime
             raise FormatError(path, f"cannot be mapped: {error}") from error
 
 
-def let_go(view: memoryview) -> None:
-    """Gives the memory of a mapped file's pages back, where a large part of it was copied; views stay as they are.
+def release_pages(view: memoryview) -> None:
+    """Returns a mapped file's pages to the system after a large part of it was copied; views stay valid.
 
-    Without it, reading a file by and by takes as much memory again as what is made of it.
+    Otherwise the pages of the file stay resident beside the arrays copied from it, which doubles the peak of memory.
     """
-    if isinstance(view.obj, mmap.mmap) and view.nbytes >= _WORTH and hasattr(mmap, "MADV_DONTNEED"):
+    if isinstance(view.obj, mmap.mmap) and view.nbytes >= _MIN_RELEASED and hasattr(mmap, "MADV_DONTNEED"):
         view.obj.madvise(mmap.MADV_DONTNEED)

@@ -1,144 +1,148 @@
-"""NumPy's arrays and Python's containers as the restricted unpickler makes them."""
+"""NumPy's arrays and Python's containers as the restricted unpickler builds them."""
 
 import re
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxcnn.zoo.checkpoint import Budget, FormatError
-from jaxcnn.zoo.containers.mapped_file import let_go
+from jaxcnn.zoo.containers.mapped_file import release_pages
+from jaxcnn.zoo.containers.source_file import SourceFile
 
-__all__ = ["PickledArray", "PickledDtype", "array_of", "array_names", "dtype_of"]
+__all__ = ["PickledArray", "PickledDtype", "array_constructors", "copy_array", "parse_dtype"]
 
 _NUMERIC = re.compile(r"[<>=|]?(?:[biufc]\d{1,2}|[?bBhHiIlLqQefdFD])")
 _TEXTS = re.compile(r"[<>=|]?[SU]\d{1,6}")
+_OBJECT_CODES = ("O", "O4", "O8", "|O")
 
 
-def dtype_of(path: Path, code: str, what: str) -> np.dtype[Any]:
-    """Gives the dtype of numbers, booleans or texts that NumPy writes as ``code``; ``O`` and records are refused."""
+def parse_dtype(source: SourceFile, code: str, what: str) -> np.dtype[Any]:
+    """Parses the code that NumPy writes for a dtype of numbers, booleans or texts; ``O`` and records are refused."""
     if _NUMERIC.fullmatch(code) or _TEXTS.fullmatch(code):
         try:
             return np.dtype(code)
         except TypeError:
             pass
-    hint = "; NumPy writes bfloat16 so, save it as float32" if code.endswith("V2") else ""
-    raise FormatError(path, f"{what} has dtype {code[:60]!r}: neither numbers nor texts{hint}.")
+    hint = "; NumPy writes bfloat16 like this, save it as float32" if code.endswith("V2") else ""
+    raise source.error(f"{what} has dtype {code[:60]!r}: neither numbers nor texts{hint}.")
 
 
-def array_of(path: Path, raw: Any, shape: Any, dtype: np.dtype[Any], fortran: Any, budget: Budget) -> np.ndarray:
-    """Copies the bytes of an array into a new one, C-contiguous, writable and of native order of bytes.
+def copy_array(source: SourceFile, raw: object, shape: object, dtype: np.dtype[Any], *, fortran: object) -> np.ndarray:
+    """Copies the bytes of an array into a new one, C-contiguous, writable and in native byte order.
 
     Raises:
-        FormatError: If ``raw`` has not the bytes of ``shape``, or memory is not granted.
+        FormatError: If ``raw`` does not hold the bytes of ``shape``, or the budget does not suffice.
     """
     if isinstance(raw, str):
         raw = raw.encode("latin-1")
-    sizes = shape if isinstance(shape, tuple) else ()
-    good = isinstance(raw, bytes | memoryview) and all(type(size) is int for size in sizes) and sizes == shape
-    if not good or len(sizes) > 32:
-        raise FormatError(path, "a pickled array without shape or bytes.")
-    budget.tensor(sizes, dtype, "an array", stored=len(raw))
+    if not isinstance(raw, bytes | memoryview) or not isinstance(shape, tuple) or len(shape) > 32:
+        raise source.error("a pickled array without shape or bytes.")
+    if not all(type(size) is int for size in shape):
+        raise source.error("a pickled array without shape or bytes.")
+    source.spend_tensor(shape, dtype, "an array", stored=len(raw))
     flat = np.frombuffer(raw, np.uint8) if dtype.kind == "b" else np.frombuffer(raw, dtype)
     if dtype.kind == "b":
-        flat = flat != 0  # no byte but 0 and 1 may lie in an array of booleans
-    array = flat.reshape(sizes, order="F" if fortran else "C")
+        flat = flat != 0  # arrays of booleans may hold no bytes but 0 and 1
+    array = flat.reshape(shape, order="F" if fortran else "C")
     array = np.array(array, array.dtype.newbyteorder("="), order="C")
     if isinstance(raw, memoryview):
-        let_go(raw)
+        release_pages(raw)
     return array
 
 
 class PickledDtype:
-    """A dtype being unpickled: its code, and the order of bytes that its state brings."""
+    """A dtype being unpickled: its code, and the byte order that its state sets."""
 
-    def __init__(self, path: Path, code: Any) -> None:
+    def __init__(self, source: SourceFile, code: object):
         """Takes NumPy's code, such as ``"f4"``."""
         if not isinstance(code, str):
-            raise FormatError(path, "a pickled dtype without a code.")
-        self.path, self.code, self.order = path, code, ""
+            raise source.error("a pickled dtype without a code.")
+        self.source, self.code, self.byte_order = source, code, ""
 
-    def set_state(self, state: Any) -> None:
+    def set_state(self, state: object) -> None:
         """Takes NumPy's state ``(version, order, subdtype, names, fields, size, alignment, flags)``."""
         if not isinstance(state, tuple) or len(state) < 5 or not isinstance(state[1], str) or len(state[1]) != 1:
-            raise FormatError(self.path, "a pickled dtype with a state that NumPy does not write.")
+            raise self.source.error("a pickled dtype with a state that NumPy does not write.")
         if any(part is not None for part in state[2:5]):
-            raise FormatError(self.path, "an array of records; arrays of numbers are read.")
-        self.order = state[1] if state[1] in "<>" else ""
+            raise self.source.error("an array of records; arrays of numbers are read.")
+        self.byte_order = state[1] if state[1] in "<>" else ""
 
     @property
     def is_object(self) -> bool:
         """Whether arrays of it hold Python objects."""
-        return self.code in ("O", "O4", "O8", "|O")
+        return self.code in _OBJECT_CODES
 
     def dtype(self) -> np.dtype[Any]:
-        """Gives NumPy's dtype."""
-        return dtype_of(self.path, self.order + self.code.lstrip("<>=|"), "a pickled array")
+        """Returns NumPy's dtype."""
+        return parse_dtype(self.source, self.byte_order + self.code.lstrip("<>=|"), "a pickled array")
 
 
 class PickledArray:
-    """An array being unpickled: ``array`` of numbers, or ``items`` of an array of objects."""
+    """An array being unpickled: after its state came, an array, or a list if its elements are objects."""
 
-    def __init__(self, path: Path, budget: Budget) -> None:
-        """Makes an array without content."""
-        self.path, self._budget = path, budget
+    def __init__(self, source: SourceFile):
+        """Makes an array without a state."""
+        self.source = source
         self.array: np.ndarray | None = None
         self.items: list[Any] | None = None
 
-    def set_state(self, state: Any) -> None:
+    def set_state(self, state: object) -> None:
         """Takes NumPy's state ``(version, shape, dtype, fortran, bytes or list)``."""
         if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], PickledDtype):
-            raise FormatError(self.path, "a pickled array with a state that NumPy does not write.")
+            raise self.source.error("a pickled array with a state that NumPy does not write.")
         _, shape, dtype, fortran, raw = state
         if not dtype.is_object:
-            self.array = array_of(self.path, raw, shape, dtype.dtype(), fortran, self._budget)
+            self.array = copy_array(self.source, raw, shape, dtype.dtype(), fortran=fortran)
         elif isinstance(raw, list):
             self.items = raw
         else:
-            raise FormatError(self.path, "a pickled array of objects without objects.")
+            raise self.source.error("a pickled array of objects without objects.")
+
+    @property
+    def content(self) -> np.ndarray | list[Any] | None:
+        """The array, or the list of its objects."""
+        return self.array if self.array is not None else self.items
 
 
-def array_names(path: Path, budget: Budget) -> dict[str, Any]:
-    """Gives the names that pickles of arrays, numbers and containers use, with what makes their instances."""
+def array_constructors(source: SourceFile) -> dict[str, object]:
+    """Returns the names that pickles of arrays, numbers and containers use, with what builds their instances."""
 
-    def scalar(dtype: Any, raw: Any = "") -> Any:
+    def scalar(dtype: object, raw: object = "") -> object:
         if not isinstance(dtype, PickledDtype) or dtype.is_object:
-            raise FormatError(path, "a pickled number without a dtype.")
-        return array_of(path, raw, (), dtype.dtype(), False, budget).item()
+            raise source.error("a pickled number without a dtype.")
+        return copy_array(source, raw, (), dtype.dtype(), fortran=False).item()
 
-    def reconstruct(*_: Any) -> PickledArray:
-        return PickledArray(path, budget)
+    def reconstruct(*_: object) -> PickledArray:
+        return PickledArray(source)
 
-    def from_buffer(raw: Any, dtype: Any, shape: Any, order: Any) -> PickledArray:
-        array = PickledArray(path, budget)
+    def from_buffer(raw: object, dtype: object, shape: object, order: object) -> PickledArray:
+        array = PickledArray(source)
         array.set_state((1, shape, dtype, isinstance(order, str) and order == "F", raw))
         return array
 
-    def encode(text: Any, encoding: Any) -> bytes | memoryview:
+    def encode(text: object, encoding: object) -> bytes:
         if encoding not in ("latin1", "latin-1") or not isinstance(text, str):
-            raise FormatError(path, "bytes of an unknown encoding in the pickle.")
+            raise source.error("bytes of an unknown encoding in the pickle.")
         return text.encode("latin-1")
 
-    def ordered(pairs: Any = ()) -> dict[Any, Any]:
+    def ordered_dict(pairs: object = ()) -> dict[str | int, object]:
         if not isinstance(pairs, list | tuple) or not all(
             isinstance(pair, list | tuple) and len(pair) == 2 and isinstance(pair[0], str | int) for pair in pairs
         ):
-            raise FormatError(path, "an ordered dictionary of other than pairs in the pickle.")
+            raise source.error("an ordered dictionary of something other than pairs in the pickle.")
         return {key: value for key, value in pairs}
 
-    def as_set(items: Any = ()) -> list[Any]:
+    def as_set(items: object = ()) -> list[object]:
         if not isinstance(items, list | tuple):
-            raise FormatError(path, "a set of other than a list in the pickle.")
+            raise source.error("a set of something other than a list in the pickle.")
         return list(items)
 
-    def as_complex(real: Any, imaginary: Any) -> complex:
+    def as_complex(real: float, imaginary: float) -> complex:
         return complex(float(real), float(imaginary))
 
-    names: dict[str, Callable[..., Any] | str] = {
-        "collections.OrderedDict": ordered,
+    names: dict[str, object] = {
+        "collections.OrderedDict": ordered_dict,
         "_codecs.encode": encode,
-        "numpy.dtype": lambda code, *_: PickledDtype(path, code),
+        "numpy.dtype": lambda code, *_: PickledDtype(source, code),
         "numpy.ndarray": "numpy.ndarray",
     }
     for core in ("numpy.core", "numpy._core"):

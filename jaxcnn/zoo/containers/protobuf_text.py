@@ -1,4 +1,4 @@
-"""The text form of protocol buffers, as Caffe writes its networks in and TensorFlow the list of its checkpoints."""
+"""The text format of protocol buffers, used for Caffe's networks and TensorFlow's lists of checkpoints."""
 
 import os
 import re
@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from jaxcnn.zoo.checkpoint import FormatError
+from jaxcnn.zoo.containers.source_file import SourceFile
 
 __all__ = ["parse_prototxt", "read_prototxt"]
 
-_MOST_BYTES = 1 << 23
-_MOST_DEPTH = 64
+_MAX_BYTES = 1 << 23
+_MAX_DEPTH = 64
 _TOKEN = re.compile(
     r"""(?P<space>[ \t\r\n\v\f]+|\#[^\n]*)
     |(?P<text>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
@@ -25,10 +26,10 @@ _WORDS = {"true": True, "false": False, "inf": float("inf"), "-inf": float("-inf
 
 
 def read_prototxt(path: str | os.PathLike[str]) -> dict[str, list[Any]]:
-    """Reads a file in the text form of protocol buffers.
+    """Reads a file in the text format of protocol buffers.
 
     Convention:
-        As ``parse_prototxt``.
+        As in ``parse_prototxt``.
 
     Args:
         path: The file, at most 8 MiB.
@@ -38,7 +39,7 @@ def read_prototxt(path: str | os.PathLike[str]) -> dict[str, list[Any]]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        FormatError: If it is no such text.
+        FormatError: If it is not such a text.
 
     Example:
         >>> import pathlib, tempfile
@@ -52,59 +53,59 @@ def read_prototxt(path: str | os.PathLike[str]) -> dict[str, list[Any]]:
     if not os.path.isfile(path):
         raise FormatError(path, "must be a file, not a folder or a device.")
     with open(path, "rb") as file:
-        content = file.read(min(os.fstat(file.fileno()).st_size, _MOST_BYTES) + 1)
-    if len(content) > _MOST_BYTES:
-        raise FormatError(path, f"has more than {_MOST_BYTES} bytes, too many for a text of this kind.")
-    return parse_prototxt(content, path=path)
+        content = file.read(min(os.fstat(file.fileno()).st_size, _MAX_BYTES) + 1)
+    if len(content) > _MAX_BYTES:
+        raise FormatError(path, f"has more than {_MAX_BYTES} bytes, too many for a file of this kind.")
+    return parse_prototxt(content, source=SourceFile(path))
 
 
-def parse_prototxt(content: bytes, *, path: str | os.PathLike[str]) -> dict[str, list[Any]]:
-    """Parses the text form of protocol buffers.
+def parse_prototxt(content: bytes, *, source: SourceFile) -> dict[str, list[Any]]:
+    """Parses the text format of protocol buffers.
 
     Convention:
-        Without a schema it is unknown which fields may be repeated, so every field is a list. Values are integers,
+        Without a schema it is not known which fields are repeated, so every field is a list. Values are integers,
         floats, booleans, text, and dictionaries for messages; the names of enumerations are text.
 
     Args:
         content: The text, UTF-8.
-        path: Where it comes from, for the message of an error.
+        source: Where it comes from, for error messages.
 
     Returns:
         Name of field to the list of its values.
 
     Raises:
-        FormatError: If it is no such text.
+        FormatError: If it is not such a text.
 
     Example:
-        >>> parse_prototxt(b'dim: 1 dim: -3 pool: MAX name: "a" "b"', path="example")
+        >>> parse_prototxt(b'dim: 1 dim: -3 pool: MAX name: "a" "b"', source=SourceFile("example"))
         {'dim': [1, -3], 'pool': ['MAX'], 'name': ['ab']}
     """
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise FormatError(path, f"is not UTF-8: {error}") from error
-    return _Parser(text, path).message(None, 0)
+        raise source.error(f"is not UTF-8: {error}") from error
+    return _Parser(text, source).message(None, 0)
 
 
 class _Parser:
-    """The text, one token ahead."""
+    """The text, with one token of lookahead."""
 
-    def __init__(self, text: str, path: Any):
-        self.text, self.path, self.place = text, path, 0
+    def __init__(self, text: str, source: SourceFile):
+        self.text, self.source, self.position = text, source, 0
         self.tokens = self._tokens()
         self.kind, self.token = next(self.tokens)
 
-    def fail(self, reason: str) -> FormatError:
-        return FormatError(self.path, f"line {self.text.count(chr(10), 0, self.place) + 1}: {reason}")
+    def error(self, reason: str) -> FormatError:
+        return self.source.error(f"line {self.text.count(chr(10), 0, self.position) + 1}: {reason}")
 
     def _tokens(self) -> Iterator[tuple[str, str]]:
-        while self.place < len(self.text):
-            found = _TOKEN.match(self.text, self.place)
+        while self.position < len(self.text):
+            found = _TOKEN.match(self.text, self.position)
             if found is None or found.lastgroup is None:
-                raise self.fail(f"no text of this kind has {self.text[self.place : self.place + 20]!r}.")
+                raise self.error(f"expected a token, got {self.text[self.position : self.position + 20]!r}.")
             if found.lastgroup != "space":
                 yield found.lastgroup, found.group()
-            self.place = found.end()
+            self.position = found.end()
         while True:
             yield "end", ""
 
@@ -114,13 +115,13 @@ class _Parser:
         return token
 
     def message(self, closing: str | None, depth: int) -> dict[str, list[Any]]:
-        """Parses fields until the mark that closes the message."""
-        if depth > _MOST_DEPTH:
-            raise self.fail(f"messages lie in each other more than {_MOST_DEPTH} deep.")
+        """Parses fields up to the mark that closes the message."""
+        if depth > _MAX_DEPTH:
+            raise self.error(f"messages are nested more than {_MAX_DEPTH} deep.")
         result: dict[str, list[Any]] = {}
         while not (self.kind == "end" if closing is None else self.kind == "mark" and self.token == closing):
             if self.kind != "name" or self.token.startswith("-"):
-                raise self.fail(f"expected the name of a field, got {self.token[:40] or 'the end'!r}.")
+                raise self.error(f"expected the name of a field, got {self.token[:40] or 'the end'!r}.")
             values = result.setdefault(self.step(), [])
             colon = self.token == ":"
             if colon:
@@ -132,7 +133,7 @@ class _Parser:
                     if self.token == ",":
                         self.step()
                     elif self.token != "]":
-                        raise self.fail(f"expected a comma or ] in a list, got {self.token[:40] or 'the end'!r}.")
+                        raise self.error(f"expected a comma or ] in a list, got {self.token[:40] or 'the end'!r}.")
                 self.step()
             else:
                 values.append(self.value(depth, colon))
@@ -143,32 +144,32 @@ class _Parser:
         return result
 
     def value(self, depth: int, scalar: bool) -> Any:
-        """Parses one value; without a colon before it only a message may follow."""
+        """Parses one value; without a colon before it, it must be a message."""
         if self.kind == "mark" and self.token in "{<":
             return self.message("}" if self.step() == "{" else ">", depth + 1)
         if not scalar:
-            raise self.fail(f"expected a colon or a message, got {self.token[:40] or 'the end'!r}.")
+            raise self.error(f"expected a colon or a message, got {self.token[:40] or 'the end'!r}.")
         if self.kind == "text":
             parts = bytearray()
             while self.kind == "text":
-                parts += self.unescaped(self.step()[1:-1])
+                parts += self.unescape(self.step()[1:-1])
             try:
                 return parts.decode("utf-8")
             except UnicodeDecodeError as error:
-                raise self.fail(f"a text is not UTF-8: {error}") from error
+                raise self.error(f"a string is not UTF-8: {error}") from error
         if self.kind == "name":
             word = self.step()
             if word.startswith("-") and word not in _WORDS:
-                raise self.fail(f"expected a value, got {word[:40]!r}.")
+                raise self.error(f"expected a value, got {word[:40]!r}.")
             return _WORDS.get(word, word)
         if self.kind == "number":
             return self.number(self.step())
-        raise self.fail(f"expected a value, got {self.token[:40] or 'the end'!r}.")
+        raise self.error(f"expected a value, got {self.token[:40] or 'the end'!r}.")
 
     def number(self, token: str) -> int | float:
         digits = token.removeprefix("-")
         if len(digits) > 400:
-            raise self.fail(f"a number has {len(digits)} digits.")
+            raise self.error(f"a number has {len(digits)} digits.")
         try:
             if digits[:2] in ("0x", "0X"):
                 value: int | float = int(digits, 16)
@@ -177,10 +178,10 @@ class _Parser:
             else:
                 value = float(digits.rstrip("fF"))
         except ValueError as error:
-            raise self.fail(f"{token[:40]!r} is no number.") from error
+            raise self.error(f"{token[:40]!r} is not a number.") from error
         return -value if token.startswith("-") else value
 
-    def unescaped(self, text: str) -> bytes:
+    def unescape(self, text: str) -> bytes:
         result = bytearray()
         for octal, hexadecimal, letter, plain in _ESCAPE.findall(text):
             if plain:
@@ -188,10 +189,10 @@ class _Parser:
             elif octal or hexadecimal:
                 value = int(octal, 8) if octal else int(hexadecimal, 16)
                 if value > 255:
-                    raise self.fail(f"a text has the escape \\{octal}.")
+                    raise self.error(f"a string has the escape \\{octal}.")
                 result.append(value)
             elif letter in _ESCAPES:
                 result.append(_ESCAPES[letter])
             else:
-                raise self.fail(f"a text has the unknown escape \\{letter}.")
+                raise self.error(f"a string has the unknown escape \\{letter}.")
         return bytes(result)

@@ -1,107 +1,102 @@
-"""Zip archives of tensors, mapped into memory and guarded against lying directories."""
+"""Zip archives, mapped into memory; what their directories claim is checked before memory is taken."""
 
 import struct
 import zipfile
 import zlib
 from pathlib import Path
 
-from jaxcnn.zoo.checkpoint import Budget, FormatError
-from jaxcnn.zoo.containers.mapped_file import mapped
+from jaxcnn.zoo.containers.mapped_file import map_file
+from jaxcnn.zoo.containers.source_file import DEFLATE_RATIO, SourceFile
 
-__all__ = ["DEFLATE_RATIO", "Archive", "archive_names"]
+__all__ = ["ZipArchive", "list_entries"]
 
-DEFLATE_RATIO = 1032
-"""Deflate can make nothing smaller than 1/1032 (zlib's technical notes)."""
-
-_BROKEN = (zipfile.BadZipFile, struct.error, zlib.error, NotImplementedError, RuntimeError, ValueError, OverflowError)
-_BROKEN += (EOFError, IndexError, KeyError, OSError, MemoryError)
+_ZIP_ERRORS = (zipfile.BadZipFile, struct.error, zlib.error, NotImplementedError, RuntimeError, ValueError)
+_ZIP_ERRORS += (OverflowError, EOFError, IndexError, KeyError, OSError, MemoryError)
 _ENCRYPTED = 0x1
 
 
-def archive_names(path: Path, head: bytes) -> tuple[str, ...]:
-    """Gives the names in a zip archive; none where the file is no archive or its directory cannot be read."""
+def list_entries(path: Path, head: bytes) -> tuple[str, ...]:
+    """Lists the names in a zip archive; none if the file is not an archive or its directory cannot be read."""
     if not head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return ()
     try:
         with zipfile.ZipFile(path) as archive:
             return tuple(archive.namelist())
-    except _BROKEN:
+    except _ZIP_ERRORS:
         return ()
 
 
-class Archive:
+class ZipArchive:
     """A zip archive whose entries are read one at a time, each checked before memory is taken for it.
 
     Args:
-        path: The file.
-        max_bytes: What its compressed entries together may unpack to.
+        source: The file. Its compressed entries together may expand to ``max_bytes``, beside the tensors' budget.
 
     Raises:
-        FormatError: If it is no zip archive or its directory is damaged.
+        FormatError: If it is not a zip archive or its directory is damaged.
     """
 
-    def __init__(self, path: Path, max_bytes: int) -> None:
+    def __init__(self, source: SourceFile):
         """Reads the directory."""
-        self.path = path
-        self._data = mapped(path)
-        self._budget = Budget(path, max_bytes)
+        self.source = source.with_budget(source.max_bytes)
+        self._data = map_file(source.path)
         try:
-            with zipfile.ZipFile(path) as archive:
+            with zipfile.ZipFile(source.path) as archive:
                 entries = archive.infolist()
         except FileNotFoundError:
             raise
-        except _BROKEN as error:
-            raise FormatError(path, f"the directory of the zip archive cannot be read ({error}).") from error
+        except _ZIP_ERRORS as error:
+            raise self.source.error(f"the directory of the zip archive cannot be read ({error}).") from error
         # Not ``is_dir``, which fails for an empty name.
         self.entries = {entry.filename: entry for entry in entries if not entry.filename.endswith("/")}
 
     def __len__(self) -> int:
-        """How many bytes the file has."""
+        """Returns the size of the file in bytes."""
         return len(self._data)
 
     def read(self, name: str) -> memoryview:
-        """Gives the bytes of one entry: a view of the file where it is stored, else unpacked.
+        """Reads one entry: a view of the file if it is stored, otherwise its decompressed bytes.
 
         Raises:
-            FormatError: For an entry that is absent, encrypted, packed by an unknown method, longer or shorter than
-                the directory says, more than deflate can make of the file, beyond ``max_bytes``, or whose checksum
+            FormatError: For an entry that is absent, encrypted, compressed by an unknown method, longer or shorter
+                than the directory says, larger than deflate can expand it to, beyond ``max_bytes``, or whose checksum
                 is wrong.
         """
         entry = self.entries.get(name)
         if entry is None:
-            raise FormatError(self.path, f"the archive has no entry {name!r}.")
+            raise self.source.error(f"the archive has no entry {name!r}.")
         if entry.flag_bits & _ENCRYPTED:
-            raise FormatError(self.path, f"entry {name!r} is encrypted.")
-        packed = self._packed(entry)
+            raise self.source.error(f"entry {name!r} is encrypted.")
+        stored = self._stored_bytes(entry)
         if entry.compress_type == zipfile.ZIP_STORED:
-            content = packed
+            content = stored
         elif entry.compress_type == zipfile.ZIP_DEFLATED:
-            content = memoryview(self._inflated(entry, packed))
+            content = memoryview(self._inflate(entry, stored))
         else:
-            raise FormatError(self.path, f"entry {name!r} is packed by method {entry.compress_type}, not by deflate.")
+            raise self.source.error(f"entry {name!r} is compressed by method {entry.compress_type}, not by deflate.")
         if len(content) != entry.file_size:
-            raise FormatError(self.path, f"entry {name!r} has {len(content)} bytes in place of {entry.file_size}.")
+            raise self.source.error(f"entry {name!r} has {len(content)} bytes instead of {entry.file_size}.")
         if zlib.crc32(content) != entry.CRC:
-            raise FormatError(self.path, f"the checksum of entry {name!r} is wrong: the file is damaged.")
+            raise self.source.error(f"the checksum of entry {name!r} is wrong: the file is damaged.")
         return content
 
-    def _packed(self, entry: zipfile.ZipInfo) -> memoryview:
+    def _stored_bytes(self, entry: zipfile.ZipInfo) -> memoryview:
         start = entry.header_offset
         header = self._data[start : start + 30] if 0 <= start <= len(self) else b""
         if len(header) < 30 or bytes(header[:4]) != b"PK\x03\x04":
-            raise FormatError(self.path, f"entry {entry.filename!r} has no header where the directory says.")
+            raise self.source.error(f"entry {entry.filename!r} has no header where the directory says.")
         name, extra = struct.unpack("<HH", header[26:30])
         start += 30 + name + extra
         if entry.compress_size > len(self) - start:
-            raise FormatError(self.path, f"entry {entry.filename!r} goes on beyond the end of the file.")
+            raise self.source.error(f"entry {entry.filename!r} extends beyond the end of the file.")
         return self._data[start : start + entry.compress_size]
 
-    def _inflated(self, entry: zipfile.ZipInfo, packed: memoryview) -> bytes:
-        if entry.file_size > DEFLATE_RATIO * len(packed):
-            text = f"entry {entry.filename!r} claims {entry.file_size} bytes, but {len(packed)} packed ones hold fewer."
-            raise FormatError(self.path, text)
-        self._budget.spend(entry.file_size, f"entry {entry.filename!r}")
+    def _inflate(self, entry: zipfile.ZipInfo, stored: memoryview) -> bytes:
+        if entry.file_size > DEFLATE_RATIO * len(stored):
+            text = f"entry {entry.filename!r} claims {entry.file_size} bytes, but {len(stored)} compressed bytes"
+            raise self.source.error(f"{text} expand to fewer.")
+        self.source.spend(entry.file_size, f"entry {entry.filename!r}")
         try:
-            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, entry.file_size + 1)
+            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(stored, entry.file_size + 1)
         except (zlib.error, MemoryError, OverflowError) as error:
-            raise FormatError(self.path, f"entry {entry.filename!r} cannot be unpacked ({error}).") from error
+            raise self.source.error(f"entry {entry.filename!r} cannot be decompressed ({error}).") from error

@@ -1,4 +1,4 @@
-"""Files of safetensors, with the metadata that this package writes into them."""
+"""Safetensors files, with the metadata that this package writes into them."""
 
 import hashlib
 import json
@@ -9,15 +9,16 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from jaxcnn.zoo.checkpoint import Budget, Checkpoint, FormatError
-from jaxcnn.zoo.containers.mapped_file import let_go, mapped
+from jaxcnn.zoo.checkpoint import Checkpoint
+from jaxcnn.zoo.containers.mapped_file import map_file, release_pages
+from jaxcnn.zoo.containers.source_file import SourceFile
 
-__all__ = ["CODES", "KEY", "digest", "is_safetensors", "read_safetensors"]
+__all__ = ["DTYPES_BY_CODE", "METADATA_KEY", "hash_tensors", "is_safetensors", "read_safetensors"]
 
-KEY = "jaxcnn"
-"""Under which name of the file's metadata this package keeps its own, as JSON."""
+METADATA_KEY = "jaxcnn"
+"""The key in the file's metadata under which this package keeps its own, as JSON."""
 
-CODES: dict[str, np.dtype[Any]] = {
+DTYPES_BY_CODE: dict[str, np.dtype[Any]] = {
     "F64": np.dtype(np.float64),
     "F32": np.dtype(np.float32),
     "F16": np.dtype(np.float16),
@@ -35,19 +36,19 @@ CODES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
     "C64": np.dtype(np.complex64),
 }
-"""The format's names of dtypes."""
+"""The dtypes by their codes in the format."""
 
 _MAX_HEADER = 25_000_000
 
 
 def is_safetensors(path: Path, head: bytes) -> bool:
-    """Says whether a file begins with the length of a header of JSON."""
+    """Tests whether a file begins with the length of a JSON header."""
     length = int.from_bytes(head[:8], "little")
     return len(head) > 9 and 2 <= length <= _MAX_HEADER and head[8:].lstrip(b" ")[:1] == b"{"
 
 
-def digest(tensors: Mapping[str, np.ndarray]) -> str:
-    """Gives the SHA-256 of names, dtypes, shapes and bytes of tensors, whatever their order."""
+def hash_tensors(tensors: Mapping[str, np.ndarray]) -> str:
+    """Computes the SHA-256 of names, dtypes, shapes and bytes of tensors, independent of their order."""
     total = hashlib.sha256()
     for name, array in sorted(tensors.items()):
         total.update(json.dumps([name, array.dtype.name, array.shape]).encode())
@@ -56,44 +57,46 @@ def digest(tensors: Mapping[str, np.ndarray]) -> str:
 
 
 def read_safetensors(path: Path, *, max_bytes: int) -> Checkpoint:
-    """Reads a file of safetensors; of one that ``save`` or ``convert`` wrote also what they noted, and checks its sum.
+    """Reads a safetensors file; if ``save`` or ``convert`` wrote it, also their metadata, and verifies its checksum.
 
-    Convention: Axes are as stored. Files that this package wrote keep ``"layouts"`` and ``"notes"`` of the file that
-    they were converted from; others say nothing of axes. Arrays are writable.
+    Convention: Axes are as stored. Files written by this package keep ``"layouts"`` and ``"notes"`` of the file that
+    they were converted from; others say nothing about axes. Arrays are writable.
 
     Args:
         path: The file.
         max_bytes: What the tensors may take.
 
     Returns:
-        The tensors in the order of the header. ``metadata["provenance"]`` is what ``save`` was given.
+        The tensors in the order of the header. ``metadata["provenance"]`` is what was passed to ``save``.
 
     Raises:
-        FormatError: For a damaged file, and for tensors other than those that were saved.
+        FormatError: For a damaged file, and if the tensors are not those that were saved.
     """
     import safetensors
 
-    header = _header(path)
-    budget = Budget(path, max_bytes)
+    source = SourceFile(path, max_bytes)
+    header = _read_header(source)
     metadata = header.pop("__metadata__", {})
     for name, entry in header.items():
-        budget.tensor(entry["shape"], CODES[entry["dtype"]], f"tensor {name[:200]!r}", stored=_stored(entry))
+        source.spend_tensor(
+            entry["shape"], DTYPES_BY_CODE[entry["dtype"]], f"tensor {name[:200]!r}", stored=_stored_bytes(entry)
+        )
     try:
-        with safetensors.safe_open(path, framework="np") as file:  # compares header and size once more, to the byte
+        with safetensors.safe_open(path, framework="np") as file:  # checks header and size once more, to the byte
             names = set(file.keys())
     except (safetensors.SafetensorError, OSError, ValueError, TypeError, OverflowError, MemoryError) as error:
-        raise FormatError(path, f"safetensors cannot read it ({error}).") from error
+        raise source.error(f"safetensors cannot read it ({error}).") from error
     if names != set(header):
-        raise FormatError(path, "safetensors finds other names in its header.")
-    data = mapped(path)
+        raise source.error("safetensors finds different names in its header.")
+    data = map_file(path)
     begin = 8 + int.from_bytes(data[:8], "little")
-    tensors = {name: _array(entry, data[begin:]) for name, entry in header.items()}
-    own = _own(path, metadata)
-    if own and own.get("sha256") != digest(tensors):
-        raise FormatError(path, "the tensors are not those that were saved: their SHA-256 is another.")
+    tensors = {name: _copy_tensor(entry, data[begin:]) for name, entry in header.items()}
+    own = _parse_own_metadata(source, metadata)
+    if own and own.get("sha256") != hash_tensors(tensors):
+        raise source.error("the tensors are not those that were saved: their SHA-256 differs.")
     provenance = own.get("provenance") or {}
-    others = {name: text for name, text in metadata.items() if name != KEY}
-    notes = provenance.get("notes") or ([] if own else ["Axes are as the file has them."])
+    others = {name: text for name, text in metadata.items() if name != METADATA_KEY}
+    notes = provenance.get("notes") or ([] if own else ["Axes are as stored."])
     result = {"format": "safetensors", "framework": provenance.get("framework", "jaxcnn" if own else "safetensors")}
     result |= {"layouts": provenance.get("layouts") or {}, "notes": notes}
     result |= {"extra": others} if others else {}
@@ -101,25 +104,25 @@ def read_safetensors(path: Path, *, max_bytes: int) -> Checkpoint:
     return Checkpoint(tensors, result)
 
 
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({name for name, _ in pairs}) != len(pairs):
         raise ValueError("a name occurs twice")
     return dict(pairs)
 
 
-def _header(path: Path) -> dict[str, Any]:
-    """Reads and checks the header before the package does."""
-    with open(path, "rb") as file:
+def _read_header(source: SourceFile) -> dict[str, Any]:
+    """Reads and checks the header before the package ``safetensors`` does."""
+    with open(source.path, "rb") as file:
         size = file.seek(0, 2)
         file.seek(0)
         length = int.from_bytes(file.read(8), "little")
         if size < 10 or not 2 <= length <= min(_MAX_HEADER, size - 8):
-            raise FormatError(path, f"a header of {length} bytes in a file of {size} bytes.")
+            raise source.error(f"a header of {length} bytes in a file of {size} bytes.")
         text = file.read(length)
     try:
-        header = json.loads(text.decode("utf-8"), object_pairs_hook=_pairs)
+        header = json.loads(text.decode("utf-8"), object_pairs_hook=_unique_pairs)
         if not isinstance(header, dict):
-            raise ValueError("no object")
+            raise ValueError("it is not an object")
         for name, entry in header.items():
             if name == "__metadata__":
                 good = isinstance(entry, dict) and all(isinstance(value, str) for value in entry.values())
@@ -128,42 +131,47 @@ def _header(path: Path) -> dict[str, Any]:
             if not good:
                 raise ValueError(f"{name[:200]!r} is described by {str(entry)[:200]}")
     except (ValueError, RecursionError, MemoryError) as error:
-        raise FormatError(path, f"the header is none of safetensors ({error}).") from error
+        raise source.error(f"the header is not one of safetensors ({error}).") from error
     return header
 
 
 def _is_entry(entry: dict[str, Any], room: int) -> bool:
     dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
-    if not isinstance(dtype, str) or dtype not in CODES or not isinstance(shape, list) or not isinstance(offsets, list):
+    if (
+        not isinstance(dtype, str)
+        or dtype not in DTYPES_BY_CODE
+        or not isinstance(shape, list)
+        or not isinstance(offsets, list)
+    ):
         return False
     good = all(type(number) is int and 0 <= number < 1 << 62 for number in (*shape, *offsets))
     return good and len(shape) <= 32 and len(offsets) == 2 and offsets[0] <= offsets[1] <= room
 
 
-def _stored(entry: dict[str, Any]) -> int:
+def _stored_bytes(entry: dict[str, Any]) -> int:
     return entry["data_offsets"][1] - entry["data_offsets"][0]
 
 
-def _array(entry: dict[str, Any], data: memoryview) -> np.ndarray:
-    """Copies one tensor; the package's own way knows not every dtype in NumPy."""
-    dtype = CODES[entry["dtype"]]
+def _copy_tensor(entry: dict[str, Any], data: memoryview) -> np.ndarray:
+    """Copies one tensor; the package ``safetensors`` does not support every dtype in NumPy."""
+    dtype = DTYPES_BY_CODE[entry["dtype"]]
     view = data[slice(*entry["data_offsets"])]
     content = np.frombuffer(view, np.uint8)
     content = content != 0 if dtype.kind == "b" else content
     array = np.empty(entry["shape"], dtype)
     array.reshape(-1).view(np.uint8)[:] = content
-    let_go(view)
+    release_pages(view)
     return array
 
 
-def _own(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
-    """Gives what this package wrote into the metadata."""
-    if KEY not in metadata:
+def _parse_own_metadata(source: SourceFile, metadata: dict[str, str]) -> dict[str, Any]:
+    """Parses what this package wrote into the metadata; empty if it did not write the file."""
+    if METADATA_KEY not in metadata:
         return {}
     try:
-        own = json.loads(metadata[KEY])
+        own = json.loads(metadata[METADATA_KEY])
         if not isinstance(own, dict) or not isinstance(own.get("provenance") or {}, dict):
-            raise ValueError("no object")
+            raise ValueError("it is not an object")
     except (ValueError, RecursionError) as error:
-        raise FormatError(path, f"the metadata that jaxcnn writes are damaged ({error}).") from error
+        raise source.error(f"the metadata written by jaxcnn is damaged ({error}).") from error
     return own

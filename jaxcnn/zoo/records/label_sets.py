@@ -1,4 +1,4 @@
-"""The names of the classes that networks tell apart."""
+"""The names of the classes that networks distinguish."""
 
 import functools
 import json
@@ -12,15 +12,15 @@ _SETS = ("imagenet-1000", "imagenet-1001")
 
 
 def labels(name: str) -> tuple[str, ...]:
-    """Gives the names of the classes, in the order of a network's outputs.
+    """Returns the names of the classes, in the order of a network's outputs.
 
     Args:
-        name: What a record has as ``labels``. ``"imagenet-1000"``: the classes of ILSVRC 2012, sorted by their WordNet
-            numbers, as PyTorch, Keras and Caffe have them. ``"imagenet-1001"``: the same behind ``"background"``, as
-            TensorFlow's slim has them.
+        name: The ``labels`` of a record. ``"imagenet-1000"``: the classes of ILSVRC 2012, sorted by their WordNet
+            numbers, as PyTorch, Keras and Caffe have them. ``"imagenet-1001"``: the same preceded by ``"background"``,
+            as in TensorFlow's slim.
 
     Returns:
-        One name per output, in English, no two the same.
+        One name per output, in English, all different.
 
     Raises:
         ValueError: If this package has no list of that name.

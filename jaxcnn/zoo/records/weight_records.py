@@ -1,4 +1,4 @@
-"""Known weight files of five model zoos: where they are, what input they want, and what their sources state of them."""
+"""Known weight files of five model zoos: where they are, what input they expect, and what their sources state."""
 
 import dataclasses
 import difflib
@@ -10,40 +10,40 @@ from typing import Any
 
 from jaxcnn._check import check_choice
 
-__all__ = ["PADDINGS", "SOURCES", "Accuracy", "Preprocessing", "Record", "find", "near", "record", "records"]
+__all__ = ["PADDINGS", "SOURCES", "Accuracy", "Preprocessing", "Record", "find", "record", "records", "suggest"]
 
 SOURCES = ("pytorch", "tensorflow", "caffe", "matconvnet", "keras")
-"""What names begin with: torchvision, TensorFlow's slim, Caffe's Model Zoo, MatConvNet, keras.applications."""
+"""First parts of names: torchvision, TensorFlow's slim, Caffe's Model Zoo, MatConvNet, keras.applications."""
 
 PADDINGS = (
-    "symmetric",  # as many zeros before as behind, what PyTorch and Caffe do
-    "symmetric, pooling rounds up",  # and a last window that is not full counts
-    "same",  # TensorFlow's: where the number of zeros is odd, one more behind
+    "symmetric",  # as many zeros before as after, as in PyTorch and Caffe
+    "symmetric, pooling rounds up",  # and a last window that is incomplete counts
+    "same",  # TensorFlow's: if the number of zeros is odd, one more after
     "same and valid",  # some layers have no padding
-    "symmetric and same",  # convolutions the first, pooling the second
+    "symmetric and same",  # the first for convolutions, the second for pooling
 )
-"""What ``Record.padding`` may be."""
+"""The values of ``Record.padding``."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """How a picture becomes the input of a network; None where the source does not say it.
+    """How an image becomes the input of a network; None where the source does not state it.
 
-    Convention: In this order: with ``crop_fraction`` the middle of the picture, that share of its height and of its
-        width, is resized to ``size``; with ``resize`` the picture is resized to that and its middle of ``size`` is
-        taken. Channels come in ``colour_order``, values in ``value_range``, and the input is ``(value - mean) / std``
-        per channel, so 0 and 1 there mean that the network wants the values as they are.
+    Convention: In this order: with ``crop_fraction`` the center of the image, that share of its height and of its
+        width, is resized to ``size``; with ``resize`` the image is resized to that and its center of ``size`` is
+        taken. Channels are in ``color_order``, values in ``value_range``, and the input is ``(value - mean) / std``
+        per channel, so 0 and 1 mean that the network expects the values as they are.
 
     Attributes:
         size: Height and width of the input, in pixels.
         resize: Pixels of the shorter side, or of both sides, before the crop.
-        keep_aspect: Whether ``resize`` is about the shorter side only, the other following.
+        keep_aspect: Whether ``resize`` applies to the shorter side, and the other follows.
         crop_fraction: Share of height and of width that a crop before resizing keeps.
         interpolation: ``"bilinear"`` or ``"bicubic"``.
-        antialias: Whether resizing to fewer pixels averages over what lies between.
-        colour_order: ``"RGB"`` or ``"BGR"``.
-        value_range: What black and white are before the mean is taken off, (0, 1) or (0, 255).
-        mean: One number per channel, in ``colour_order``, in units of ``value_range``.
+        antialias: Whether downsampling averages over the pixels in between.
+        color_order: ``"RGB"`` or ``"BGR"``.
+        value_range: The values of black and white before the mean is subtracted, (0, 1) or (0, 255).
+        mean: One number per channel, in ``color_order``, in units of ``value_range``.
         std: Likewise.
     """
 
@@ -53,7 +53,7 @@ class Preprocessing:
     crop_fraction: float | None = None
     interpolation: str | None = None
     antialias: bool | None = None
-    colour_order: str | None = None
+    color_order: str | None = None
     value_range: tuple[float, float] | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
@@ -61,12 +61,12 @@ class Preprocessing:
 
 @dataclasses.dataclass(frozen=True)
 class Accuracy:
-    """A figure that the source publishes.
+    """A published accuracy.
 
     Attributes:
         measure: ``"top-1"``, ``"top-5"``, ``"mean IoU"`` and the like.
         percent: Its value, in percent.
-        data_set: On which images, in the source's words.
+        data_set: The images, in the source's words.
     """
 
     measure: str
@@ -76,31 +76,32 @@ class Accuracy:
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """What the source of a weight file states of it; None, or nothing, where it states nothing.
+    """What the source of a weight file states about it; None, or empty, where it states nothing.
 
     Attributes:
         name: ``"source/name"``.
-        network: What its source calls the network; several files may be of one.
-        url: Where it is.
+        network: The source's name of the network; several files may belong to one.
+        url: Its address.
         checksum: As the source publishes it, for ``zoo.download``.
-        licence: Of the weights, in the source's words or as the address that it gives.
-        preprocessing: What the network wants as input.
-        labels: Which list the outputs follow, for ``zoo.labels``; None also for files without a classifier.
-        accuracies: What is published.
-        padding: One of ``"symmetric"`` (as many zeros before as behind), ``"symmetric, pooling rounds up"``,
-            ``"same"`` (TensorFlow's; where the number of zeros is odd, one more behind), ``"same and valid"`` (some
-            layers have no padding), ``"symmetric and same"`` (convolutions the first, pooling the second).
-        batch_norm_epsilon: What is added to variances; None also for networks without batch normalisation.
-        batch_norm_momentum: The share of the old value in a moving average, as Flax counts it.
-        notes: What else matters to who uses the file.
-        stated_in: The files all of this was read from, with version or commit.
+        license: Of the weights, in the source's words or as the address that it gives.
+        preprocessing: What the network expects as input.
+        labels: The list of the outputs' names, for ``zoo.labels``; None also for files without a classifier.
+        accuracies: The published accuracies.
+        padding: One of ``"symmetric"`` (as many zeros before as after), ``"symmetric, pooling rounds up"``,
+            ``"same"`` (TensorFlow's; if the number of zeros is odd, one more after), ``"same and valid"`` (some
+            layers have no padding), ``"symmetric and same"`` (the first for convolutions, the second for
+            pooling).
+        batch_norm_epsilon: Added to variances; None also for networks without batch normalization.
+        batch_norm_momentum: The share of the old value in a moving average, Flax's convention.
+        notes: What else users of the file should know.
+        stated_in: The files from which all of this was read, with version or commit.
     """
 
     name: str
     network: str
     url: str
     checksum: str | None = None
-    licence: str | None = None
+    license: str | None = None
     preprocessing: Preprocessing | None = None
     labels: str | None = None
     accuracies: tuple[Accuracy, ...] = ()
@@ -117,22 +118,22 @@ class Record:
 
     @property
     def file_name(self) -> str:
-        """What the file is called."""
+        """The name of the file."""
         return urllib.parse.unquote(urllib.parse.urlsplit(self.url).path.rpartition("/")[2])
 
     def accuracy(self, measure: str = "top-1") -> float | None:
-        """Gives a published figure in percent, or None for none."""
+        """Returns a published accuracy in percent, or None if there is none."""
         return next((one.percent for one in self.accuracies if one.measure == measure), None)
 
 
 def records(*, source: str | None = None) -> tuple[Record, ...]:
-    """Gives the records of known weight files; nothing is downloaded.
+    """Returns the records of known weight files without downloading anything.
 
     Every fact was read from an installed package of the source, from a file of its repository or from a copy of one;
-    ``Record.stated_in`` says which. What none of these states is None, never guessed.
+    ``Record.stated_in`` names them. Facts that none of these states are None, never guessed.
 
     Args:
-        source: ``"pytorch"``, ``"tensorflow"``, ``"caffe"``, ``"matconvnet"`` or ``"keras"``; None gives all.
+        source: ``"pytorch"``, ``"tensorflow"``, ``"caffe"``, ``"matconvnet"`` or ``"keras"``; None for all.
 
     Returns:
         The records, in the order of their sources.
@@ -155,16 +156,16 @@ def records(*, source: str | None = None) -> tuple[Record, ...]:
 
 
 def record(name: str) -> Record:
-    """Gives the record of one weight file; nothing is downloaded.
+    """Returns the record of one weight file without downloading anything.
 
     Args:
-        name: ``"source/name"``, such as ``"pytorch/resnet50_imagenet1k_v2"``. ``records`` has all.
+        name: ``"source/name"``, such as ``"pytorch/resnet50_imagenet1k_v2"``. ``records`` lists all.
 
     Returns:
         The record.
 
     Raises:
-        ValueError: If there is none of that name; the message has similar names.
+        ValueError: If there is none of that name; the message suggests similar names.
 
     Example:
         >>> one = record("pytorch/resnet18_imagenet1k_v1")
@@ -173,17 +174,17 @@ def record(name: str) -> Record:
     """
     one = find(name)
     if one is None:
-        raise ValueError(f"record: name must be one of those that records() gives, got {name!r}{near(name)}.")
+        raise ValueError(f"record: name must be one of those in records(), got {name!r}{suggest(name)}.")
     return one
 
 
-def find(name: Any) -> Record | None:
-    """Gives the record of a name, or None for none."""
+def find(name: object) -> Record | None:
+    """Finds the record of a name; returns None if there is none."""
     return _by_name().get(name) if isinstance(name, str) else None
 
 
-def near(name: Any) -> str:
-    """Gives a hint with names that are similar, or nothing."""
+def suggest(name: object) -> str:
+    """Writes a hint with similar names; empty if there are none."""
     found = difflib.get_close_matches(str(name), _by_name(), n=3, cutoff=0.7)
     return f" (did you mean {' or '.join(map(repr, found))}?)" if found else ""
 
@@ -195,7 +196,7 @@ def _by_name() -> dict[str, Record]:
 
 @functools.cache
 def _read(source: str) -> tuple[Record, ...]:
-    """Reads a source's file, in which texts and preprocessing that records share stand once."""
+    """Reads a source's file, which stores texts and preprocessing that records share only once."""
     content = json.loads(
         resources.files("jaxcnn.zoo.records").joinpath("recorded", f"{source}.json").read_text("utf-8")
     )

@@ -8,15 +8,15 @@ import pytest
 from jaxcnn.zoo.containers import mapped_file
 
 
-def test_views_stay_as_they_are_when_their_memory_is_given_back(tmp_path):
+def test_views_stay_valid_when_their_pages_are_released(tmp_path):
     content = np.random.default_rng(0).bytes(3 << 20)
     (tmp_path / "file").write_bytes(content)
-    view = mapped_file.mapped(tmp_path / "file")
+    view = mapped_file.map_file(tmp_path / "file")
     part = view[1 << 20 :]
     assert bytes(part) == content[1 << 20 :]
-    mapped_file.let_go(part)
+    mapped_file.release_pages(part)
     assert bytes(view) == content
-    mapped_file.let_go(memoryview(content))  # not of a file: nothing happens
+    mapped_file.release_pages(memoryview(content))  # not of a file: no effect
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the kernel tells no peak of memory here")

@@ -6,11 +6,12 @@ import pytest
 
 from jaxcnn.zoo import FormatError
 from jaxcnn.zoo.containers.protobuf_text import parse_prototxt, read_prototxt
+from jaxcnn.zoo.containers.source_file import SourceFile
 from tests.support import fuzzing
 
 
 def parse(text):
-    return parse_prototxt(text.encode(), path="file")
+    return parse_prototxt(text.encode(), source=SourceFile("file"))
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_files_that_are_none_are_refused(tmp_path, monkeypatch):
     (tmp_path / "a").write_bytes(b"a: '\xff'")
     with pytest.raises(FormatError, match="not UTF-8"):
         read_prototxt(tmp_path / "a")
-    monkeypatch.setattr("jaxcnn.zoo.containers.protobuf_text._MOST_BYTES", 5)
+    monkeypatch.setattr("jaxcnn.zoo.containers.protobuf_text._MAX_BYTES", 5)
     with pytest.raises(FormatError, match="more than 5 bytes"):
         read_prototxt(tmp_path / "a")
 

@@ -608,7 +608,7 @@ def test_part_of_the_next_one_is_left_alone(tmp_path):
 
 
 def test_where_files_cannot_be_locked_nothing_is_damaged(web, tmp_path, monkeypatch):
-    monkeypatch.setattr(_parts, "_locked", lambda path: None)
+    monkeypatch.setattr(partial_download, "_open_locked", lambda path: None)
     url = web.serve("/a", Served(BODY, breaks=[HALF]))
     assert f"{HALF} of" in refused(url, checksum=SHA, folder=tmp_path)
     assert names(tmp_path) == []

@@ -145,7 +145,7 @@ def test_grouped_and_transposed_kernels(tmp_path):
 
 
 @pytest.mark.parametrize(("factor", "inverse"), [(4.0, 0.25), (1.0, 1.0), (0.0, 0.0)])
-def test_statistics_of_a_batch_normalisation_are_divided_by_their_factor(tmp_path, factor, inverse):
+def test_statistics_of_a_batch_normalization_are_divided_by_their_factor(tmp_path, factor, inverse):
     mean, variance = values(5), np.abs(values(5))
     content = layer("bn", "BatchNorm", mean, variance, np.array([factor], np.float32))
     result = read(tmp_path / "net", content)
@@ -311,7 +311,7 @@ def test_real_lenet():
 
 
 @needs_data
-def test_real_detector_with_depthwise_convolutions_is_its_copy_with_the_normalisation_folded():
+def test_real_detector_with_depthwise_convolutions_is_its_copy_with_the_normalization_folded():
     torch = pytest.importorskip("torch", reason="reads the same net's weights")
     source = torch.load(DATA / "pytorch" / "ultraface_version-slim-320.pth", weights_only=True, map_location="cpu")
     tensors = read(DATA / "caffe" / "ultraface_slim-320.caffemodel").tensors

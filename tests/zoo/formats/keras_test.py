@@ -21,7 +21,7 @@ from tests.support import real_data
 from tests.support.fuzzing import fuzz
 from tests.support.keras_models import FILES, FIXTURE, WEIGHTS, value
 
-ROOT = real_data.ROOT / "keras"
+ROOT = real_data.DATA / "keras"
 MIB = 1 << 20
 MODEL, STORE, ARCHIVE = FILES
 

@@ -10,12 +10,13 @@ import scipy.io
 
 from jaxcnn.zoo import FormatError
 from jaxcnn.zoo.containers.matlab_v5 import read_variables_v5
+from jaxcnn.zoo.containers.source_file import SourceFile
 from jaxcnn.zoo.formats.keras.hdf5_file import is_keras_h5
 from jaxcnn.zoo.formats.matconvnet.mat_file import is_matconvnet, read_matconvnet
 from tests.support import real_data
 from tests.support.fuzzing import fuzz
 
-ROOT = real_data.ROOT / "matconvnet"
+ROOT = real_data.DATA / "matconvnet"
 MIB = 1 << 20
 FORMS = ["v6", "v7", "v7.3"]
 
@@ -269,7 +270,9 @@ def test_numbers_stored_small_big_endian_and_rare_values(tmp_path):
         }
     }
     path = write(tmp_path / "a.mat", "v7", variables)
-    found, names = read_variables_v5(path, max_bytes=MIB, choose=lambda names, struct: names, ignored=())
+    found, names = read_variables_v5(
+        SourceFile(path, MIB), choose=lambda names, struct: names, marker="layers", ignored=()
+    )
     net, wanted = found["net"], scipy.io.loadmat(path, simplify_cells=True)["net"]
     assert names == ["net"] and net["layers"] == []
     for key in ("bytes", "wide", "doubles", "truth"):

@@ -90,7 +90,7 @@ def test_several_dictionaries_have_dotted_names():
     assert checkpoint.metadata["extra"] == {"optimizer": {"param_groups": [{"lr": 0.1, "params": [0]}]}}
 
 
-def test_quantised_tensors_become_float32():
+def test_quantized_tensors_become_float32():
     checkpoint = zoo.read(FIXTURES / "quantized.pth")
     integers = np.round(values(3, 4) / 8 / 0.125) + 2
     equal(checkpoint.tensors["a.weight"], ((integers - 2) * np.float32(0.125)).astype(np.float32).T)
@@ -98,7 +98,7 @@ def test_quantised_tensors_become_float32():
     zeros = np.array([0, 1], np.float32).reshape(2, 1, 1, 1)
     integers = np.clip(np.round(values(2, 3, 1, 1) / scales) + zeros, -128, 127)
     equal(checkpoint.tensors["b.weight"], ((integers - zeros) * scales).astype(np.float32).transpose(2, 3, 1, 0))
-    assert checkpoint.metadata["notes"] == ["2 quantised tensors were made float32: a.weight, b.weight."]
+    assert checkpoint.metadata["notes"] == ["2 quantized tensors were made float32: a.weight, b.weight."]
 
 
 def test_torchscript():
@@ -355,7 +355,7 @@ BOMBS = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_error_for_pickle_bombs(tmp_path, monkeypatch, name):
-    monkeypatch.setattr("jaxcnn.zoo.containers.pickled_leaves._MAX_NODES", 20_000)
+    monkeypatch.setattr("jaxcnn.zoo.containers.pickled_trees._MAX_NODES", 20_000)
     body, message = BOMBS[name]
     with pytest.raises(zoo.FormatError, match=message):
         zoo.read(write_zip(tmp_path / "a", proto(body), {}))
@@ -494,7 +494,7 @@ def test_real_module_is_refused():
 
 
 @needs_data
-def test_real_quantised_torchscript():
+def test_real_quantized_torchscript():
     checkpoint = zoo.read(DATA / "pytorch" / "torchvision_mobilenet_v2_quantized_torchscript.pt")
     kernels = {name: array for name, array in checkpoint.tensors.items() if array.ndim == 4}
     assert len(kernels) == 52 and sum(layout == "CMHW" for layout in checkpoint.metadata["layouts"].values()) == 17

@@ -15,7 +15,7 @@ import pytest
 from jaxcnn import zoo
 from jaxcnn.zoo import saving
 from jaxcnn.zoo.filling import fill
-from jaxcnn.zoo.formats.safetensors_file import CODES, read_safetensors
+from jaxcnn.zoo.formats.safetensors_file import DTYPES_BY_CODE, read_safetensors
 from tests.support import paths
 from tests.support.fuzzing import fuzz
 from tests.support.real_data import DATA, needs_data
@@ -32,7 +32,7 @@ def equal(found, wanted) -> None:
 
 
 def everything() -> dict[str, np.ndarray]:
-    tensors = {f"{code}/x.y": np.arange(6).reshape(2, 3).astype(dtype) for code, dtype in CODES.items()}
+    tensors = {f"{code}/x.y": np.arange(6).reshape(2, 3).astype(dtype) for code, dtype in DTYPES_BY_CODE.items()}
     tensors |= {"0d": np.array(1.5, ml_dtypes.bfloat16), "empty": np.zeros((0, 3), np.int8), "": np.ones(1)}
     tensors |= {"nan": np.array([np.nan, -0.0, np.inf], np.float32), "ünï": np.ones(1, bool)}
     return tensors | {"strided": np.asfortranarray(np.arange(6.0).reshape(2, 3))}
@@ -225,7 +225,7 @@ def test_error_for_changed_tensors(tmp_path):
     content = bytearray((tmp_path / "a").read_bytes())
     content[-1] ^= 1
     (tmp_path / "a").write_bytes(content)
-    with pytest.raises(zoo.FormatError, match="the tensors are not those that were saved: their SHA-256 is another"):
+    with pytest.raises(zoo.FormatError, match="the tensors are not those that were saved: their SHA-256 differs"):
         zoo.read(tmp_path / "a")
 
 

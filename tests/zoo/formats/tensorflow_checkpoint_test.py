@@ -9,7 +9,8 @@ import pytest
 
 from jaxcnn.zoo import FormatError
 from jaxcnn.zoo.containers.crc32c import crc32c
-from jaxcnn.zoo.containers.sstable import Table
+from jaxcnn.zoo.containers.source_file import SourceFile
+from jaxcnn.zoo.containers.sstable import SSTable
 from jaxcnn.zoo.formats.tensorflow import v1_slices
 from jaxcnn.zoo.formats.tensorflow.checkpoint_files import is_tensorflow_checkpoint, read_tensorflow_checkpoint
 from tests.support import fuzzing, paths
@@ -68,7 +69,7 @@ def compressed():
     """Gives the checkpoint of the first version with its blocks compressed, as older releases wrote them."""
     cramjam = pytest.importorskip("cramjam", reason="decompresses Snappy")
     path = FIXTURES / "named_v1" / "model.ckpt-7"
-    items = Table(path, memoryview(path.read_bytes()), LIMIT).items()
+    items = SSTable(SourceFile(path), memoryview(path.read_bytes()), LIMIT).items()
     blocks = [entry(key, bytes(value)) + bytes(4) + b"\x01\x00\x00\x00" for key, value in items]
     return table(*(cramjam.snappy.compress_raw(raw) for raw in blocks), kinds=[1] * len(blocks))
 
@@ -333,7 +334,7 @@ def test_damaged_checkpoint(tmp_path, monkeypatch, name, checked):
     if not checked:  # else little behind the checksums is reached
         for module in ("jaxcnn.zoo.containers.sstable", "jaxcnn.zoo.formats.tensorflow.checkpoint_files"):
             monkeypatch.setattr(f"{module}.crc32c", lambda content: 0)
-            monkeypatch.setattr(f"{module}.unmasked", lambda stored: 0)
+            monkeypatch.setattr(f"{module}.unmask", lambda stored: 0)
     shutil.copytree(FIXTURES / "named_v2", tmp_path / "copy")
     path = tmp_path / "copy" / f"model.ckpt-7.{name}"
     index = tmp_path / "copy" / "model.ckpt-7.index"
@@ -347,7 +348,7 @@ def test_damaged_checkpoint_of_the_first_version(tmp_path, monkeypatch, kind):
     content = compressed() if kind == "compressed" else (FIXTURES / "named_v1" / "model.ckpt-7").read_bytes()
     if kind != "plain":
         monkeypatch.setattr("jaxcnn.zoo.containers.sstable.crc32c", lambda content: 0)
-        monkeypatch.setattr("jaxcnn.zoo.containers.sstable.unmasked", lambda stored: 0)
+        monkeypatch.setattr("jaxcnn.zoo.containers.sstable.unmask", lambda stored: 0)
     outcome = fuzzing.fuzz(read_tensorflow_checkpoint, content, tmp_path / "model.ckpt-7", cases=150, max_bytes=1 << 16)
     assert outcome.refused >= 16
 
@@ -355,8 +356,8 @@ def test_damaged_checkpoint_of_the_first_version(tmp_path, monkeypatch, kind):
 @pytest.mark.errors
 @pytest.mark.parametrize("name", ["objects", "saved_model/variables"])
 def test_damaged_description_of_objects(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(checkpoint_files, "crc32c", lambda content: 0)
-    monkeypatch.setattr(checkpoint_files, "unmasked", lambda stored: 0)
+    monkeypatch.setattr("jaxcnn.zoo.formats.tensorflow.checkpoint_files.crc32c", lambda content: 0)
+    monkeypatch.setattr("jaxcnn.zoo.formats.tensorflow.checkpoint_files.unmask", lambda stored: 0)
     shutil.copytree(FIXTURES / name, tmp_path / "copy")
     path = next((tmp_path / "copy").glob("*.data*"))
     outcome = fuzzing.fuzz(

@@ -101,7 +101,7 @@ def test_impossible_constants_are_refused(tmp_path, nodes, reason):
 
 @pytest.mark.errors
 def test_repeated_values_may_not_take_much_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("jaxcnn.zoo.formats.tensorflow.graph_def._MOST_FILLED", 1 << 10)
+    monkeypatch.setattr("jaxcnn.zoo.formats.tensorflow.graph_def._MAX_FILLED", 1 << 10)
     with pytest.raises(FormatError, match="not in the file but repeated"):
         graph_of(tmp_path, const("a", pb.number(1, 1), shape(1000)))
 

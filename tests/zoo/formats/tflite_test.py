@@ -58,7 +58,7 @@ def test_small_net_in_integers():
         assert kernel.dtype == bias.dtype == np.float32 and kernel.shape == SHAPES[layer]
         np.testing.assert_allclose(kernel, values(next(seeds), kernel.shape), atol=0.5 / 127 + 1e-6, rtol=0)
         np.testing.assert_allclose(bias, values(next(seeds), bias.shape), atol=2e-4, rtol=0)
-    assert result.metadata["notes"][0].startswith("6 quantised tensors are de-quantised")
+    assert result.metadata["notes"][0].startswith("6 quantized tensors are de-quantized")
     kinds = sorted(entry["dtype"] for entry in result.metadata["quantization"].values())
     assert kinds == ["int32"] * 3 + ["int8"] * 3
 
@@ -103,7 +103,7 @@ def test_other_files_are_refused(tmp_path):
 
 
 @needs_data
-def test_real_quantised_model():
+def test_real_quantized_model():
     result = read(DATA / "tensorflow" / "mobilenet_v1_0.25_128_quant.tflite")
     kernels = {name: result.tensors[name].shape for name in result.metadata["layouts"]}
     assert len(kernels) == 28
@@ -121,7 +121,7 @@ def test_real_quantised_model():
 
 
 @needs_data
-def test_real_float_model_is_its_checkpoint_with_the_normalisation_folded():
+def test_real_float_model_is_its_checkpoint_with_the_normalization_folded():
     result = read(DATA / "tensorflow" / "ultraface_slim-320_float.tflite")
     source = read_tensorflow_checkpoint(DATA / "tensorflow" / "ultraface_slim_savedmodel", max_bytes=LIMIT).tensors
     compared = 0
@@ -227,7 +227,7 @@ def test_every_dtype(tmp_path, kind, dtype):
 
 
 @pytest.mark.parametrize(("kind", "dtype"), [(3, np.uint8), (9, np.int8), (7, np.int16), (2, np.int32)])
-def test_quantised_values(tmp_path, kind, dtype):
+def test_quantized_values(tmp_path, kind, dtype):
     array = np.array([[0, 1, 2], [3, 100, 127]], dtype)
     whole = read_model(tmp_path, (2, 3), kind, array.tobytes(), [0.5], [10])
     np.testing.assert_array_equal(whole.tensors["w"], (array.astype(np.float32) - 10) * 0.5)
@@ -244,7 +244,7 @@ def test_quantised_values(tmp_path, kind, dtype):
 
 
 @pytest.mark.parametrize("piece", [1, 4, 7])
-def test_quantised_values_piece_by_piece(tmp_path, monkeypatch, piece):
+def test_quantized_values_piece_by_piece(tmp_path, monkeypatch, piece):
     monkeypatch.setattr("jaxcnn.zoo.formats.tensorflow.tflite_file._PIECE", piece)
     array = np.arange(-12, 12, dtype=np.int8).reshape(6, 2, 2)
     scales = np.float32(0.5) ** np.arange(6)
@@ -283,7 +283,7 @@ def test_impossible_tensors_are_refused(tmp_path, arguments, options, reason):
 
 @pytest.mark.errors
 def test_shared_parts_may_not_multiply_without_end(tmp_path, monkeypatch):
-    monkeypatch.setattr("jaxcnn.zoo.containers.flatbuffer._MOST_TABLES", 10)
+    monkeypatch.setattr("jaxcnn.zoo.containers.flatbuffer._MAX_TABLES", 10)
     with pytest.raises(FormatError, match="more than 10 tables"):
         read_tflite(FIXTURES / "float.tflite", max_bytes=LIMIT)
 

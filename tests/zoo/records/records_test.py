@@ -79,7 +79,7 @@ def test_checksums_are_as_the_sources_write_them():
 def test_what_is_stated_has_a_meaning():
     for one in ALL:
         assert one.network and one.stated_in and all(one.stated_in) and all(one.notes), one.name
-        assert one.licence is None or one.licence.strip()
+        assert one.license is None or one.license.strip()
         assert one.labels in (None, "imagenet-1000", "imagenet-1001")
         assert one.padding is None or one.padding in PADDINGS
         assert one.batch_norm_epsilon is None or 1e-6 <= one.batch_norm_epsilon <= 1e-2
@@ -98,7 +98,7 @@ def test_preprocessing_has_a_meaning():
         wanted = one.preprocessing
         if wanted is None:
             continue
-        assert wanted.colour_order in ("RGB", "BGR") and wanted.value_range in ((0, 1), (0, 255)), one.name
+        assert wanted.color_order in ("RGB", "BGR") and wanted.value_range in ((0, 1), (0, 255)), one.name
         assert wanted.size is None or 32 <= wanted.size <= 1000
         assert wanted.resize is None or (wanted.size <= wanted.resize and wanted.keep_aspect is not None)
         assert wanted.crop_fraction is None or (0 < wanted.crop_fraction <= 1 and wanted.resize is None)
@@ -139,7 +139,7 @@ def test_some_records_in_full():
         keep_aspect=True,
         interpolation="bilinear",
         antialias=True,
-        colour_order="RGB",
+        color_order="RGB",
         value_range=(0, 1),
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
@@ -151,8 +151,8 @@ def test_some_records_in_full():
     assert (one.padding, one.batch_norm_epsilon, one.batch_norm_momentum) == ("symmetric", 1e-5, 0.9)
     assert one.stated_in[0].endswith(": torchvision/models/resnet.py")
     one = zoo.record("caffe/bvlc_alexnet")
-    assert one.checksum == "sha1:9116a64c0fbe4459d18f4bb6b56d647b63920377" and one.licence == "unrestricted"
-    assert one.preprocessing is not None and one.preprocessing.colour_order == "BGR" and one.preprocessing.mean is None
+    assert one.checksum == "sha1:9116a64c0fbe4459d18f4bb6b56d647b63920377" and one.license == "unrestricted"
+    assert one.preprocessing is not None and one.preprocessing.color_order == "BGR" and one.preprocessing.mean is None
     one = zoo.record("matconvnet/imagenet-vgg-f")
     assert one.url == "http://www.vlfeat.org/matconvnet/models/imagenet-vgg-f.mat" and one.accuracy() == 58.9
     one = zoo.record("tensorflow/mobilenet_v1_0.25_128_quant")
@@ -361,7 +361,7 @@ def test_errors_of_downloads_by_name(tmp_path, name, message):
 def test_command_lists_records(capsys):
     assert main(["records"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(ALL) + 1 and lines[0].split() == ["name", "top-1", "top-5", "checksum", "licence"]
+    assert len(lines) == len(ALL) + 1 and lines[0].split() == ["name", "top-1", "top-5", "checksum", "license"]
     assert main(["records", "ResNet50"]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
     assert names == [one.name for one in ALL if "resnet50" in one.name] and "pytorch/resnet50_imagenet1k_v1" in names

@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.zoo.checkpoint import Budget, Checkpoint, FormatError
-from jaxcnn.zoo.containers.mapped_file import mapped
-from jaxcnn.zoo.containers.protobuf import Wire
+from jaxcnn.zoo.checkpoint import Checkpoint, FormatError
+from jaxcnn.zoo.containers.mapped_file import map_file
+from jaxcnn.zoo.containers.protobuf import ProtobufReader
 from jaxcnn.zoo.containers.protobuf_text import parse_prototxt, read_prototxt
+from jaxcnn.zoo.containers.source_file import SourceFile
 from jaxcnn.zoo.formats.caffe.messages import BLOB, NET, from_text
+from jaxcnn.zoo.formats.layer_notes import LayerNotes
 
 __all__ = ["is_caffe", "read_caffe"]
 
-_NAMES = {
+_TENSOR_NAMES = {
     "Convolution": ("weights", "biases"),
     "Deconvolution": ("weights", "biases"),
     "InnerProduct": ("weights", "biases"),
@@ -27,14 +29,14 @@ _NAMES = {
     "Normalize": ("scale",),
 }
 _DEPTHWISE = ("DepthwiseConvolution", "ConvolutionDepthwise")  # forks' names of grouped convolutions
-_FLAT = "The inputs of inner products stay in the order of Caffe's flattened images: channel, row, column."
-_WORDS = (b"name", b"layer", b"layers", b"input", b"input_dim", b"input_shape", b"force_backward", b"state")
-_FIELDS = {1: 2, 2: 2, 3: 2, 4: 0, 5: 0, 6: 2, 7: 0, 8: 2, 100: 2}
-_BLOB_FIELDS = {1: (0,), 2: (0,), 3: (0,), 4: (0,), 5: (2, 5), 6: (2, 5), 7: (2,), 8: (1, 2), 9: (1, 2)}
+_FLATTENED_NOTE = "The inputs of inner products stay in the order of Caffe's flattened images: channel, row, column."
+_FIRST_FIELDS = (b"name", b"layer", b"layers", b"input", b"input_dim", b"input_shape", b"force_backward", b"state")
+_NET_WIRE_TYPES = {1: 2, 2: 2, 3: 2, 4: 0, 5: 0, 6: 2, 7: 0, 8: 2, 100: 2}
+_BLOB_WIRE_TYPES = {1: (0,), 2: (0,), 3: (0,), 4: (0,), 5: (2, 5), 6: (2, 5), 7: (2,), 8: (1, 2), 9: (1, 2)}
 
 
 def is_caffe(path: Path, head: bytes) -> bool:
-    """Says whether a file is one of Caffe's: a network, in binary or as a text, or a mean image.
+    """Tests whether a file is one of Caffe's: a network, in binary or as text, or a mean image.
 
     Args:
         path: The file.
@@ -43,7 +45,7 @@ def is_caffe(path: Path, head: bytes) -> bool:
     Returns:
         Whether it is.
     """
-    return path.is_file() and _kind(path, head) is not None
+    return path.is_file() and _find_kind(path, head) is not None
 
 
 def read_caffe(path: Path, *, max_bytes: int) -> Checkpoint:
@@ -52,9 +54,9 @@ def read_caffe(path: Path, *, max_bytes: int) -> Checkpoint:
     Convention:
         Tensors are ``layer/weights``, (kh, kw, in / group, out) or, where every channel is a group, (kh, kw, c, m);
         (in, out) of an inner product; ``layer/biases``; ``layer/mean`` and ``layer/variance`` of a batch
-        normalisation, already divided by the factor that the file holds beside them; ``layer/scale`` and ``layer/bias``
-        of a scale; ``layer/slope``; and ``layer/blobs/0`` and so on of layers of other types. The inputs of an inner
-        product behind an image stay in the order (channel, row, column). The weights of a deconvolution are
+        normalization, already divided by the factor stored beside them; ``layer/scale`` and ``layer/bias`` of a scale;
+        ``layer/slope``; and ``layer/blobs/0`` and so on of layers of other types. The inputs of an inner
+        product that follows an image stay in the order (channel, row, column). The weights of a deconvolution are
         (kh, kw, in, out / group), as it lays them onto its output.
 
     Args:
@@ -79,77 +81,78 @@ def read_caffe(path: Path, *, max_bytes: int) -> Checkpoint:
         [{'name': 'relu1', 'type': 'ReLU', 'bottom': ['a'], 'top': ['b']}]
 
     Parity:
-        Values equal those that OpenCV reads, which keeps Caffe's order of axes.
+        Values equal those read by OpenCV, which keeps Caffe's order of axes.
 
     References:
         ``caffe.proto`` of Caffe.
     """
-    data = mapped(path)
-    kind = _kind(path, bytes(data[:4096]))
+    source = SourceFile(path, max_bytes)
+    data = map_file(path)
+    kind = _find_kind(path, bytes(data[:4096]))
     if kind == "text":
         net = from_text(read_prototxt(path), NET)
-        _check_text(path, net)
-        notes = ["The file describes a network, it holds no weights."]
+        _check_text(source, net)
+        notes = ["The file describes a network and holds no weights."]
         metadata = {"format": "caffe-prototxt", "framework": "caffe", "layouts": {}, "notes": notes}
         return Checkpoint({}, metadata, _graph(net))
-    wire = Wire(path)
-    weights = _Weights(wire, Budget(path, max_bytes))
+    reader = ProtobufReader(source)
+    weights = _Weights(reader)
     if kind == "mean":
         mean = weights.blob(data, "mean")
         if mean.ndim == 4 and mean.shape[0] == 1:
             mean = mean[0]
         if mean.ndim != 3:
-            raise FormatError(path, f"is a blob of shape {mean.shape}, expected an image (1, c, h, w).")
+            raise source.error(f"is a blob of shape {mean.shape}, expected an image (1, c, h, w).")
         image = np.ascontiguousarray(mean.transpose(1, 2, 0))
         metadata = {"format": "caffe-mean", "framework": "caffe", "layouts": {"mean": "CHW"}, "notes": []}
         return Checkpoint({"mean": image}, metadata)
-    net = wire.message(data, NET)
+    net = reader.message(data, NET)
     layers = net.get("layers", []) + net.get("layer", [])
     if not layers:
-        raise FormatError(path, "holds no layer of a network.")
+        raise source.error("holds no layer of a network.")
     for layer in layers:
         weights.add(layer)
-    metadata = {"format": "caffe", "framework": "caffe", "layouts": weights.layouts, "notes": weights.notes}
-    return Checkpoint(weights.tensors, metadata, _graph(_plain(net)))
+    metadata = {"format": "caffe", "framework": "caffe", "layouts": weights.layouts, "notes": weights.note_lines()}
+    return Checkpoint(weights.tensors, metadata, _graph(_to_plain(net)))
 
 
-def _kind(path: Path, head: bytes) -> str | None:
-    """Says which of Caffe's files this is: ``"net"``, ``"mean"``, ``"text"``, or None."""
+def _find_kind(path: Path, head: bytes) -> str | None:
+    """Finds out which of Caffe's files this is: ``"net"``, ``"mean"``, ``"text"``, or None."""
     lines = [line.strip() for line in head.splitlines()]
     first = next((line for line in lines if line and not line.startswith(b"#")), b"")
     word = first.partition(b":")[0].partition(b"{")[0].strip()
-    if word in _WORDS and b"\0" not in head:
+    if word in _FIRST_FIELDS and b"\0" not in head:
         try:
-            tree = parse_prototxt(head, path=path) if len(head) < 4096 else {}
+            tree = parse_prototxt(head, source=SourceFile(path)) if len(head) < 4096 else {}
         except FormatError:
-            tree = {}  # cut or damaged: the reader says where
+            tree = {}  # truncated or damaged: the reader says where
         return "text" if not tree or tree.keys() & {"layer", "layers", "input"} else None
     try:
-        wire, net, mean, layers = Wire(path), True, True, 0
-        for number, kind, value in wire.fields(mapped(path)):
-            net = net and _FIELDS.get(number) == kind
-            mean = mean and kind in _BLOB_FIELDS.get(number, ())
+        reader, net, mean, layers = ProtobufReader(SourceFile(path)), True, True, 0
+        for number, kind, value in reader.fields(map_file(path)):
+            net = net and _NET_WIRE_TYPES.get(number) == kind
+            mean = mean and kind in _BLOB_WIRE_TYPES.get(number, ())
             if not net and not mean:
                 return None
-            if net and number in (2, 100) and layers < 3:  # a few show that they are messages
-                layers += sum(field < 1 << 16 for field, _, _ in wire.fields(value)) > 0
+            if net and number in (2, 100) and layers < 3:  # a few suffice to show that they are messages
+                layers += sum(field < 1 << 16 for field, _, _ in reader.fields(value)) > 0
         return "net" if net and layers else "mean" if mean else None
     except (FormatError, OSError):
         return None
 
 
-def _check_text(path: Path, net: dict[str, Any]) -> None:
+def _check_text(source: SourceFile, net: dict[str, Any]) -> None:
     layers = net.get("layer", []) + net.get("layers", [])
     if not layers or not all(isinstance(layer, dict) and isinstance(layer.get("type"), str) for layer in layers):
-        raise FormatError(path, "describes no layers with a type each.")
+        raise source.error("describes no layers, or layers without a type.")
 
 
-def _plain(value: Any) -> Any:
-    """Gives lists in place of arrays and of views of the file."""
+def _to_plain(value: object) -> Any:
+    """Converts arrays to lists and leaves out the views of the file."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items() if key != "blobs"}
+        return {key: _to_plain(item) for key, item in value.items() if key != "blobs"}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [_to_plain(item) for item in value]
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
@@ -163,21 +166,26 @@ def _graph(net: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Weights:
-    """The tensors of the layers so far."""
+    """The tensors of the layers read so far."""
 
-    def __init__(self, wire: Wire, budget: Budget):
-        self.wire, self.budget = wire, budget
+    def __init__(self, reader: ProtobufReader):
+        self.reader, self.source = reader, reader.source
         self.tensors: dict[str, np.ndarray] = {}
         self.layouts: dict[str, str] = {}
-        self.notes: list[str] = []
+        self.notes = LayerNotes()
+        self.has_inner_products = False
+
+    def note_lines(self) -> list[str]:
+        """Returns what was changed, in words."""
+        return self.notes.lines() + [_FLATTENED_NOTE] * self.has_inner_products
 
     def add(self, layer: dict[str, Any]) -> None:
         """Reads the blobs of one layer."""
         if "layer" in layer:
-            raise self.wire.fail("has layers in Caffe's form of before 2013, which is not read.")
+            raise self.source.error("has layers in Caffe's format from before 2013, which is not read.")
         name, kind, blobs = layer.get("name", ""), layer.get("type", ""), layer.get("blobs", [])
         kind = "Convolution" if kind in _DEPTHWISE else kind
-        names = _NAMES.get(kind, ()) if isinstance(kind, str) else ()
+        names = _TENSOR_NAMES.get(kind, ()) if isinstance(kind, str) else ()
         if kind == "Scale" and len(blobs) == 1 and len(layer.get("bottom", [])) > 1:
             names = ("bias",)  # the scale is the second input
         if len(blobs) > len(names):
@@ -186,51 +194,50 @@ class _Weights:
         for part, blob in zip(names, blobs, strict=False):
             full = f"{name}/{part}"
             if full in self.tensors:
-                raise self.wire.fail(f"two layers named {name!r} have weights.")
+                raise self.source.error(f"two layers named {name!r} have weights.")
             array = self.blob(blob, full)
             if part == "weights":
                 array = self.kernel(layer, kind, full, array)
             elif not part.startswith("blobs"):
-                array = _stripped(array)
+                array = _strip_axes(array)
             found[full] = array
         if kind == "BatchNorm" and "factor" in names[: len(blobs)]:
             factor = found.pop(f"{name}/factor")
             if factor.size != 1:
-                raise self.wire.fail(f"{name}/factor has shape {factor.shape}, expected one value.")
+                raise self.source.error(f"{name}/factor has shape {factor.shape}, expected one value.")
             with np.errstate(all="ignore"):  # damaged values may overflow
                 inverse = factor.dtype.type(0 if factor.item() == 0 else 1 / factor.item())
                 found = {full: np.multiply(array, inverse, out=array) for full, array in found.items()}
-            self.notes.append(f"{name}: mean and variance are divided by the stored factor {factor.item():g}.")
+            self.notes.add(name, "mean and variance are divided by the stored factor", factor.item())
         self.tensors |= found
 
     def blob(self, data: memoryview, name: str) -> np.ndarray:
-        """Reads one blob as the file has it."""
-        blob = self.wire.message(data, BLOB)
+        """Reads one blob as stored."""
+        blob = self.reader.message(data, BLOB)
         values = blob.get("double_data", blob.get("data", np.zeros(0, np.float32)))
         if "shape" in blob:
             shape = tuple(blob["shape"].get("dim", np.zeros(0, np.int64)).tolist())
         else:
             shape = tuple(blob.get(key, 0) for key in ("num", "channels", "height", "width"))
-        self.budget.tensor(shape, values.dtype, name, stored=values.nbytes)
+        self.source.spend_tensor(shape, values.dtype, name, stored=values.nbytes)
         return values.reshape(shape).astype(values.dtype.newbyteorder("="))
 
     def kernel(self, layer: dict[str, Any], kind: str, name: str, array: np.ndarray) -> np.ndarray:
         """Moves the axes of a kernel or a matrix."""
         if kind in ("InnerProduct", "Embed"):
-            array = _matrix(self.wire, name, array)
+            array = _as_matrix(self.source, name, array)
             if kind == "Embed" or layer.get("inner_product_param", {}).get("transpose", False):
                 return array
             self.layouts[name] = "OI"
-            if _FLAT not in self.notes:
-                self.notes.append(_FLAT)
+            self.has_inner_products = True
             return np.ascontiguousarray(array.T)
         if array.ndim < 3:
-            raise self.wire.fail(f"{name} has shape {array.shape}, expected that of a kernel.")
+            raise self.source.error(f"{name} has shape {array.shape}, expected the shape of a kernel.")
         space = "DHW"[-(array.ndim - 2) :] if array.ndim <= 5 else "X" * (array.ndim - 2)
         group = layer.get("convolution_param", {}).get("group", 1)
         first, second, *sizes = array.shape
         if group < 1 or first % group:
-            raise self.wire.fail(f"{name} of shape {array.shape} has {group} groups.")
+            raise self.source.error(f"{name} of shape {array.shape} has {group} groups.")
         axes = tuple(range(2, array.ndim))
         if group > 1 and (second == 1 and (kind == "Convolution" or first == group)):
             self.layouts[name] = ("OI" if kind == "Convolution" else "IO") + space
@@ -238,23 +245,23 @@ class _Weights:
             return np.ascontiguousarray(split.transpose(*axes, 0, 1))
         if kind == "Deconvolution":
             self.layouts[name] = "IO" + space
-            self.notes.append(f"{name} is a deconvolution's: (kh, kw, in, out / group), with {group} groups.")
+            self.notes.add(name, "a kernel of a deconvolution, (kh, kw, in, out / group); groups:", group)
             return np.ascontiguousarray(array.transpose(*axes, 0, 1))
         self.layouts[name] = "OI" + space
         if group > 1:
-            self.notes.append(f"{name} has {group} groups: (kh, kw, in / group, out).")
+            self.notes.add(name, "a grouped kernel, (kh, kw, in / group, out); groups:", group)
         return np.ascontiguousarray(array.transpose(*axes, 1, 0))
 
 
-def _stripped(array: np.ndarray) -> np.ndarray:
-    """Drops the leading axes of size 1 that older files give to every vector."""
+def _strip_axes(array: np.ndarray) -> np.ndarray:
+    """Drops the leading axes of size 1 that vectors have in older files."""
     return array.reshape(array.shape[3:]) if array.ndim == 4 and array.shape[:3] == (1, 1, 1) else array
 
 
-def _matrix(wire: Wire, name: str, array: np.ndarray) -> np.ndarray:
+def _as_matrix(source: SourceFile, name: str, array: np.ndarray) -> np.ndarray:
     shape: Sequence[int] = array.shape
     if len(shape) > 2 and math.prod(shape[:-2]) == 1:
         array = array.reshape(shape[-2:])
     if array.ndim != 2:
-        raise wire.fail(f"{name} has shape {tuple(shape)}, expected a matrix.")
+        raise source.error(f"{name} has shape {tuple(shape)}, expected a matrix.")
     return array

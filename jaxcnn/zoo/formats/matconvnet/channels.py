@@ -1,10 +1,10 @@
-"""How many channels come into the layers of a network of MatConvNet, which tells grouped kernels from others."""
+"""How many channels enter the layers of a network of MatConvNet: this tells grouped kernels from others."""
 
 from typing import Any
 
 __all__ = ["Channels"]
 
-SAME = (
+_KEEPING = (
     "bnorm",
     "relu",
     "pool",
@@ -18,63 +18,63 @@ SAME = (
     "pad",
     "crop",
 )
-SAME_DAG = ("BatchNorm", "ReLU", "Pooling", "DropOut", "LRN", "Sigmoid", "SoftMax", "Scale", "Crop", "Sum", "Tanh")
+_KEEPING_DAG = ("BatchNorm", "ReLU", "Pooling", "DropOut", "LRN", "Sigmoid", "SoftMax", "Scale", "Crop", "Sum", "Tanh")
 
 
 class Channels:
     """Follows the number of channels through a network, as far as it is certain.
 
-    MatConvNet keeps no number of groups: a kernel's inputs divide the channels of what comes in.
+    MatConvNet stores no number of groups: it is the number of incoming channels over that of a kernel's inputs.
 
     Args:
-        meta: The network's ``meta``, of which the size of the image is used.
+        meta: The network's ``meta``, which states the size of the image.
     """
 
-    def __init__(self, meta: Any):
-        self.first = _of_image(meta)
+    def __init__(self, meta: object):
+        self.first = _image_channels(meta)
         self.after: dict[int, int | None] = {0: self.first}
         self.variables: dict[str, int | None] = {}
 
     def before(self, place: int) -> int | None:
-        """Gives the channels that come into a layer of a sequence, or None."""
+        """Returns the number of channels that enter a layer of a sequence, or None if it is unknown."""
         return self.after.get(place - 1)
 
-    def pass_simple(self, place: int, kind: Any, kernel: tuple[int, ...] | None) -> None:
-        """Notes what comes out of a layer of a sequence whose kernel has MATLAB's shape."""
+    def add_simple_layer(self, place: int, kind: object, kernel: tuple[int, ...] | None) -> None:
+        """Records the output of a layer of a sequence; its kernel has MATLAB's shape."""
         if kind in ("conv", "convt"):
-            self.after[place] = _outputs(kernel, kind) if kernel else self.before(place)
+            self.after[place] = _count_outputs(kernel, kind) if kernel else self.before(place)
         else:
-            self.after[place] = self.before(place) if kind in SAME else None
+            self.after[place] = self.before(place) if kind in _KEEPING else None
 
-    def pass_dag(self, layer: dict[str, Any], kind: str | None, kernel: tuple[int, ...] | None) -> None:
-        """Notes what comes out of a layer of a graph."""
+    def add_dag_layer(self, layer: dict[str, Any], kind: str | None, kernel: tuple[int, ...] | None) -> None:
+        """Records the output of a layer of a graph."""
         if kind in ("conv", "convt"):
-            count = _outputs(kernel, kind) if kernel else None
+            count = _count_outputs(kernel, kind) if kernel else None
         else:
             inputs = [self.of([name]) for name in layer["inputs"]]
             known = [number for number in inputs if number is not None]
             name, block = str(layer.get("type")).rpartition(".")[2], layer["block"]
-            count = inputs[0] if inputs and name in SAME_DAG else None
+            count = inputs[0] if inputs and name in _KEEPING_DAG else None
             if name == "Concat" and isinstance(block, dict) and block.get("dim", 3) == 3 and len(known) == len(inputs):
                 count = sum(known)
         for output in layer["outputs"][:1]:
             self.variables[output] = count
 
     def of(self, inputs: list[str]) -> int | None:
-        """Gives the channels of the first of some variables, or None."""
+        """Returns the number of channels of the first of some variables, or None if it is unknown."""
         if not inputs:
             return None
         return self.variables.get(inputs[0], self.first if inputs[0] in ("input", "data", "x0") else None)
 
 
-def _outputs(kernel: tuple[int, ...], kind: str) -> int:
-    """Gives the number of a kernel's outputs."""
+def _count_outputs(kernel: tuple[int, ...], kind: object) -> int:
+    """Returns the number of a kernel's outputs."""
     axis = 3 if kind == "conv" else 2
     return kernel[axis] if len(kernel) > axis else 1
 
 
-def _of_image(meta: Any) -> int | None:
-    """Gives the number of channels of the images that a network was made for, or None."""
+def _image_channels(meta: object) -> int | None:
+    """Returns the number of channels of the images that a network was made for, or None if it is not stated."""
     normalization = meta.get("normalization") if isinstance(meta, dict) else None
     size = normalization.get("imageSize") if isinstance(normalization, dict) else None
     size = size or (meta.get("inputSize") if isinstance(meta, dict) else None)

@@ -1,19 +1,17 @@
-"""PyTorch's tensors, storages and modules as the restricted unpickler makes them: descriptions, no data yet."""
+"""PyTorch's tensors and storages as the restricted unpickler builds them: descriptions, without data yet."""
 
 import dataclasses
 import re
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from jaxcnn.zoo.checkpoint import Budget, FormatError
-from jaxcnn.zoo.containers.pickle_program import Bag, Pickle
-from jaxcnn.zoo.containers.pickled_arrays import array_names
+from jaxcnn.zoo.containers.pickled_arrays import array_constructors
+from jaxcnn.zoo.containers.restricted_unpickler import Constructor, OpaqueObject, RestrictedUnpickler
+from jaxcnn.zoo.containers.source_file import SourceFile
 
-__all__ = ["STORAGES", "Described", "Quantized", "Storage", "described", "torch_pickle"]
+__all__ = ["STORAGES", "TensorView", "Quantization", "Storage", "check_view", "torch_unpickler"]
 
 STORAGES: dict[str, np.dtype[Any]] = {
     "DoubleStorage": np.dtype("<f8"),
@@ -42,8 +40,8 @@ _NARROW = ("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float
 _SCHEMES = ("per_tensor_affine", "per_channel_affine", "per_tensor_symmetric", "per_channel_symmetric")
 
 
-class _Dtype:
-    """``torch.float32`` and its like in a pickle."""
+class _TorchDtype:
+    """A dtype such as ``torch.float32`` in a pickle."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -54,9 +52,13 @@ class _Dtype:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Storage:
-    """A run of elements in the file: its key there, its dtype, and how many elements the pickle says it has.
+    """A run of elements in the file.
 
-    ``offset`` counts the elements before it where it is a part of the storage of that key.
+    Attributes:
+        key: Its name in the file.
+        dtype: Of its elements.
+        count: How many elements the pickle declares.
+        offset: How many elements of the storage of that key come before it, if it is only a part.
     """
 
     key: str
@@ -66,81 +68,89 @@ class Storage:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Quantized:
-    """How integers stand for numbers: ``(q - zero_point) * scale``, both one number or tensors along ``axis``."""
+class Quantization:
+    """How integers represent numbers: ``(q - zero_point) * scale``, both one number or tensors along ``axis``."""
 
-    scale: Any
-    zero_point: Any
+    scale: "float | TensorView"
+    zero_point: "float | TensorView"
     axis: int | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Described:
-    """A tensor as the pickle describes it: a view of a storage."""
+class TensorView:
+    """A tensor as the pickle declares it: a view of a storage."""
 
     storage: Storage
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     dtype: np.dtype[Any]
-    quantized: Quantized | None = None
+    quantization: Quantization | None = None
     conjugated: bool = False
     negated: bool = False
 
 
-def described(
-    path: Path,
-    storage: Any,
-    offset: Any,
-    shape: Any,
-    strides: Any,
+def check_view(
+    source: SourceFile,
+    storage: object,
+    offset: object,
+    shape: object,
+    strides: object,
+    *,
     dtype: np.dtype[Any] | None = None,
-    marks: Any = None,
-    quantized: Quantized | None = None,
-) -> Described:
-    """Checks what a pickle says of a tensor.
+    flags: object = None,
+    quantization: Quantization | None = None,
+) -> TensorView:
+    """Checks the arguments from which a pickle rebuilds a tensor.
 
     Raises:
-        FormatError: If it is no view within its storage.
+        FormatError: If it is not a view within its storage.
     """
-    good = isinstance(storage, Storage) and isinstance(shape, tuple) and isinstance(strides, tuple)
-    numbers = (offset, *shape, *strides) if good else (-1,)
-    if not all(type(number) is int and 0 <= number < 1 << 62 for number in numbers) or len(shape) != len(strides):
-        raise FormatError(path, "a tensor without a storage, offset, shape or strides.")
-    kind: np.dtype[Any] = storage.dtype if dtype is None else dtype
-    last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True)) + 1
-    space = storage.count * storage.dtype.itemsize // kind.itemsize
-    if 0 not in shape and last > space:
+    sizes, steps, first = _as_integers(shape), _as_integers(strides), _as_integers((offset,))
+    if not isinstance(storage, Storage) or sizes is None or steps is None or first is None or len(sizes) != len(steps):
+        raise source.error("a tensor without a storage, offset, shape or strides.")
+    start = first[0]
+    element: np.dtype[Any] = storage.dtype if dtype is None else dtype
+    last = start + sum((size - 1) * stride for size, stride in zip(sizes, steps, strict=True)) + 1
+    space = storage.count * storage.dtype.itemsize // element.itemsize
+    if 0 not in sizes and last > space:
         text = (
-            f"a tensor of shape {shape[:33]} reads element {last - 1} of storage {storage.key!r} of {space} elements."
+            f"a tensor of shape {sizes[:33]} reads element {last - 1} of storage {storage.key!r} of {space} elements."
         )
-        raise FormatError(path, text)
-    flags = marks if isinstance(marks, dict) else {}
-    return Described(
-        storage, offset, shape, strides, kind, quantized, flags.get("conj") is True, flags.get("neg") is True
+        raise source.error(text)
+    marks = flags if isinstance(flags, dict) else {}
+    return TensorView(
+        storage, start, sizes, steps, element, quantization, marks.get("conj") is True, marks.get("neg") is True
     )
 
 
-def _storage(path: Path, content: Any) -> Storage:
-    """Reads the persistent id of a storage: ``("storage", type, key, device, count[, (view, offset, count)])``."""
+def _as_integers(value: object) -> tuple[int, ...] | None:
+    """Returns a tuple of integers from 0 on if the value is one, otherwise None."""
+    if not isinstance(value, tuple) or not all(type(number) is int and 0 <= number < 1 << 62 for number in value):
+        return None
+    return value
+
+
+def _parse_storage(source: SourceFile, content: object) -> Storage:
+    """Parses the persistent id of a storage: ``("storage", type, key, device, count[, (view, offset, count)])``."""
     if isinstance(content, tuple) and content and content[0] == "module":
-        raise FormatError(path, "holds a pickled module, not weights; save its state_dict instead.")
+        raise source.error("holds a pickled module, not weights; save its state_dict instead.")
     if not isinstance(content, tuple) or len(content) not in (5, 6) or content[0] != "storage":
-        raise FormatError(path, "a persistent id that is no storage.")
+        raise source.error("a persistent id that is not a storage.")
     kind, key, count = content[1], content[2], content[4]
     dtype = STORAGES.get(kind) if isinstance(kind, str) else None
     if dtype is None or not isinstance(key, str) or type(count) is not int or not 0 <= count < 1 << 60:
-        raise FormatError(path, "a storage without type, key or size.")
+        raise source.error("a storage without type, key or size.")
     view = content[5] if len(content) == 6 else None
     if view is None:
         return Storage(key, dtype, count)
     numbers = view[1:] if isinstance(view, tuple) and len(view) == 3 else (-1,)
     if not all(type(number) is int and number >= 0 for number in numbers) or sum(numbers) > count:
-        raise FormatError(path, f"a part of storage {key!r} that does not lie within it.")
+        raise source.error(f"a part of storage {key!r} that lies outside of it.")
     return Storage(key, dtype, view[2], view[1])
 
 
-def _refusal(name: str) -> str:
+def _write_refusal(name: str) -> str:
     if "sparse" in name:
         return f"refuses {name}: a sparse tensor; save dense ones."
     if name.startswith("torch.nn.") or name.startswith("torchvision.") or name.startswith("__main__."):
@@ -148,60 +158,69 @@ def _refusal(name: str) -> str:
     return f"refuses {name}: a pickled object, not weights; save tensors, numbers and texts only, as a state_dict."
 
 
-def torch_pickle(
-    path: Path, data: memoryview, budget: Budget, *, script: bool = False, sizes: dict[str, int] | None = None
-) -> Pickle:
-    """Gives an unpickler that knows tensors.
+def torch_unpickler(
+    source: SourceFile, data: memoryview, *, script: bool = False, element_sizes: dict[str, int] | None = None
+) -> RestrictedUnpickler:
+    """Builds an unpickler that knows tensors.
 
     Args:
-        path: The file, for messages.
-        data: The bytes that the pickles lie in.
-        budget: What arrays and long texts within the pickle may take.
-        script: Whether to take the classes of TorchScript for bags of attributes.
-        sizes: Is given the bytes of one element of every storage that is named.
+        source: The file; arrays and long texts within the pickle are taken from its budget.
+        data: The bytes that hold the pickles.
+        script: Whether instances of TorchScript's classes become opaque objects; otherwise they are refused.
+        element_sizes: Receives the bytes of one element of every storage that is named.
     """
 
-    def tensor(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> Described:
-        return described(path, storage, offset, shape, strides, None, rest[2] if len(rest) > 2 else None)
+    def tensor(storage: object, offset: object, shape: object, strides: object, *rest: object) -> TensorView:
+        return check_view(source, storage, offset, shape, strides, flags=rest[2] if len(rest) > 2 else None)
 
     def tensor_v3(
-        storage: Any, offset: Any, shape: Any, strides: Any, _grad: Any, _hooks: Any, dtype: Any, marks: Any = None
-    ) -> Described:
-        if not isinstance(dtype, _Dtype):
-            raise FormatError(path, "a tensor without a dtype.")
-        return described(path, storage, offset, shape, strides, _dtype(path, dtype), marks)
+        storage: object,
+        offset: object,
+        shape: object,
+        strides: object,
+        _grad: object,
+        _hooks: object,
+        dtype: object,
+        flags: object = None,
+    ) -> TensorView:
+        if not isinstance(dtype, _TorchDtype):
+            raise source.error("a tensor without a dtype.")
+        return check_view(source, storage, offset, shape, strides, dtype=_to_numpy(source, dtype), flags=flags)
 
-    def quantized(storage: Any, offset: Any, shape: Any, strides: Any, scheme: Any, *_: Any) -> Described:
+    def quantized(
+        storage: object, offset: object, shape: object, strides: object, scheme: object, *_: object
+    ) -> TensorView:
         kind, *numbers = scheme if isinstance(scheme, tuple) and scheme else (None,)
         if isinstance(kind, str) and kind.startswith("torch.per_tensor") and len(numbers) == 2:
             good = isinstance(numbers[0], float) and isinstance(numbers[1], int)
             axis = None
         else:
             good = len(numbers) == 3 and isinstance(kind, str) and kind.startswith("torch.per_channel")
-            good = good and all(isinstance(part, Described) for part in numbers[:2]) and type(numbers[2]) is int
+            good = good and all(isinstance(part, TensorView) for part in numbers[:2]) and type(numbers[2]) is int
             axis = numbers[2] if good else -1
             good = good and isinstance(shape, tuple) and 0 <= axis < len(shape)
         if not good:
-            raise FormatError(path, "a quantised tensor of an unknown scheme.")
-        return described(path, storage, offset, shape, strides, None, None, Quantized(numbers[0], numbers[1], axis))
+            raise source.error("a quantized tensor of an unknown scheme.")
+        quantization = Quantization(numbers[0], numbers[1], axis)
+        return check_view(source, storage, offset, shape, strides, quantization=quantization)
 
-    def parameter(data: Any = None, *_: Any) -> Any:
-        if not isinstance(data, Described):
-            raise FormatError(path, "a parameter without a tensor.")
+    def parameter(data: object = None, *_: object) -> TensorView:
+        if not isinstance(data, TensorView):
+            raise source.error("a parameter without a tensor.")
         return data
 
-    def from_type(function: Any, _kind: Any, arguments: Any, _state: Any = None) -> Any:
-        call = getattr(function, "call", None)
-        if call is None or call not in (tensor, tensor_v3, quantized) or not isinstance(arguments, tuple):
-            raise FormatError(path, "a tensor of an unknown class.")
-        return call(*arguments)
+    def from_type(function: object, _kind: object, arguments: object, _state: object = None) -> object:
+        rebuilding = (tensor, tensor_v3, quantized)
+        if not isinstance(function, Constructor) or function.call not in rebuilding or not isinstance(arguments, tuple):
+            raise source.error("a tensor of an unknown class.")
+        return function.call(*arguments)
 
-    def size(items: Any = ()) -> tuple[Any, ...]:
+    def size(items: object = ()) -> tuple[object, ...]:
         if not isinstance(items, list | tuple):
-            raise FormatError(path, "a torch.Size of other than numbers.")
+            raise source.error("a torch.Size of something other than numbers.")
         return tuple(items)
 
-    names: dict[str, Callable[..., Any] | Any] = array_names(path, budget)
+    names = array_constructors(source)
     names |= {"torch._utils._rebuild_tensor": tensor, "torch._utils._rebuild_tensor_v2": tensor}
     names |= {"torch._utils._rebuild_tensor_v3": tensor_v3, "torch._utils._rebuild_qtensor": quantized}
     names |= {f"torch._utils._rebuild_parameter{kind}": parameter for kind in ("", "_with_state")}
@@ -210,7 +229,7 @@ def torch_pickle(
     names |= {"torch.device": lambda *parts: ":".join(str(part)[:64] for part in parts if isinstance(part, str | int))}
     names |= {f"torch.{name}": name for name in STORAGES}
     names |= {f"torch.storage.{name}": "UntypedStorage" for name in ("UntypedStorage", "_UntypedStorage")}
-    names |= {f"torch.{name}": _Dtype(name) for name in (*_DTYPES, *_NARROW)}
+    names |= {f"torch.{name}": _TorchDtype(name) for name in (*_DTYPES, *_NARROW)}
     names |= {f"torch.{name}": f"torch.{name}" for name in _SCHEMES}
     if script:
         names |= {
@@ -218,24 +237,25 @@ def torch_pickle(
             for name in ("build_intlist", "build_tensorlist", "build_doublelist", "build_boollist", "restore_type_tag")
         }
 
-    def persistent(content: Any) -> Storage:
-        storage = _storage(path, content)
-        if sizes is not None and sizes.setdefault(storage.key, storage.dtype.itemsize) != storage.dtype.itemsize:
-            raise FormatError(path, f"storage {storage.key!r} has elements of two sizes.")
+    def persistent(content: object) -> Storage:
+        storage = _parse_storage(source, content)
+        itemsize = storage.dtype.itemsize
+        if element_sizes is not None and element_sizes.setdefault(storage.key, itemsize) != itemsize:
+            raise source.error(f"storage {storage.key!r} has elements of two sizes.")
         return storage
 
-    def known(name: str) -> Any:
+    def find(name: str) -> object:
         if script and re.fullmatch(r"__torch__(\.\w+)+", name):
-            return lambda *_: Bag(name)
+            return lambda *_: OpaqueObject(name)
         return names.get(name)
 
-    return Pickle(path, data, known=known, refusal=_refusal, persistent=persistent, budget=budget)
+    return RestrictedUnpickler(source, data, known=find, refusal=_write_refusal, persistent=persistent)
 
 
-def _dtype(path: Path, dtype: _Dtype) -> np.dtype[Any]:
+def _to_numpy(source: SourceFile, dtype: _TorchDtype) -> np.dtype[Any]:
     if dtype.name in _DTYPES:
         return np.dtype(_DTYPES[dtype.name])
     found = getattr(ml_dtypes, dtype.name, None)
     if found is None:
-        raise FormatError(path, f"a tensor of dtype torch.{dtype.name}, which this ml_dtypes does not have.")
+        raise source.error(f"a tensor of dtype torch.{dtype.name}, which this ml_dtypes does not have.")
     return np.dtype(found)

@@ -1,63 +1,84 @@
-"""TensorFlow's checkpoints of both versions, and its SavedModels."""
+"""TensorFlow's checkpoints of versions 1 and 2, and its SavedModels."""
 
+import itertools
 import re
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from jaxcnn.zoo.checkpoint import Budget, Checkpoint, FormatError
-from jaxcnn.zoo.containers.crc32c import crc32c, unmasked
-from jaxcnn.zoo.containers.mapped_file import let_go, mapped
-from jaxcnn.zoo.containers.protobuf import Wire
+from jaxcnn.zoo.checkpoint import Checkpoint, FormatError
+from jaxcnn.zoo.containers.crc32c import crc32c, unmask
+from jaxcnn.zoo.containers.mapped_file import map_file, release_pages
+from jaxcnn.zoo.containers.protobuf import ProtobufReader
+from jaxcnn.zoo.containers.protobuf_schema import FIXED32, INT, UINT, Message, Repeated, WireType
 from jaxcnn.zoo.containers.protobuf_text import read_prototxt
-from jaxcnn.zoo.containers.sstable import Table, is_table
-from jaxcnn.zoo.formats.tensorflow.graph_def import constants, plain_nodes, saved_model, serialized
-from jaxcnn.zoo.formats.tensorflow.object_graph import OBJECT_GRAPH, is_slot, object_names
-from jaxcnn.zoo.formats.tensorflow.tensor_proto import DTYPES, SHAPE, SLICE, TYPE_NAMES, Assembly, decoded, shape_of
-from jaxcnn.zoo.formats.tensorflow.v1_slices import old_tensors, slice_key
+from jaxcnn.zoo.containers.source_file import SourceFile
+from jaxcnn.zoo.containers.sstable import SSTable, is_sstable
+from jaxcnn.zoo.formats.tensorflow.graph_def import is_saved_model, list_nodes, parse_saved_model, read_constants
+from jaxcnn.zoo.formats.tensorflow.object_graph import OBJECT_GRAPH, is_slot, name_objects
+from jaxcnn.zoo.formats.tensorflow.tensor_proto import (
+    DTYPES,
+    SHAPE,
+    SLICE,
+    TYPE_NAMES,
+    SliceAssembly,
+    decode,
+    read_shape,
+)
+from jaxcnn.zoo.formats.tensorflow.v1_slices import read_v1_tensors, slice_key
 
 __all__ = ["is_tensorflow_checkpoint", "read_tensorflow_checkpoint"]
 
 _SHARD = re.compile(r"(.+)\.data-[0-9]{5}-of-[0-9]{5}")
-_LIST = b"model_checkpoint_path:"
-_STRING = 7
-_RATIO = 22 * 8  # a table's bytes may be decompressed to 22, and a byte of a list is at most a number of eight
-_HEADER = {1: ("shards", "uint"), 2: ("endianness", "uint"), 3: ("version", {1: ("producer", "int")})}
-_ENTRY = {1: ("dtype", "uint"), 2: ("shape", SHAPE), 3: ("shard", "uint"), 4: ("offset", "uint"), 5: ("size", "uint")}
-_ENTRY |= {6: ("crc32c", "fixed32"), 7: ("slices", [SLICE])}
+_LIST_HEAD = b"model_checkpoint_path:"
+_STRING_DTYPE = 7
+_EXPANSION = 22 * 8  # a byte of a table decompresses to at most 22, each of which is at most a number of 8 bytes
+_HEADER = Message({1: ("shards", UINT), 2: ("endianness", UINT), 3: ("version", Message({1: ("producer", INT)}))})
+_ENTRY = Message(
+    {
+        1: ("dtype", UINT),
+        2: ("shape", SHAPE),
+        3: ("shard", UINT),
+        4: ("offset", UINT),
+        5: ("size", UINT),
+        6: ("crc32c", FIXED32),
+        7: ("slices", Repeated(SLICE)),
+    }
+)
 
 
 def is_tensorflow_checkpoint(path: Path, head: bytes) -> bool:
-    """Says whether a path leads to a checkpoint or a SavedModel of TensorFlow.
+    """Tests whether a path leads to a checkpoint or a SavedModel of TensorFlow.
 
     Args:
-        path: A file, a folder, or the common beginning of a checkpoint's files.
+        path: A file, a folder, or the common prefix of a checkpoint's files.
         head: The first bytes of a file.
 
     Returns:
         Whether it does.
     """
     if path.is_dir():
-        return (path / "saved_model.pb").is_file() or _is_list(path / "checkpoint") or bool(_indices(path))
+        return (path / "saved_model.pb").is_file() or _is_list(path / "checkpoint") or bool(_list_indices(path))
     if not path.is_file():
-        return is_table(_index(path))
+        return is_sstable(_index_path(path))
     shard = _SHARD.fullmatch(path.name)
-    beside = shard is not None and is_table(_index(path.parent / shard[1]))
-    return head.startswith(_LIST) or is_table(path) or beside or serialized(path, head)
+    beside = shard is not None and is_sstable(_index_path(path.parent / shard[1]))
+    return head.startswith(_LIST_HEAD) or is_sstable(path) or beside or is_saved_model(path, head)
 
 
 def read_tensorflow_checkpoint(path: Path, *, max_bytes: int) -> Checkpoint:
     """Reads the variables of a checkpoint or a SavedModel.
 
     Convention:
-        Names are the variables': of a checkpoint of objects the full names where they are unambiguous, otherwise the
-        paths of objects; then ``metadata["keys"]`` holds the keys of the file. Variables of optimizers are left out
-        with a note. Partitioned variables are put together. Kernels are stored as they come out, (kh, kw, in, out)
-        and (kh, kw, c, m), matrices as (in, out).
+        Names are those of the variables; in checkpoints of objects the full names where they are unambiguous,
+        otherwise the paths of objects, and ``metadata["keys"]`` holds the keys of the file. Variables of optimizers are
+        left out with a note. Partitioned variables are assembled. Kernels are not moved: TensorFlow stores
+        (kh, kw, in, out) and (kh, kw, c, m), matrices as (in, out).
 
     Args:
-        path: The index, a shard, the beginning of their names, a checkpoint of the first version, the text file
+        path: The index, a shard, their common prefix, a checkpoint of version 1, the text file
             ``checkpoint`` or its folder, ``saved_model.pb`` or its folder, or a folder that holds one index.
         max_bytes: What all tensors may take.
 
@@ -66,7 +87,7 @@ def read_tensorflow_checkpoint(path: Path, *, max_bytes: int) -> Checkpoint:
 
     Raises:
         FileNotFoundError: If there is no such file, or a shard is missing.
-        FormatError: If a file is truncated or damaged, a checksum differs, or there are more than ``max_bytes``.
+        FormatError: If a file is truncated or damaged, a checksum differs, or tensors exceed ``max_bytes``.
 
     Example:
         >>> import pathlib, tempfile
@@ -74,80 +95,79 @@ def read_tensorflow_checkpoint(path: Path, *, max_bytes: int) -> Checkpoint:
         >>> _ = path.write_bytes(bytes(100))
         >>> read_tensorflow_checkpoint(path, max_bytes=1 << 20)
         Traceback (most recent call last):
-        jaxcnn.zoo.checkpoint.FormatError: ...: does not end with the footer of a table; it is truncated or no table.
+        jaxcnn.zoo.checkpoint.FormatError: ...: does not end with the footer of a table; it is truncated or not a table.
 
     Parity:
-        Values equal those of ``tf.train.load_checkpoint``; there, optimizers' variables are not left out.
+        Values equal those of ``tf.train.load_checkpoint``; which also returns the variables of optimizers.
 
     References:
         Format of the index: LevelDB's table format; of the entries: ``tensor_bundle.proto`` of TensorFlow.
     """
-    model, notes = _model_of(path), []
-    budget = Budget(path, max_bytes)
+    model, notes = _find_saved_model(path), []
     if model is None:
-        place, notes = _located(path)
-        result = _read_table(place, budget, max_bytes)
+        place, notes = _locate(path)
+        result = _read_table(SourceFile(place, max_bytes))
         result.metadata["notes"].extend(notes)
         return result
-    wire = Wire(model)
-    meta = saved_model(wire, mapped(model))
+    reader = ProtobufReader(SourceFile(model, max_bytes))
+    meta = parse_saved_model(reader, map_file(model))
     graph = meta.get("graph", {})
     index = model.parent / "variables" / "variables.index"
     if index.is_file():
-        result = _read_table(index, budget, max_bytes)
+        result = _read_table(SourceFile(index, max_bytes))
         tensors, metadata = result.tensors, dict(result.metadata)
     else:
-        tensors, layouts, notes = constants(wire, graph, budget)
+        tensors, layouts, notes = read_constants(reader, graph)
         notes.append("The SavedModel has no variables; its tensors are the constants of its graph.")
         metadata = {"layouts": layouts, "notes": notes}
     info = meta.get("info", {})
     metadata |= {"format": "tensorflow-savedmodel", "framework": "tensorflow", "tags": info.get("tags", [])}
     metadata["framework_version"] = info.get("version", "")
-    nodes, metadata["functions"] = plain_nodes(graph)
+    nodes, metadata["functions"] = list_nodes(graph)
     return Checkpoint(tensors, metadata, nodes)
 
 
 def _is_list(path: Path) -> bool:
-    """Says whether a file lists checkpoints; other libraries, too, write files named ``checkpoint``."""
+    """Tests whether a file lists checkpoints; other libraries also write files named ``checkpoint``."""
     if not path.is_file():
         return False
     with open(path, "rb") as file:
-        return file.read(len(_LIST)) == _LIST
+        return file.read(len(_LIST_HEAD)) == _LIST_HEAD
 
 
-def _index(prefix: Path) -> Path:
+def _index_path(prefix: Path) -> Path:
     return prefix.with_name(prefix.name + ".index")
 
 
-def _indices(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.name.endswith(".index") and is_table(path))
+def _list_indices(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.name.endswith(".index") and is_sstable(path))
 
 
-def _model_of(path: Path) -> Path | None:
-    """Gives the file ``saved_model.pb`` where the path means a SavedModel."""
+def _find_saved_model(path: Path) -> Path | None:
+    """Returns the file ``saved_model.pb`` if the path means a SavedModel."""
     if path.is_dir():
         return path / "saved_model.pb" if (path / "saved_model.pb").is_file() else None
     if path.is_file():
         with open(path, "rb") as file:
-            return path if serialized(path, file.read(3)) else None
+            return path if is_saved_model(path, file.read(3)) else None
     return None
 
 
-def _located(path: Path) -> tuple[Path, list[str]]:
-    """Finds the table that a path means, and notes what had to be chosen."""
+def _locate(path: Path) -> tuple[Path, list[str]]:
+    """Finds the table that a path means, and notes any choice that was made."""
     if path.is_dir() and _is_list(path / "checkpoint"):
         path = path / "checkpoint"
     if path.is_dir():
-        found = _indices(path)
+        found = _list_indices(path)
         if len(found) != 1:
             raise FormatError(path, f"must be a folder with one index of a checkpoint, got {len(found)}.")
         return found[0], []
     shard = _SHARD.fullmatch(path.name)
-    if shard is not None and path.is_file() and not is_table(path):
-        return _index(path.parent / shard[1]), []
+    if shard is not None and path.is_file() and not is_sstable(path):
+        return _index_path(path.parent / shard[1]), []
     if not path.is_file():
-        if _index(path).is_file():
-            return _index(path), []
+        if _index_path(path).is_file():
+            return _index_path(path), []
         raise FileNotFoundError(f"zoo: path must be an existing file, folder or checkpoint, got {str(path)!r}.")
     if not _is_list(path):
         return path, []
@@ -159,40 +179,40 @@ def _located(path: Path) -> tuple[Path, list[str]]:
         notes.append(f"The list of checkpoints names another folder; {name!r} is read from its own.")
     parts = name.split("/")
     if not name or "\0" in name or "\\" in name or any(part in ("", ".", "..") or len(part) > 200 for part in parts):
-        raise FormatError(path, f"names the checkpoint {str(names)[:100]}, expected one below its folder.")
+        raise FormatError(path, f"names the checkpoint {str(names)[:100]}, expected one below its own folder.")
     prefix = path.parent.joinpath(*parts)
-    place = _index(prefix) if _index(prefix).is_file() else prefix
-    if place.is_file() and not is_table(place):
-        raise FormatError(place, "does not end with the footer of a table; it is truncated or no checkpoint.")
+    place = _index_path(prefix) if _index_path(prefix).is_file() else prefix
+    if place.is_file() and not is_sstable(place):
+        raise FormatError(place, "does not end with the footer of a table; it is truncated or not a checkpoint.")
     return place, notes
 
 
-def _read_table(path: Path, budget: Budget, max_bytes: int) -> Checkpoint:
-    data = mapped(path)
-    table = Table(path, data, max_bytes + (1 << 20))
-    wire = Wire(path)
+def _read_table(source: SourceFile) -> Checkpoint:
+    data = map_file(source.path)
+    table = SSTable(source, data, source.max_bytes + (1 << 20))
+    reader = ProtobufReader(source)
     items = table.items()
     try:
         key, header = next(items)
     except StopIteration:
-        raise FormatError(path, "is an empty table.") from None
+        raise source.error("is an empty table.") from None
     if key != b"":
-        raise FormatError(path, f"begins with the key {key[:40]!r}, not with the description of a checkpoint.")
-    kinds = {number: kind for number, kind, _ in wire.fields(header)}
+        raise source.error(f"begins with the key {key[:40]!r}, not with the description of a checkpoint.")
+    kinds = {number: kind for number, kind, _ in reader.fields(header)}
     metadata: dict[str, Any] = {"format": "tensorflow-checkpoint-v2", "framework": "tensorflow", "layouts": {}}
-    if kinds.get(1) == 2:
+    if kinds.get(1) == WireType.LENGTH_DELIMITED:
         metadata["format"] = "tensorflow-checkpoint-v1"
-        tensors, left_out = old_tensors(wire, _again((key, header), items), budget, len(data) * _RATIO)
+        tensors, left_out = read_v1_tensors(reader, itertools.chain([(key, header)], items), len(data) * _EXPANSION)
         shapes = {name: array.shape for name, array in tensors.items()}
         slots = [name for name in tensors if is_slot(name, shapes)]
         tensors = {name: array for name, array in tensors.items() if not is_slot(name, shapes)}
-        metadata["notes"] = _notes(slots, left_out)
+        metadata["notes"] = _write_notes(slots, left_out)
     else:
-        tensors, metadata["notes"], metadata["keys"] = _Bundle(path, wire, header, items).tensors(budget)
+        tensors, metadata["notes"], metadata["keys"] = _Bundle(reader, header, items).tensors()
     return Checkpoint(tensors, metadata)
 
 
-def _notes(slots: list[str], left_out: list[str]) -> list[str]:
+def _write_notes(slots: list[str], left_out: list[str]) -> list[str]:
     notes = []
     if slots:
         notes.append(f"{len(slots)} variables of optimizers are left out, such as {slots[0]!r}.")
@@ -201,26 +221,22 @@ def _notes(slots: list[str], left_out: list[str]) -> list[str]:
     return notes
 
 
-def _again(first: Any, rest: Any) -> Any:
-    yield first
-    yield from rest
-
-
 class _Bundle:
-    """A checkpoint of the second version: entries of the index, and shards that hold the values."""
+    """A checkpoint of version 2: the entries of its index, and shards that hold the values."""
 
-    def __init__(self, path: Path, wire: Wire, header: memoryview, items: Any):
-        self.path, self.wire = path, wire
-        stated = wire.message(header, _HEADER)
+    def __init__(self, reader: ProtobufReader, header: memoryview, items: Iterable[tuple[bytes, memoryview]]):
+        self.reader, self.source = reader, reader.source
+        self.index = Path(reader.source.path)
+        stated = reader.message(header, _HEADER)
         self.count = stated.get("shards", 0)
         if not 0 < self.count < 100_000 or stated.get("endianness", 0) > 1:
-            raise wire.fail(f"states {self.count} shards and byte order {stated.get('endianness', 0)}.")
+            raise self.source.error(f"states {self.count} shards and byte order {stated.get('endianness', 0)}.")
         self.order: Literal["<", ">"] = ">" if stated.get("endianness", 0) else "<"
-        self.entries = {key: wire.message(value, _ENTRY) for key, value in items}
+        self.entries = {key: reader.message(value, _ENTRY) for key, value in items}
         self.shards: dict[int, memoryview] = {}
 
-    def tensors(self, budget: Budget) -> tuple[dict[str, np.ndarray], list[str], dict[str, str]]:
-        """Reads all variables; also notes what is left out, and gives the keys of what has another name."""
+    def tensors(self) -> tuple[dict[str, np.ndarray], list[str], dict[str, str]]:
+        """Reads all variables; also returns notes on what is left out, and the keys of those that have another name."""
         pieces = set()
         keys, left_out = [], []
         for key, entry in self.entries.items():
@@ -236,78 +252,92 @@ class _Bundle:
         graph = self.entries.get(OBJECT_GRAPH.encode())
         if graph is not None:
             contents = {key: self.identity(self.entries[key.encode()], key) for key in keys}
-            found = object_names(self.wire, self.only_text(graph), contents)
-            names, slots, doubled = found.names, found.slots, found.doubled
+            found = name_objects(self.reader, self.single_text(graph), contents)
+            names, slots, duplicates = found.names, found.slots, found.duplicates
         else:
-            shapes = {key: shape_of(self.wire, self.entries[key.encode()].get("shape", {}), key) for key in keys}
+            shapes = {key: read_shape(self.reader, self.entries[key.encode()].get("shape", {}), key) for key in keys}
             slots = [key for key in keys if is_slot(key, shapes)]
-            names, doubled = {key: key for key in keys if not is_slot(key, shapes)}, []
-        tensors = {name: self.tensor(key, name, budget) for key, name in names.items()}
-        notes = _notes(slots, left_out)
-        if doubled:
-            notes.append(f"{len(doubled)} variables that the file holds twice are given once, such as {doubled[0]!r}.")
+            names, duplicates = {key: key for key in keys if not is_slot(key, shapes)}, []
+        tensors = {name: self.tensor(key, name) for key, name in names.items()}
+        notes = _write_notes(slots, left_out)
+        if duplicates:
+            notes.append(
+                f"{len(duplicates)} variables that the file holds twice are returned once, such as {duplicates[0]!r}."
+            )
         return tensors, notes, {name: key for key, name in names.items() if name != key}
 
-    def identity(self, entry: dict[str, Any], name: str) -> Any:
-        shape = shape_of(self.wire, entry.get("shape", {}), name)
+    def identity(self, entry: dict[str, Any], name: str) -> Hashable:
+        """Returns what distinguishes the content of an entry: type, shape and location or checksum."""
+        shape = read_shape(self.reader, entry.get("shape", {}), name)
         place = (entry.get("shard"), entry.get("offset")) if entry.get("slices") else entry.get("crc32c")
         return entry["dtype"], shape, place
 
     def text(self, key: bytes) -> str:
+        """Decodes a key."""
         try:
             return key.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise self.wire.fail(f"has the key {key[:80]!r}, which is no text and belongs to no slice.") from error
+            raise self.source.error(
+                f"has the key {key[:80]!r}, which is neither text nor the key of a slice."
+            ) from error
 
-    def tensor(self, key: str, name: str, budget: Budget) -> np.ndarray:
+    def tensor(self, key: str, name: str) -> np.ndarray:
+        """Reads one variable."""
         entry = self.entries[key.encode()]
         dtype = DTYPES[entry["dtype"]]
-        shape = shape_of(self.wire, entry.get("shape", {}), name)
+        shape = read_shape(self.reader, entry.get("shape", {}), name)
         if not entry.get("slices"):
-            budget.tensor(shape, dtype, name, stored=entry.get("size", 0))
+            self.source.spend_tensor(shape, dtype, name, stored=entry.get("size", 0))
             array = np.array(self.values(entry, dtype, name).reshape(shape), dtype)
-            let_go(self.content(entry, name))
+            release_pages(self.content(entry, name))
             return array
         parts = [self.entries.get(slice_key(key, piece), {}) for piece in entry["slices"]]
         if any(part.get("dtype") != entry["dtype"] or part.get("slices") for part in parts):
-            raise self.wire.fail(f"a slice of {name} is missing or of another dtype.")
+            raise self.source.error(f"a slice of {name} is missing or of another dtype.")
         bound = sum(len(self.content(part, name)) for part in parts)
-        whole = Assembly(self.path, name, shape, dtype, entry["slices"], budget, bound)
+        assembly = SliceAssembly(self.source, name, shape, dtype, entry["slices"], bound)
         for piece, part in zip(entry["slices"], parts, strict=True):
-            whole.put(piece, self.values(part, dtype, name))
-        return whole.whole()
+            assembly.put(piece, self.values(part, dtype, name))
+        return assembly.finish()
 
     def values(self, entry: dict[str, Any], dtype: np.dtype, name: str) -> np.ndarray:
-        """Gives the values of an entry, a view of its shard, their checksum verified."""
+        """Returns the values of an entry, a view of its shard, after verifying their checksum."""
         content = self.content(entry, name)
         if len(content) % dtype.itemsize:
-            raise self.wire.fail(f"{name} has {len(content)} bytes of {dtype.name}.")
-        if crc32c(content) != unmasked(entry.get("crc32c", 0)):
-            raise self.wire.fail(f"{name} has another checksum than is stored.")
-        return decoded(content, dtype, self.order)
+            raise self.source.error(f"{name} has {len(content)} bytes of {dtype.name}.")
+        if crc32c(content) != unmask(entry.get("crc32c", 0)):
+            raise self.source.error(f"{name} does not match its stored checksum.")
+        return decode(content, dtype, self.order)
 
     def content(self, entry: dict[str, Any], name: str) -> memoryview:
+        """Returns the bytes of an entry, a view of its shard."""
         number, begin, size = entry.get("shard", 0), entry.get("offset", 0), entry.get("size", 0)
         if number >= self.count:
-            raise self.wire.fail(f"{name} is in shard {number} of {self.count}.")
+            raise self.source.error(f"{name} is in shard {number} of {self.count}.")
         if size == 0:
             return memoryview(b"")
         if number not in self.shards:
-            prefix = self.path.name.removesuffix(".index")
-            self.shards[number] = mapped(self.path.with_name(f"{prefix}.data-{number:05d}-of-{self.count:05d}"))
+            prefix = self.index.name.removesuffix(".index")
+            self.shards[number] = map_file(self.index.with_name(f"{prefix}.data-{number:05d}-of-{self.count:05d}"))
         shard = self.shards[number]
         if begin + size > len(shard):
-            raise self.wire.fail(f"{name} is {size} bytes at byte {begin} of a shard of {len(shard)}; it is truncated.")
+            raise self.source.error(
+                f"{name} is {size} bytes at byte {begin} of a shard of {len(shard)}; it is truncated."
+            )
         return shard[begin : begin + size]
 
-    def only_text(self, entry: dict[str, Any]) -> memoryview:
-        """Gives the one text that an entry holds: its length, the length's checksum, its bytes."""
+    def single_text(self, entry: dict[str, Any]) -> memoryview:
+        """Returns the only text of an entry, stored as its length, the length's checksum, and its bytes."""
         content = self.content(entry, OBJECT_GRAPH)
-        length, place = self.wire.varint(content, 0)
-        if entry.get("dtype") != _STRING or entry.get("shape", {}).get("dim") or length != len(content) - place - 4:
-            raise self.wire.fail("the description of the objects is no text.")
+        length, place = self.reader.varint(content, 0)
+        if (
+            entry.get("dtype") != _STRING_DTYPE
+            or entry.get("shape", {}).get("dim")
+            or length != len(content) - place - 4
+        ):
+            raise self.source.error("the description of the objects is not a text.")
         sizes = length.to_bytes(4 if length < 1 << 32 else 8, "little")
         checked = sizes + bytes(content[place:])
-        if crc32c(checked) != unmasked(entry.get("crc32c", 0)):
-            raise self.wire.fail("the description of the objects has another checksum than is stored.")
+        if crc32c(checked) != unmask(entry.get("crc32c", 0)):
+            raise self.source.error("the description of the objects does not match its stored checksum.")
         return content[place + 4 :]

@@ -6,32 +6,73 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.zoo.checkpoint import Budget, Checkpoint, FormatError
-from jaxcnn.zoo.containers.mapped_file import mapped
-from jaxcnn.zoo.containers.protobuf import Wire
-from jaxcnn.zoo.formats.tensorflow.tensor_proto import DTYPES, SHAPE, TENSOR, TYPE_NAMES, tensor_of
+from jaxcnn.zoo.checkpoint import Checkpoint, FormatError
+from jaxcnn.zoo.containers.mapped_file import map_file
+from jaxcnn.zoo.containers.protobuf import ProtobufReader
+from jaxcnn.zoo.containers.protobuf_schema import BOOL, BYTES, FLOAT, INT, TEXT, UINT, Message, Repeated, WireType
+from jaxcnn.zoo.containers.source_file import SourceFile
+from jaxcnn.zoo.formats.tensorflow.tensor_proto import DTYPES, SHAPE, TENSOR, TYPE_NAMES, read_tensor
 
-__all__ = ["constants", "is_tensorflow_graph", "plain_nodes", "read_tensorflow_graph", "saved_model", "serialized"]
+__all__ = [
+    "is_saved_model",
+    "is_tensorflow_graph",
+    "list_nodes",
+    "parse_saved_model",
+    "read_constants",
+    "read_tensorflow_graph",
+]
 
-_MOST_FILLED = 1 << 28
-"""What values may take that a graph does not list but repeats."""
+_MAX_FILLED = 1 << 28  # bytes of values that a graph does not list but repeats
 
-_LIST = {2: ("s", "bytes*"), 3: ("i", "int*"), 4: ("f", "float*"), 5: ("b", "bool*"), 6: ("type", "uint*")}
-_LIST |= {7: ("shape", [SHAPE]), 8: ("tensor", "bytes*"), 9: ("func", [{1: ("name", "text")}])}
-_VALUE = {1: ("list", _LIST), 2: ("s", "bytes"), 3: ("i", "int"), 4: ("f", "float"), 5: ("b", "bool")}
-_VALUE |= {6: ("type", "uint"), 7: ("shape", SHAPE), 8: ("tensor", "bytes"), 9: ("placeholder", "text")}
-_VALUE |= {10: ("func", {1: ("name", "text")})}
-_NODE = {1: ("name", "text"), 2: ("op", "text"), 3: ("inputs", "text*"), 4: ("device", "text")}
-_NODE |= {5: ("attributes", [{1: ("key", "text"), 2: ("value", _VALUE)}])}
-_FUNCTION = {1: ("signature", {1: ("name", "text")}), 3: ("nodes", [_NODE])}
-_GRAPH = {1: ("nodes", [_NODE]), 2: ("library", {1: ("functions", [_FUNCTION])})}
-_GRAPH |= {4: ("versions", {1: ("producer", "int")})}
-_META = {1: ("info", {4: ("tags", "text*"), 5: ("version", "text")}), 2: ("graph", _GRAPH)}
-_SAVED_MODEL = {1: ("schema", "int"), 2: ("graphs", [_META])}
+_NAME = Message({1: ("name", TEXT)})
+_LIST = Message(
+    {
+        2: ("s", Repeated(BYTES)),
+        3: ("i", Repeated(INT)),
+        4: ("f", Repeated(FLOAT)),
+        5: ("b", Repeated(BOOL)),
+        6: ("type", Repeated(UINT)),
+        7: ("shape", Repeated(SHAPE)),
+        8: ("tensor", Repeated(BYTES)),
+        9: ("func", Repeated(_NAME)),
+    }
+)
+_VALUE = Message(
+    {
+        1: ("list", _LIST),
+        2: ("s", BYTES),
+        3: ("i", INT),
+        4: ("f", FLOAT),
+        5: ("b", BOOL),
+        6: ("type", UINT),
+        7: ("shape", SHAPE),
+        8: ("tensor", BYTES),
+        9: ("placeholder", TEXT),
+        10: ("func", _NAME),
+    }
+)
+_ATTRIBUTE = Message({1: ("key", TEXT), 2: ("value", _VALUE)})
+_NODE = Message(
+    {
+        1: ("name", TEXT),
+        2: ("op", TEXT),
+        3: ("inputs", Repeated(TEXT)),
+        4: ("device", TEXT),
+        5: ("attributes", Repeated(_ATTRIBUTE)),
+    }
+)
+_FUNCTION = Message({1: ("signature", _NAME), 3: ("nodes", Repeated(_NODE))})
+_LIBRARY = Message({1: ("functions", Repeated(_FUNCTION))})
+_VERSIONS = Message({1: ("producer", INT)})
+_GRAPH = Message({1: ("nodes", Repeated(_NODE)), 2: ("library", _LIBRARY), 4: ("versions", _VERSIONS)})
+_INFO = Message({4: ("tags", Repeated(TEXT)), 5: ("version", TEXT)})
+_SAVED_MODEL = Message(
+    {1: ("schema", INT), 2: ("graphs", Repeated(Message({1: ("info", _INFO), 2: ("graph", _GRAPH)})))}
+)
 
 
 def is_tensorflow_graph(path: Path, head: bytes) -> bool:
-    """Says whether a file is a frozen graph: it begins with a node that has a name and an operation.
+    """Tests whether a file is a frozen graph: it begins with a node that has a name and an operation.
 
     Args:
         path: The file.
@@ -43,8 +84,9 @@ def is_tensorflow_graph(path: Path, head: bytes) -> bool:
     if head[:1] != b"\x0a":
         return False
     try:
-        for number, kind, value in Wire(path).fields(mapped(path)):
-            node = Wire(path).message(value, _NODE) if number == 1 and kind == 2 else {}
+        reader = ProtobufReader(SourceFile(path))
+        for number, kind, value in reader.fields(map_file(path)):
+            node = reader.message(value, _NODE) if number == 1 and kind == WireType.LENGTH_DELIMITED else {}
             return "name" in node and bool(re.fullmatch(r"[\w>.-]+", node.get("op", "")))
     except (FormatError, OSError):
         return False
@@ -55,8 +97,8 @@ def read_tensorflow_graph(path: Path, *, max_bytes: int) -> Checkpoint:
     """Reads the constants and the nodes of a frozen graph.
 
     Convention:
-        A constant has its node's name, within a function ``function/node``. Kernels are stored as they come out;
-        the matrix of a product that transposes it is turned to (in, out).
+        A constant has its node's name, within a function ``function/node``. Kernels are not moved, but the
+        matrix of a product that transposes it becomes (in, out).
 
     Args:
         path: The file, a serialized ``GraphDef``.
@@ -83,39 +125,39 @@ def read_tensorflow_graph(path: Path, *, max_bytes: int) -> Checkpoint:
     References:
         ``graph.proto`` and ``tensor.proto`` of TensorFlow.
     """
-    wire = Wire(path)
-    graph = wire.message(mapped(path), _GRAPH)
+    reader = ProtobufReader(SourceFile(path, max_bytes))
+    graph = reader.message(map_file(path), _GRAPH)
     if not graph.get("nodes"):
-        raise FormatError(path, "holds no node of a graph.")
-    tensors, layouts, notes = constants(wire, graph, Budget(path, max_bytes))
+        raise reader.error("holds no node of a graph.")
+    tensors, layouts, notes = read_constants(reader, graph)
     metadata = {"format": "tensorflow-graph", "framework": "tensorflow", "layouts": layouts, "notes": notes}
-    nodes, metadata["functions"] = plain_nodes(graph)
+    nodes, metadata["functions"] = list_nodes(graph)
     metadata["producer"] = graph.get("versions", {}).get("producer", 0)
     return Checkpoint(tensors, metadata, nodes)
 
 
-def saved_model(wire: Wire, data: memoryview) -> dict[str, Any]:
+def parse_saved_model(reader: ProtobufReader, data: memoryview) -> dict[str, Any]:
     """Parses ``saved_model.pb``: the first of its graphs, the one for serving where several are tagged.
 
     Args:
-        wire: The file's cursor.
+        reader: The file's reader.
         data: The file.
 
     Returns:
-        ``"graph"``, and what is said of it in ``"info"``.
+        ``"graph"``, and its description in ``"info"``.
 
     Raises:
         FormatError: If it is damaged or holds no graph.
     """
-    graphs = wire.message(data, _SAVED_MODEL).get("graphs", [])
+    graphs = reader.message(data, _SAVED_MODEL).get("graphs", [])
     serving = [graph for graph in graphs if "serve" in graph.get("info", {}).get("tags", [])]
     if not graphs:
-        raise wire.fail("is a SavedModel without a graph.")
+        raise reader.error("is a SavedModel without a graph.")
     return (serving or graphs)[0]
 
 
-def serialized(path: Path, head: bytes) -> bool:
-    """Says whether a file is ``saved_model.pb``: a version of 1, then only graphs.
+def is_saved_model(path: Path, head: bytes) -> bool:
+    """Tests whether a file is ``saved_model.pb``: version 1, then only graphs.
 
     Args:
         path: The file.
@@ -127,17 +169,18 @@ def serialized(path: Path, head: bytes) -> bool:
     if head[:3] != b"\x08\x01\x12":
         return False
     try:
-        wire = Wire(path)
-        for number, _, value in wire.fields(mapped(path)):
+        reader = ProtobufReader(SourceFile(path))
+        for number, _, value in reader.fields(map_file(path)):
             if number == 2:  # a graph holds only messages, of these numbers
-                return all(inner in range(1, 9) and kind == 2 for inner, kind, _ in wire.fields(value))
+                inner = reader.fields(value)
+                return all(field in range(1, 9) and kind == WireType.LENGTH_DELIMITED for field, kind, _ in inner)
     except (FormatError, OSError):
         return False
     return False
 
 
-def plain_nodes(graph: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]:
-    """Gives the nodes of a graph, and those of its functions by name, without what only a tensor's bytes hold.
+def list_nodes(graph: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]:
+    """Lists the nodes of a graph, and those of its functions by name, without the tensors in them.
 
     Args:
         graph: The message.
@@ -146,101 +189,103 @@ def plain_nodes(graph: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, 
         Nodes, and name of function to nodes.
     """
     library = graph.get("library", {}).get("functions", [])
-    functions = {_name(function): [_plain(node) for node in function.get("nodes", [])] for function in library}
-    return [_plain(node) for node in graph.get("nodes", [])], functions
+    functions = {
+        _function_name(function): [_to_plain(node) for node in function.get("nodes", [])] for function in library
+    }
+    return [_to_plain(node) for node in graph.get("nodes", [])], functions
 
 
-def constants(
-    wire: Wire, graph: dict[str, Any], budget: Budget
+def read_constants(
+    reader: ProtobufReader, graph: dict[str, Any]
 ) -> tuple[dict[str, np.ndarray], dict[str, str], list[str]]:
     """Reads the constants of a graph and of its functions.
 
     Args:
-        wire: The file's cursor.
+        reader: The file's reader; all tensors are taken from the file's budget.
         graph: The message.
-        budget: What all tensors may take.
 
     Returns:
         Tensors, layouts and notes.
 
     Raises:
-        FormatError: If a constant is damaged or there twice.
+        FormatError: If a constant is damaged or occurs twice.
     """
     tensors: dict[str, np.ndarray] = {}
     layouts: dict[str, str] = {}
     left_out = 0
-    filled = Budget(wire.path, _MOST_FILLED)
+    filled = reader.source.with_budget(_MAX_FILLED)
     scopes = [("", graph.get("nodes", []))]
     scopes += [
-        (f"{_name(function)}/", function.get("nodes", [])) for function in graph.get("library", {}).get("functions", [])
+        (f"{_function_name(function)}/", function.get("nodes", []))
+        for function in graph.get("library", {}).get("functions", [])
     ]
     for prefix, nodes in scopes:
-        turned = _turned(nodes)
+        transposed = _find_transposed(nodes)
         for node in nodes:
             if node.get("op") != "Const":
                 continue
             name = prefix + node.get("name", "")
-            data = _attributes(node).get("value", {}).get("tensor")
+            data = _read_attributes(node).get("value", {}).get("tensor")
             if data is None or name in tensors:
-                raise wire.fail(f"the constant {name!r} has no value or is there twice.")
-            message = wire.message(data, TENSOR)
+                raise reader.error(f"the constant {name!r} has no value or occurs twice.")
+            message = reader.message(data, TENSOR)
             if message.get("dtype") not in DTYPES:
                 left_out += 1
                 continue
-            array = tensor_of(wire, budget, filled, message, name)
-            if node.get("name") in turned and array.ndim == 2:
+            array = read_tensor(reader, filled, message, name)
+            if node.get("name") in transposed and array.ndim == 2:
                 array, layouts[name] = np.ascontiguousarray(array.T), "OI"
             tensors[name] = array
-    notes = [f"{left_out} constants of text or of other types that are no numbers are left out."] if left_out else []
+    notes = [f"{left_out} constants of text or other types without numbers are left out."] if left_out else []
     if layouts:
-        notes.append("Matrices that the graph transposes in products are turned to (in, out); see the layouts.")
+        notes.append("Matrices that the graph transposes in products became (in, out); see the layouts.")
     return tensors, layouts, notes
 
 
-def _turned(nodes: list[dict[str, Any]]) -> set[str]:
-    """Names the constants that are used by nothing but products that transpose them."""
+def _find_transposed(nodes: list[dict[str, Any]]) -> set[str]:
+    """Finds the constants that are used only by products that transpose them."""
     passing = [node for node in nodes if node.get("op") == "Identity" and node.get("inputs")]
     origin = {node.get("name"): node["inputs"][0] for node in passing}
-    turned: set[str] = set()
+    transposed: set[str] = set()
     other: set[str] = set()
     for node in nodes:
         if node.get("op") == "Identity":
             continue
-        transposed = node.get("op") == "MatMul" and _attributes(node).get("transpose_b", {}).get("b", False)
+        transposes = node.get("op") == "MatMul" and _read_attributes(node).get("transpose_b", {}).get("b", False)
         for place, source in enumerate(node.get("inputs", [])):
-            name = _bare(source)
-            for _ in range(32):  # few nodes lie between in real graphs, and a circle ends, too
+            name = _node_name(source)
+            for _ in range(32):  # real graphs have few nodes in between, and a cycle must end
                 if name not in origin:
                     break
-                name = _bare(origin[name])
-            (turned if transposed and place == 1 else other).add(name)
-    return turned - other
+                name = _node_name(origin[name])
+            (transposed if transposes and place == 1 else other).add(name)
+    return transposed - other
 
 
-def _bare(source: str) -> str:
-    """Gives the node's name of an input: ``^node`` and ``node:0`` name ``node``."""
+def _node_name(source: str) -> str:
+    """Returns the name of the node of an input: ``node`` of ``^node`` and ``node:0``."""
     return source.removeprefix("^").partition(":")[0]
 
 
-def _name(function: dict[str, Any]) -> str:
+def _function_name(function: dict[str, Any]) -> str:
     return function.get("signature", {}).get("name", "")
 
 
-def _attributes(node: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _read_attributes(node: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {entry.get("key", ""): entry.get("value", {}) for entry in node.get("attributes", [])}
 
 
-def _plain(node: dict[str, Any]) -> dict[str, Any]:
+def _to_plain(node: dict[str, Any]) -> dict[str, Any]:
     values = {}
-    for key, value in _attributes(node).items():
+    for key, value in _read_attributes(node).items():
         inner = value.get("list")
         if inner is not None:
             names = ("s", "i", "f", "b", "type", "shape", "func")
-            values[key] = [_word(name, item) for name in names for item in inner.get(name, [])]
+            values[key] = [_to_value(name, item) for name in names for item in inner.get(name, [])]
         else:
             for name, item in value.items():
                 if name != "tensor":
-                    values[key] = _word(name, item)
+                    values[key] = _to_value(name, item)
     return {
         "op": node.get("op", ""),
         "name": node.get("name", ""),
@@ -249,8 +294,8 @@ def _plain(node: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _word(name: str, value: Any) -> Any:
-    """Gives an attribute's value as plain Python."""
+def _to_value(name: str, value: Any) -> Any:
+    """Converts an attribute's value to plain Python."""
     if name == "s":
         return bytes(value).decode("utf-8", "backslashreplace")
     if name == "type":

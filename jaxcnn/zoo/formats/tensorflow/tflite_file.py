@@ -8,10 +8,11 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from jaxcnn.zoo.checkpoint import Budget, Checkpoint, FormatError
-from jaxcnn.zoo.containers.flatbuffer import Flatbuffer, Table
-from jaxcnn.zoo.containers.mapped_file import mapped
-from jaxcnn.zoo.formats.tensorflow.tensor_proto import decoded
+from jaxcnn.zoo.checkpoint import Checkpoint
+from jaxcnn.zoo.containers.flatbuffer import Flatbuffer, FlatbufferTable
+from jaxcnn.zoo.containers.mapped_file import map_file
+from jaxcnn.zoo.containers.source_file import SourceFile
+from jaxcnn.zoo.formats.tensorflow.tensor_proto import decode
 from jaxcnn.zoo.formats.tensorflow.tflite_operators import OPERATORS, operator_options
 
 __all__ = ["is_tflite", "read_tflite"]
@@ -33,9 +34,9 @@ _DTYPES: dict[int, np.dtype] = {
     16: np.dtype("uint16"),
     18: np.dtype(ml_dtypes.bfloat16),
 }
-_OTHER = {5: "string", 13: "resource", 14: "variant", 17: "int4", 19: "int2", 20: "uint4"}
-_PADDED = 3  # bytes by which a buffer may be longer than its tensor
-_PIECE = 1 << 20  # values that are de-quantised at a time, in double precision
+_OTHER_TYPES = {5: "string", 13: "resource", 14: "variant", 17: "int4", 19: "int2", 20: "uint4"}
+_MAX_PADDING = 3  # bytes by which a buffer may be longer than its tensor
+_PIECE = 1 << 20  # values that are dequantized at a time, in double precision
 _KERNELS = {
     "CONV_2D": ("OHWI", (1, 2, 3, 0)),
     "TRANSPOSE_CONV": ("OHWI", (1, 2, 3, 0)),
@@ -46,7 +47,7 @@ _KERNELS = {
 
 @dataclasses.dataclass
 class _Tensor:
-    """What the file says of one tensor."""
+    """What the file states about one tensor."""
 
     name: str
     shape: tuple[int, ...]
@@ -57,14 +58,15 @@ class _Tensor:
 
     @property
     def type_name(self) -> str:
-        return _DTYPES[self.kind].name if self.kind in _DTYPES else _OTHER.get(self.kind, str(self.kind))
+        """The name of its dtype."""
+        return _DTYPES[self.kind].name if self.kind in _DTYPES else _OTHER_TYPES.get(self.kind, str(self.kind))
 
 
 def is_tflite(path: Path, head: bytes) -> bool:
-    """Says whether a file is a model of TensorFlow Lite, by its identifier.
+    """Tests by its identifier whether a file is a model of TensorFlow Lite.
 
     Args:
-        path: The file; is not opened.
+        path: The file; it is not opened.
         head: Its first bytes.
 
     Returns:
@@ -77,19 +79,19 @@ def read_tflite(path: Path, *, max_bytes: int) -> Checkpoint:
     """Reads the constant tensors and the operators of a model of TensorFlow Lite.
 
     Convention:
-        Kernels that only convolutions use come out as (kh, kw, in, out), depthwise ones as (kh, kw, c, m) and weights
-        of fully connected layers as (in, out). Quantised tensors become float32, ``scale * (stored - zero_point)``;
-        biases of quantised layers, too.
+        Kernels that are used only by convolutions become (kh, kw, in, out), depthwise ones (kh, kw, c, m) and weights
+        of fully connected layers (in, out). Quantized tensors, including biases of quantized layers, become float32,
+        ``scale * (stored - zero_point)``.
 
     Args:
         path: The file.
         max_bytes: What all tensors may take.
 
     Returns:
-        Tensors, writable; a name that is there twice gets ``:<number of the tensor>``, and those of further subgraphs
+        Tensors, writable; a name that occurs twice gets ``:<number of the tensor>``, and those of further subgraphs
         begin with the subgraph's name. The graph is a list of subgraphs, dictionaries with ``"name"``, ``"inputs"``,
-        ``"outputs"``, ``"operators"`` and ``"tensors"`` (name to shape, dtype and quantisation, of all of them); an
-        operator has ``"op"``, ``"options"``, ``"inputs"`` and ``"outputs"``, names, None where an input is left out.
+        ``"outputs"``, ``"operators"`` and ``"tensors"`` (name to shape, dtype and quantization, of all of them); an
+        operator has ``"op"``, ``"options"``, ``"inputs"`` and ``"outputs"``, names, None for an omitted input.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -104,47 +106,47 @@ def read_tflite(path: Path, *, max_bytes: int) -> Checkpoint:
         jaxcnn.zoo.checkpoint.FormatError: ...: has the identifier b'odel', expected b'TFL3'.
 
     Parity:
-        Values equal those of ``tf.lite.Interpreter.get_tensor``, quantised ones after scale and zero point.
+        Values equal those of ``tf.lite.Interpreter.get_tensor``, quantized ones after applying scale and zero point.
 
     References:
         ``schema.fbs`` of TensorFlow Lite.
     """
-    buffer = Flatbuffer(path, mapped(path))
+    source = SourceFile(path, max_bytes)
+    buffer = Flatbuffer(source, map_file(path))
     if bytes(buffer.data[4:8]) != b"TFL3":
-        raise FormatError(path, f"has the identifier {bytes(buffer.data[4:8])!r}, expected b'TFL3'.")
+        raise source.error(f"has the identifier {bytes(buffer.data[4:8])!r}, expected b'TFL3'.")
     model = buffer.root()
-    codes = [_code(table) for table in model.tables(1)]
+    codes = [_operator_name(table) for table in model.tables(1)]
     buffers = model.tables(4)
-    budget = Budget(path, max_bytes)
     tensors: dict[str, np.ndarray] = {}
     layouts: dict[str, str] = {}
-    changed: dict[str, list[str]] = {"quantised": [], "left out": []}
+    changed: dict[str, list[str]] = {"dequantized": [], "left out": []}
     quantization: dict[str, Any] = {}
     graph = []
     for number, subgraph in enumerate(model.tables(2)):
-        described = [_described(table) for table in subgraph.tables(0)]
+        described = [_parse_tensor(table) for table in subgraph.tables(0)]
         prefix = f"{subgraph.text(4) or f'subgraph{number}'}/" if number else ""
-        names = _unique([prefix + tensor.name for tensor in described])
-        operators = [_operator(path, table, codes, names) for table in subgraph.tables(3)]
-        uses = _uses(operators, {name: tensor.shape for name, tensor in zip(names, described, strict=True)})
+        names = _make_unique([prefix + tensor.name for tensor in described])
+        operators = [_parse_operator(source, table, codes, names) for table in subgraph.tables(3)]
+        uses = _find_uses(operators, {name: tensor.shape for name, tensor in zip(names, described, strict=True)})
         for name, tensor in zip(names, described, strict=True):
-            content = _content(buffer, buffers, tensor, name)
+            content = _find_content(buffer, buffers, tensor, name)
             if content is None:
                 continue
             if tensor.kind not in _DTYPES or tensor.sparse:
                 changed["left out"].append(name)
                 continue
-            array = _array(path, budget, tensor, name, content)
+            array = _copy_tensor(source, tensor, name, content)
             if tensor.quantization and tensor.kind in (2, 3, 4, 7, 9):
-                array = _dequantised(path, budget, tensor, name, array)
-                changed["quantised"].append(name)
+                array = _dequantize(source, tensor, name, array)
+                changed["dequantized"].append(name)
                 quantization[name] = {"dtype": tensor.type_name, **tensor.quantization}
-            tensors[name] = _laid_out(array, name, uses.get(name, set()), layouts)
+            tensors[name] = _move_axes(array, name, uses.get(name, set()), layouts)
         graph.append(
             {
                 "name": subgraph.text(4),
-                "inputs": [_named(path, names, index) for index in subgraph.numbers(1, "<i4").tolist()],
-                "outputs": [_named(path, names, index) for index in subgraph.numbers(2, "<i4").tolist()],
+                "inputs": [_find_name(source, names, index) for index in subgraph.numbers(1, "<i4").tolist()],
+                "outputs": [_find_name(source, names, index) for index in subgraph.numbers(2, "<i4").tolist()],
                 "operators": [{key: op[key] for key in ("op", "options", "inputs", "outputs")} for op in operators],
                 "tensors": {
                     name: {"shape": tensor.shape, "dtype": tensor.type_name, "quantization": tensor.quantization}
@@ -153,12 +155,12 @@ def read_tflite(path: Path, *, max_bytes: int) -> Checkpoint:
             }
         )
     if len(set(tensors)) != sum(len(entry["tensors"].keys() & tensors.keys()) for entry in graph):
-        raise FormatError(path, "has tensors of one name in several subgraphs.")
+        raise source.error("has tensors of the same name in several subgraphs.")
     metadata = {
         "format": "tflite",
         "framework": "tensorflow",
         "layouts": layouts,
-        "notes": _notes(changed),
+        "notes": _write_notes(changed),
         "version": model.number(0, "<I"),
         "description": model.text(3),
         "quantization": quantization,
@@ -166,25 +168,25 @@ def read_tflite(path: Path, *, max_bytes: int) -> Checkpoint:
     return Checkpoint(tensors, metadata, graph)
 
 
-def _notes(changed: dict[str, list[str]]) -> list[str]:
+def _write_notes(changed: dict[str, list[str]]) -> list[str]:
     notes = []
-    if changed["quantised"]:
-        count, first = len(changed["quantised"]), changed["quantised"][0]
-        notes.append(f"{count} quantised tensors are de-quantised to float32, such as {first!r}; see the quantization.")
+    if changed["dequantized"]:
+        count, first = len(changed["dequantized"]), changed["dequantized"][0]
+        notes.append(f"{count} quantized tensors are dequantized to float32, such as {first!r}; see the quantization.")
     if changed["left out"]:
         count, first = len(changed["left out"]), changed["left out"][0]
         notes.append(f"{count} tensors of text, packed or sparse values are left out, such as {first!r}.")
     return notes
 
 
-def _code(table: Table) -> str:
-    """Gives an operator's name; small numbers are in the older field."""
+def _operator_name(table: FlatbufferTable) -> str:
+    """Returns an operator's name; small numbers are in the older field."""
     number = max(table.number(0, "<b"), table.number(3, "<i"))
     name = OPERATORS[number] if 0 <= number < len(OPERATORS) else f"OPERATOR_{number}"
     return table.text(1) or name if name == "CUSTOM" else name
 
 
-def _described(table: Table) -> _Tensor:
+def _parse_tensor(table: FlatbufferTable) -> _Tensor:
     quantization: dict[str, Any] = {}
     entry = table.table(4)
     if entry is not None and entry.numbers(2, "<f4").size:
@@ -195,40 +197,42 @@ def _described(table: Table) -> _Tensor:
         }
     shape = tuple(table.numbers(0, "<i4").tolist())
     kind = table.number(1, "<b")
-    return _Tensor(table.text(3), shape, kind, table.number(2, "<I"), quantization, table.at(6) is not None)
+    return _Tensor(table.text(3), shape, kind, table.number(2, "<I"), quantization, table.find(6) is not None)
 
 
-def _unique(names: list[str]) -> list[str]:
+def _make_unique(names: list[str]) -> list[str]:
     counts: dict[str, int] = {}
     for name in names:
         counts[name] = counts.get(name, 0) + 1
     return [f"{name}:{index}" if counts[name] > 1 or not name else name for index, name in enumerate(names)]
 
 
-def _named(path: Path, names: list[str], index: int) -> str | None:
+def _find_name(source: SourceFile, names: list[str], index: int) -> str | None:
     if index == -1:
         return None
     if not 0 <= index < len(names):
-        raise FormatError(path, f"names tensor {index} of {len(names)}.")
+        raise source.error(f"names tensor {index} of {len(names)}.")
     return names[index]
 
 
-def _operator(path: Path, table: Table, codes: list[str], names: list[str]) -> dict[str, Any]:
+def _parse_operator(source: SourceFile, table: FlatbufferTable, codes: list[str], names: list[str]) -> dict[str, Any]:
     number = table.number(0, "<I")
     if number >= len(codes):
-        raise FormatError(path, f"names operator {number} of {len(codes)}.")
+        raise source.error(f"names operator {number} of {len(codes)}.")
     return {
         "op": codes[number],
         "options": operator_options(codes[number], table.table(4)),
-        "inputs": [_named(path, names, index) for index in table.numbers(1, "<i4").tolist()],
-        "outputs": [_named(path, names, index) for index in table.numbers(2, "<i4").tolist()],
+        "inputs": [_find_name(source, names, index) for index in table.numbers(1, "<i4").tolist()],
+        "outputs": [_find_name(source, names, index) for index in table.numbers(2, "<i4").tolist()],
     }
 
 
-def _uses(operators: list[dict[str, Any]], shapes: dict[str, tuple[int, ...]]) -> dict[str, set[tuple[str, int, int]]]:
-    """Says of each tensor which operators use it, as which input, and with how many channels of a depthwise one.
+def _find_uses(
+    operators: list[dict[str, Any]], shapes: dict[str, tuple[int, ...]]
+) -> dict[str, set[tuple[str, int, int]]]:
+    """Finds for each tensor which operators use it, as which input, and with how many channels if depthwise.
 
-    What only widens a tensor is passed over.
+    Operators that only widen a tensor are skipped.
     """
     result: dict[str, set[tuple[str, int, int]]] = {}
     for operator in reversed(operators):  # those that use a widened tensor come after what widens it
@@ -245,38 +249,38 @@ def _uses(operators: list[dict[str, Any]], shapes: dict[str, tuple[int, ...]]) -
     return result
 
 
-def _content(buffer: Flatbuffer, buffers: list[Table], tensor: _Tensor, name: str) -> memoryview | None:
-    """Gives a tensor's bytes, or None where it is computed."""
+def _find_content(buffer: Flatbuffer, buffers: list[FlatbufferTable], tensor: _Tensor, name: str) -> memoryview | None:
+    """Returns a tensor's bytes, or None if it is computed."""
     if tensor.buffer >= len(buffers):
-        raise FormatError(buffer.path, f"{name!r} is in buffer {tensor.buffer} of {len(buffers)}.")
+        raise buffer.source.error(f"{name!r} is in buffer {tensor.buffer} of {len(buffers)}.")
     entry = buffers[tensor.buffer]
     begin, size = entry.number(1, "<Q"), entry.number(2, "<Q")
     if begin > 1:  # a large file holds its tensors behind the flatbuffer
         if begin + size > len(buffer.data):
-            raise FormatError(buffer.path, f"{name!r} is {size} bytes at byte {begin}, beyond the end.")
+            raise buffer.source.error(f"{name!r} is {size} bytes at byte {begin}, beyond the end.")
         return buffer.data[begin : begin + size]
     data = entry.numbers(0, "<u1")
     return data.data if data.size else None
 
 
-def _array(path: Path, budget: Budget, tensor: _Tensor, name: str, content: memoryview) -> np.ndarray:
+def _copy_tensor(source: SourceFile, tensor: _Tensor, name: str, content: memoryview) -> np.ndarray:
     dtype = _DTYPES[tensor.kind]
     needed = math.prod(tensor.shape) * dtype.itemsize
-    stored = needed if 0 <= needed <= len(content) <= needed + _PADDED else len(content)
-    budget.tensor(tensor.shape, dtype, name, stored=stored)
-    return decoded(content[:needed], dtype).reshape(tensor.shape).astype(dtype)
+    stored = needed if 0 <= needed <= len(content) <= needed + _MAX_PADDING else len(content)
+    source.spend_tensor(tensor.shape, dtype, name, stored=stored)
+    return decode(content[:needed], dtype).reshape(tensor.shape).astype(dtype)
 
 
-def _dequantised(path: Path, budget: Budget, tensor: _Tensor, name: str, array: np.ndarray) -> np.ndarray:
+def _dequantize(source: SourceFile, tensor: _Tensor, name: str, array: np.ndarray) -> np.ndarray:
     scale, zero, axis = (tensor.quantization[key] for key in ("scale", "zero_point", "axis"))
     shape: tuple[int, ...] = ()
     if scale.size > 1:
         if not 0 <= axis < array.ndim or array.shape[axis] != scale.size:
-            raise FormatError(path, f"{name!r} of shape {array.shape} has {scale.size} scales along axis {axis}.")
+            raise source.error(f"{name!r} of shape {array.shape} has {scale.size} scales along axis {axis}.")
         shape = tuple(scale.size if place == axis else 1 for place in range(array.ndim))
     if zero.size not in (0, 1, scale.size) or not np.isfinite(scale).all():
-        raise FormatError(path, f"{name!r} has {zero.size} zero points for {scale.size} scales, or infinite scales.")
-    budget.spend(array.size * 4, name)
+        raise source.error(f"{name!r} has {zero.size} zero points for {scale.size} scales, or infinite scales.")
+    source.spend(array.size * 4, name)
     steps = np.broadcast_to(scale.astype(np.float64).reshape(shape), array.shape)
     offsets = zero.astype(np.float64) if zero.size else np.zeros(1)
     offsets = np.broadcast_to(offsets.reshape(shape if zero.size == scale.size else ()), array.shape)
@@ -289,8 +293,8 @@ def _dequantised(path: Path, budget: Budget, tensor: _Tensor, name: str, array: 
     return result
 
 
-def _laid_out(array: np.ndarray, name: str, uses: set[tuple[str, int, int]], layouts: dict[str, str]) -> np.ndarray:
-    """Moves the axes of a kernel, which every operator that uses it must use in the same way."""
+def _move_axes(array: np.ndarray, name: str, uses: set[tuple[str, int, int]], layouts: dict[str, str]) -> np.ndarray:
+    """Moves the axes of a kernel if all operators that use it use it in the same way."""
     if len(uses) != 1:
         return array
     op, place, channels = next(iter(uses))

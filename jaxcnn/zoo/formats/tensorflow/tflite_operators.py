@@ -1,8 +1,8 @@
-"""The operators of TensorFlow Lite: their names and the options that describe them."""
+"""The operators of TensorFlow Lite: their names and their options."""
 
 from typing import Any
 
-from jaxcnn.zoo.containers.flatbuffer import Table
+from jaxcnn.zoo.containers.flatbuffer import FlatbufferTable
 
 __all__ = ["OPERATORS", "operator_options"]
 
@@ -26,14 +26,16 @@ BITWISE_XOR RIGHT_SHIFT
 """
 
 OPERATORS = tuple(_NAMES.split())
-"""Names by number; those of StableHLO follow and are given as ``OPERATOR_<number>``."""
+"""Names by number; those of StableHLO follow and are called ``OPERATOR_<number>``."""
 
 _ACTIVATIONS = ("NONE", "RELU", "RELU_N1_TO_1", "RELU6", "TANH", "SIGN_BIT")
-_PADDING = ("padding", 0, "<b", ("SAME", "VALID"))
+_NUMBERS = "<i4"  # the code of vectors
 
-# Name, field, form, and either the default or the names of an enumeration, whose default is the first.
-_STRIDES: list[Any] = [_PADDING, ("stride_w", 1, "<i", 0), ("stride_h", 2, "<i", 0)]
-_OPTIONS: dict[str, list[Any]] = {
+# Name, field, code of ``struct``, and either the default or the names of an enumeration, whose default is the first.
+_Option = tuple[str, int, str, int | float | bool | tuple[str, ...] | None]
+_PADDING: _Option = ("padding", 0, "<b", ("SAME", "VALID"))
+_STRIDES: list[_Option] = [_PADDING, ("stride_w", 1, "<i", 0), ("stride_h", 2, "<i", 0)]
+_OPTIONS: dict[str, list[_Option]] = {
     "CONV_2D": [
         *_STRIDES,
         ("activation", 3, "<b", _ACTIVATIONS),
@@ -54,8 +56,8 @@ _OPTIONS: dict[str, list[Any]] = {
         ("keep_num_dims", 2, "<?", False),
     ],
     "CONCATENATION": [("axis", 0, "<i", 0), ("activation", 1, "<b", _ACTIVATIONS)],
-    "RESHAPE": [("new_shape", 0, "<i4", None)],
-    "SQUEEZE": [("squeeze_dims", 0, "<i4", None)],
+    "RESHAPE": [("new_shape", 0, _NUMBERS, None)],
+    "SQUEEZE": [("squeeze_dims", 0, _NUMBERS, None)],
     "SOFTMAX": [("beta", 0, "<f", 0.0)],
     "RESIZE_BILINEAR": [("align_corners", 2, "<?", False), ("half_pixel_centers", 3, "<?", False)],
     "RESIZE_NEAREST_NEIGHBOR": [("align_corners", 0, "<?", False), ("half_pixel_centers", 1, "<?", False)],
@@ -90,27 +92,28 @@ _OPTIONS |= {
 }
 
 
-def operator_options(name: str, table: Table | None) -> dict[str, Any]:
-    """Reads what describes an operator, where its kind is known.
+def operator_options(name: str, table: FlatbufferTable | None) -> dict[str, Any]:
+    """Reads the options of an operator, if its kind is known.
 
     Args:
         name: The operator's name.
-        table: Its options, or None where the file has none.
+        table: Its options, or None if the file has none.
 
     Returns:
         Option to value, enumerations by name; empty for operators whose options are not known.
 
     Raises:
-        FormatError: If the table goes beyond the file.
+        FormatError: If the table extends beyond the file.
     """
     result: dict[str, Any] = {}
-    for option, field, form, default in _OPTIONS.get(name, []) if table is not None else []:
-        assert table is not None
-        if form == "<i4":
-            result[option] = table.numbers(field, form).tolist()
+    if table is None:
+        return result
+    for option, field, code, default in _OPTIONS.get(name, []):
+        if default is None:
+            result[option] = table.numbers(field, code).tolist()
         elif isinstance(default, tuple):
-            value = table.number(field, form)
+            value = table.number(field, code)
             result[option] = default[value] if 0 <= value < len(default) else value
         else:
-            result[option] = table.number(field, form, default)
+            result[option] = table.number(field, code, default)
     return result

@@ -1,86 +1,86 @@
-"""Nested dictionaries and lists made flat: what is a tensor gets a joined name, the rest becomes plain data."""
+"""Trees of dictionaries and lists, flattened: tensors get joined names, the rest becomes plain data."""
 
 import reprlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxcnn.zoo.checkpoint import FormatError
+from jaxcnn.zoo.containers.source_file import SourceFile
 
-__all__ = ["flatten", "plain"]
+__all__ = ["flatten_tree", "to_plain"]
 
 _MAX_NODES = 500_000
 _MAX_DEPTH = 64
 
 
-class _Count:
-    """Ends walks over objects that contain themselves or each other too often."""
+class _NodeCounter:
+    """Stops walks over objects that contain themselves or each other too often."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.nodes = path, 0
+    def __init__(self, source: SourceFile):
+        self.source, self.nodes = source, 0
 
-    def step(self, depth: int) -> None:
+    def count(self, depth: int) -> None:
+        """Counts one node."""
         self.nodes += 1
         if self.nodes > _MAX_NODES or depth > _MAX_DEPTH:
-            raise FormatError(self.path, "objects nested too deeply, too many, or within themselves.")
+            raise self.source.error("objects nested too deeply, too many, or within themselves.")
 
 
-def flatten(
-    path: Path,
-    tree: Any,
+def flatten_tree(
+    source: SourceFile,
+    tree: object,
     *,
-    is_leaf: Callable[[Any], bool],
-    children: Callable[[Any], Any] = lambda node: node,
+    is_leaf: Callable[[object], bool],
+    children: Callable[[object], object] = lambda node: node,
     separator: str,
 ) -> tuple[dict[str, Any], Any]:
     """Separates the leaves of a tree of dictionaries and lists from the rest.
 
     Args:
-        path: The file, for messages.
+        source: The file, for error messages.
         tree: The tree; it may share parts and even contain itself, which is refused.
-        is_leaf: Says what a tensor is.
-        children: Gives the dictionary or list of a node of another kind.
+        is_leaf: Tests whether a node is a tensor.
+        children: Converts a node of another kind to a dictionary or list.
         separator: Between the keys in the names.
 
     Returns:
         Name to leaf in the order of the tree, and the tree of plain data without leaves and empty nodes, or None.
 
     Raises:
-        FormatError: For two leaves of one name, cycles, and trees of more nodes or levels than files have.
+        FormatError: For two leaves of one name, cycles, and trees of more nodes or levels than real files have.
     """
-    leaves: dict[str, Any] = {}
-    count = _Count(path)
+    leaves: dict[str, object] = {}
+    counter = _NodeCounter(source)
 
-    def walk(node: Any, trail: tuple[str, ...]) -> Any:
-        count.step(len(trail))
+    def walk(node: object, trail: tuple[str, ...]) -> Any:
+        counter.count(len(trail))
         if is_leaf(node):
             name = separator.join(trail)
             if name in leaves:
-                raise FormatError(path, f"two tensors are named {name[:200]!r}.")
+                raise source.error(f"two tensors are named {name[:200]!r}.")
             leaves[name] = node
             return None
         node = children(node)
         if isinstance(node, dict):
-            rest = {_text(key): walk(value, (*trail, _text(key))) for key, value in node.items()}
+            rest = {_key_text(key): walk(value, (*trail, _key_text(key))) for key, value in node.items()}
             return {key: value for key, value in rest.items() if value is not None} or None
         if isinstance(node, list | tuple | set):
             before = len(leaves)
             found = [walk(value, (*trail, str(place))) for place, value in enumerate(node)]
             return found if found and len(leaves) == before else [item for item in found if item is not None] or None
-        return plain(node)
+        return to_plain(node)
 
     rest = walk(tree, ())
     return leaves, rest
 
 
-def _text(key: Any) -> str:
+def _key_text(key: object) -> str:
     return key if isinstance(key, str) else key.decode("latin-1") if isinstance(key, bytes) else str(key)
 
 
-def plain(value: Any) -> Any:
-    """Gives a value as JSON can hold it: numbers, texts, booleans and None as they are, the rest as text."""
+def to_plain(value: object) -> object:
+    """Converts a value to what JSON can hold: numbers, texts, booleans and None stay, the rest becomes text."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str):

@@ -1,0 +1,91 @@
+"""How the messages of protocol buffers are described to ``ProtobufReader``: field numbers, names and kinds.
+
+>>> shape = Message({1: ("dim", Repeated(INT))})
+>>> tensor = Message({1: ("name", TEXT), 2: ("shape", shape), 3: ("type", Enumeration("FLOAT", "INT"))})
+
+Fields that a message does not list are checked and skipped.
+"""
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+
+__all__ = [
+    "BOOL",
+    "BYTES",
+    "DOUBLE",
+    "FIXED32",
+    "FLOAT",
+    "INT",
+    "TEXT",
+    "UINT",
+    "Enumeration",
+    "Kind",
+    "Message",
+    "Repeated",
+    "Scalar",
+    "WireType",
+]
+
+
+class WireType(enum.IntEnum):
+    """How a field is stored, as its key says."""
+
+    VARINT = 0
+    FIXED64 = 1
+    LENGTH_DELIMITED = 2
+    FIXED32 = 5
+
+
+class Scalar(enum.Enum):
+    """Kinds of single values."""
+
+    UINT = "an unsigned varint"
+    INT = "a varint in two's complement of 64 bits"
+    BOOL = "a varint, true unless 0"
+    FLOAT = "4 bytes"
+    DOUBLE = "8 bytes"
+    FIXED32 = "4 bytes, an unsigned integer"
+    TEXT = "UTF-8"
+    BYTES = "a view of the bytes, also for messages that are read later"
+
+
+UINT, INT, BOOL = Scalar.UINT, Scalar.INT, Scalar.BOOL
+FLOAT, DOUBLE, FIXED32 = Scalar.FLOAT, Scalar.DOUBLE, Scalar.FIXED32
+TEXT, BYTES = Scalar.TEXT, Scalar.BYTES
+
+
+@dataclasses.dataclass(frozen=True)
+class Enumeration:
+    """A varint that stands for a name; numbers without a name stay numbers."""
+
+    names: tuple[str, ...]
+
+    def __init__(self, *names: str):
+        """Lists the names from number 0 on."""
+        object.__setattr__(self, "names", names)
+
+    def name(self, number: int) -> str | int:
+        """Returns the name of a number, or the number itself."""
+        return self.names[number] if 0 <= number < len(self.names) else number
+
+
+@dataclasses.dataclass(frozen=True)
+class Message:
+    """A message: field number to the field's name and kind."""
+
+    fields: Mapping[int, tuple[str, "Kind"]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Repeated:
+    """A field that may occur many times.
+
+    Numbers, packed or not, become a NumPy array (a view of the file if they are packed in one piece); everything else
+    becomes a list.
+    """
+
+    kind: Scalar | Enumeration | Message
+
+
+Kind = Scalar | Enumeration | Message | Repeated

@@ -1,0 +1,39 @@
+"""Notes on what a reader changed, one line for all layers of which it says the same."""
+
+__all__ = ["LayerNotes"]
+
+
+class LayerNotes:
+    """Collects notes about layers or tensors.
+
+    Example:
+        >>> notes = LayerNotes()
+        >>> for name, groups in [("conv2", 2), ("conv4", 2), ("conv5", 4)]:
+        ...     notes.add(name, "a grouped kernel; groups:", groups)
+        >>> notes.lines()
+        ['conv2 and 2 others: a grouped kernel; groups: 2 to 4']
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[tuple[str, float | None]]] = {}
+
+    def add(self, name: str, text: str, value: float | None = None) -> None:
+        """Adds a note.
+
+        Args:
+            name: The layer or tensor.
+            text: What is said of it; the same text of several is one line.
+            value: A number to put behind the text, or of several the range of them.
+        """
+        self._found.setdefault(text, []).append((name, value))
+
+    def lines(self) -> list[str]:
+        """Writes one line for each text, in the order in which the texts first came."""
+        lines = []
+        for text, found in self._found.items():
+            others = f" and {len(found) - 1} other{'s' if len(found) > 2 else ''}" if len(found) > 1 else ""
+            values = sorted({value for _, value in found if value is not None})
+            numbers = [f" {values[0]:g}"] if values else []
+            numbers += [f" to {values[-1]:g}"] if len(values) > 1 else []
+            lines.append(f"{found[0][0]}{others}: {text}{''.join(numbers)}")
+        return lines
