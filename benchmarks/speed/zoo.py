@@ -2,9 +2,9 @@
 
 Command: ``python -m benchmarks.speed.zoo``, with ``--quick`` for files of 2 MB in place of 100. PyTorch and Keras are
 optional. Every contender ends with NumPy arrays in memory. The files lie in the cache of the operating system, so no
-disk is measured. ``zoo.read`` also turns PyTorch's kernels to (kh, kw, in, out) and compares safetensors' SHA-256
-where ``zoo.save`` wrote the file; Keras builds the model first. The peak is what a fresh process takes beyond what it
-held after reading a small file of the same kind; mapped pages of the file count.
+disk is measured. ``zoo.read`` also transposes PyTorch's kernels to (kh, kw, in, out) and verifies the SHA-256 of
+safetensors that ``zoo.save`` wrote; Keras builds the model first. The peak is what a fresh process takes beyond what
+it held after reading a small file of the same kind; mapped pages of the file count.
 """
 
 import functools
@@ -28,7 +28,7 @@ Reader = Callable[[Path], list[np.ndarray]]
 
 
 def kernels(megabytes: float) -> list[np.ndarray]:
-    """Gives kernels of so many MB together."""
+    """Returns random kernels of so many MB together."""
     count = max(2, round(megabytes * 1e6 / (4 * np.prod(KERNEL))))
     rng = np.random.default_rng(0)
     shape = KERNEL if megabytes > 10 else (3, 3, 64, 64)
@@ -36,7 +36,7 @@ def kernels(megabytes: float) -> list[np.ndarray]:
 
 
 def library(name: str) -> Any:
-    """Gives a library, Keras on JAX where nothing else was chosen."""
+    """Imports a library; Keras runs on JAX unless another backend was chosen."""
     os.environ.setdefault("KERAS_BACKEND", "jax")
     found = _harness.optional(name)
     if found is None:
@@ -104,25 +104,25 @@ FILES: dict[str, tuple[Callable[[Path, list[np.ndarray]], None], str, Reader]] =
 
 
 def readers(file: str) -> dict[str, Reader]:
-    """Gives the readers of a file by name, the one of ``zoo`` first."""
+    """Returns the readers of a file by name, that of ``zoo`` first."""
     _, other, reader = FILES[file]
     return {"jaxcnn": read_zoo, other: reader}
 
 
-def upright(file: str, contender: str, arrays: list[np.ndarray]) -> list[np.ndarray]:
-    """Gives arrays as (kh, kw, in, out), as ``zoo`` has them."""
+def to_hwio(file: str, contender: str, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """Transposes arrays to (kh, kw, in, out), the layout of ``zoo``."""
     return [array.transpose(2, 3, 1, 0) for array in arrays] if contender == "torch" else arrays
 
 
 def build(reader: Reader, path: Path) -> _harness.Run:
-    """Gives what is timed."""
+    """Returns the function to time."""
     if not path.exists():
         raise _harness.Skipped("the library that writes the file is not installed")
     return functools.partial(reader, path)
 
 
 def peak(file: str, contender: str, small: Path, large: Path) -> float:
-    """Gives the MB by which reading a file raises the resident memory of this process."""
+    """Measures by how many MB reading a file raises the resident memory of this process."""
     reader = readers(file)[contender]
     reader(small)
     Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from now
@@ -134,13 +134,13 @@ def peak(file: str, contender: str, small: Path, large: Path) -> float:
 
 
 def resident(what: str) -> float:
-    """Gives a line of the kernel's account of this process, in bytes."""
+    """Reads an entry of the kernel's statistics of this process, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * float(next(line.split()[1] for line in lines if line.startswith(what)))
 
 
 def peak_of(file: str, contender: str, small: Path, large: Path) -> str:
-    """Gives the same of a fresh process, as text; empty where the system keeps no such account."""
+    """Measures the same in a fresh process, as text; empty if the system has no such statistics."""
     if not Path("/proc/self/clear_refs").exists():
         return ""
     code = f"from benchmarks.speed import zoo; from pathlib import Path; print(zoo.peak({file!r}, {contender!r}, "
@@ -164,7 +164,7 @@ def main(options: _harness.Options) -> Mapping[str, Any]:
             except _harness.Skipped:
                 continue
             contenders = [
-                _harness.Contender(who, functools.partial(build, reader, large), functools.partial(upright, file, who))
+                _harness.Contender(who, functools.partial(build, reader, large), functools.partial(to_hwio, file, who))
                 for who, reader in readers(file).items()
             ]
             size = large.stat().st_size / 1e6

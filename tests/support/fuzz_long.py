@@ -1,8 +1,8 @@
-"""The tests that damage weight files, with many more cases, other ones each time, and the outcome on record.
+"""Runs the tests that damage weight files with many more cases and another seed, and records the outcome.
 
-Command: ``python -m tests.support.fuzz_long``, which takes about a quarter of an hour. It runs the tests as
-``pytest`` does, one after another, and writes ``benchmarks/results/fuzz_zoo.json`` and a table beside it if all of
-them pass.
+Command: ``python -m tests.support.fuzz_long``, which takes about a quarter of an hour. It runs the tests with
+``pytest``, one after another, and writes ``benchmarks/results/fuzz_zoo.json`` and a table beside it if all of them
+pass.
 """
 
 import dataclasses
@@ -22,18 +22,18 @@ from tests.support.paths import ROOT
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How much to damage."""
+    """Options of the command line."""
 
     cases: int = 100_000
-    """Damaged files, over all tests."""
+    """How many damaged files, over all tests."""
     seed: int = 1
-    """Of the damages; the tests themselves use 0."""
+    """The seed of the damage; the tests themselves use 0."""
     out: Path = ROOT / "benchmarks" / "results"
-    """Folder of the outcome."""
+    """The folder of the results."""
 
 
 def run(times: float = 1, seed: int = 0) -> list[dict[str, Any]]:
-    """Runs the tests with so many times as many cases as they have, and gives the outcomes."""
+    """Runs the tests with ``times`` as many cases as usual, and returns the outcomes."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.jsonl")
         added = {"JAXCNN_FUZZ_SEED": str(seed), "JAXCNN_FUZZ_REPORT": str(report), "JAXCNN_FUZZ_TIMES": str(times)}
@@ -44,7 +44,7 @@ def run(times: float = 1, seed: int = 0) -> list[dict[str, Any]]:
 
 
 def table(document: dict[str, Any]) -> str:
-    """Writes the outcomes for people."""
+    """Formats the outcomes as a page."""
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items() if version)
     outcomes = document["outcomes"]
     rows = [f"| {o['test']} | {o['read']:,} | {o['refused']:,} | {o['peak'] / 1e6:.1f} |" for o in outcomes]
@@ -54,8 +54,8 @@ def table(document: dict[str, Any]) -> str:
         "",
         f"`{document['command']}`, {document['date'][:10]}, commit {document['commit']}, {versions}.",
         "",
-        f"{read + refused:,} damaged files were read or refused with `FormatError`; there was no other error, and none",
-        "that hung or took more memory than the tests allow.",
+        f"{read + refused:,} damaged files were read or refused with `FormatError`; no other error occurred, and none",
+        "hung or took more memory than the tests allow.",
         "",
         "| test | read | refused | most memory, MB |",
         "|---|---|---|---|",
@@ -64,7 +64,7 @@ def table(document: dict[str, Any]) -> str:
 
 
 def main(options: Options) -> None:
-    """Finds out how many files the tests damage, and has them damage as many as asked for."""
+    """Counts how many files the tests damage, then lets them damage as many as requested."""
     usual = sum(outcome["read"] + outcome["refused"] for outcome in run())
     outcomes = run(1.01 * options.cases / usual, options.seed)
     libraries = ("h5py", "safetensors", "cramjam", "ml_dtypes")

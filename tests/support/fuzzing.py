@@ -1,4 +1,4 @@
-"""Damages a file in many ways and checks that its reader either reads or refuses it: no other error, hang or hunger."""
+"""Damages a file in many ways and checks that its reader reads or refuses it, without other errors, hangs or excess."""
 
 import contextlib
 import dataclasses
@@ -18,25 +18,25 @@ from jaxcnn.zoo import FormatError
 from tests.support.selection import times
 
 SLACK = 16 << 20
-"""What modules, decoders and messages may take beside the tensors."""
+"""Bytes that modules, decoders and messages may take beside the tensors."""
 
 PATIENCE = 300
-"""Seconds after which a reader is taken to hang; any damaged file takes milliseconds."""
+"""Seconds after which a reader counts as hanging; damaged files take milliseconds."""
 
 
 @dataclasses.dataclass
 class Outcome:
-    """How many damaged files were read and how many refused."""
+    """Counts the damaged files that were read and those that were refused."""
 
     read: int = 0
     refused: int = 0
-    peak: int = 0  # bytes of memory that the hungriest of them took
+    peak: int = 0  # bytes of memory that the most demanding of them took
 
 
 def damages(content: bytes, *, seed: int = 0) -> Iterator[tuple[str, bytes]]:
-    """Gives the file cut at every sixteenth of its length, then without end the file with some bytes changed.
+    """Yields the file truncated at every sixteenth of its length, then endlessly the file with some bytes changed.
 
-    Half of the changes fall on the first and the last 1024 bytes, where most formats keep what they say of themselves.
+    Half of the changes affect the first and the last 1024 bytes, where most formats describe themselves.
     """
     for sixteenth in range(16):
         yield f"cut to {sixteenth}/16", content[: len(content) * sixteenth // 16]
@@ -62,28 +62,28 @@ def fuzz(
     cases: int = 300,
     seed: int = 0,
     max_bytes: int | None = None,
-    within: Callable[[Path], Any] | None = None,
+    argument: Callable[[Path], Path] | None = None,
 ) -> Outcome:
     """Reads one file in many damaged forms.
 
-    ``tests/support/fuzz_long.py`` asks for more cases by the environment, and for the outcome in a file.
+    ``tests/support/fuzz_long.py`` requests more cases, and the outcome in a file, through the environment.
 
     Args:
         read: ``read(path, max_bytes=...)``, a reader.
         content: The intact file, which it must read.
-        path: Where the damaged files are written, one after the other.
-        cases: How many damaged files, of which the first 17 are cut.
+        path: Where the damaged files are written, one after another.
+        cases: How many damaged files; the first 17 are truncated.
         seed: Of the changes.
         max_bytes: What the reader may allocate, by default four times the file and a MiB.
-        within: Makes what ``read`` is given of ``path``, for formats of several files.
+        argument: Converts ``path`` to the argument of ``read``, for formats of several files.
 
     Returns:
-        How many were read and how many refused.
+        The counts of those read and refused.
     """
     max_bytes = 4 * len(content) + (1 << 20) if max_bytes is None else max_bytes
-    argument = within(path) if within else path
+    target = argument(path) if argument else path
     path.write_bytes(content)
-    read(argument, max_bytes=max_bytes)
+    read(target, max_bytes=max_bytes)
     outcome = Outcome()
     cases = times(cases)
     seed = int(os.environ.get("JAXCNN_FUZZ_SEED", seed))
@@ -95,14 +95,14 @@ def fuzz(
             tracemalloc.reset_peak()
             before = tracemalloc.get_traced_memory()[0]
             try:
-                with _not_hanging(damage):
-                    read(argument, max_bytes=max_bytes)
+                with _limit_time(damage):
+                    read(target, max_bytes=max_bytes)
                 outcome.read += 1
             except FormatError as error:
                 assert error.reason and error.path, damage
                 outcome.refused += 1
             except Exception as error:
-                raise AssertionError(f"{damage}: {type(error).__name__} in place of FormatError: {error}") from error
+                raise AssertionError(f"{damage}: {type(error).__name__} instead of FormatError: {error}") from error
             peak = tracemalloc.get_traced_memory()[1] - before
             assert peak <= 3 * max_bytes + SLACK, f"{damage}: took {peak} bytes of memory for max_bytes={max_bytes}"
             outcome.peak = max(outcome.peak, peak)
@@ -114,11 +114,11 @@ def fuzz(
 
 
 @contextlib.contextmanager
-def _not_hanging(damage: str) -> Iterator[None]:
-    """Lets a test fail that would otherwise never end."""
+def _limit_time(damage: str) -> Iterator[None]:
+    """Fails a test that would otherwise never end."""
 
-    def give_up(*_: Any) -> None:
-        pytest.fail(f"{damage}: the reader hangs")  # raises what no reader catches
+    def give_up(*_: object) -> None:
+        pytest.fail(f"{damage}: the reader hangs")  # raises an exception that no reader catches
 
     before = signal.signal(signal.SIGALRM, give_up)
     signal.alarm(PATIENCE)
@@ -130,7 +130,7 @@ def _not_hanging(damage: str) -> Iterator[None]:
 
 
 def _report(outcome: Outcome) -> None:
-    """Adds the outcome, under the name of the test, to the file that the environment names."""
+    """Appends the outcome, under the name of the test, to the file that the environment names."""
     if path := os.environ.get("JAXCNN_FUZZ_REPORT"):
         test = os.environ["PYTEST_CURRENT_TEST"].partition(" ")[0].removeprefix("tests/")
         with open(path, "a") as file:

@@ -1,7 +1,7 @@
-"""The small model of Keras whose three files are the fixture, and the values of its weights.
+"""The small Keras model whose three files are the fixture, and the values of its weights.
 
-``python -m tests.support.keras_models`` writes them anew with the Keras that is installed, into one zip file: nine
-tenths of them are zeros.
+``python -m tests.support.keras_models`` writes them again with the installed Keras, into one zip file: nine tenths of
+them are zeros.
 """
 
 import os
@@ -40,14 +40,14 @@ WEIGHTS = {
 
 
 def value(name: str) -> np.ndarray:
-    """Gives a weight's value; every one is exact also in bfloat16."""
+    """Returns a weight's value; all values are exact in bfloat16."""
     shape = WEIGHTS[name]
     values = (np.arange(np.prod(shape)) * 7 % 31 + list(WEIGHTS).index(name)) / 4
     return values.reshape(shape).astype(ml_dtypes.bfloat16 if name.startswith("out/") else np.float32)
 
 
 def model():
-    """Builds the model with its values."""
+    """Builds the model with these values."""
     import keras
 
     layers = keras.layers

@@ -1,4 +1,4 @@
-"""A web server on this machine for tests of downloads, which can break off, lie and change its mind."""
+"""A local web server for tests of downloads, which can break connections, lie and change its files."""
 
 import contextlib
 import dataclasses
@@ -11,17 +11,17 @@ from collections.abc import Iterator
 
 @dataclasses.dataclass
 class Served:
-    """One file and how it is served; a test changes the fields between requests.
+    """One file and how it is served; tests change the fields between requests.
 
     Attributes:
-        body: What the file holds.
-        status: Answered instead of 200.
-        headers: Sent in addition; None as a value leaves a header out.
-        ranges: Whether Range and If-Range are known.
-        breaks: After how many bytes of the body the coming answers break off, one entry for each.
-        announced: Content-Length that is stated instead of the true one of a whole answer.
-        chunked: Whether the body comes in chunks, the last of them missing where it breaks off.
-        span: Content-Range that is stated instead of the true one.
+        body: The file's content.
+        status: Sent instead of 200.
+        headers: Sent in addition; the value None removes a header.
+        ranges: Whether Range and If-Range are supported.
+        breaks: After how many bytes of the body the next responses break off, one entry for each.
+        announced: Content-Length that is sent instead of the true one of a complete response.
+        chunked: Whether the body is sent in chunks; the last one is missing if it breaks off.
+        span: Content-Range that is sent instead of the true one.
         always: Whether ranges are served even if If-Range names another version.
     """
 
@@ -42,7 +42,7 @@ class Served:
 
 @dataclasses.dataclass
 class Request:
-    """What was asked for, and what was sent."""
+    """A request, and what was sent."""
 
     path: str
     range: str | None
@@ -64,12 +64,12 @@ class Server:
         self.address = f"http://127.0.0.1:{self._server.server_port}"
 
     def serve(self, path: str, served: Served) -> str:
-        """Gives the URL of a file that is served from now on."""
+        """Serves a file from now on, and returns its URL."""
         self.files[path] = served
         return self.address + path
 
     def stop(self) -> None:
-        """Nothing answers any more."""
+        """Stops the server."""
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join()
@@ -121,7 +121,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         broken = bool(served.breaks)
         body = body[: served.breaks.pop(0)] if broken else body
-        with contextlib.suppress(ConnectionError):  # of a client that has seen enough
+        with contextlib.suppress(ConnectionError):  # the client has closed the connection
             if served.chunked:
                 body = b"".join(b"%x\r\n%b\r\n" % (len(c), c) for c in (body[:7], body[7:]) if c)
                 body += b"" if broken else b"0\r\n\r\n"

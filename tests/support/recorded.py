@@ -9,11 +9,11 @@ FOLDER = ROOT / "jaxcnn" / "zoo" / "records" / "recorded"
 
 
 def text_of(content: dict[str, Any]) -> str:
-    """Gives the JSON of a source's records.
+    """Formats a source's records as JSON.
 
     Args:
-        content: ``common``: fields of every record. ``texts``: what notes and ``stated_in`` of the records name.
-            ``preprocessing``: what the records name as theirs. ``records``: their fields. ``listed``: networks that
+        content: ``common``: fields of every record. ``texts``: texts that notes and ``stated_in`` refer to.
+            ``preprocessing``: entries that the records refer to. ``records``: their fields. ``listed``: networks that
             the source's page lists and that have no record, each with the reason.
     """
     parts = [f' "common": {_line(content["common"])}']
@@ -34,7 +34,7 @@ def write(source: str, content: dict[str, Any]) -> None:
 
 
 def read(source: str) -> dict[str, Any]:
-    """Reads a source's file as it stands."""
+    """Reads a source's file as JSON."""
     return json.loads((FOLDER / f"{source}.json").read_text(encoding="utf-8"))
 
 

@@ -37,7 +37,7 @@ MODELS = {
 
 
 def rows(source: str) -> Iterator[tuple[str, ...]]:
-    """Gives a row per network that the source's page lists."""
+    """Yields a row per network that the source's page lists."""
     files: dict[str, list[zoo.Record]] = {}
     for one in zoo.records(source=source):
         files.setdefault(one.network, []).append(one)
@@ -52,12 +52,12 @@ def rows(source: str) -> Iterator[tuple[str, ...]]:
 
 
 def status(source: str, network: str) -> tuple[str, str, str]:
-    """Says what is read, what runs, and which model is there."""
+    """Returns what is read, what runs, and which model exists."""
     return READS.get((source, network), "format"), "not yet", MODELS.get((source, network), "")
 
 
 def tables() -> str:
-    """Gives the tables of all sources."""
+    """Formats the tables of all sources."""
     parts = []
     for source in SOURCES:
         found = list(rows(source))
@@ -68,7 +68,7 @@ def tables() -> str:
 
 
 def page(text: str) -> str:
-    """Puts the tables into a page."""
+    """Inserts the tables into a page."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{tables()}\n{END}{after}"

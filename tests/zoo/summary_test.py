@@ -1,4 +1,4 @@
-"""What is said of a checkpoint: sizes, notes, tensors, and the layers of every format's graph."""
+"""The summary of a checkpoint: sizes, notes, tensors, and the layers of every format's graph."""
 
 import numpy as np
 import pytest

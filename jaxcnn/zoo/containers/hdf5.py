@@ -24,7 +24,8 @@ MIN_TEXT_BYTES = 8 << 20
 """What texts and names may take however small ``max_bytes`` is."""
 
 _MAX_CHUNK = 4 << 20  # bytes of a chunk that is larger than twice its dataset
-_NUMBERS = {"bool", "float16", "float32", "float64"} | {f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64)}
+_TENSOR_DTYPES = {"bool", "float16", "float32", "float64"}
+_TENSOR_DTYPES |= {f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64)}
 _REFERENCE = 64  # bytes of a reference in Python
 
 
@@ -48,7 +49,7 @@ def signature_offset(path: Path, head: bytes) -> int | None:
 class Hdf5File:
     """An open HDF5 file.
 
-    Only hard links are followed: no soft link, no other file. Datasets whose values lie in other files, or that pass
+    Only hard links are followed: no soft link, no other file. Datasets whose values are in other files, or that pass
     through filters other than the built-in ones, are refused.
 
     Args:
@@ -186,7 +187,7 @@ class Hdf5File:
 
             return np.dtype(ml_dtypes.bfloat16)
         native = declared.newbyteorder("=")
-        if native.name not in _NUMBERS:
+        if native.name not in _TENSOR_DTYPES:
             raise self.source.error(f"{dataset.name} holds {declared}, which is not a dtype of tensors.")
         return native
 
@@ -210,7 +211,7 @@ class Hdf5File:
         return array.view(dtype) if opaque else array
 
     def _check_storage(self, dataset: "h5py.Dataset", itemsize: int, what: str) -> None:
-        """Refuses a dataset that would take more memory than the file can honestly fill, or that lies elsewhere."""
+        """Refuses a dataset that would take more memory than the file can fill, or that is stored elsewhere."""
         import h5py
 
         plan = dataset.id.get_create_plist()
@@ -247,11 +248,11 @@ def _decode(item: Any) -> Any:
 
 @contextlib.contextmanager
 def open_hdf5(source: SourceFile, *, copy: str | os.PathLike[str] | None = None) -> Iterator[Hdf5File]:
-    """Opens an HDF5 file for reading; whatever is wrong with its content becomes a ``FormatError``.
+    """Opens an HDF5 file for reading; errors in its content become ``FormatError``.
 
     Args:
         source: The file.
-        copy: Where its content lies, if it was unpacked from ``source``.
+        copy: The file with its content, if it was unpacked from ``source``.
     """
     import h5py
 

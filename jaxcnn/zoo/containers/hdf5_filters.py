@@ -1,4 +1,4 @@
-"""Checks the filtered chunks of a dataset before HDF5 reads them: HDF5 takes whatever memory a chunk expands to."""
+"""Checks the filtered chunks of a dataset before HDF5 reads them and allocates all that they expand to."""
 
 import enum
 import itertools

@@ -1,8 +1,8 @@
 """How much memory the strings of an HDF5 attribute may take at worst, found before HDF5 is asked for them.
 
-Strings of variable length lie in collections, "global heaps"; an attribute holds references to them, 16 bytes for each
-string. Many references may name one long string, so that a small attribute expands to much memory, and HDF5 2.0 never
-returns from a collection whose sizes do not add up. Here all collections are walked first.
+Strings of variable length are stored in collections, "global heaps"; an attribute holds references to them, 16 bytes
+for each string. Many references may name one long string, so that a small attribute expands to much memory, and HDF5
+2.0 never returns from a collection whose sizes do not add up. Here all collections are walked first.
 """
 
 import mmap
@@ -23,7 +23,7 @@ class StringHeaps:
 
     Args:
         source: The file, for error messages.
-        path: Where it lies.
+        path: Its path on the disk.
         base: Where HDF5 begins in it.
     """
 

@@ -19,10 +19,10 @@ from jaxcnn.zoo.containers.source_file import DEFLATE_RATIO, SourceFile
 
 __all__ = ["read_variables_v5"]
 
-_HEADER = 128
+_HEADER_BYTES = 128
 _PIECE = 1 << 16
 _MAX_DEPTH = 64
-_NODE = 256  # bytes of one value in Python, however small it is
+_NODE_BYTES = 256  # bytes of one value in Python, however small it is
 
 _BYTE_ORDERS: dict[bytes, Literal["<", ">"]] = {b"IM": "<", b"MI": ">"}
 _STORAGE_DTYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
@@ -99,7 +99,7 @@ class _Element:
         return self.stream.read(count)
 
     def tag(self) -> tuple[int, int, bytearray | None]:
-        """Reads type and length of the next element, and its bytes if they stand in the tag."""
+        """Reads type and length of the next element, and its bytes if the tag contains them."""
         first, second = struct.unpack(self.order + "II", head := self.read(8))
         if first >> 16:
             if first >> 16 > 4:
@@ -160,7 +160,7 @@ class _ArrayReader:
     def value(self, element: _Element, header: _ArrayHeader, depth: int, what: str) -> Any:
         """Reads the content of an array."""
         kind, flags, shape, _ = header
-        self.texts.spend(_NODE, what)
+        self.texts.spend(_NODE_BYTES, what)
         if depth > _MAX_DEPTH:
             raise self.source.error(f"{what} is nested too deeply.")
         if kind == 0 and element.left == 0:
@@ -186,7 +186,7 @@ class _ArrayReader:
         """Checks a number of elements against the eight bytes that each of them takes at least."""
         if 8 * count > element.left:
             raise self.source.error(f"{count} elements are declared in {element.left} bytes.")
-        self.texts.spend(_NODE * count, "The elements of a cell or struct")
+        self.texts.spend(_NODE_BYTES * count, "The elements of a cell or struct")
         return count
 
     def _inner(self, element: _Element, depth: int, what: str, *, skipped: bool = False) -> Any:
@@ -212,7 +212,7 @@ class _ArrayReader:
         _, names = element.data([_INT8, _UINT8], min(element.left, 1 << 20))
         if not 0 < size <= 4096 or len(names) % size:
             raise self.source.error(f"The field names of a struct are {len(names)} bytes of {size} each.")
-        self.texts.spend(_NODE * (len(names) // size), "The fields of a struct")
+        self.texts.spend(_NODE_BYTES * (len(names) // size), "The fields of a struct")
         parts = [bytes(names[place : place + size]) for place in range(0, len(names), size)]
         return [part.split(b"\0")[0].decode("latin-1") for part in parts]
 
@@ -246,7 +246,7 @@ class _ArrayReader:
         text = bytes(found).decode(codec)
         if len(shape) == 2 and shape[0] <= 1:
             return text
-        self.texts.spend(_NODE * shape[0], what)  # rows without characters take no bytes in the file
+        self.texts.spend(_NODE_BYTES * shape[0], what)  # rows without characters take no bytes in the file
         return ["".join(text[row :: shape[0]]).rstrip() for row in range(shape[0])]
 
     def _numbers(self, element: _Element, dtype: np.dtype, flags: int, shape: tuple[int, ...], what: str) -> np.ndarray:
@@ -280,12 +280,12 @@ def _elements(skipped: SourceFile) -> Iterator[Iterator[_Element]]:
     with open(skipped.path, "rb") as file, skipped.translate_errors():
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
-        order = _BYTE_ORDERS.get(file.read(_HEADER)[126:])
+        order = _BYTE_ORDERS.get(file.read(_HEADER_BYTES)[126:])
         if order is None:
             raise skipped.error("It has no header of MATLAB.")
 
         def walk() -> Iterator[_Element]:
-            position = _HEADER
+            position = _HEADER_BYTES
             while position < size:
                 file.seek(position)
                 head = file.read(8)
@@ -342,7 +342,7 @@ def read_variables_v5(
     with _elements(skipped) as elements:
         for element in elements:
             kind, _, _, name = reader.header(element)
-            texts.spend(_NODE, "The names of its variables")
+            texts.spend(_NODE_BYTES, "The names of its variables")
             names.append(name)
             if struct_name is None and kind == _STRUCT and marker in reader.fields(element):
                 struct_name = name

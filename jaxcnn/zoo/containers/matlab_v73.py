@@ -32,7 +32,7 @@ class _ObjectReader:
         if address in self.done:
             found = self.done[address]
             if isinstance(found, dict | list) and found:
-                raise self.source.error(f"{what} also stands elsewhere in the file, which MATLAB never writes.")
+                raise self.source.error(f"{what} also occurs elsewhere in the file, which MATLAB never writes.")
             if isinstance(found, np.ndarray):
                 self.source.spend(found.nbytes, what)
                 return found.copy(order="K")

@@ -8,11 +8,12 @@ import numpy as np
 from jaxcnn.zoo.containers.mapped_file import release_pages
 from jaxcnn.zoo.containers.source_file import SourceFile
 
-__all__ = ["PickledArray", "PickledDtype", "array_constructors", "copy_array", "parse_dtype"]
+__all__ = ["OBJECT_CODES", "PickledArray", "PickledDtype", "array_constructors", "copy_array", "parse_dtype"]
 
 _NUMERIC = re.compile(r"[<>=|]?(?:[biufc]\d{1,2}|[?bBhHiIlLqQefdFD])")
 _TEXTS = re.compile(r"[<>=|]?[SU]\d{1,6}")
-_OBJECT_CODES = ("O", "O4", "O8", "|O")
+OBJECT_CODES = ("O", "O4", "O8", "|O")
+"""NumPy's codes of arrays of Python objects."""
 
 
 def parse_dtype(source: SourceFile, code: str, what: str) -> np.dtype[Any]:
@@ -69,7 +70,7 @@ class PickledDtype:
     @property
     def is_object(self) -> bool:
         """Whether arrays of it hold Python objects."""
-        return self.code in _OBJECT_CODES
+        return self.code in OBJECT_CODES
 
     def dtype(self) -> np.dtype[Any]:
         """Returns NumPy's dtype."""

@@ -57,7 +57,7 @@ TEXT, BYTES = Scalar.TEXT, Scalar.BYTES
 
 @dataclasses.dataclass(frozen=True)
 class Enumeration:
-    """A varint that stands for a name; numbers without a name stay numbers."""
+    """A varint that represents a name; numbers without a name stay numbers."""
 
     names: tuple[str, ...]
 

@@ -81,8 +81,8 @@ class RestrictedUnpickler:
     Args:
         source: The file; long texts are taken from its budget.
         data: The bytes that hold the pickles.
-        known: Returns for a dotted name the function that makes its instances or the value that stands for it, or None
-            to refuse it.
+        known: Returns for a dotted name the function that makes its instances or the value that represents it, or
+            None to refuse it.
         refusal: Writes the error message for an unknown name.
         persistent: Makes an object of a persistent id.
     """

@@ -55,7 +55,7 @@ class SourceFile:
         self.bytes_left = max_bytes
 
     def with_budget(self, max_bytes: int) -> "SourceFile":
-        """Returns the same file with a budget of its own, for what is counted apart from the tensors."""
+        """Returns the same file with a budget of its own, for bytes that are counted apart from the tensors."""
         return SourceFile(self.path, max_bytes)
 
     def error(self, reason: str) -> FormatError:
@@ -99,7 +99,7 @@ class SourceFile:
 
     @contextlib.contextmanager
     def translate_errors(self) -> Iterator[None]:
-        """Turns whatever parsers raise on damaged content into ``FormatError``."""
+        """Converts the exceptions of parsers on damaged content to ``FormatError``."""
         try:
             yield
         except FormatError:

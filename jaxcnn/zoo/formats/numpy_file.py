@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxcnn.zoo.checkpoint import Checkpoint
 from jaxcnn.zoo.containers.mapped_file import map_file
-from jaxcnn.zoo.containers.pickled_arrays import PickledArray, array_constructors, copy_array, parse_dtype
+from jaxcnn.zoo.containers.pickled_arrays import OBJECT_CODES, PickledArray, array_constructors, copy_array, parse_dtype
 from jaxcnn.zoo.containers.pickled_trees import flatten_tree
 from jaxcnn.zoo.containers.restricted_unpickler import RestrictedUnpickler
 from jaxcnn.zoo.containers.source_file import SourceFile
@@ -24,7 +24,6 @@ _DESCR = re.compile(r"""['"]descr['"]\s*:\s*['"]([^'"]{1,20})['"]""")
 _ORDER = re.compile(r"""['"]fortran_order['"]\s*:\s*(True|False)""")
 _SHAPE = re.compile(r"""['"]shape['"]\s*:\s*\(([0-9L,\s]{0,1000})\)""")
 _AXES_NOTE = "Axes are as stored: the file does not say which arrays are kernels."
-_OBJECT_CODES = ("|O", "O", "O8", "O4")
 
 
 def is_numpy(path: Path, head: bytes) -> bool:
@@ -101,7 +100,7 @@ def _read_npy(source: SourceFile, data: memoryview, what: str) -> Any:
     if not all(text.isdecimal() and len(text) < 19 for text in sizes):
         raise source.error(f"{what} has the shape {shape[0][:100]!r}.")
     raw = data[begin + length :]
-    if descr[1] in _OBJECT_CODES:
+    if descr[1] in OBJECT_CODES:
         tree = RestrictedUnpickler(source, raw, known=array_constructors(source).get, refusal=_write_refusal).load()
         items = tree.items if isinstance(tree, PickledArray) else tree
         return items[0] if isinstance(items, list) and len(items) == 1 and not sizes else tree

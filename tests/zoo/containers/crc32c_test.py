@@ -3,6 +3,7 @@
 import numpy as np
 
 from jaxcnn.zoo.containers.crc32c import crc32c, unmask
+from tests.support.sstables import mask
 
 
 def bitwise(content):
@@ -24,10 +25,6 @@ def test_checksum_of_several_pieces(monkeypatch):
     content = np.random.default_rng(1).integers(0, 256, 3001).astype(np.uint8)
     monkeypatch.setattr("jaxcnn.zoo.containers.crc32c._PIECE", 1000)
     assert crc32c(content) == bitwise(content.tobytes())
-
-
-def mask(checksum):
-    return ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def test_mask_of_the_checksum_is_undone():

@@ -47,7 +47,7 @@ def names(folder: Path) -> list[str]:
 
 
 def refused(url, **options) -> str:
-    """Gives the reason for which a download is refused."""
+    """Returns the reason for which a download is refused."""
     with pytest.raises(DownloadError) as caught:
         download(url, **options)
     assert caught.value.url == url and str(caught.value) == f"{url}: {caught.value.reason}"

@@ -29,7 +29,7 @@ class Records(list):
 
 
 def for_scipy(value):
-    """Gives what scipy writes as the same value of MATLAB."""
+    """Converts a value to what scipy writes as the same value of MATLAB."""
     if isinstance(value, dict):
         return {key: for_scipy(part) for key, part in value.items()}
     if isinstance(value, Records):

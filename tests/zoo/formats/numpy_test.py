@@ -26,7 +26,7 @@ def npy(array: np.ndarray, **options) -> bytes:
 
 
 def pickled(tree) -> bytes:
-    """What ``numpy.save`` makes of a dictionary."""
+    """Writes a dictionary with ``numpy.save``."""
     array = np.empty((), object)
     array[()] = tree
     return npy(array, allow_pickle=True)

@@ -24,7 +24,7 @@ FIXTURES = paths.FIXTURES / "torch"
 
 
 def values(*shape: int, dtype: str = "float32") -> np.ndarray:
-    """What ``tests/fixtures/make_torch.py`` put into a tensor of a shape."""
+    """Returns the values of a tensor of a shape in ``tests/fixtures/make_torch.py``."""
     count = math.prod(shape)
     numbers = (np.arange(count) * 7 + count) % 61
     kind = getattr(ml_dtypes, dtype) if dtype.startswith(("bfloat", "float8")) else dtype
@@ -136,7 +136,7 @@ class Call:
 
 
 def named(name: str):
-    """Gives something that is pickled by a name of PyTorch's without PyTorch."""
+    """Builds an object that is pickled by a name of PyTorch's without PyTorch."""
     module, _, attribute = name.rpartition(".")
     made = type(attribute, (), {})
     made.__module__, made.__qualname__ = module, attribute

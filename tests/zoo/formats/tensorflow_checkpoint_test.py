@@ -16,7 +16,7 @@ from jaxcnn.zoo.formats.tensorflow.checkpoint_files import is_tensorflow_checkpo
 from tests.support import fuzzing, paths
 from tests.support import protobufs as pb
 from tests.support.real_data import DATA
-from tests.zoo.containers.protobuf_test import entry, masked, table
+from tests.support.sstables import entry, mask, write_table
 
 FIXTURES = paths.FIXTURES / "tensorflow"
 ULTRAFACE = DATA / "tensorflow" / "ultraface_slim_savedmodel"
@@ -24,7 +24,7 @@ LIMIT = 1 << 24
 
 
 def values(seed, shape, dtype=np.float32):
-    """What ``fixtures/make_tensorflow.py`` fills a variable with."""
+    """Returns the values of a variable in ``fixtures/make_tensorflow.py``."""
     return np.sin(0.7 * np.arange(np.prod(shape, dtype=int)) + seed).reshape(shape).astype(dtype)
 
 
@@ -66,12 +66,12 @@ def test_checkpoint_by_names(version):
 
 
 def compressed():
-    """Gives the checkpoint of the first version with its blocks compressed, as older releases wrote them."""
+    """Compresses the blocks of the checkpoint of version 1, as older releases wrote them."""
     cramjam = pytest.importorskip("cramjam", reason="decompresses Snappy")
     path = FIXTURES / "named_v1" / "model.ckpt-7"
     items = SSTable(SourceFile(path), memoryview(path.read_bytes()), LIMIT).items()
     blocks = [entry(key, bytes(value)) + bytes(4) + b"\x01\x00\x00\x00" for key, value in items]
-    return table(*(cramjam.snappy.compress_raw(raw) for raw in blocks), kinds=[1] * len(blocks))
+    return write_table(*(cramjam.snappy.compress_raw(raw) for raw in blocks), kinds=[1] * len(blocks))
 
 
 def test_checkpoint_of_the_first_version_in_compressed_blocks(tmp_path):
@@ -96,7 +96,7 @@ def test_checkpoint_of_the_first_version_in_compressed_blocks(tmp_path):
 def test_impossible_checkpoints_of_the_first_version_are_refused(tmp_path, sizes, slices, reason):
     whole = pb.block(4, *[pb.block(1)] * len(sizes)) * slices
     meta = pb.block(1, pb.block(1, pb.block(1, "a"), shape(*sizes), pb.number(3, 1), whole))
-    (tmp_path / "model").write_bytes(table(entry(b"", meta)))
+    (tmp_path / "model").write_bytes(write_table(entry(b"", meta)))
     with pytest.raises(FormatError, match=reason):
         read_tensorflow_checkpoint(tmp_path / "model", max_bytes=LIMIT)
 
@@ -235,14 +235,14 @@ def shape(*sizes):
 def bundle(folder, entries, data=b"", header=b"\x08\x01"):
     """Writes a checkpoint of one shard; an entry is key, fields and maybe its place in the shard."""
     index = entry(b"", header) + b"".join(entry(key, b"".join(fields)) for key, fields in sorted(entries.items()))
-    (folder / "x.index").write_bytes(table(index))
+    (folder / "x.index").write_bytes(write_table(index))
     (folder / "x.data-00000-of-00001").write_bytes(data)
     return folder / "x"
 
 
 def placed(begin, content, dtype, *sizes):
     place = pb.number(4, begin) + pb.number(5, len(content))
-    checksum = pb.varint(6 << 3 | 5) + masked(crc32c(content)).to_bytes(4, "little")
+    checksum = pb.varint(6 << 3 | 5) + mask(crc32c(content)).to_bytes(4, "little")
     return [pb.number(1, dtype), shape(*sizes), place, checksum]
 
 
@@ -338,7 +338,9 @@ def test_damaged_checkpoint(tmp_path, monkeypatch, name, checked):
     shutil.copytree(FIXTURES / "named_v2", tmp_path / "copy")
     path = tmp_path / "copy" / f"model.ckpt-7.{name}"
     index = tmp_path / "copy" / "model.ckpt-7.index"
-    outcome = fuzzing.fuzz(read_or_miss, path.read_bytes(), path, within=lambda _: index, cases=150, max_bytes=1 << 16)
+    outcome = fuzzing.fuzz(
+        read_or_miss, path.read_bytes(), path, argument=lambda _: index, cases=150, max_bytes=1 << 16
+    )
     assert outcome.refused >= 16
 
 
@@ -361,7 +363,7 @@ def test_damaged_description_of_objects(tmp_path, monkeypatch, name):
     shutil.copytree(FIXTURES / name, tmp_path / "copy")
     path = next((tmp_path / "copy").glob("*.data*"))
     outcome = fuzzing.fuzz(
-        read_tensorflow_checkpoint, path.read_bytes(), path, within=lambda _: tmp_path / "copy", cases=200
+        read_tensorflow_checkpoint, path.read_bytes(), path, argument=lambda _: tmp_path / "copy", cases=200
     )
     assert outcome.refused and outcome.read
 
@@ -371,6 +373,6 @@ def test_damaged_saved_model(tmp_path):
     shutil.copytree(FIXTURES / "saved_model", tmp_path / "copy")
     path = tmp_path / "copy" / "saved_model.pb"
     outcome = fuzzing.fuzz(
-        read_tensorflow_checkpoint, path.read_bytes(), path, within=lambda _: tmp_path / "copy", cases=60
+        read_tensorflow_checkpoint, path.read_bytes(), path, argument=lambda _: tmp_path / "copy", cases=60
     )
     assert outcome.refused and outcome.read

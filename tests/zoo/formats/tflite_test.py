@@ -29,7 +29,7 @@ def read(path):
 
 
 def weights(result):
-    """Gives kernel and bias of each layer of the small net."""
+    """Returns kernel and bias of each layer of the small net."""
     found = {}
     for operator in result.graph[0]["operators"]:
         layer = {"CONV_2D": "conv", "DEPTHWISE_CONV_2D": "depthwise", "FULLY_CONNECTED": "dense"}.get(operator["op"])

@@ -153,7 +153,7 @@ def find_ordering(
     elif "tf_kernels" in file_name or "th_kernels" in file_name:
         flipped, why = "th_kernels" in file_name, "the file's name states that they are Theano's"
     else:
-        flipped, why = channels_first, "kernels in this order are taken for Theano's, as the file does not state it"
+        flipped, why = channels_first, "kernels in this order are assumed to be Theano's, as the file does not state it"
     flipped = flipped and kernels
     if flipped:
         notes.append(f"Kernels of convolutions were flipped in height and width and were flipped back: {why}.")

@@ -34,7 +34,7 @@ _VARIABLES = {
 }
 """The variables of a class of layers in the order of their numbers."""
 
-_OPTIONS = {"bias": "use_bias", "gamma": "scale", "beta": "center"}
+_SWITCHES = {"bias": "use_bias", "gamma": "scale", "beta": "center"}
 """The option of a layer that turns a variable on."""
 
 
@@ -70,7 +70,7 @@ def _name_variables(kind: str | None, config: object, count: int) -> tuple[str, 
     if names is None:
         return None
     if isinstance(inner, Mapping):
-        names = tuple(name for name in names if inner.get(_OPTIONS.get(name, ""), True))
+        names = tuple(name for name in names if inner.get(_SWITCHES.get(name, ""), True))
     elif names[-1] == "bias" and count == len(names) - 1:
         names = names[:-1]
     return names if len(names) == count else None

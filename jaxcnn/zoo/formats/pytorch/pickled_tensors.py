@@ -146,7 +146,7 @@ def _parse_storage(source: SourceFile, content: object) -> Storage:
         return Storage(key, dtype, count)
     numbers = view[1:] if isinstance(view, tuple) and len(view) == 3 else (-1,)
     if not all(type(number) is int and number >= 0 for number in numbers) or sum(numbers) > count:
-        raise source.error(f"a part of storage {key!r} that lies outside of it.")
+        raise source.error(f"a part of storage {key!r} that is not within it.")
     return Storage(key, dtype, view[2], view[1])
 
 

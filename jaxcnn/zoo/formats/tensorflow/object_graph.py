@@ -12,19 +12,19 @@ __all__ = ["OBJECT_GRAPH", "ObjectNames", "is_slot", "name_objects"]
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 """The key under which a checkpoint of objects describes them."""
 
-_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+_VALUE_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 _SLOTS = ("Adadelta", "Adagrad", "Adam", "Ftrl", "Momentum", "RMSProp")
 _POWERS = ("beta1_power", "beta2_power")
 _OPTIMIZERS = ("optimizer", "_optimizer")
 _OPTIMIZER_PARTS = ({"_iterations", "_learning_rate"}, {"iter", "learning_rate"})  # of Keras's optimizers
 _LISTS = ("variables", "_variables", "_all_variables", "trainable_variables", "non_trainable_variables")
 _CHILD = Message({1: ("node", UINT), 2: ("name", TEXT)})
-_ATTRIBUTE = Message({2: ("full_name", TEXT), 3: ("checkpoint_key", TEXT)})
+_OBJECT_ATTRIBUTE = Message({2: ("full_name", TEXT), 3: ("checkpoint_key", TEXT)})
 _SLOT = Message({3: ("node", UINT)})
-_NODE = Message(
-    {1: ("children", Repeated(_CHILD)), 2: ("attributes", Repeated(_ATTRIBUTE)), 3: ("slots", Repeated(_SLOT))}
+_OBJECT = Message(
+    {1: ("children", Repeated(_CHILD)), 2: ("attributes", Repeated(_OBJECT_ATTRIBUTE)), 3: ("slots", Repeated(_SLOT))}
 )
-_GRAPH = Message({1: ("nodes", Repeated(_NODE))})
+_OBJECT_GRAPH = Message({1: ("nodes", Repeated(_OBJECT))})
 
 
 @dataclasses.dataclass
@@ -57,12 +57,12 @@ def name_objects(reader: ProtobufReader, graph: memoryview, contents: Mapping[st
         contents: The keys of the tensors, and what distinguishes their contents: type, shape and checksum.
 
     Returns:
-        The names, and what is left out.
+        The names, and the keys that are left out.
 
     Raises:
         FormatError: If the description is damaged.
     """
-    nodes = reader.message(graph, _GRAPH).get("nodes", [])
+    nodes = reader.message(graph, _OBJECT_GRAPH).get("nodes", [])
     full, described, reached = {}, set(), _find_reachable(reader, nodes)
     for number, node in enumerate(nodes):
         for attribute in node.get("attributes", []):
@@ -75,13 +75,13 @@ def name_objects(reader: ProtobufReader, graph: memoryview, contents: Mapping[st
     slots = [key for key in contents if key not in chosen]
     groups: dict[str, list[str]] = {}
     for key in kept:
-        groups.setdefault(full.get(key) or key.removesuffix(_VALUE), []).append(key)
+        groups.setdefault(full.get(key) or key.removesuffix(_VALUE_SUFFIX), []).append(key)
     names, duplicates = {}, []
     for name, keys in groups.items():
         if len(keys) > 1 and _are_in_different_lists(keys) and len({contents[key] for key in keys}) == 1:
             duplicates += keys[1:]
             keys = keys[:1]
-        names |= {key: name if len(keys) == 1 else key.removesuffix(_VALUE) for key in keys}
+        names |= {key: name if len(keys) == 1 else key.removesuffix(_VALUE_SUFFIX) for key in keys}
     if len(set(names.values())) != len(names):  # a full name may equal another variable's path
         names = {key: key for key in names}
     return ObjectNames({key: names[key] for key in kept if key in names}, slots, duplicates)
@@ -109,7 +109,7 @@ def _find_reachable(reader: ProtobufReader, nodes: list[dict[str, Any]]) -> set[
 
 def _are_in_different_lists(keys: list[str]) -> bool:
     """Tests whether variables of one name are in several of the lists in which an export repeats its variables."""
-    lists = [key.removesuffix(_VALUE).split("/")[:-1] for key in keys]
+    lists = [key.removesuffix(_VALUE_SUFFIX).split("/")[:-1] for key in keys]
     return len({tuple(parts) for parts in lists}) == len(keys) and all(parts and parts[-1] in _LISTS for parts in lists)
 
 

@@ -29,7 +29,7 @@ OPERATORS = tuple(_NAMES.split())
 """Names by number; those of StableHLO follow and are called ``OPERATOR_<number>``."""
 
 _ACTIVATIONS = ("NONE", "RELU", "RELU_N1_TO_1", "RELU6", "TANH", "SIGN_BIT")
-_NUMBERS = "<i4"  # the code of vectors
+_VECTOR = "<i4"  # the code of vectors
 
 # Name, field, code of ``struct``, and either the default or the names of an enumeration, whose default is the first.
 _Option = tuple[str, int, str, int | float | bool | tuple[str, ...] | None]
@@ -56,8 +56,8 @@ _OPTIONS: dict[str, list[_Option]] = {
         ("keep_num_dims", 2, "<?", False),
     ],
     "CONCATENATION": [("axis", 0, "<i", 0), ("activation", 1, "<b", _ACTIVATIONS)],
-    "RESHAPE": [("new_shape", 0, _NUMBERS, None)],
-    "SQUEEZE": [("squeeze_dims", 0, _NUMBERS, None)],
+    "RESHAPE": [("new_shape", 0, _VECTOR, None)],
+    "SQUEEZE": [("squeeze_dims", 0, _VECTOR, None)],
     "SOFTMAX": [("beta", 0, "<f", 0.0)],
     "RESIZE_BILINEAR": [("align_corners", 2, "<?", False), ("half_pixel_centers", 3, "<?", False)],
     "RESIZE_NEAREST_NEIGHBOR": [("align_corners", 0, "<?", False), ("half_pixel_centers", 1, "<?", False)],
