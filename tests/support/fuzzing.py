@@ -59,7 +59,7 @@ def fuzz(
     content: bytes,
     path: Path,
     *,
-    cases: int = 300,
+    cases: int = 80,
     seed: int = 0,
     max_bytes: int | None = None,
     argument: Callable[[Path], Path] | None = None,

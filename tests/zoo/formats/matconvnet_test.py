@@ -378,7 +378,7 @@ def test_real_graph_network():
 @pytest.mark.errors
 def test_fuzz(tmp_path, form, net):
     path = write(tmp_path / "net.mat", form, {"net": net()})
-    cases = 60 if form == "v7.3" else 200
+    cases = 40 if form == "v7.3" else 80
     outcome = fuzz(read_matconvnet, path.read_bytes(), tmp_path / "damaged.mat", cases=cases, max_bytes=MIB)
     assert outcome.refused >= 15
 

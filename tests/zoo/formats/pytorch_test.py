@@ -67,7 +67,7 @@ def test_state_dict(container):
     assert metadata["format"] == metadata["framework"] == "pytorch" and metadata["container"] == container
     assert metadata["notes"] == [
         "The prefix 'module.' of all names was dropped.",
-        "All tensors lie under 'state_dict'; their names are without it.",
+        "All tensors are under 'state_dict', which their names omit.",
     ]
     extra = {"epoch": 3, "best": 0.75, "name": "résumé", "shape": [1, 2], "dtype": "float16"}
     assert metadata["extra"] == extra | {"milestones": [1, 2], "device": "cpu"}
@@ -98,7 +98,7 @@ def test_quantized_tensors_become_float32():
     zeros = np.array([0, 1], np.float32).reshape(2, 1, 1, 1)
     integers = np.clip(np.round(values(2, 3, 1, 1) / scales) + zeros, -128, 127)
     equal(checkpoint.tensors["b.weight"], ((integers - zeros) * scales).astype(np.float32).transpose(2, 3, 1, 0))
-    assert checkpoint.metadata["notes"] == ["2 quantized tensors were made float32: a.weight, b.weight."]
+    assert checkpoint.metadata["notes"] == ["2 quantized tensors were converted to float32: a.weight, b.weight."]
 
 
 def test_torchscript():
@@ -424,7 +424,7 @@ def test_error_for_names_that_occur_twice(tmp_path):
 
 @pytest.mark.parametrize("file", ["zip.pth", "legacy.pth", "script.pt", "quantized.pth", "dtypes_legacy.pth"])
 def test_damaged_files_are_read_or_refused(tmp_path, file):
-    outcome = fuzz(read_pytorch, (FIXTURES / file).read_bytes(), tmp_path / file, cases=250)
+    outcome = fuzz(read_pytorch, (FIXTURES / file).read_bytes(), tmp_path / file, cases=80)
     assert outcome.refused > 20
 
 
@@ -441,7 +441,7 @@ def test_damaged_pickles_are_read_or_refused(tmp_path):
                 archive.writestr(name, inner.read_bytes() if name == pickled else content)
         return read_pytorch(path, max_bytes=max_bytes)
 
-    outcome = fuzz(read, entries[pickled], tmp_path / "inner", cases=150, max_bytes=1 << 20)
+    outcome = fuzz(read, entries[pickled], tmp_path / "inner", cases=70, max_bytes=1 << 20)
     assert outcome.refused > 20 and outcome.read > 0
 
 

@@ -47,7 +47,7 @@ def test_checkpoints_of_tensorflow(tmp_path, folder, mode):
     assert checkpoint.tensors.keys() == expected.tensors.keys()
     for name, tensor in expected.tensors.items():
         np.testing.assert_array_equal(checkpoint.tensors[name], tensor)
-    assert checkpoint.metadata["notes"][-1].startswith("read of the archive: ")
+    assert checkpoint.metadata["notes"][-1].startswith("read from the archive: ")
 
 
 def test_a_network_of_caffe(tmp_path):
@@ -68,7 +68,7 @@ def test_other_weights_and_what_lies_beside(tmp_path):
     members = [folder, link, ("weights/._own.npz", b"fork"), ("weights/README.md", b"text"), ("weights/own.npz", npz())]
     checkpoint = zoo.read(packed(tmp_path / "own.tgz", members))
     np.testing.assert_array_equal(checkpoint.tensors["kernel"], np.arange(12.0))
-    assert checkpoint.metadata["notes"][-1] == "read of the archive: own.npz (NumPy)"
+    assert checkpoint.metadata["notes"][-1] == "read from the archive: own.npz (NumPy)"
 
 
 @pytest.mark.errors
@@ -118,4 +118,4 @@ def test_damaged_archives_are_read_or_refused(tmp_path, mode):
         return zoo.read(path, max_bytes=max_bytes)
 
     content = packed(tmp_path / "intact.tar", files("named_v2"), mode=mode).read_bytes()
-    assert fuzzing.fuzz(read, content, tmp_path / "damaged.tar", cases=150, max_bytes=1 << 22).refused >= 15
+    assert fuzzing.fuzz(read, content, tmp_path / "damaged.tar", cases=70, max_bytes=1 << 22).refused >= 15

@@ -115,7 +115,7 @@ def test_circle_of_nodes_ends(tmp_path):
 @pytest.mark.errors
 def test_damaged_frozen_graph(tmp_path):
     content = (FIXTURES / "frozen.pb").read_bytes()
-    outcome = fuzzing.fuzz(read_tensorflow_graph, content, tmp_path / "graph.pb", cases=150)
+    outcome = fuzzing.fuzz(read_tensorflow_graph, content, tmp_path / "graph.pb", cases=70)
     assert outcome.refused and outcome.read
     for damage, damaged in zip(range(400), fuzzing.damages(content), strict=False):
         (tmp_path / "graph.pb").write_bytes(damaged[1])
