@@ -142,8 +142,8 @@ def test_grouped_and_transposed_kernels(tmp_path):
     layouts = {"a": "OIHW", "b": "IOHW", "c": "IOHW", "d": "OIHW", "e": "OIDHW"}
     assert result.metadata["layouts"] == {f"{name}/weights": layout for name, layout in layouts.items()}
     assert result.metadata["notes"] == [
-        "b/weights and 1 other: a kernel of a deconvolution, (kh, kw, in, out / group); groups: 1 to 3",
-        "e/weights: a grouped kernel, (kh, kw, in / group, out); groups: 2",
+        "a/weights: a grouped kernel, (kh, kw, in / group, out); groups: 3",
+        "b/weights: a kernel of a deconvolution, (kh, kw, in, out / group); groups: 1",
     ]
 
 
@@ -155,7 +155,14 @@ def test_statistics_of_a_batch_normalization_are_divided_by_their_factor(tmp_pat
     assert list(result.tensors) == ["bn/mean", "bn/variance"]
     np.testing.assert_array_equal(result.tensors["bn/mean"], mean * np.float32(inverse))
     np.testing.assert_array_equal(result.tensors["bn/variance"], variance * np.float32(inverse))
-    assert f"stored factor {factor:g}" in result.metadata["notes"][0]
+    assert result.metadata["notes"] == [f"bn: mean and variance are divided by the stored factor {factor:g}"]
+
+
+def test_one_note_for_all_batch_normalizations(tmp_path):
+    factors = {"first": 2.0, "second": 4.0, "third": 2.0}
+    layers = [layer(name, "BatchNorm", values(5), values(5), np.float32([each])) for name, each in factors.items()]
+    notes = read(tmp_path / "net", b"".join(layers)).metadata["notes"]
+    assert notes == ["first and 2 others: mean and variance are divided by the stored factor 2 to 4"]
 
 
 def test_mean_image(tmp_path):
