@@ -23,15 +23,15 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-    """List the known weight files, or show all that is recorded of one; nothing is downloaded."""
+    """List the known weight files, or show one record in full; nothing is downloaded."""
 
     text: Annotated[tyro.conf.Positional[str], option("TEXT", "all")] = ""
-    """Only names with this in them; a whole name shows its record."""
+    """Only names that contain this; a complete name shows its record."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Download:
-    """Download a file, such as weights, check it, keep it and print where it is; one that is there is only checked."""
+    """Download a file, such as weights, verify it, cache it and print its path; a cached file is only verified."""
 
     url: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME|URL")]
     """A name of jaxcnn records, or an address, http or https."""
@@ -40,17 +40,17 @@ class Download:
     folder: Annotated[str | None, option("FOLDER", "JAXCNN_CACHE, or jaxcnn in the user's cache")] = None
     """Where to keep it."""
     name: Annotated[str | None, option("NAME", "the last part of the address")] = None
-    """What to call it."""
+    """Its name there."""
     progress: bool = True
     """Show a progress bar."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Inspect:
-    """Show what a weight file of PyTorch, Keras, TensorFlow, Caffe, MatConvNet, NumPy or safetensors holds."""
+    """Show the contents of a weight file of PyTorch, Keras, TensorFlow, Caffe, MatConvNet, NumPy or safetensors."""
 
     file: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FILE")]
-    """The file; of TensorFlow also a folder, or the common beginning of a checkpoint's files."""
+    """The file; of TensorFlow also a folder, or the common prefix of a checkpoint's files."""
     tensors: int = 20
     """How many tensors to list."""
 
@@ -62,9 +62,9 @@ class Convert:
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")]
     """What to read, as for inspect."""
     target: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TARGET")]
-    """The file of safetensors to write."""
+    """The safetensors file to write."""
     force: bool = False
-    """Replace the target where it exists."""
+    """Replace the target if it exists."""
 
 
 def run_records(command: Records) -> None:
@@ -89,7 +89,7 @@ def run_records(command: Records) -> None:
 
 
 def _show(one: Record) -> None:
-    """Prints what a record has, and what its source does not state."""
+    """Prints the fields of a record, and those that its source does not state."""
     for field in dataclasses.fields(one):
         value = getattr(one, field.name)
         title = field.name.replace("_", " ")
@@ -103,7 +103,7 @@ def _show(one: Record) -> None:
 
 
 def run_download(command: Download) -> None:
-    """Downloads a file, with a bar of progress, and prints where it is."""
+    """Downloads a file, with a progress bar, and prints its path."""
     from rich import progress
     from rich.console import Console
 
@@ -115,7 +115,7 @@ def run_download(command: Download) -> None:
     task = bar.add_task("", total=None)
 
     def show(done: int, total: int | None) -> None:
-        bar.start()  # with the first bytes: what fails before them has nothing to show
+        bar.start()  # with the first bytes: earlier failures have nothing to show
         bar.update(task, completed=done, total=total)
 
     try:
@@ -127,7 +127,7 @@ def run_download(command: Download) -> None:
 
 
 def run_inspect(command: Inspect) -> None:
-    """Prints what a weight file holds."""
+    """Prints the contents of a weight file."""
     from jaxcnn import zoo
     from jaxcnn.zoo.summary import summarize
 
@@ -136,7 +136,7 @@ def run_inspect(command: Inspect) -> None:
 
 
 def run_convert(command: Convert) -> None:
-    """Writes a weight file anew, as safetensors."""
+    """Converts a weight file to safetensors."""
     from jaxcnn import zoo
 
     if Path(command.target).exists() and not command.force:
