@@ -21,5 +21,8 @@ def test_error_lists_everything_at_once():
 def test_filling_converts_to_the_dtype_of_the_variable():
     filled = fill({"a": jnp.zeros(2, jnp.bfloat16)}, {"a": np.array([1, 2], np.float64)})
     assert filled["a"].dtype == jnp.bfloat16 and filled["a"].tolist() == [1, 2]
+
+
+def test_error_for_tensors_without_names():
     with pytest.raises(ValueError, match="fill: tensors must be a mapping"):
         fill({}, [1])

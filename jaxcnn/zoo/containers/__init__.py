@@ -1,1 +1,1 @@
-"""Bounded parsers of containers (zip, pickle, protobuf, FlatBuffers, HDF5, MAT, SSTable) that know no framework."""
+"""Bounded parsers of containers (zip, tar, pickle, protobuf, FlatBuffers, SSTable, HDF5, MAT) that know no framework."""

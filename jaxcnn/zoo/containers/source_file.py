@@ -1,4 +1,4 @@
-"""The file that a reader works on: where its errors come from, and how much memory it may still take."""
+"""The file being read: its path for error messages, and a budget of memory."""
 
 import contextlib
 import math

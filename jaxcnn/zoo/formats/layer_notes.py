@@ -1,4 +1,4 @@
-"""Notes on what a reader changed, one line for all layers of which it says the same."""
+"""Notes on what a reader changed; layers with the same note share one line."""
 
 __all__ = ["LayerNotes"]
 
@@ -23,12 +23,12 @@ class LayerNotes:
         Args:
             name: The layer or tensor.
             text: What is said of it; the same text of several is one line.
-            value: A number to put behind the text, or of several the range of them.
+            value: A number that follows the text; several become a range.
         """
         self._found.setdefault(text, []).append((name, value))
 
     def lines(self) -> list[str]:
-        """Writes one line for each text, in the order in which the texts first came."""
+        """Writes one line for each text, in the order of their first occurrence."""
         lines = []
         for text, found in self._found.items():
             others = f" and {len(found) - 1} other{'s' if len(found) > 2 else ''}" if len(found) > 1 else ""

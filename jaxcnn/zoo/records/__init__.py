@@ -1,1 +1,1 @@
-"""What the zoos state of their weight files."""
+"""What the zoos state about their weight files."""
