@@ -22,7 +22,7 @@ class LayerNotes:
 
         Args:
             name: The layer or tensor.
-            text: What is said of it; the same text of several is one line.
+            text: The note; layers with the same text share one line.
             value: A number that follows the text; several become a range.
         """
         self._found.setdefault(text, []).append((name, value))
