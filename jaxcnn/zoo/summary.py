@@ -51,7 +51,7 @@ def summarize(checkpoint: Checkpoint, *, tensors: int = 20) -> list[str]:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
         lines.append("  ".join([*cells, row[3]]).rstrip())
     if len(arrays) > len(shown):
-        lines.append(f"and {len(arrays) - len(shown):,} tensors more")
+        lines.append(f"and {len(arrays) - len(shown):,} more")
     return lines
 
 

@@ -190,8 +190,8 @@ def test_inspect_shows_what_a_file_holds(weights, capsys):
     assert main(["inspect", str(weights), "--tensors", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == ["format     numpy", "framework  numpy", "tensors    2, of 80 values in 304 bytes"]
-    assert lines[3].startswith("note       Axes are as the file has them")
-    assert lines[4:] == ["conv/kernel  (3, 3, 1, 8)  float32", "and 1 tensors more"]
+    assert lines[3].startswith("note       Axes are as stored")
+    assert lines[4:] == ["conv/kernel  (3, 3, 1, 8)  float32", "and 1 more"]
 
 
 def test_convert_writes_a_file_and_keeps_others(weights, tmp_path, capsys):

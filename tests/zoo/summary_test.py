@@ -40,7 +40,7 @@ def test_a_stored_graph():
     assert (
         lines[3] == f"graph      {len(zoo.read(FIXTURES / 'tensorflow' / 'float.tflite').graph[0]['operators'])} layers"
     )
-    assert lines[-1] == "and 5 tensors more" and len(lines) == 7
+    assert lines[-1] == "and 5 more" and len(lines) == 7
 
 
 @pytest.mark.errors

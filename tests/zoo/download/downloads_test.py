@@ -59,7 +59,7 @@ def broken(web, folder, served=None, checksum=SHA):
     served = served or Served(BODY)
     served.breaks = [HALF]
     url = web.serve("/a.bin", served)
-    assert f"{HALF} of {len(BODY)} bytes came" in refused(url, folder=folder, checksum=checksum)
+    assert f"{HALF} of {len(BODY)} bytes arrived" in refused(url, folder=folder, checksum=checksum)
     assert names(folder) == ["a.bin.part", "a.bin.part.json"]
     assert (folder / "a.bin.part").read_bytes() == served.body[:HALF]
     web.requests.clear()
@@ -221,7 +221,7 @@ def test_broken_connection_is_tried_again(web, tmp_path, monkeypatch):
 def test_tries_end(web, tmp_path, monkeypatch):
     monkeypatch.setattr(transfers, "_PAUSES", (0.0, 0.0))
     url = web.serve("/a", Served(BODY, breaks=[10] * 9))
-    assert f"30 of {len(BODY)} bytes came before the connection closed, after 3 tries" in refused(url, folder=tmp_path)
+    assert f"30 of {len(BODY)} bytes arrived before the connection closed, after 3 tries" in refused(url, folder=tmp_path)
     assert len(web.requests) == 3
 
 
@@ -311,7 +311,7 @@ def test_part_that_is_too_long_starts_anew(web, tmp_path):
 
 def test_broken_chunks_are_no_file(web, tmp_path):
     url = web.serve("/a", Served(BODY, chunked=True, breaks=[HALF]))
-    assert f"{HALF} bytes came before the connection broke" in refused(url, folder=tmp_path)
+    assert f"{HALF} bytes arrived before the connection broke" in refused(url, folder=tmp_path)
     assert names(tmp_path) == ["a.part", "a.part.json"]
     assert download(url, checksum=SHA, folder=tmp_path).read_bytes() == BODY
     assert web.requests[-1].range == f"bytes={HALF}-"
@@ -355,14 +355,14 @@ def test_killed_leaves_no_file_and_goes_on(web, tmp_path):
 
 def test_longer_than_stated(web, tmp_path):
     url = web.serve("/a", Served(BODY, announced=HALF))
-    assert refused(url, folder=tmp_path) == f"more bytes came than the {HALF} that the server stated."
+    assert refused(url, folder=tmp_path) == f"more bytes arrived than the {HALF} that the server stated."
     assert names(tmp_path) == []
 
 
 def test_shorter_than_stated(web, tmp_path):
     url = web.serve("/a", Served(BODY, announced=len(BODY) + 5))
     reason = refused(url, folder=tmp_path, checksum=SHA)
-    assert reason == f"{len(BODY)} of {len(BODY) + 5} bytes came before the connection closed, after 1 tries."
+    assert reason == f"{len(BODY)} of {len(BODY) + 5} bytes arrived before the connection closed, after 1 tries."
     assert names(tmp_path) == ["a.part", "a.part.json"]
 
 
@@ -378,7 +378,7 @@ def test_longer_than_allowed(web, tmp_path):
 
 def test_longer_than_allowed_without_a_length(web, tmp_path):
     url = web.serve("/a", Served(BODY, chunked=True))
-    assert refused(url, folder=tmp_path, max_bytes=len(BODY) - 1) == f"more bytes came than max_bytes={len(BODY) - 1}."
+    assert refused(url, folder=tmp_path, max_bytes=len(BODY) - 1) == f"more bytes arrived than max_bytes={len(BODY) - 1}."
     assert names(tmp_path) == []
     assert download(url, folder=tmp_path, checksum=SHA, max_bytes=len(BODY)).read_bytes() == BODY
 
@@ -461,12 +461,12 @@ def test_errors_of_the_server_keep_the_part(web, tmp_path):
 )
 def test_errors_of_redirects_to_less_than_https(location, there):
     if there is not None:
-        assert transfers._redirect("http://a/b", "https://example.com/a", location) == there
+        assert transfers._resolve_redirect("http://a/b", "https://example.com/a", location) == there
         return
     with pytest.raises(
         DownloadError, match="^http://a/b: the server redirects to (nowhere|.* which is not followed)[.]"
     ):
-        transfers._redirect("http://a/b", "https://example.com/a", location)
+        transfers._resolve_redirect("http://a/b", "https://example.com/a", location)
 
 
 def test_errors_of_no_server(tmp_path):
