@@ -1,4 +1,4 @@
-"""The text form of protocol buffers."""
+"""The text format of protocol buffers."""
 
 import math
 
@@ -56,9 +56,9 @@ def test_not_a_number():
         ("a { b: 1 >", "expected the name"),
         ("}", "expected the name"),
         ("\n\n1: 2", "line 3: expected the name"),
-        ("a: 'x", "no text of this kind"),
-        ("a: 1x", "no text of this kind"),
-        ("a: 1.2.3", "no text of this kind"),
+        ("a: 'x", "expected a token, got"),
+        ("a: 1x", "expected a token, got"),
+        ("a: 1.2.3", "expected a token, got"),
         ("a: 089", "is no number"),
         ("a: -b", "expected a value"),
         ("a: [1 2]", "expected a comma"),

@@ -207,7 +207,7 @@ def test_older_description(tmp_path):
     ("content", "reason"),
     [
         (layer("a", "PReLU", values(2)) * 2, "two layers named 'a'"),
-        (layer("a", "Convolution", values(2)), "expected that of a kernel"),
+        (layer("a", "Convolution", values(2)), "expected the shape of a kernel"),
         (layer("a", "Convolution", values(4, 1, 1, 1), parameters=pb.block(106, pb.number(5, 3))), "has 3 groups"),
         (layer("a", "Convolution", values(4, 1, 1, 1), parameters=pb.block(106, pb.number(5, 0))), "has 0 groups"),
         (layer("a", "InnerProduct", values(2, 2, 2)), "expected a matrix"),
@@ -218,7 +218,7 @@ def test_older_description(tmp_path):
         (pb.block(2, pb.block(1)), "before 2013"),
         (pb.block(1, "net"), "no layer"),
         (blob(values(2, 3)), "expected an image"),
-        (b"layer { name: 'x' }", "no layers with a type"),
+        (b"layer { name: 'x' }", "no layers, or layers without a type"),
         (b"layer { ", "expected the name of a field"),
     ],
 )

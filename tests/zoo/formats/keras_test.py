@@ -458,16 +458,16 @@ def chunk(content, mask=0):
 
 
 HOSTILE = {
-    "a chunk that unpacks to more": (chunk(zlib.compress(bytes(32 * MIB))), "does not unpack to its 40 bytes"),
-    "a chunk that unpacks to less": (chunk(zlib.compress(bytes(39))), "does not unpack to its 40 bytes"),
-    "a chunk that ends early": (chunk(zlib.compress(bytes(range(40)))[:-6]), "does not unpack to its 40 bytes"),
-    "a chunk that says it is not deflated": (chunk(bytes(39), 1), "does not unpack to its 40 bytes"),
+    "a chunk that unpacks to more": (chunk(zlib.compress(bytes(32 * MIB))), "does not expand to its 40 bytes"),
+    "a chunk that unpacks to less": (chunk(zlib.compress(bytes(39))), "does not expand to its 40 bytes"),
+    "a chunk that ends early": (chunk(zlib.compress(bytes(range(40)))[:-6]), "does not expand to its 40 bytes"),
+    "a chunk that says it is not deflated": (chunk(bytes(39), 1), "does not expand to its 40 bytes"),
     "a chunk that is none": (chunk(b"not deflated at all"), "error: Error -3"),
     "a dataset packed twice": (packed_twice, "filters"),
     "a filter of h5py": (lambda file: replace(file, data=numbers(99), compression="lzf"), "filters"),
-    "a link to another file": (link(h5py.ExternalLink("other.h5", "/k")), "link to elsewhere"),
-    "a soft link to itself": (link(h5py.SoftLink("/l/k")), "link to elsewhere"),
-    "a soft link out": (link(h5py.SoftLink("/l")), "link to elsewhere"),
+    "a link to another file": (link(h5py.ExternalLink("other.h5", "/k")), "soft or external link"),
+    "a soft link to itself": (link(h5py.SoftLink("/l/k")), "soft or external link"),
+    "a soft link out": (link(h5py.SoftLink("/l")), "soft or external link"),
     "values in another file": (
         lambda file: replace(file, shape=(2, 3), dtype="f4", external=[("other.bin", 0, 24)]),
         "keeps its values in another file",
@@ -483,10 +483,10 @@ HOSTILE = {
         "far more than its values",
     ),
     "a filter that is not read": (unknown_filter, "filters"),
-    "texts": (lambda file: replace(file, data=["a", "b"]), "no dtype of tensors"),
-    "records": (lambda file: replace(file, data=np.zeros(2, "i4,f4")), "no dtype of tensors"),
-    "references": (lambda file: replace(file, data=file["l"].ref, dtype=h5py.ref_dtype), "no dtype of tensors"),
-    "complex numbers": (lambda file: replace(file, data=np.zeros(2, "c8")), "no dtype of tensors"),
+    "texts": (lambda file: replace(file, data=["a", "b"]), "not a dtype of tensors"),
+    "records": (lambda file: replace(file, data=np.zeros(2, "i4,f4")), "not a dtype of tensors"),
+    "references": (lambda file: replace(file, data=file["l"].ref, dtype=h5py.ref_dtype), "not a dtype of tensors"),
+    "complex numbers": (lambda file: replace(file, data=np.zeros(2, "c8")), "not a dtype of tensors"),
     "a missing weight": (lambda file: file["l"].pop("k"), "does not hold it"),
     "a missing layer": (lambda file: file.pop("l"), "has no group"),
     "a group in place of a weight": (lambda file: (file["l"].pop("k"), file["l"].create_group("k")), "does not hold"),
@@ -558,7 +558,7 @@ def test_a_collection_of_texts_whose_sizes_do_not_add_up_is_refused(tmp_path, st
     struct.pack_into("<Q", content, place + 8, size + 4096)  # HDF5 2.0 does not come back from this
     path = tmp_path / "w.h5"
     path.write_bytes(content)
-    with pytest.raises(FormatError, match="collection of texts"):
+    with pytest.raises(FormatError, match="collection of strings"):
         read_keras_h5(path, max_bytes=MIB)
 
 
@@ -646,7 +646,7 @@ def test_archives_of_rare_methods_and_lying_sizes_are_refused(tmp_path):
     place = content.rfind(b"PK\x01\x02")
     struct.pack_into("<I", content, place + 24, 999_999)
     (tmp_path / "m.keras").write_bytes(content)
-    with pytest.raises(FormatError, match="more than its content can give"):
+    with pytest.raises(FormatError, match="more than its content can expand to"):
         read_keras(tmp_path / "m.keras", max_bytes=MIB)
 
 

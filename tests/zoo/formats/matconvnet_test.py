@@ -407,12 +407,12 @@ def test_fuzz(tmp_path, form, net):
             big_endian(
                 big_struct(b"net", {b"layers": matrix(1, (1, 1), b"", matrix(6, (1, 1), b"", element(9, bytes(8))))})
             ),
-            "is no struct",
+            "is not a struct",
         ),
         (big_endian(matrix(17, (1, 1), b"net")), "element of type|no struct"),
         (
             big_endian(matrix(2, (1, 1), b"net", element(5, struct.pack(">i", -4)), element(1, bytes(16)))),
-            "names of fields",
+            "field names",
         ),
     ],
 )
@@ -510,14 +510,14 @@ def no_text(file):
     "edit, reason",
     [
         (cycle, "holds itself"),
-        (laughter, "also stands elsewhere"),
+        (laughter, "also occurs elsewhere"),
         (nothing, "reference to nothing"),
-        (elsewhere, "link to elsewhere"),
+        (elsewhere, "soft or external link"),
         (an_object, "of class dagnn.DagNN"),
         (no_text, "no struct"),
-        (long_texts, "no references"),
+        (long_texts, "not references"),
         (a_type, "neither a group nor a dataset"),
-        (records, "no tensor of a network"),
+        (records, "tensors of a network never"),
     ],
 )
 def test_hostile_files_of_version_7_3_are_refused(tmp_path, edit, reason):
@@ -544,7 +544,7 @@ def test_networks_of_odd_parts_are_refused(tmp_path, form):
     odd = [
         ({"layers": [{"type": "conv", "weights": ["text"]}]}, "filters is no array"),
         ({"layers": [{"type": "conv", "weights": [numbers(1, 2, 1, 2, 3)]}]}, "is a kernel of the shape"),
-        ({"layers": ["text"]}, "is no struct"),
+        ({"layers": ["text"]}, "is not a struct"),
         ({**dag_net(), "params": Records([{"name": "a", "value": "text"}])}, "no name of its own or no value"),
         ({"other": []}, "no struct with layers"),
     ]

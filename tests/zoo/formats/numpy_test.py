@@ -63,7 +63,7 @@ def test_npz(tmp_path, save):
     for name, array in arrays.items():
         equal(checkpoint.tensors[name], array)
     assert checkpoint.metadata["extra"] == {"classes": ["cat", "dog"]}
-    assert checkpoint.metadata["notes"] == ["Axes are as the file has them: it does not say which arrays are kernels."]
+    assert checkpoint.metadata["notes"] == ["Axes are as stored: the file does not say which arrays are kernels."]
 
 
 def test_entries_that_are_no_arrays_are_noted(tmp_path):

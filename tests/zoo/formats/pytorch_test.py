@@ -277,7 +277,7 @@ def with_tensor(tree: dict) -> bytes:
         ("torch.nn.modules.conv.Conv2d", r"refuses torch\.nn\.modules\.conv\.Conv2d: a pickled module, not weights"),
         ("torch._utils._rebuild_sparse_tensor", "a sparse tensor"),
         ("__torch__.Net", r"refuses __torch__\.Net"),
-        ("torch.FloatStorage", "a call of what is no known name"),
+        ("torch.FloatStorage", "a call of something other than a known name"),
     ],
 )
 def test_error_for_names_that_are_not_known(tmp_path, name, message):
@@ -307,7 +307,7 @@ def test_nothing_is_run_or_imported(tmp_path, monkeypatch):
         (tensor(offset=-1), "without a storage"),
         (tensor(shape=(2.0, 3)), "without a storage"),
         (tensor(shape=(2, 3), strides=(1,)), "without a storage"),
-        (tensor(count=7), "storage '0' has 24 bytes, 28 are wanted"),
+        (tensor(count=7), "storage '0' has 24 bytes, but 28 are needed"),
         (tensor(key="../../secret"), r"no entry 'x/data/../../secret'"),
         (tensor(shape=(1,) * 40), "impossible shape"),
         (tensor(shape=(1 << 40,), strides=(0,)), "more than is left of max_bytes"),
@@ -346,9 +346,9 @@ BOMBS = {
     "mark as an object": (b"(", "nothing left on the stack"),
     "unknown opcode": (b"\xfe", "an opcode that"),
     "extension registry": (b"\x82\x01", "an opcode that"),
-    "state of a number": (b"K\x01}b", "a state of what has none"),
+    "state of a number": (b"K\x01}b", "a state of an object without one"),
     "text that is not UTF-8": (b"X\x01\x00\x00\x00\xff", "cannot be read at byte 2"),
-    "persistent id of another kind": (b"K\x01Q", "a persistent id that is no storage"),
+    "persistent id of another kind": (b"K\x01Q", "a persistent id that is not a storage"),
     "protocol 0": (b"S'a'\n", "protocol 0 or 1"),
 }
 
@@ -385,7 +385,7 @@ def test_error_for_archives_that_are_wrong(tmp_path):
     with pytest.raises(zoo.FormatError, match="the checksum of entry 'x/data/0' is wrong"):
         zoo.read(path)
     path = write_zip(path, {"a": tensor()}, {"0": SIX.tobytes()}, pack=zipfile.ZIP_BZIP2)
-    with pytest.raises(zoo.FormatError, match="packed by method 12"):
+    with pytest.raises(zoo.FormatError, match="compressed by method 12"):
         zoo.read(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("x/data.pkl", dumps({"a": tensor()}))
@@ -403,7 +403,7 @@ def test_error_for_files_that_are_none(tmp_path):
             read_pytorch(path, max_bytes=100)
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
         archive.addfile(tarfile.TarInfo("sys_info"), io.BytesIO())
-    with pytest.raises(zoo.FormatError, match=r"the tar form of PyTorch before 0\.1\.10"):
+    with pytest.raises(zoo.FormatError, match=r"the tar format of PyTorch before 0\.1\.10"):
         zoo.read(path)
 
 

@@ -89,7 +89,7 @@ def test_listed_values_and_the_rule_for_missing_ones(tmp_path, dtype, content, e
         ([const("a", pb.number(1, 4), shape(1), pb.packed(7, [256]))], "does not fit into uint8"),
         ([const("a", pb.number(1, 19), shape(1), pb.packed(13, [1 << 16]))], "more than 16 bits"),
         ([const("a", pb.number(1, 8), shape(1), pb.single(9, 1))], "1 parts of complex"),
-        ([const("a", pb.number(1, 1))] * 2, "there twice"),
+        ([const("a", pb.number(1, 1))] * 2, "occurs twice"),
         ([pb.block(1, pb.block(1, "a"), pb.block(2, "Const"))], "no value"),
         ([pb.block(2)], "no node"),
     ],
