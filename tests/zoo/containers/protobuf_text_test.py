@@ -59,7 +59,7 @@ def test_not_a_number():
         ("a: 'x", "expected a token, got"),
         ("a: 1x", "expected a token, got"),
         ("a: 1.2.3", "expected a token, got"),
-        ("a: 089", "is no number"),
+        ("a: 089", "is not a number"),
         ("a: -b", "expected a value"),
         ("a: [1 2]", "expected a comma"),
         ("a: [1", "expected a comma"),

@@ -514,7 +514,7 @@ def no_text(file):
         (nothing, "reference to nothing"),
         (elsewhere, "soft or external link"),
         (an_object, "of class dagnn.DagNN"),
-        (no_text, "no struct"),
+        (no_text, "not a struct"),
         (long_texts, "not references"),
         (a_type, "neither a group nor a dataset"),
         (records, "tensors of a network never"),
@@ -542,7 +542,7 @@ def test_memory_is_limited_before_it_is_taken(tmp_path, form):
 @pytest.mark.parametrize("form", FORMS)
 def test_networks_of_odd_parts_are_refused(tmp_path, form):
     odd = [
-        ({"layers": [{"type": "conv", "weights": ["text"]}]}, "filters is no array"),
+        ({"layers": [{"type": "conv", "weights": ["text"]}]}, "filters is not an array"),
         ({"layers": [{"type": "conv", "weights": [numbers(1, 2, 1, 2, 3)]}]}, "is a kernel of the shape"),
         ({"layers": ["text"]}, "is not a struct"),
         ({**dag_net(), "params": Records([{"name": "a", "value": "text"}])}, "no name of its own or no value"),

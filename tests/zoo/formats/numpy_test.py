@@ -72,7 +72,7 @@ def test_entries_that_are_no_arrays_are_noted(tmp_path):
         archive.writestr("read.me", "text")
     checkpoint = zoo.read(tmp_path / "a")
     assert list(checkpoint.tensors) == ["x"]
-    assert checkpoint.metadata["notes"][1] == "Entry 'read.me' is no array and was left out."
+    assert checkpoint.metadata["notes"][1] == "Entry 'read.me' is not an array and was left out."
 
 
 @pytest.mark.parametrize("inside", [False, True])
@@ -146,7 +146,7 @@ def test_nothing_is_run(tmp_path):
         (raw_npy(b"", "<f8", "(99999999999999999999,)"), "has the shape"),
         (raw_npy(b"", "<f8", "(" + "1," * 40 + ")"), "without shape"),
         (raw_npy(bytes(4), "|V4", "(1,)"), "has dtype '|V4': neither numbers nor texts"),
-        (npy(np.ones(2, ml_dtypes.bfloat16)), "NumPy writes bfloat16 so, save it as float32"),
+        (npy(np.ones(2, ml_dtypes.bfloat16)), "NumPy writes bfloat16 like this, save it as float32"),
         (npy(np.zeros(2, [("a", "f4")])), "not that of an array of numbers"),
         (raw_npy(b"", "<M8[s]", "(0,)"), "has dtype '<M8"),
         (b"\x93NUMPY\x09\x00" + bytes(20), "version 1 to 3"),

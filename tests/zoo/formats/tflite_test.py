@@ -58,7 +58,7 @@ def test_small_net_in_integers():
         assert kernel.dtype == bias.dtype == np.float32 and kernel.shape == SHAPES[layer]
         np.testing.assert_allclose(kernel, values(next(seeds), kernel.shape), atol=0.5 / 127 + 1e-6, rtol=0)
         np.testing.assert_allclose(bias, values(next(seeds), bias.shape), atol=2e-4, rtol=0)
-    assert result.metadata["notes"][0].startswith("6 quantized tensors are de-quantized")
+    assert result.metadata["notes"][0].startswith("6 quantized tensors are dequantized")
     kinds = sorted(entry["dtype"] for entry in result.metadata["quantization"].values())
     assert kinds == ["int32"] * 3 + ["int8"] * 3
 
