@@ -1,1 +1,1 @@
-"""Bounded parsers of containers (zip, tar, pickle, protobuf, FlatBuffers, SSTable, HDF5, MAT) that know no framework."""
+"""Bounded parsers (zip, tar, pickle, protobuf, FlatBuffers, SSTable, HDF5, MAT) that know no framework."""

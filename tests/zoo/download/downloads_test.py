@@ -221,7 +221,8 @@ def test_broken_connection_is_tried_again(web, tmp_path, monkeypatch):
 def test_tries_end(web, tmp_path, monkeypatch):
     monkeypatch.setattr(transfers, "_PAUSES", (0.0, 0.0))
     url = web.serve("/a", Served(BODY, breaks=[10] * 9))
-    assert f"30 of {len(BODY)} bytes arrived before the connection closed, after 3 tries" in refused(url, folder=tmp_path)
+    reason = refused(url, folder=tmp_path)
+    assert f"30 of {len(BODY)} bytes arrived before the connection closed, after 3 tries" in reason
     assert len(web.requests) == 3
 
 
@@ -378,7 +379,8 @@ def test_longer_than_allowed(web, tmp_path):
 
 def test_longer_than_allowed_without_a_length(web, tmp_path):
     url = web.serve("/a", Served(BODY, chunked=True))
-    assert refused(url, folder=tmp_path, max_bytes=len(BODY) - 1) == f"more bytes arrived than max_bytes={len(BODY) - 1}."
+    limit = len(BODY) - 1
+    assert refused(url, folder=tmp_path, max_bytes=limit) == f"more bytes arrived than max_bytes={limit}."
     assert names(tmp_path) == []
     assert download(url, folder=tmp_path, checksum=SHA, max_bytes=len(BODY)).read_bytes() == BODY
 

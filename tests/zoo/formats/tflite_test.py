@@ -96,7 +96,8 @@ def test_other_files_are_refused(tmp_path):
     path = tmp_path / "x.tflite"
     with pytest.raises(FileNotFoundError):
         read_tflite(path, max_bytes=LIMIT)
-    for content, reason in ((b"", "is empty"), (b"\0" * 64, "identifier"), (b"\xff" * 4 + b"TFL3" * 9, "extends beyond")):
+    beyond = b"\xff" * 4 + b"TFL3" * 9
+    for content, reason in ((b"", "is empty"), (b"\0" * 64, "identifier"), (beyond, "extends beyond")):
         path.write_bytes(content)
         with pytest.raises(FormatError, match=reason):
             read_tflite(path, max_bytes=LIMIT)
