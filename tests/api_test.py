@@ -76,7 +76,10 @@ def signature(node) -> str:
     """Writes the signature as the source has it, independent of any library's version."""
     if isinstance(node, ast.FunctionDef):
         returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-        return f"({ast.unparse(node.args)}){returns}"
+        written = f"({ast.unparse(node.args)}){returns}"
+        # The decorator of augmentations turns functions of chains into functions of examples.
+        decorated = any(ast.unparse(decorator).startswith("augmentation(") for decorator in node.decorator_list)
+        return re.sub(r"\bChain\b", "Example", written) if decorated else written
     return ast.unparse(node) if node is not None else ""
 
 

@@ -7,7 +7,7 @@ on two CPU cores.
 
 The images are divided once: half of them, at most 1000, for testing, 300 for validation, and from what is left each
 seed draws its own 300 for training. Seed i has the same images, in the same batches, and the same first parameters in
-every arm, so arms are compared seed by seed. All share network, optimiser (Adam), steps and schedule (cosine); the one
+every arm, so arms are compared seed by seed. All share network, optimizer (Adam), steps and schedule (cosine); the one
 thing that was chosen, on the validation images, is the learning rate: that of the least mean error of the arms ``none``
 and ``affine`` over all seeds. Strengths are the usual ones and were not tuned, for none of the arms.
 
@@ -33,7 +33,7 @@ import tyro
 
 from benchmarks import _harness
 from jaxcnn import augment, data, metrics, models, train
-from jaxcnn.augment.pipeline import Augmentation
+from jaxcnn.augment.composition import Augmentation
 from jaxcnn.report import png
 from jaxcnn.report.style import FAINT, PALETTE, figure
 from jaxcnn.train.step import step_keys
@@ -52,7 +52,7 @@ class Options(_harness.Options):
     data: Path | None = None
     """A folder with one sub-folder per class, or an npz file with images (n, h, w, c) and labels; None: digits."""
     size: int | None = None
-    """Side of the digits (20 if not told) or of a folder's images (32); an npz file's stay as they are."""
+    """Side of the digits (20 by default) or of a folder's images (32); an npz file's stay as they are."""
     seeds: int = 5
     """Networks per arm."""
     steps: int = 500
@@ -69,7 +69,7 @@ class Options(_harness.Options):
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
-    """What is done to the images of a batch: one function for each, or mixup, which changes labels too."""
+    """How the images of a batch are augmented: a function for each, or mixup, which changes labels too."""
 
     function: Augmentation | None = None
     mixed: bool = False
@@ -102,7 +102,7 @@ def arms(side: int) -> dict[str, Arm]:
         "pad and crop": Arm(crop),
         "affine": Arm(affine),
         "elastic": Arm(elastic),
-        "colour jitter": Arm(jitter),
+        "color jitter": Arm(jitter),
         "Gaussian noise": Arm(noise),
         "erasing": Arm(erasing),
         "affine, noise, erasing": Arm(augment.sequence([affine, noise, erasing])),
@@ -191,7 +191,7 @@ class Trainer:
         return state
 
     def error(self, state: train.State, part: Mapping[str, np.ndarray]) -> float:
-        """Gives the share of images of a part that are told wrong, in percent."""
+        """Returns the percentage of images of a part that are misclassified."""
         loader = data.Loader(part, min(256, len(part["label"])), seed=0, shuffle=False, drop_last=False)
         sums = [jax.device_get(self.count(state, batch)) for batch in loader.epoch()]
         total = {name: sum(float(s[name]) for s in sums) for name in ("accuracy", "count")}
@@ -214,7 +214,7 @@ def timing(trainer: Trainer, names: Sequence[str]) -> _harness.Case:
 
 
 def choose_rate(trainer: Trainer, names: Sequence[str], seeds: int) -> dict[str, float]:
-    """Gives the mean validation error per learning rate, of the arms that choose."""
+    """Returns the mean validation error per learning rate, over the arms that choose it."""
     found = {}
     for rate in RATES:
         states = [trainer.fit(name, seed, rate) for name in names for seed in range(seeds)]
@@ -222,8 +222,8 @@ def choose_rate(trainer: Trainer, names: Sequence[str], seeds: int) -> dict[str,
     return found
 
 
-def entry(errors: Sequence[Mapping[str, float]], reference: Sequence[float]) -> dict[str, Any]:
-    """Puts together what is known of an arm; the gap to ``none`` is that seed by seed, its interval Student's."""
+def summarize_arm(errors: Sequence[Mapping[str, float]], reference: Sequence[float]) -> dict[str, Any]:
+    """Summarizes an arm; the gap to ``none`` is paired by seed, with Student's interval."""
     from scipy.stats import t
 
     test = [error["test"] for error in errors]
@@ -241,12 +241,12 @@ def entry(errors: Sequence[Mapping[str, float]], reference: Sequence[float]) -> 
 
 
 def verdict(arm: Mapping[str, Any]) -> int:
-    """Tells an arm that is better than none (1) from one that is worse (-1) and one that cannot be told apart (0)."""
+    """Returns 1 for an arm that is better than none, -1 for one that is worse, 0 if they cannot be distinguished."""
     return 0 if abs(arm["gap"]) <= arm["interval"] else (1 if arm["gap"] < 0 else -1)
 
 
 def summary(found: Mapping[str, Any], timed: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """Says in three sentences what the numbers show."""
+    """Summarizes the numbers in three sentences."""
 
     def named(sign: int) -> str:
         names = [name for name, arm in found.items() if name != NONE and verdict(arm) == sign]
@@ -262,14 +262,14 @@ def summary(found: Mapping[str, Any], timed: Mapping[str, Any]) -> dict[str, dic
         arm = others[name]
         return f"{name} with {arm['mean']:.2f} % ({arm['gap']:+.2f} ± {arm['interval']:.2f} points)"
 
-    told = "the 95 % interval of the paired difference in test error"
+    interval = "the 95 % interval of the paired difference in test error"
     return {
         "What it shows": {
-            "against no augmentation": f"of {len(others)} arms, {told} lies below 0 (better) for {named(1)}, above 0 "
-            f"(worse) for {named(-1)}, and holds 0 for {named(0)}; if no arm made a difference, about "
-            f"{0.05 * len(others):.1f} of them would still be told apart.",
-            "best and worst": f"without augmentation {plain['mean']:.2f} % are wrong; the least mean error (found on "
-            f"the test images themselves, which flatters a little) has {shown(best)}, the largest {shown(worst)}; on "
+            "against no augmentation": f"of {len(others)} arms, {interval} is below 0 (better) for {named(1)}, above 0 "
+            f"(worse) for {named(-1)}, and contains 0 for {named(0)}; if no arm made a difference, about "
+            f"{0.05 * len(others):.1f} of them would still appear to.",
+            "best and worst": f"without augmentation {plain['mean']:.2f} % are wrong; the lowest mean error (selected "
+            f"on the test images, hence slightly optimistic) is that of {shown(best)}, the highest {shown(worst)}; on "
             f"their own training images the three have {plain['training_error']:.2f}, "
             f"{others[best]['training_error']:.2f} and {others[worst]['training_error']:.2f} %.",
             "price": f"a step of {best} takes {ratios[best]:.2f} times as long as one without augmentation, that of "
@@ -283,7 +283,7 @@ def table(found: Mapping[str, Any], timed: Mapping[str, Any], batch: int) -> lis
     rows: list[list[Any]] = [
         ["arm", "test error, %", "against none, points", "", "training error, %", "training, images/s"]
     ]
-    words = {1: "better", -1: "worse", 0: "not told apart"}
+    words = {1: "better", -1: "worse", 0: "no difference shown"}
     for name, arm in found.items():
         speed = f"{1000 * batch / timed['contenders'][name]['milliseconds']['median']:,.0f}"
         gap = ["", ""] if name == NONE else [f"{arm['gap']:+.2f} ± {arm['interval']:.2f}", words[verdict(arm)]]
@@ -297,15 +297,15 @@ def plot(found: Mapping[str, Any], timed: Mapping[str, Any]) -> Any:
     canvas, ((errors, times),) = figure(
         1, 2, width=9.0, height=1.2 + 0.32 * len(names), sharey=True, width_ratios=(2, 1)
     )
-    colours = {1: PALETTE[2], -1: PALETTE[1], 0: PALETTE[0]}
+    colors = {1: PALETTE[2], -1: PALETTE[1], 0: PALETTE[0]}
     for i, name in enumerate(names):
-        arm, colour = found[name], colours[verdict(found[name])]
-        errors.plot(arm["test_errors"], [i] * len(arm["test_errors"]), "o", color=colour, alpha=0.35, markersize=4)
-        how: dict[str, Any] = {"color": colour, "markersize": 7, "capsize": 3}
-        errors.errorbar([arm["mean"]], [i], xerr=[arm["std"]], fmt="D", **how)
+        arm, color = found[name], colors[verdict(found[name])]
+        errors.plot(arm["test_errors"], [i] * len(arm["test_errors"]), "o", color=color, alpha=0.35, markersize=4)
+        style: dict[str, Any] = {"color": color, "markersize": 7, "capsize": 3}
+        errors.errorbar([arm["mean"]], [i], xerr=[arm["std"]], fmt="D", **style)
         milliseconds = timed["contenders"][name]["milliseconds"]
         sides = [[milliseconds["median"] - milliseconds["q1"]], [milliseconds["q3"] - milliseconds["median"]]]
-        times.errorbar([milliseconds["median"]], [i], xerr=sides, fmt="o", **how)
+        times.errorbar([milliseconds["median"]], [i], xerr=sides, fmt="o", **style)
     errors.axvline(found[NONE]["mean"], color=PALETTE[0], linewidth=1, linestyle="--", zorder=0)
     errors.set_yticks(range(len(names)), names)
     errors.set_ylim(len(names) - 0.4, -0.6)
@@ -344,7 +344,7 @@ def run(options: Options) -> dict[str, Any]:
             parts = {"test": given.test, "training": trainer.chosen(seed)}
             errors.append({part: trainer.error(state, images) for part, images in parts.items()})
         plain = [error["test"] for error in errors] if name == NONE else plain
-        found[name] = entry(errors, plain)
+        found[name] = summarize_arm(errors, plain)
         console.print(f"{name}: {found[name]['mean']:.2f} % wrong, {found[name]['test_errors']}")
 
     called = "augmentation" if options.data is None else f"augmentation-{given.name}"
@@ -365,11 +365,12 @@ def run(options: Options) -> dict[str, Any]:
         "seconds": round(time.perf_counter() - start),
     }
     results["arms"], results["summary"] = found, summary(found, timed)
-    told = results["training"]
+    training = results["training"]
+    counts = training["images"]
     title = (
-        f"{given.name}, {' x '.join(map(str, told['shape']))}; {options.training} images for training (drawn per seed "
-        f"of {told['images']['pool']}), {told['images']['test']} for testing; {options.seeds} seeds, {options.steps} "
-        f"steps of {options.batch}, Adam with {rate} (validation error, % per rate: "
+        f"{given.name}, {' x '.join(map(str, training['shape']))}; {options.training} images for training (drawn per "
+        f"seed from {counts['pool']}), {counts['test']} for testing; {options.seeds} seeds, {options.steps} steps of "
+        f"{options.batch}, Adam with {rate} (validation error, % per rate: "
         f"{', '.join(f'{key}: {value}' for key, value in validation.items())}); errors with the standard deviation "
         f"over seeds, differences to none with half their 95 % interval; load {results['settings']['load'][0]}"
     )

@@ -1,7 +1,7 @@
 """The augmentations of ``benchmarks.speed.augment`` as the users of other libraries write them.
 
-Every function takes a task and a batch (n, h, w, c) of float32 in [0, 1] or of uint8, and gives what makes one
-augmented batch per call, with a new draw; or it raises ``Skipped``. ``LESS`` says what a peer leaves out of the work.
+Every function takes a task and a batch (n, h, w, c) of float32 in [0, 1] or of uint8, and returns a function
+that makes one augmented batch per call, with a new draw; or it raises ``Skipped``. ``LESS`` lists what peers leave out.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ LESS = {
     ),
     "keras": {RANDOM: NO_PER_EXAMPLE},
 }
-"""What a contender leaves out, by name and task; ``uint8`` comes out floating of all but jaxcnn and torchvision."""
+"""What a contender leaves out, by name and task; all but jaxcnn and torchvision return floating images."""
 
 
 def with_jax(function: Callable[[Any, Any], Any], images: np.ndarray) -> _harness.Run:
@@ -42,18 +42,18 @@ def with_jax(function: Callable[[Any, Any], Any], images: np.ndarray) -> _harnes
 
 
 def per_image(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Lifts a function of a key and an image to a batch, of floating images in [0, 1] whatever comes."""
+    """Lifts a function of a key and an image to a batch, converted to floating images in [0, 1]."""
 
-    def lifted(key: Any, batch: Any) -> Any:
+    def augment_batch(key: Any, batch: Any) -> Any:
         floating = batch.astype(jnp.float32) / 255 if batch.dtype == jnp.uint8 else batch
         return jax.vmap(function)(jax.random.split(key, batch.shape[0]), floating)
 
-    return lifted
+    return augment_batch
 
 
 def augmax(task: str, images: np.ndarray) -> _harness.Run:
-    """Prepares augmax's chain, which reads a flip and a rotation once."""
-    library = _needed("augmax")
+    """Prepares augmax's chain, which samples a flip and a rotation once."""
+    library = _require("augmax")
     if task not in (PLAIN, NOISY):
         raise _harness.Skipped("augmax has no such policy")
     if task == NOISY:
@@ -63,8 +63,8 @@ def augmax(task: str, images: np.ndarray) -> _harness.Run:
 
 
 def dm_pix(task: str, images: np.ndarray) -> _harness.Run:
-    """Prepares dm_pix's functions in turn; the matrix of its affine transform is ours to make."""
-    library = _needed("dm_pix")
+    """Prepares dm_pix's functions; the matrix of its affine transform is built here."""
+    library = _require("dm_pix")
     if task not in (PLAIN, NOISY):
         raise _harness.Skipped("dm_pix has no such policy")
     if task == NOISY:
@@ -91,9 +91,9 @@ def dm_pix(task: str, images: np.ndarray) -> _harness.Run:
 
 
 def keras(task: str, images: np.ndarray) -> _harness.Run:
-    """Prepares Keras's layers on JAX, compiled as in its training: three readings, as it has no affine transform."""
+    """Prepares Keras's layers on JAX, compiled as in training; without an affine transform they sample three times."""
     os.environ.setdefault("KERAS_BACKEND", "jax")
-    library = _needed("keras")
+    library = _require("keras")
     if library.backend.backend() != "jax":
         raise _harness.Skipped("Keras runs on another backend than JAX; KERAS_BACKEND=jax chooses it")
     if task == TRIVIAL:
@@ -103,7 +103,7 @@ def keras(task: str, images: np.ndarray) -> _harness.Run:
     from_bytes, given = images.dtype == np.uint8, library.layers
     outside = {"fill_mode": "constant", "data_format": "channels_last"}
     if task == RANDOM:
-        # It does all its operations every time, and then chooses.
+        # It computes all its operations every time, and then selects.
         layers = [given.RandAugment(value_range=(0, 255 if from_bytes else 1), num_ops=2, factor=9 / 30)]
         layers += [given.Rescaling(1 / 255)] * from_bytes
     else:
@@ -143,7 +143,7 @@ def keras(task: str, images: np.ndarray) -> _harness.Run:
 def kornia(task: str, images: np.ndarray) -> _harness.Run:
     """Prepares kornia's augmentations, which draw for every image of a batch by themselves."""
     torch, place = _tasks.torch_device()
-    _needed("kornia")
+    _require("kornia")
     import kornia.augmentation as given  # type: ignore[import-not-found]
 
     if task == RANDOM:
@@ -213,8 +213,8 @@ def _in_torch(torch: Any, place: str, work: Callable[[], Any]) -> _harness.Run:
     return run
 
 
-def _needed(name: str) -> Any:
-    """Gives a library, or says that it is not there."""
+def _require(name: str) -> Any:
+    """Imports a library, or skips the contender."""
     try:
         library = _harness.optional(name)
     except Exception as error:  # a backend that is not installed, a torch that does not fit
@@ -225,14 +225,14 @@ def _needed(name: str) -> Any:
 
 
 def examine(name: str, run: _harness.Run, images: np.ndarray, *, per_example: bool, tries: Sequence[int]) -> None:
-    """Refuses a contender whose batches are of another shape, out of range, unchanged, or all of one draw.
+    """Refuses a contender whose batches have another shape, are out of range, unchanged, or all of one draw.
 
     Args:
         name: The contender.
         run: Makes a batch.
-        images: What it is made of; the second half equals the first.
-        per_example: Whether equal images are to come out differently.
-        tries: Calls in which this has to be seen: one draw may well be of the operation that does nothing.
+        images: The original images; the second half equals the first.
+        per_example: Whether equal images must be augmented differently.
+        tries: Calls in which this has to show: a single draw may be the operation that does nothing.
     """
     start = images.astype(np.float32) / (255 if images.dtype == np.uint8 else 1)
     seen, half = [], len(images) // 2

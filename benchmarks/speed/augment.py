@@ -1,12 +1,12 @@
 """Augmentation of batches against kornia, torchvision, augmax, dm_pix and Keras's layers, all of them optional.
 
 Command: ``python -m benchmarks.speed.augment``, with ``--quick`` to see that it runs. Tasks: a flip, an affine
-transform (15 degrees, 0.1 of translation, 0.9 to 1.1 in scale) and a colour jitter (0.4, 0.4, 0.4, 0.1); the same with
-normal noise (0.05); RandAugment(2, 9); TrivialAugmentWide. Readings are bilinear. Every call draws anew, and every
-image has a draw of its own unless the table of what is left out says otherwise. What a contender gives is examined
-before it is timed (shape, range, changed, drawn anew, equal images made different), as random results have no error.
-Batches lie on the device in the layout that the library asks for; where it takes only floating images, a contender
-converts levels of uint8 inside the time, and gives floating ones.
+transform (15 degrees, 0.1 of translation, 0.9 to 1.1 in scale) and a color jitter (0.4, 0.4, 0.4, 0.1); the same with
+normal noise (0.05); RandAugment(2, 9); TrivialAugmentWide. Sampling is bilinear. Every call uses new draws, and
+every image has its own unless the table of omissions says otherwise. The result of a contender is examined before it is
+timed (shape, range, changed, new draws, equal images made different), as random results have no error. Batches are on
+the device in the layout that the library requires; if it takes only floating images, a contender converts levels of
+uint8 inside the measured time, and returns floating ones.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ PEERS: dict[str, Callable[[str, np.ndarray], _harness.Run]] = {
 
 
 def inputs(shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """Makes smooth coloured images with some grain, the second half equal to the first, the same in every run."""
+    """Makes smooth colored images with some grain, the second half equal to the first, the same in every run."""
     random = np.random.default_rng(0)
     n, h, w, c = shape
     y, x = np.meshgrid(np.linspace(0, 1, h), np.linspace(0, 1, w), indexing="ij")
@@ -48,7 +48,7 @@ def inputs(shape: tuple[int, ...], dtype: str) -> np.ndarray:
 
 
 def ours(task: str, images: np.ndarray) -> _harness.Run:
-    """Compiles what this library makes of a batch."""
+    """Compiles this library's augmentation of a batch."""
     if task in (peers.RANDOM, peers.TRIVIAL):
         name = "rand_augment" if task == peers.RANDOM else "trivial_augment"
         change = getattr(augment, name, None)
@@ -64,8 +64,10 @@ def ours(task: str, images: np.ndarray) -> _harness.Run:
     return peers.with_jax(augment.batched(change), images)
 
 
-def examined(name: str, task: str, images: np.ndarray, build: Callable[[str, np.ndarray], _harness.Run]) -> Any:
-    """Builds a contender and looks at what it gives."""
+def build_and_examine(
+    name: str, task: str, images: np.ndarray, build: Callable[[str, np.ndarray], _harness.Run]
+) -> Any:
+    """Builds a contender and examines its result."""
     run = build(task, images)
     per_example = task not in peers.LESS.get(name, {}) or name in ("augmax", "dm_pix")
     peers.examine(f"{name}, {task}", run, images, per_example=per_example, tries=range(2 if per_example else 12))
@@ -73,7 +75,7 @@ def examined(name: str, task: str, images: np.ndarray, build: Callable[[str, np.
 
 
 def sizes(result: Any) -> list[np.ndarray]:
-    """Gives what the results of all contenders have in common."""
+    """Returns what the results of all contenders have in common."""
     return [np.array(result.shape, np.float64)]
 
 
@@ -85,7 +87,7 @@ def cases(shapes: Sequence[tuple[int, ...]], dtypes: Sequence[str] = ("float32",
             images = inputs(shape, dtype)
             for task in TASKS:
                 contenders = [
-                    _harness.Contender(name, functools.partial(examined, name, task, images, build), sizes)
+                    _harness.Contender(name, functools.partial(build_and_examine, name, task, images, build), sizes)
                     for name, build in ({"jaxcnn": ours} | PEERS).items()
                 ]
                 parameters = {"shape": list(shape), "dtype": dtype, "task": task}
@@ -95,7 +97,7 @@ def cases(shapes: Sequence[tuple[int, ...]], dtypes: Sequence[str] = ("float32",
 
 
 def summary(results: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Gives time of the fastest other over ours, among those that do all of the work, and among all."""
+    """Returns the time of the fastest other over ours, among those that do all of the work, and among all."""
     found: dict[str, dict[str, Any]] = {}
     for case in results["cases"]:
         task, entries = case["parameters"]["task"], dict(case["contenders"])
@@ -111,7 +113,7 @@ def summary(results: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def tables(results: Mapping[str, Any]) -> dict[str, list[list[Any]]]:
-    """Gives images per second, and what contenders leave out."""
+    """Returns images per second, and what contenders leave out."""
     names = ["jaxcnn", *PEERS]
     speeds: list[list[Any]] = [["case", *names]]
     for case in results["cases"]:
@@ -131,10 +133,10 @@ def tables(results: Mapping[str, Any]) -> dict[str, list[list[Any]]]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(_harness.Options):
-    """What this benchmark can be told."""
+    """Options of this benchmark."""
 
     only: str = ""
-    """Measures the cases whose names have this in them."""
+    """Measures only the cases whose names contain this."""
 
 
 def main(options: Options) -> None:

@@ -1,9 +1,9 @@
-"""Ways to compute augmentations on CPU: policies together or in turn, chains in parts or whole, stored or fused.
+"""Ways to compute augmentations on CPU: policies in a batch or one by one, chains in parts or whole, stored or fused.
 
 Command: ``python -m benchmarks.speed.augment_forms``, with ``--quick`` to see that it runs. "together" is ``vmap``
 over the examples, where a choice between branches computes all of them; "in turn" is ``lax.map``, which computes one.
-"in parts" is a chain as it is, a large batch being done a few examples at a time; "whole" is the batch at once, and
-"fused" as XLA's CPU backend fuses it if nothing between reading and colour changes is stored.
+"in parts" is a chain as it is, a large batch being processed a few examples at a time; "whole" is the batch at once,
+and "fused" as XLA's CPU backend fuses it if nothing between sampling and color changes is stored.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ import tyro
 
 from benchmarks import _harness
 from jaxcnn import augment
-from jaxcnn.augment import _chain, pipeline
+from jaxcnn.augment import _chain, _examples, batching
 
 SHAPES = [(128, 32, 32, 3), (32, 224, 224, 3)]
 QUICK = [(4, 12, 12, 3)]
@@ -30,7 +30,7 @@ STEPS = [
     functools.partial(augment.random_color_jitter, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1),
     augment.random_gaussian_noise,
 ]
-CHAINS = {"affine and colour jitter": augment.sequence(STEPS[:3]), "the same and noise": augment.sequence(STEPS)}
+CHAINS = {"affine and color jitter": augment.sequence(STEPS[:3]), "the same and noise": augment.sequence(STEPS)}
 
 
 def together(function: Any, key: Any, images: Any) -> Any:
@@ -46,7 +46,7 @@ def in_turn(function: Any, key: Any, images: Any) -> Any:
 
 @contextlib.contextmanager
 def unstored() -> Iterator[None]:
-    """Leaves it to the compiler what is stored."""
+    """Lets the compiler decide what is stored."""
 
     def plain(function: Any, *args: Any) -> Any:
         return function(*args)
@@ -55,7 +55,8 @@ def unstored() -> Iterator[None]:
         for module, name, form in (
             (_chain, "materialize", plain),
             (_chain, "materialize_planes", lambda x: x),
-            (pipeline, "materialize", plain),
+            (_examples, "materialize", plain),
+            (batching, "materialize", plain),
         ):
             stack.enter_context(mock.patch.object(module, name, form))
         yield
@@ -63,8 +64,8 @@ def unstored() -> Iterator[None]:
 
 @contextlib.contextmanager
 def whole() -> Iterator[None]:
-    """Does large batches at once."""
-    with mock.patch.object(pipeline, "_LARGE", 2**40):
+    """Processes large batches at once."""
+    with mock.patch.object(batching, "_LARGE", 2**40):
         yield
 
 
@@ -73,7 +74,7 @@ def build(change: Any, shape: tuple[int, ...], dtype: str = "float32", around: A
     images = jax.random.uniform(jax.random.key(0), shape)
     images = images if dtype == "float32" else (images * 255).astype(dtype)
     with around():
-        # A function of its own: what was traced outside of the context is not taken.
+        # A new function: nothing that was traced outside of the context is reused.
         compiled = jax.jit(lambda key, images: change(key, images)).lower(jax.random.key(1), images).compile()
     return lambda: jax.block_until_ready(compiled(jax.random.key(1), images))
 

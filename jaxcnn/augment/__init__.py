@@ -1,6 +1,7 @@
-"""Augmentation on the device: ``(key, example) -> example``, per example, replayable, one reading for a whole chain."""
+"""Augmentation on the device: ``(key, example) -> example``, reproducible, a chain of moves sampled only once."""
 
 from jaxcnn._namespace import close_namespace as _close_namespace
+from jaxcnn.augment.batching import batched as batched
 from jaxcnn.augment.color import random_brightness as random_brightness
 from jaxcnn.augment.color import random_channel_shuffle as random_channel_shuffle
 from jaxcnn.augment.color import random_color_jitter as random_color_jitter
@@ -9,6 +10,9 @@ from jaxcnn.augment.color import random_gamma as random_gamma
 from jaxcnn.augment.color import random_grayscale as random_grayscale
 from jaxcnn.augment.color import random_hue as random_hue
 from jaxcnn.augment.color import random_saturation as random_saturation
+from jaxcnn.augment.composition import one_of as one_of
+from jaxcnn.augment.composition import random_apply as random_apply
+from jaxcnn.augment.composition import sequence as sequence
 from jaxcnn.augment.counter import counter_bits as counter_bits
 from jaxcnn.augment.counter import counter_normal as counter_normal
 from jaxcnn.augment.counter import counter_uniform as counter_uniform
@@ -30,17 +34,13 @@ from jaxcnn.augment.geometric import random_rotation as random_rotation
 from jaxcnn.augment.geometric import random_scale as random_scale
 from jaxcnn.augment.geometric import random_shear as random_shear
 from jaxcnn.augment.geometric import random_translation as random_translation
+from jaxcnn.augment.inversion import inverse as inverse
 from jaxcnn.augment.mixing import cutmix as cutmix
 from jaxcnn.augment.mixing import mixup as mixup
 from jaxcnn.augment.noise import random_gaussian_noise as random_gaussian_noise
 from jaxcnn.augment.noise import random_salt_and_pepper as random_salt_and_pepper
 from jaxcnn.augment.noise import random_shot_noise as random_shot_noise
 from jaxcnn.augment.noise import random_speckle_noise as random_speckle_noise
-from jaxcnn.augment.pipeline import batched as batched
-from jaxcnn.augment.pipeline import inverse as inverse
-from jaxcnn.augment.pipeline import one_of as one_of
-from jaxcnn.augment.pipeline import random_apply as random_apply
-from jaxcnn.augment.pipeline import sequence as sequence
 from jaxcnn.augment.policies import aug_mix as aug_mix
 from jaxcnn.augment.policies import auto_augment as auto_augment
 from jaxcnn.augment.policies import rand_augment as rand_augment

@@ -1,4 +1,4 @@
-"""The pairs of operations that AutoAugment found: name, probability, strength of 0 to 9 (0 where there is none).
+"""The pairs of operations that AutoAugment found: name, probability, strength from 0 to 9 (0 if it has none).
 
 Source: Cubuk et al. 2019, arXiv:1805.09501; the numbers are those of torchvision 0.28.
 """

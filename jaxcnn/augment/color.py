@@ -1,18 +1,20 @@
-"""Random changes of brightness, contrast, saturation and hue of an example."""
+"""Random changes of brightness, contrast, saturation and hue of an image."""
 
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxcnn import ops
 from jaxcnn._check import check
-from jaxcnn._typing import PRNGKey
-from jaxcnn.augment._chain import Example, augmentation, chain_of
-from jaxcnn.augment._draws import between, perhaps, span, uniforms
+from jaxcnn._typing import AnyArray, Float, PRNGKey
+from jaxcnn.augment._argument_checks import range_about
+from jaxcnn.augment._chain import Chain
+from jaxcnn.augment._decorator import augmentation
+from jaxcnn.augment._draws import draw_uniforms, to_range, with_probability
+from jaxcnn.augment._pixel_maps import ImageFunction
 
 __all__ = [
     "random_brightness",
@@ -27,19 +29,19 @@ __all__ = [
 
 
 @augmentation(geometric=False)
-def random_brightness(key: PRNGKey, image: Example, *, brightness: float | tuple[float, float] = 0.4) -> Example:
+def random_brightness(key: PRNGKey, image: Chain, *, brightness: float | tuple[float, float] = 0.4) -> Chain:
     """Multiplies an image by a random factor.
 
     Args:
-        key: The draw.
+        key: Key of the draw.
         image: The example.
         brightness: Range of the factor, or b for (max(0, 1 - b), 1 + b).
 
     Returns:
-        The example, of the same shape and dtype, clipped to its range.
+        The example, with the same shape and dtype, clipped to its range.
 
     Raises:
-        ValueError: If ``image`` is no example, or ``brightness`` no range.
+        ValueError: If ``image`` is not an example, or ``brightness`` is not a range.
 
     Example:
         >>> augment.random_brightness(jax.random.key(0), jnp.ones((2, 2, 3)), brightness=(0.5, 0.5)).max().item()
@@ -48,23 +50,23 @@ def random_brightness(key: PRNGKey, image: Example, *, brightness: float | tuple
     Parity:
         ``ops.adjust_brightness``, drawn as by torchvision's ``ColorJitter``.
     """
-    return _adjusted("random_brightness", key, image, "brightness", brightness, ops.adjust_brightness)
+    return _adjust("random_brightness", key, image, "brightness", brightness, ops.adjust_brightness)
 
 
 @augmentation(geometric=False)
-def random_contrast(key: PRNGKey, image: Example, *, contrast: float | tuple[float, float] = 0.4) -> Example:
-    """Moves an image away from its mean grey, or towards it.
+def random_contrast(key: PRNGKey, image: Chain, *, contrast: float | tuple[float, float] = 0.4) -> Chain:
+    """Moves an image away from its mean gray level, or toward it.
 
     Args:
-        key: The draw.
+        key: Key of the draw.
         image: The example.
         contrast: Range of the factor, or c for (max(0, 1 - c), 1 + c).
 
     Returns:
-        The example, of the same shape and dtype, clipped to its range.
+        The example, with the same shape and dtype, clipped to its range.
 
     Raises:
-        ValueError: If ``image`` is no example, or ``contrast`` no range.
+        ValueError: If ``image`` is not an example, or ``contrast`` is not a range.
 
     Example:
         >>> augment.random_contrast(jax.random.key(0), jnp.ones((2, 2, 3)), contrast=0.0).min().item()
@@ -73,23 +75,23 @@ def random_contrast(key: PRNGKey, image: Example, *, contrast: float | tuple[flo
     Parity:
         ``ops.adjust_contrast``, drawn as by torchvision's ``ColorJitter``.
     """
-    return _adjusted("random_contrast", key, image, "contrast", contrast, ops.adjust_contrast)
+    return _adjust("random_contrast", key, image, "contrast", contrast, ops.adjust_contrast)
 
 
 @augmentation(geometric=False)
-def random_saturation(key: PRNGKey, image: Example, *, saturation: float | tuple[float, float] = 0.4) -> Example:
-    """Moves every pixel away from its grey, or towards it.
+def random_saturation(key: PRNGKey, image: Chain, *, saturation: float | tuple[float, float] = 0.4) -> Chain:
+    """Moves every pixel away from its gray level, or toward it.
 
     Args:
-        key: The draw.
-        image: The example, of 3 channels; one of 1 stays as it is.
+        key: Key of the draw.
+        image: The example, with 3 channels; an image with 1 channel is not changed.
         saturation: Range of the factor, or s for (max(0, 1 - s), 1 + s).
 
     Returns:
-        The example, of the same shape and dtype, clipped to its range.
+        The example, with the same shape and dtype, clipped to its range.
 
     Raises:
-        ValueError: If ``image`` is no example, or ``saturation`` no range.
+        ValueError: If ``image`` is not an example, or ``saturation`` is not a range.
 
     Example:
         >>> augment.random_saturation(jax.random.key(0), jnp.ones((2, 2, 3)), saturation=0.0).min().item()
@@ -98,23 +100,23 @@ def random_saturation(key: PRNGKey, image: Example, *, saturation: float | tuple
     Parity:
         ``ops.adjust_saturation``, drawn as by torchvision's ``ColorJitter``.
     """
-    return _adjusted("random_saturation", key, image, "saturation", saturation, ops.adjust_saturation)
+    return _adjust("random_saturation", key, image, "saturation", saturation, ops.adjust_saturation)
 
 
 @augmentation(geometric=False)
-def random_hue(key: PRNGKey, image: Example, *, hue: float | tuple[float, float] = 0.1) -> Example:
-    """Turns the hue of every pixel.
+def random_hue(key: PRNGKey, image: Chain, *, hue: float | tuple[float, float] = 0.1) -> Chain:
+    """Shifts the hue of every pixel.
 
     Args:
-        key: The draw.
-        image: The example, of 3 channels; one of 1 stays as it is.
-        hue: Range of the turn within [-0.5, 0.5], 1 being the whole circle, or h for (-h, h).
+        key: Key of the draw.
+        image: The example, with 3 channels; an image with 1 channel is not changed.
+        hue: Range of the shift within [-0.5, 0.5], 1 being the full circle, or h for (-h, h).
 
     Returns:
-        The example, of the same shape and dtype.
+        The example, with the same shape and dtype.
 
     Raises:
-        ValueError: If ``image`` is no example, or ``hue`` no range within [-0.5, 0.5].
+        ValueError: If ``image`` is not an example, or ``hue`` is not a range within [-0.5, 0.5].
 
     Example:
         >>> augment.random_hue(jax.random.key(0), jnp.ones((2, 2, 3)), hue=0.0).min().item()
@@ -123,79 +125,80 @@ def random_hue(key: PRNGKey, image: Example, *, hue: float | tuple[float, float]
     Parity:
         ``ops.adjust_hue``, drawn as by torchvision's ``ColorJitter``.
     """
-    limits = _hues("random_hue", hue)
-    (number,) = uniforms(key, 1)
-    return chain_of(image).change(functools.partial(ops.adjust_hue, delta=between(number, limits)))  # type: ignore
+    limits = _hue_range("random_hue", hue)
+    (number,) = draw_uniforms(key, 1)
+    return image.change(functools.partial(ops.adjust_hue, delta=to_range(number, limits)))
 
 
 @augmentation(geometric=False)
 def random_color_jitter(
     key: PRNGKey,
-    image: Example,
+    image: Chain,
     *,
     brightness: float | tuple[float, float] = 0.0,
     contrast: float | tuple[float, float] = 0.0,
     saturation: float | tuple[float, float] = 0.0,
     hue: float | tuple[float, float] = 0.0,
-) -> Example:
+) -> Chain:
     """Changes brightness, contrast, saturation and hue, in this order.
 
     Args:
-        key: The draw.
-        image: The example; saturation and hue are of 3 channels, and leave 1 as it is.
+        key: Key of the draw.
+        image: The example; saturation and hue need 3 channels, and do not change an image with 1.
         brightness: Range of the factor, or b for (max(0, 1 - b), 1 + b).
         contrast: The same for the contrast.
         saturation: The same for the saturation.
-        hue: Range of the turn within [-0.5, 0.5], or h for (-h, h).
+        hue: Range of the shift within [-0.5, 0.5], or h for (-h, h).
 
     Returns:
-        The example, of the same shape and dtype. What does nothing is not computed; with the defaults it is the input.
+        The example, with the same shape and dtype. Changes that do nothing are not computed; with
+        the defaults the input is returned.
 
     Raises:
-        ValueError: If ``image`` is no example, or a range is none.
+        ValueError: If ``image`` is not an example, or a range is invalid.
 
     Example:
         >>> augment.random_color_jitter(jax.random.key(0), jnp.ones((2, 2, 3)), brightness=0.4, hue=0.1).shape
         (2, 2, 3)
 
     Parity:
-        torchvision's ``ColorJitter``, which draws the order of the four as well.
+        torchvision's ``ColorJitter``, which also draws the order of the four changes.
     """
-    name, chain = "random_color_jitter", chain_of(image)
+    name = "random_color_jitter"
     factors = (("brightness", brightness, ops.adjust_brightness), ("contrast", contrast, ops.adjust_contrast),
                ("saturation", saturation, ops.adjust_saturation))  # fmt: skip
-    numbers = uniforms(key, 4)
-    steps: list[Callable[[Any], Any]] = []
+    numbers = draw_uniforms(key, 4)
+    steps: list[ImageFunction] = []
     for number, (argument, value, adjust) in zip(numbers, factors, strict=False):
-        limits = span(name, argument, value, about=1.0, least=0.0)
+        limits = range_about(name, argument, value, center=1.0, least=0.0)
         if limits != (1.0, 1.0):
-            steps.append(functools.partial(adjust, factor=between(number, limits)))
-    limits = _hues(name, hue)
+            steps.append(functools.partial(adjust, factor=to_range(number, limits)))
+    limits = _hue_range(name, hue)
     if limits != (0.0, 0.0):
-        steps.append(functools.partial(ops.adjust_hue, delta=between(numbers[3], limits)))
+        steps.append(functools.partial(ops.adjust_hue, delta=to_range(numbers[3], limits)))
 
-    def jitter(image: Any) -> Any:
+    def jitter(pixels: jax.Array) -> jax.Array:
         for step in steps:
-            image = step(image)
-        return image
+            pixels = step(pixels)
+        return pixels
 
-    return chain.change(jitter) if steps else chain  # type: ignore[return-value]
+    return image.change(jitter) if steps else image
 
 
 @augmentation(geometric=False)
-def random_gamma(key: PRNGKey, image: Example, *, gamma: tuple[float, float] = (0.7, 1.5)) -> Example:
+def random_gamma(key: PRNGKey, image: Chain, *, gamma: tuple[float, float] = (0.7, 1.5)) -> Chain:
     """Raises an image to a random power.
 
     Args:
-        key: The draw.
+        key: Key of the draw.
         image: The example.
-        gamma: Range of the exponent, above 0, drawn evenly in the logarithm.
+        gamma: Range of the exponent, above 0, drawn uniformly in the logarithm.
 
     Returns:
-        The example, of the same shape and dtype.
+        The example, with the same shape and dtype.
 
     Raises:
-        ValueError: If ``image`` is no example, or ``gamma`` no range above 0.
+        ValueError: If ``image`` is not an example, or ``gamma`` is not a range above 0.
 
     Example:
         >>> augment.random_gamma(jax.random.key(0), jnp.ones((2, 2, 3))).max().item()
@@ -204,27 +207,27 @@ def random_gamma(key: PRNGKey, image: Example, *, gamma: tuple[float, float] = (
     Parity:
         ``ops.adjust_gamma``, as torchvision's ``adjust_gamma``.
     """
-    low, high = span("random_gamma", "gamma", gamma, least=0.0)
+    low, high = range_about("random_gamma", "gamma", gamma, least=0.0)
     check(isinstance(gamma, tuple | list) and low > 0, "random_gamma", "gamma", "(low, high) above 0", repr(gamma))
-    (number,) = uniforms(key, 1)
-    exponent = jnp.exp(between(number, (math.log(low), math.log(high))))
-    return chain_of(image).change(functools.partial(ops.adjust_gamma, gamma=exponent))  # type: ignore[return-value]
+    (number,) = draw_uniforms(key, 1)
+    exponent = jnp.exp(to_range(number, (math.log(low), math.log(high))))
+    return image.change(functools.partial(ops.adjust_gamma, gamma=exponent))
 
 
 @augmentation(geometric=False)
-def random_grayscale(key: PRNGKey, image: Example, *, p: float = 0.1) -> Example:
-    """Takes the colours from an image with probability ``p``.
+def random_grayscale(key: PRNGKey, image: Chain, *, p: float | Float[AnyArray, ""] = 0.1) -> Chain:
+    """Converts an image to gray with probability ``p``.
 
     Args:
-        key: The draw.
-        image: The example, of 3 channels; one of 1 stays as it is.
+        key: Key of the draw.
+        image: The example, with 3 channels; an image with 1 channel is not changed.
         p: Probability.
 
     Returns:
-        The example, of the same shape and dtype.
+        The example, with the same shape and dtype.
 
     Raises:
-        ValueError: If ``image`` is no example, or ``p`` outside of [0, 1].
+        ValueError: If ``image`` is not an example, or ``p`` is outside of [0, 1].
 
     Example:
         >>> red = jnp.array([1.0, 0.0, 0.0]).reshape(1, 1, 3)
@@ -234,23 +237,23 @@ def random_grayscale(key: PRNGKey, image: Example, *, p: float = 0.1) -> Example
     Parity:
         ``ops.to_grayscale``, drawn as by torchvision's ``RandomGrayscale``.
     """
-    return chain_of(image).change(perhaps("random_grayscale", key, p, ops.to_grayscale))  # type: ignore[return-value]
+    return image.change(with_probability("random_grayscale", key, p, ops.to_grayscale))
 
 
 @augmentation(geometric=False)
-def random_channel_shuffle(key: PRNGKey, image: Example, *, p: float = 1.0) -> Example:
-    """Brings the channels of an image into a random order with probability ``p``.
+def random_channel_shuffle(key: PRNGKey, image: Chain, *, p: float | Float[AnyArray, ""] = 1.0) -> Chain:
+    """Shuffles the channels of an image with probability ``p``.
 
     Args:
-        key: The draw.
-        image: The example, of any number of channels.
+        key: Key of the draw.
+        image: The example, with any number of channels.
         p: Probability.
 
     Returns:
-        The example, of the same shape and dtype.
+        The example, with the same shape and dtype.
 
     Raises:
-        ValueError: If ``image`` is no example, or ``p`` outside of [0, 1].
+        ValueError: If ``image`` is not an example, or ``p`` is outside of [0, 1].
 
     Example:
         >>> image = jnp.arange(3.0).reshape(1, 1, 3)
@@ -260,19 +263,21 @@ def random_channel_shuffle(key: PRNGKey, image: Example, *, p: float = 1.0) -> E
     Parity:
         ``ops.permute_channels``, drawn as by torchvision's ``RandomChannelPermutation``.
     """
-    order = jax.random.permutation(jax.random.fold_in(key, 1), chain_of(image).channels)
+    order = jax.random.permutation(jax.random.fold_in(key, 1), image.channels)
     shuffle = functools.partial(ops.permute_channels, permutation=order)
-    change = perhaps("random_channel_shuffle", jax.random.fold_in(key, 0), p, shuffle)
-    return chain_of(image).change(change)  # type: ignore[return-value]
+    change = with_probability("random_channel_shuffle", jax.random.fold_in(key, 0), p, shuffle)
+    return image.change(change)
 
 
-def _adjusted(name: str, key: PRNGKey, image: Any, argument: str, value: Any, adjust: Callable[..., Any]) -> Any:
-    limits = span(name, argument, value, about=1.0, least=0.0)
-    (number,) = uniforms(key, 1)
-    return chain_of(image).change(functools.partial(adjust, factor=between(number, limits)))
+def _adjust(
+    name: str, key: PRNGKey, image: Chain, argument: str, value: object, adjust: Callable[..., jax.Array]
+) -> Chain:
+    limits = range_about(name, argument, value, center=1.0, least=0.0)
+    (number,) = draw_uniforms(key, 1)
+    return image.change(functools.partial(adjust, factor=to_range(number, limits)))
 
 
-def _hues(name: str, hue: Any) -> tuple[float, float]:
-    limits = span(name, "hue", hue)
+def _hue_range(name: str, hue: object) -> tuple[float, float]:
+    limits = range_about(name, "hue", hue)
     check(limits[0] >= -0.5 and limits[1] <= 0.5, name, "hue", "within [-0.5, 0.5]", repr(hue))
     return limits

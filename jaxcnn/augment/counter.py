@@ -8,18 +8,17 @@ Number i of a key's stream, i the index of the element in row-major order, is co
     a = mix(i ^ k0)
     bits = mix(mix(a ^ k1) ^ k2) + a
 
-``mix`` is a bijection of 32-bit words, shifts and multiplications in turn, with constants found by a search for
-low bias. Three rounds with a key before each leave nothing to see, and the sum makes a random function of what would
-otherwise be a permutation of the counter, in which no number came twice. Two keys have the same numbers, in another
-order, only if both k1 and k2 agree, which are 64 bits; with one key before a single round every pair of keys would.
+``mix`` is a bijection of 32-bit words, alternating shifts and multiplications, with constants found by a search for
+low bias. Three rounds with a key before each leave no measurable structure, and the sum turns what would be a
+permutation of the counter, in which no number occurs twice, into a random function. Two keys have the same numbers, in
+another order, only if both k1 and k2 agree, which are 64 bits; with one key before a single round every pair would.
 
-``words`` hashes the words of the key's data thrice, each time from another start. So keys of any kind will do: seeds,
-what ``fold_in`` and ``split`` make, and ``rbg`` keys, whose own bits under ``vmap`` depend on the batch.
+``words`` hashes the words of the key's data three times, from different starting values. So keys of any kind work:
+seeds, the results of ``fold_in`` and ``split``, and ``rbg`` keys, whose own bits under ``vmap`` depend on the batch.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +27,7 @@ from jax import lax
 
 from jaxcnn._check import check, check_floating
 from jaxcnn._typing import Array, Dtype, Float, PRNGKey, UInt32
-from jaxcnn.augment._keys import one_key
+from jaxcnn.augment._argument_checks import check_key
 from jaxcnn.ops._normal import half_normal
 
 __all__ = ["counter_bits", "counter_normal", "counter_uniform"]
@@ -53,7 +52,7 @@ def counter_bits(key: PRNGKey, shape: Sequence[int]) -> UInt32[Array, "*shape"]:
         The words.
 
     Raises:
-        ValueError: If ``key`` is not one typed key or ``shape`` not made of integers of at least 0.
+        ValueError: If ``key`` is not one typed key or ``shape`` is not a sequence of integers of at least 0.
 
     Example:
         >>> from jaxcnn.augment.counter import counter_bits
@@ -69,10 +68,10 @@ def counter_bits(key: PRNGKey, shape: Sequence[int]) -> UInt32[Array, "*shape"]:
 
 
 def counter_uniform(key: PRNGKey, shape: Sequence[int], *, dtype: Dtype = jnp.float32) -> Float[Array, "*shape"]:
-    """Draws numbers of the uniform distribution on [0, 1).
+    """Draws numbers from the uniform distribution on [0, 1).
 
     Convention:
-        As for ``counter_bits``, of which these are the leading bits: 24, or as many as a narrower dtype
+        As for ``counter_bits``, whose leading bits these are: 24, or as many as a narrower dtype
         holds, so that 1 is never reached. The mean is half a unit of the last bit below 1/2.
 
     Args:
@@ -100,7 +99,7 @@ def counter_uniform(key: PRNGKey, shape: Sequence[int], *, dtype: Dtype = jnp.fl
 
 
 def counter_normal(key: PRNGKey, shape: Sequence[int], *, dtype: Dtype = jnp.float32) -> Float[Array, "*shape"]:
-    """Draws numbers of the standard normal distribution.
+    """Draws numbers from the standard normal distribution.
 
     Convention:
         As for ``counter_bits``: the first bit is the sign, the other 31 are the probability of a larger
@@ -126,7 +125,7 @@ def counter_normal(key: PRNGKey, shape: Sequence[int], *, dtype: Dtype = jnp.flo
         True
 
     Parity:
-        The distribution is that of ``jax.random.normal``, the numbers are others.
+        The same distribution as ``jax.random.normal``, but different numbers.
     """
     name = "counter_normal"
     check_floating(name, "dtype", jax.ShapeDtypeStruct((), dtype))
@@ -138,30 +137,30 @@ def counter_normal(key: PRNGKey, shape: Sequence[int], *, dtype: Dtype = jnp.flo
     return signed.astype(dtype)
 
 
-def _bits(name: str, key: Any, shape: Any) -> jax.Array:
+def _bits(name: str, key: PRNGKey, shape: Sequence[int]) -> jax.Array:
     """Checks the arguments of the public functions and computes the words."""
-    one_key(name, key)
+    check_key(name, key)
     first, *others = _words(key)
-    start = mixed = _mix(_index(_sizes(name, shape)) ^ first)
+    start = mixed = _mix(_index(_check_shape(name, shape)) ^ first)
     for word in others:
         mixed = _mix(mixed ^ word)
     return mixed + start
 
 
-def _sizes(name: str, shape: Any) -> tuple[int, ...]:
-    """Gives the shape as a tuple of integers, or refuses it."""
+def _check_shape(name: str, shape: Sequence[int]) -> tuple[int, ...]:
+    """Returns the shape as a tuple of integers, or refuses it."""
     expected = "a sequence of integers of at least 0"
     try:
         sizes = tuple(shape)
     except TypeError:
         raise ValueError(f"{name}: shape must be {expected}, got {shape!r}.") from None
-    whole_numbers = all(isinstance(s, int | np.integer) and not isinstance(s, bool) and s >= 0 for s in sizes)
-    check(whole_numbers, name, "shape", expected, repr(shape))
+    integers = all(isinstance(s, int | np.integer) and not isinstance(s, bool) and s >= 0 for s in sizes)
+    check(integers, name, "shape", expected, repr(shape))
     return tuple(int(s) for s in sizes)
 
 
 def _index(shape: tuple[int, ...]) -> jax.Array:
-    """Numbers the elements in row-major order, modulo 2^32; one iota per axis, so that axes may be cut anywhere."""
+    """Numbers the elements in row-major order, modulo 2^32; one iota per axis, so that any axis may be sharded."""
     index = jnp.zeros(shape, jnp.uint32)
     for axis in range(len(shape)):
         step = np.uint32(math.prod(shape[axis + 1 :]) % 2**32)
@@ -169,8 +168,8 @@ def _index(shape: tuple[int, ...]) -> jax.Array:
     return index
 
 
-def _words(key: Any) -> list[jax.Array]:
-    """Hashes the data of a key to one word for each of the starts."""
+def _words(key: PRNGKey) -> list[jax.Array]:
+    """Hashes the data of a key to one word for each starting value."""
     data = jax.random.key_data(key).astype(jnp.uint32).reshape(-1)
     found = []
     for start in _STARTS:
@@ -182,7 +181,7 @@ def _words(key: Any) -> list[jax.Array]:
 
 
 def _mix(x: jax.Array) -> jax.Array:
-    """Maps words to words, one to one: every bit of the result depends on every bit given."""
+    """Maps words to words, one to one: every bit of the result depends on every bit of the argument."""
     x = (x ^ (x >> np.uint32(16))) * np.uint32(0x21F0AAAD)
     x = (x ^ (x >> np.uint32(15))) * np.uint32(0xD35A2D97)
     return x ^ (x >> np.uint32(15))

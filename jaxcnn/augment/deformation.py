@@ -1,7 +1,5 @@
 """Random smooth deformations of an example: thin-plate splines and elastic fields."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,8 +7,9 @@ import numpy as np
 from jaxcnn import ops
 from jaxcnn._check import check, is_integer_at_least
 from jaxcnn._typing import PRNGKey
-from jaxcnn.augment._chain import Example, augmentation, chain_of
-from jaxcnn.augment._geometry import Geometry, Reading, displaced
+from jaxcnn.augment._chain import Chain
+from jaxcnn.augment._decorator import augmentation
+from jaxcnn.augment._pixel_maps import FillValue, PixelMap, SamplingRequest, displacement_map
 from jaxcnn.ops._sampling.transforms import regular_points, tps_coefficients, tps_points
 from jaxcnn.ops.sampling import Mode, PaddingMode, check_options, sample_pixels
 
@@ -20,30 +19,30 @@ __all__ = ["random_elastic", "random_tps"]
 @augmentation(geometric=True)
 def random_tps(
     key: PRNGKey,
-    image: Example,
+    image: Chain,
     *,
     strength: float = 0.05,
     points: int = 4,
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
-    fill_value: Any = 0.0,
-) -> Example:
-    """Bends an example by a thin-plate spline through randomly moved points of a regular grid.
+    fill_value: FillValue = 0.0,
+) -> Chain:
+    """Deforms an example by a thin-plate spline through randomly displaced points of a regular grid.
 
     Args:
-        key: The draw.
+        key: Key of the draw.
         image: The example.
-        strength: Standard deviation of the points' ways, as a share of width and height.
+        strength: Standard deviation of the displacements, as a fraction of width and height.
         points: Points of the grid along each axis, at least 2.
         mode: ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
-        padding_mode: What lies outside: ``"zeros"``, ``"border"``, ``"reflection"`` or ``"fill"``.
-        fill_value: With ``"fill"``: what lies outside, in [0, 1].
+        padding_mode: What is outside of the image: ``"zeros"``, ``"border"``, ``"reflection"`` or ``"fill"``.
+        fill_value: With ``"fill"``: the value outside, in [0, 1].
 
     Returns:
-        The example, of the same shape and dtype; exactly the input where ``strength`` is 0.
+        The example, with the same shape and dtype; exactly the input if ``strength`` is 0.
 
     Raises:
-        ValueError: If ``image`` is no example, or an option is wrong.
+        ValueError: If ``image`` is not an example, or an option is invalid.
 
     Example:
         >>> augment.random_tps(jax.random.key(0), jnp.ones((8, 8, 3)), strength=0.0).min().item()
@@ -52,51 +51,51 @@ def random_tps(
     Parity:
         ``ops.warp_tps`` with ``align_corners=True``; the distortion E of Jaderberg et al. 2015, arXiv:1506.02025.
     """
-    chain, reading = chain_of(image), Reading(mode, padding_mode, fill_value)
+    sampling = SamplingRequest(mode, padding_mode, fill_value)
     check(is_integer_at_least(points, 2), "random_tps", "points", "an integer of at least 2", repr(points))
     check(strength >= 0, "random_tps", "strength", "at least 0", repr(strength))
     control = regular_points(points, points)
-    moved = 2 * strength * jax.random.normal(key, control.shape, jnp.float32)
+    displacements = 2 * strength * jax.random.normal(key, control.shape, jnp.float32)
     coefficients = tps_coefficients(control, 0.0, name="random_tps", dtype=jnp.float32)
-    h, w = chain.shape
+    h, w = image.shape
     half = (w - 1) / 2, (h - 1) / 2
 
-    def displacement(x: Any, y: Any, every: bool) -> tuple[Any, Any]:
-        del every
+    def displacement(x: jax.Array, y: jax.Array, all_pixels: bool) -> tuple[jax.Array, jax.Array]:
+        del all_pixels
         u, v = (p / max(r, 0.5) - (r > 0) for p, r in zip((x, y), half, strict=True))
-        dx, dy = tps_points(moved, control, coefficients, u, v)
+        dx, dy = tps_points(displacements, control, coefficients, u, v)
         return half[0] * dx, half[1] * dy
 
-    return chain.read(Geometry(chain.shape, chain.shape, (displaced(displacement),), reading))  # type: ignore
+    return image.sample(PixelMap(image.shape, image.shape, (displacement_map(displacement),), sampling))
 
 
 @augmentation(geometric=True)
 def random_elastic(
     key: PRNGKey,
-    image: Example,
+    image: Chain,
     *,
     alpha: float = 34.0,
     sigma: float = 4.0,
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "border",
-    fill_value: Any = 0.0,
-) -> Example:
-    """Moves every pixel by a smooth random field: uniform noise in [-1, 1], smoothed, times ``alpha``.
+    fill_value: FillValue = 0.0,
+) -> Chain:
+    """Displaces every pixel by a smooth random field: uniform noise in [-1, 1], smoothed, times ``alpha``.
 
     Args:
-        key: The draw.
+        key: Key of the draw.
         image: The example.
         alpha: Factor of the smoothed field, in pixels; the field itself is small, about 0.3 / ``sigma``.
         sigma: Standard deviation of the Gaussian that smooths it, in pixels.
         mode: ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
-        padding_mode: What lies outside: ``"zeros"``, ``"border"``, ``"reflection"`` or ``"fill"``.
-        fill_value: With ``"fill"``: what lies outside, in [0, 1].
+        padding_mode: What is outside of the image: ``"zeros"``, ``"border"``, ``"reflection"`` or ``"fill"``.
+        fill_value: With ``"fill"``: the value outside, in [0, 1].
 
     Returns:
-        The example, of the same shape and dtype; exactly the input where ``alpha`` is 0.
+        The example, with the same shape and dtype; exactly the input if ``alpha`` is 0.
 
     Raises:
-        ValueError: If ``image`` is no example, or an option is wrong.
+        ValueError: If ``image`` is not an example, or an option is invalid.
 
     Example:
         >>> augment.random_elastic(jax.random.key(0), jnp.ones((8, 8, 3))).shape
@@ -104,22 +103,22 @@ def random_elastic(
 
     Parity:
         ``ops.warp_flow`` of a field smoothed by ``ops.gaussian_blur``. torchvision's ``ElasticTransform`` moves by
-        half of what its ``alpha`` says here: it divides by the size and adds to [-1, 1].
+        half as much for the same ``alpha``: it divides by the size and adds to coordinates in [-1, 1].
 
     References:
         Simard et al. 2003, "Best practices for convolutional neural networks applied to visual document analysis".
     """
-    chain, reading = chain_of(image), Reading(mode, padding_mode, fill_value)
+    sampling = SamplingRequest(mode, padding_mode, fill_value)
     check(alpha >= 0, "random_elastic", "alpha", "at least 0", repr(alpha))
     check(sigma > 0, "random_elastic", "sigma", "above 0", repr(sigma))
-    noise = jax.random.uniform(key, (*chain.shape, 2), jnp.float32, -1.0, 1.0)
-    # As wide as the image allows: the blur mirrors at the border and cannot mirror more than there is.
-    reach = min(int(np.ceil(3 * sigma)), *(n - 1 for n in chain.shape))
+    noise = jax.random.uniform(key, (*image.shape, 2), jnp.float32, -1.0, 1.0)
+    # As wide as the image allows: the blur reflects at the border and cannot reflect more than the image.
+    reach = min(int(np.ceil(3 * sigma)), *(n - 1 for n in image.shape))
     field = alpha * ops.gaussian_blur(noise, sigma, kernel_size=2 * reach + 1) if reach > 0 else 0 * noise
-    how = check_options("random_elastic", field, "bilinear", "border", 0.0, False, False)
+    options = check_options("random_elastic", field, "bilinear", "border", 0.0, False, False)
 
-    def displacement(x: Any, y: Any, every: bool) -> tuple[Any, Any]:
-        here = field if every else sample_pixels(field, (x, y), how, 1)
+    def displacement(x: jax.Array, y: jax.Array, all_pixels: bool) -> tuple[jax.Array, jax.Array]:
+        here = field if all_pixels else sample_pixels(field, (x, y), options, 1)
         return here[..., 0], here[..., 1]
 
-    return chain.read(Geometry(chain.shape, chain.shape, (displaced(displacement),), reading))  # type: ignore
+    return image.sample(PixelMap(image.shape, image.shape, (displacement_map(displacement),), sampling))

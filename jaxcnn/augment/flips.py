@@ -1,35 +1,37 @@
 """Random flips and quarter turns of an example, without interpolation."""
 
-from typing import Any
-
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn import ops
 from jaxcnn._check import check, is_integer_at_least
-from jaxcnn._typing import PRNGKey
-from jaxcnn.augment._chain import Example, augmentation, chain_of
-from jaxcnn.augment._draws import entry, integer, probability, uniforms
-from jaxcnn.augment._geometry import Geometry
+from jaxcnn._typing import AnyArray, Float, PRNGKey
+from jaxcnn.augment._argument_checks import check_probability
+from jaxcnn.augment._chain import Chain
+from jaxcnn.augment._decorator import augmentation
+from jaxcnn.augment._draws import draw_uniforms, lookup, to_integer
+from jaxcnn.augment._pixel_maps import PixelMap
 from jaxcnn.ops._sampling import pixel_matrices as matrices
+from jaxcnn.ops._sampling.pixel_matrices import Matrix
 
 __all__ = ["random_flip_left_right", "random_flip_up_down", "random_rotate_90"]
 
 
 @augmentation(geometric=True)
-def random_flip_left_right(key: PRNGKey, image: Example, *, p: float = 0.5) -> Example:
+def random_flip_left_right(key: PRNGKey, image: Chain, *, p: float | Float[AnyArray, ""] = 0.5) -> Chain:
     """Mirrors an example left to right with probability ``p``.
 
     Args:
-        key: The draw.
+        key: Key of the draw.
         image: The example.
         p: Probability.
 
     Returns:
-        The example, of the same shape and dtype. Nothing is interpolated.
+        The example, with the same shape and dtype. Pixels are copied, not interpolated.
 
     Raises:
-        ValueError: If ``image`` is no example, or ``p`` outside of [0, 1].
+        ValueError: If ``image`` is not an example, or ``p`` is outside of [0, 1].
 
     Example:
         >>> augment.random_flip_left_right(jax.random.key(0), jnp.arange(3.0).reshape(1, 3, 1), p=1.0)[0, :, 0].tolist()
@@ -42,19 +44,19 @@ def random_flip_left_right(key: PRNGKey, image: Example, *, p: float = 0.5) -> E
 
 
 @augmentation(geometric=True)
-def random_flip_up_down(key: PRNGKey, image: Example, *, p: float = 0.5) -> Example:
+def random_flip_up_down(key: PRNGKey, image: Chain, *, p: float | Float[AnyArray, ""] = 0.5) -> Chain:
     """Mirrors an example top to bottom with probability ``p``.
 
     Args:
-        key: The draw.
+        key: Key of the draw.
         image: The example.
         p: Probability.
 
     Returns:
-        The example, of the same shape and dtype. Nothing is interpolated.
+        The example, with the same shape and dtype. Pixels are copied, not interpolated.
 
     Raises:
-        ValueError: If ``image`` is no example, or ``p`` outside of [0, 1].
+        ValueError: If ``image`` is not an example, or ``p`` is outside of [0, 1].
 
     Example:
         >>> augment.random_flip_up_down(jax.random.key(0), jnp.arange(3.0).reshape(3, 1, 1), p=1.0)[:, 0, 0].tolist()
@@ -67,19 +69,19 @@ def random_flip_up_down(key: PRNGKey, image: Example, *, p: float = 0.5) -> Exam
 
 
 @augmentation(geometric=True)
-def random_rotate_90(key: PRNGKey, image: Example, *, turns: tuple[int, ...] = (0, 1, 2, 3)) -> Example:
-    """Turns a square example by a multiple of 90 degrees, each of ``turns`` equally likely.
+def random_rotate_90(key: PRNGKey, image: Chain, *, turns: tuple[int, ...] = (0, 1, 2, 3)) -> Chain:
+    """Rotates a square example by a multiple of 90 degrees, each of ``turns`` equally likely.
 
     Args:
-        key: The draw.
-        image: The example; one that is not square can be turned by 0 and 2 only.
+        key: Key of the draw.
+        image: The example; an image that is not square can be rotated by 0 and 2 turns only.
         turns: Quarter turns to choose from, counter-clockwise.
 
     Returns:
-        The example, of the same shape and dtype. Nothing is interpolated.
+        The example, with the same shape and dtype. Pixels are copied, not interpolated.
 
     Raises:
-        ValueError: If ``image`` is no example, or if it is not square and an odd turn is among ``turns``.
+        ValueError: If ``image`` is not an example, or it is not square and ``turns`` holds an odd number.
 
     Example:
         >>> square = jnp.arange(4.0).reshape(2, 2, 1)
@@ -89,47 +91,47 @@ def random_rotate_90(key: PRNGKey, image: Example, *, turns: tuple[int, ...] = (
     Parity:
         ``ops.rotate_90``, as ``numpy.rot90``.
     """
-    chain = chain_of(image)
-    h, w = chain.shape
+    h, w = image.shape
     name, several = "random_rotate_90", isinstance(turns, tuple | list) and len(turns) > 0
     good = several and all(is_integer_at_least(t, -(2**31)) for t in turns)
     check(good, name, "turns", "a tuple of at least one integer", repr(turns))
     kept = h == w or all(t % 2 == 0 for t in turns)
     check(kept, name, "turns", "even, or the image square", f"{tuple(turns)} and {h} x {w} pixels")
-    (number,) = uniforms(key, 1)
-    turn = entry(np.array([t % 4 for t in turns], np.int32), integer(number, len(turns)))
-    allowed, maps = sorted({t % 4 for t in turns}), _turns(h, w)
+    (number,) = draw_uniforms(key, 1)
+    turn = lookup(np.array([t % 4 for t in turns], np.int32), to_integer(number, len(turns)))
+    allowed, maps = sorted({t % 4 for t in turns}), _quarter_turns(h, w)
     chosen = maps[allowed[0]]
     for i in allowed[1:]:
         chosen = matrices.select_entries(turn == i, maps[i], chosen)
 
-    def exact(image: Any) -> Any:
-        turned = [ops.rotate_90(image, i) for i in allowed]
-        for i, candidate in zip(allowed[1:], turned[1:], strict=True):
-            turned[0] = jnp.where(turn == i, candidate, turned[0])
-        return turned[0]
+    def rotate(pixels: jax.Array) -> jax.Array:
+        candidates = [ops.rotate_90(pixels, i) for i in allowed]
+        result = candidates[0]
+        for i, candidate in zip(allowed[1:], candidates[1:], strict=True):
+            result = jnp.where(turn == i, candidate, result)
+        return result
 
-    return chain.read(Geometry(chain.shape, chain.shape, (chosen,), exact=exact))  # type: ignore[return-value]
+    return image.sample(PixelMap(image.shape, image.shape, (chosen,), exact=rotate))
 
 
-def _flip(name: str, key: PRNGKey, image: Any, p: float, axis: int) -> Any:
-    chain = chain_of(image)
-    (number,) = uniforms(key, 1)
-    flipped = number < probability(name, "p", p)
-    sign, start = jnp.where(flipped, -1.0, 1.0), jnp.where(flipped, chain.shape[axis] - 1.0, 0.0)
+def _flip(name: str, key: PRNGKey, image: Chain, p: float | AnyArray, axis: int) -> Chain:
+    check_probability(name, "p", p)
+    (number,) = draw_uniforms(key, 1)
+    drawn = number < p
+    sign, start = jnp.where(drawn, -1.0, 1.0), jnp.where(drawn, image.shape[axis] - 1.0, 0.0)
     row = (sign, 0.0, start) if axis == 1 else (0.0, sign, start)
     first, second, third = matrices.IDENTITY
     matrix = (row, second, third) if axis == 1 else (first, row, third)
     flip = ops.flip_left_right if axis == 1 else ops.flip_up_down
 
-    def exact(image: Any) -> Any:
-        return jnp.where(flipped, flip(image), image)
+    def flip_or_not(pixels: jax.Array) -> jax.Array:
+        return jnp.where(drawn, flip(pixels), pixels)
 
-    return chain.read(Geometry(chain.shape, chain.shape, (matrix,), exact=exact))
+    return image.sample(PixelMap(image.shape, image.shape, (matrix,), exact=flip_or_not))
 
 
-def _turns(h: int, w: int) -> list[Any]:
-    """Gives the maps of 0 to 3 quarter turns counter-clockwise; one of them reads (x, y) at (w - 1 - y, x)."""
+def _quarter_turns(h: int, w: int) -> list[Matrix]:
+    """Returns the maps of 0 to 3 quarter turns counter-clockwise; one of them samples (x, y) at (w - 1 - y, x)."""
     last = (0.0, 0.0, 1.0)
     return [
         matrices.IDENTITY,

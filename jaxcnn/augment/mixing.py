@@ -1,6 +1,4 @@
-"""Images of a batch mixed with one another, and their labels with them."""
-
-from typing import Any
+"""Images of a batch mixed with one another, together with their labels."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +6,7 @@ import numpy as np
 
 from jaxcnn._check import as_array, check, is_integer_at_least, shape_text
 from jaxcnn._typing import AnyArray, Array, Float, Int, Num, PRNGKey
-from jaxcnn.augment._chain import as_dtype
+from jaxcnn.augment._examples import round_to_dtype
 
 __all__ = ["cutmix", "mixup"]
 
@@ -24,21 +22,21 @@ def mixup(
     """Mixes every image with the one before it, and their labels in the same proportion.
 
     Convention:
-        Every pair has a proportion of its own, drawn from Beta(alpha, alpha). Partners are neighbours, the first and
-        the last too: of a shuffled batch that is as random as any.
+        Every pair has its own proportion, drawn from Beta(alpha, alpha). Each image is mixed with its predecessor,
+        the first with the last: in a shuffled batch that is as random as any other pairing.
 
     Args:
-        key: The draw.
+        key: Key of the draw.
         images: Floating or uint8.
-        labels: Numbers of classes, or soft labels.
-        num_classes: How many classes there are.
-        alpha: Above 0; 1 draws evenly, less keeps images more apart, 0.2 is usual for ImageNet.
+        labels: Class indices, or soft labels.
+        num_classes: Number of classes.
+        alpha: Above 0; 1 draws uniformly, smaller values mix less, 0.2 is usual for ImageNet.
 
     Returns:
         Images in their dtype, and soft labels, float32.
 
     Raises:
-        ValueError: If a form or dtype is wrong, or ``alpha`` is not above 0.
+        ValueError: If a shape or dtype is wrong, or ``alpha`` is not above 0.
 
     Example:
         >>> images, labels = jnp.stack([jnp.zeros((2, 2, 1)), jnp.ones((2, 2, 1))]), jnp.array([0, 1])
@@ -52,12 +50,12 @@ def mixup(
     References:
         Zhang et al. 2018, "mixup: beyond empirical risk minimization", arXiv:1710.09412.
     """
-    images, soft = _checked("mixup", images, labels, num_classes, alpha)
-    share = _shares(key, len(images), alpha)
+    images, soft = _check_batch("mixup", images, labels, num_classes, alpha)
+    share = _draw_shares(key, len(images), alpha)
     part = jnp.expand_dims(share, (1, 2, 3))
     floating = images if jnp.issubdtype(images.dtype, jnp.floating) else images.astype(jnp.float32)
-    mixed = _between(floating, part.astype(floating.dtype))
-    return as_dtype(mixed, images.dtype), _between(soft, share[:, None])
+    mixed = _mix_with_partners(floating, part.astype(floating.dtype))
+    return round_to_dtype(mixed, images.dtype), _mix_with_partners(soft, share[:, None])
 
 
 def cutmix(
@@ -71,21 +69,21 @@ def cutmix(
     """Pastes a box of the image before it into every image, and mixes their labels by its area.
 
     Convention:
-        Every pair has a box of its own: its area, before it is cut off at the border, is one minus a draw from
-        Beta(alpha, alpha), its form the image's, its centre any point. Partners as in ``mixup``.
+        Every pair has its own box: its area, before it is clipped at the border, is one minus a draw from
+        Beta(alpha, alpha), its aspect ratio that of the image, its center any point. Partners as in ``mixup``.
 
     Args:
-        key: The draw.
+        key: Key of the draw.
         images: Floating or uint8.
-        labels: Numbers of classes, or soft labels.
-        num_classes: How many classes there are.
-        alpha: Above 0; 1 draws evenly.
+        labels: Class indices, or soft labels.
+        num_classes: Number of classes.
+        alpha: Above 0; 1 draws uniformly.
 
     Returns:
-        Images in their dtype, and soft labels, float32, by the box's real area.
+        Images in their dtype, and soft labels, float32, by the actual area of the box.
 
     Raises:
-        ValueError: If a form or dtype is wrong, or ``alpha`` is not above 0.
+        ValueError: If a shape or dtype is wrong, or ``alpha`` is not above 0.
 
     Example:
         >>> images, labels = jnp.stack([jnp.zeros((8, 8, 1)), jnp.ones((8, 8, 1))]), jnp.array([0, 1])
@@ -99,22 +97,25 @@ def cutmix(
     References:
         Yun et al. 2019, "CutMix: regularization strategy to train strong classifiers", arXiv:1905.04899.
     """
-    images, soft = _checked("cutmix", images, labels, num_classes, alpha)
+    images, soft = _check_batch("cutmix", images, labels, num_classes, alpha)
     n, h, w = images.shape[:3]
-    half = jnp.sqrt(1 - _shares(jax.random.fold_in(key, 0), n, alpha)) / 2
-    centre = jax.random.uniform(jax.random.fold_in(key, 1), (n, 2), jnp.float32)
+    half = jnp.sqrt(1 - _draw_shares(jax.random.fold_in(key, 0), n, alpha)) / 2
+    center = jax.random.uniform(jax.random.fold_in(key, 1), (n, 2), jnp.float32)
     inside, area = [], jnp.ones(n, jnp.float32)
     for axis, size in enumerate((h, w)):
-        middle = jnp.floor(centre[:, axis] * size)
+        middle = jnp.floor(center[:, axis] * size)
         low, high = (jnp.clip(jnp.trunc(middle + sign * half * size), 0, size) for sign in (-1, 1))
         place = jax.lax.broadcasted_iota(jnp.float32, (n, size), 1)
         inside.append((place >= low[:, None]) & (place < high[:, None]))
         area *= (high - low) / size
     box = inside[0][:, :, None, None] & inside[1][:, None, :, None]
-    return jnp.where(box, _partners(images), images), _between(soft, 1 - area[:, None])
+    return jnp.where(box, _partners(images), images), _mix_with_partners(soft, 1 - area[:, None])
 
 
-def _checked(name: str, images: Any, labels: Any, num_classes: Any, alpha: Any) -> tuple[jax.Array, jax.Array]:
+def _check_batch(
+    name: str, images: AnyArray, labels: AnyArray, num_classes: int, alpha: float
+) -> tuple[jax.Array, jax.Array]:
+    """Returns images and soft labels as JAX arrays, or refuses them."""
     images, labels = as_array(name, "images", images), as_array(name, "labels", labels)
     known = jnp.issubdtype(images.dtype, jnp.floating) or images.dtype == jnp.uint8
     check(known and images.ndim == 4, name, "images", "(n, h, w, c), floating or uint8", shape_text(images))
@@ -129,14 +130,14 @@ def _checked(name: str, images: Any, labels: Any, num_classes: Any, alpha: Any) 
     return images, labels.astype(jnp.float32)
 
 
-def _shares(key: PRNGKey, n: int, alpha: float) -> jax.Array:
+def _draw_shares(key: PRNGKey, n: int, alpha: float) -> jax.Array:
     """Draws from Beta(alpha, alpha), float32."""
     if alpha == 1:
         return jax.random.uniform(key, (n,), jnp.float32)
     return jax.random.beta(key, alpha, alpha, (n,), jnp.float32)
 
 
-def _between(values: jax.Array, share: jax.Array) -> jax.Array:
+def _mix_with_partners(values: jax.Array, share: jax.Array) -> jax.Array:
     return share * values + (1 - share) * _partners(values)
 
 
@@ -144,6 +145,6 @@ def _partners(values: jax.Array) -> jax.Array:
     sharding = jax.typeof(values).sharding
     if not sharding.mesh.explicit_axes:
         return jnp.roll(values, 1, axis=0)
-    # Of a sharded axis no part can be sliced off.
+    # A sharded axis cannot be sliced.
     before = np.roll(np.arange(len(values), dtype=np.int32), 1)
     return values.at[before].get(out_sharding=sharding)

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxcnn import ops
 from jaxcnn._typing import PRNGKey
-from jaxcnn.augment._draws import between, unit
+from jaxcnn.augment._draws import to_range, to_unit_interval
 from jaxcnn.ops._sampling import pixel_matrices as matrices
 
 __all__ = ["DEFAULTS", "Options", "apply", "draw"]
@@ -121,7 +121,7 @@ def _integers(words: jax.Array, count: Any) -> jax.Array:
 
 
 def _uniform(words: jax.Array, low: float, high: float) -> jax.Array:
-    return between(unit(words), (low, high))
+    return to_range(to_unit_interval(words), (low, high))
 
 
 def _normal(words: jax.Array) -> jax.Array:

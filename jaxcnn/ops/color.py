@@ -1,8 +1,8 @@
-"""Colour: brightness, contrast, saturation, grey, and the order of channels."""
+"""Color: brightness, contrast, saturation, conversion to gray, and the order of channels."""
 
 from collections.abc import Sequence
-from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -10,14 +10,14 @@ from jaxcnn._check import as_array, check, shape_text
 from jaxcnn._typing import AnyArray, Array, Float, Int, UInt8
 from jaxcnn.ops._batching import working_dtype
 from jaxcnn.ops._images import (
-    aligned,
-    amount,
+    align_amounts,
+    align_leading,
+    as_amount,
     check_channels,
     check_pixels,
+    clip_to_unit,
     from_planes,
-    limited,
     to_planes,
-    with_amounts,
 )
 
 __all__ = [
@@ -29,23 +29,23 @@ __all__ = [
     "to_grayscale",
 ]
 
-GREY = (0.2989, 0.587, 0.114)
-"""How much red, green and blue make up grey."""
+GRAY_WEIGHTS = (0.2989, 0.587, 0.114)
+"""Weights of red, green and blue in gray."""
 
 
 def rgb_to_grayscale(
     image: Float[AnyArray, "*b h w c=3"] | UInt8[AnyArray, "*b h w c=3"],
 ) -> Float[Array, "*b h w 1"] | UInt8[Array, "*b h w 1"]:
-    """Weighs red, green and blue to grey: 0.2989 r + 0.587 g + 0.114 b.
+    """Converts red, green and blue to gray: 0.2989 r + 0.587 g + 0.114 b.
 
     Args:
         image: Floating in [0, 1], or uint8; computed in float32 or wider.
 
     Returns:
-        The grey image of one channel in the dtype of the image; uint8 is rounded to the nearest level.
+        The gray image with one channel, in the dtype of the image; uint8 is rounded to the nearest level.
 
     Raises:
-        ValueError: If the image is not of three channels, or of another form or dtype.
+        ValueError: If the image does not have three channels, or its shape or dtype is wrong.
 
     Example:
         >>> ops.rgb_to_grayscale(jnp.array([[[0.0, 1.0, 0.0]]])).round(3).tolist()
@@ -53,26 +53,26 @@ def rgb_to_grayscale(
 
     Parity:
         torchvision 0.28 ``v2.functional.rgb_to_grayscale``, on photographs: float32 within 2e-7; uint8 within 1
-        level, as torchvision cuts fractions off.
+        level, as torchvision truncates.
     """
     image = check_pixels("rgb_to_grayscale", image)
     check_channels("rgb_to_grayscale", image, 3)
-    return from_planes(grey(to_planes(image)), image.dtype)
+    return from_planes(to_gray_plane(to_planes(image)), image.dtype)
 
 
 def to_grayscale(
     image: Float[AnyArray, "*b h w c"] | UInt8[AnyArray, "*b h w c"],
 ) -> Float[Array, "*b h w c"] | UInt8[Array, "*b h w c"]:
-    """Makes an image grey that keeps its three channels.
+    """Converts an image to gray, keeping its three channels.
 
     Args:
-        image: Floating in [0, 1], or uint8, of three channels; one of one channel is returned as it is.
+        image: Floating in [0, 1], or uint8, with three channels; an image with one channel is returned unchanged.
 
     Returns:
-        The grey image, all channels equal, in the form and dtype of the image.
+        The gray image, all channels equal, in the shape and dtype of the image.
 
     Raises:
-        ValueError: If the image has neither one channel nor three, or another form or dtype.
+        ValueError: If the image has neither one channel nor three, or its shape or dtype is wrong.
 
     Example:
         >>> ops.to_grayscale(jnp.array([[[0.0, 1.0, 0.0]]])).round(3).tolist()
@@ -85,7 +85,7 @@ def to_grayscale(
     check_channels("to_grayscale", image, 1, 3)
     if image.shape[-1] == 1:
         return image
-    return from_planes(jnp.concatenate([grey(to_planes(image))] * 3, -3), image.dtype)
+    return from_planes(jnp.concatenate([to_gray_plane(to_planes(image))] * 3, -3), image.dtype)
 
 
 def adjust_brightness(
@@ -97,15 +97,15 @@ def adjust_brightness(
     """Multiplies all values by a factor.
 
     Args:
-        image: Floating in [0, 1], or uint8, of any number of channels; computed in float32 or wider.
-        factor: 0 is black, 1 gives the image back exactly, 2 is twice as bright; one number, or one per example.
+        image: Floating in [0, 1], or uint8, with any number of channels; computed in float32 or wider.
+        factor: 0 is black, 1 returns the image unchanged, 2 is twice as bright; one number, or one per example.
         clip: Whether values are limited to [0, 1]; uint8 always is.
 
     Returns:
         The image in its dtype; uint8 is rounded to the nearest level. Differentiable in image and factor.
 
     Raises:
-        ValueError: If a form or dtype is wrong, leading axes do not broadcast, or ``factor`` is a negative number.
+        ValueError: If a shape or dtype is wrong, leading axes do not broadcast, or ``factor`` is a negative number.
 
     Example:
         >>> ops.adjust_brightness(jnp.array([[[0.25, 0.5, 0.75]]]), 2.0).tolist()
@@ -117,9 +117,9 @@ def adjust_brightness(
     """
     name = "adjust_brightness"
     image = check_pixels(name, image)
-    strength = amount(name, "factor", factor, working_dtype(image), low=0)
-    image, strength = with_amounts(name, "factor", image, strength)
-    return from_planes(limited(to_planes(image) * strength, clip), image.dtype)
+    strength = as_amount(name, "factor", factor, working_dtype(image), low=0)
+    image, strength = align_amounts(name, "factor", image, strength)
+    return from_planes(clip_to_unit(to_planes(image) * strength, clip), image.dtype)
 
 
 def adjust_contrast(
@@ -128,12 +128,12 @@ def adjust_contrast(
     *,
     clip: bool = True,
 ) -> Float[Array, "*b h w c"] | UInt8[Array, "*b h w c"]:
-    """Moves all values away from the mean of the grey image, or towards it.
+    """Moves all values away from the mean of the gray image, or toward it.
 
     Args:
-        image: Floating in [0, 1], or uint8; computed in float32 or wider. Of another number of channels than
-            three the plain mean of all of them is taken.
-        factor: 0 is even grey, 1 gives the image back exactly, 2 is twice the contrast; one number, or one per
+        image: Floating in [0, 1], or uint8; computed in float32 or wider. If the number of channels is not
+            three, the plain mean of all of them is used.
+        factor: 0 is uniform gray, 1 returns the image unchanged, 2 is twice the contrast; one number, or one per
             example.
         clip: Whether values are limited to [0, 1]; uint8 always is.
 
@@ -141,7 +141,7 @@ def adjust_contrast(
         The image in its dtype; uint8 is rounded to the nearest level. Differentiable in image and factor.
 
     Raises:
-        ValueError: If a form or dtype is wrong, leading axes do not broadcast, or ``factor`` is a negative number.
+        ValueError: If a shape or dtype is wrong, leading axes do not broadcast, or ``factor`` is a negative number.
 
     Example:
         >>> ops.adjust_contrast(jnp.array([[[0.25], [0.75]]]), 0.5).tolist()
@@ -149,16 +149,16 @@ def adjust_contrast(
 
     Parity:
         torchvision 0.28 ``v2.functional.adjust_contrast`` (of one or three channels), on photographs: float32 within
-        1e-7; uint8 within 1 level, as torchvision cuts fractions off, of the grey image, too.
+        1e-7; uint8 within 1 level, as torchvision truncates, also in the gray image.
     """
     name = "adjust_contrast"
     image = check_pixels(name, image)
-    strength = amount(name, "factor", factor, working_dtype(image), low=0)
-    image, strength = with_amounts(name, "factor", image, strength)
+    strength = as_amount(name, "factor", factor, working_dtype(image), low=0)
+    image, strength = align_amounts(name, "factor", image, strength)
     x = to_planes(image)
     means = jnp.mean(x, (-2, -1), keepdims=True)
-    middle = grey(means) if image.shape[-1] == 3 else jnp.mean(means, -3, keepdims=True)
-    return from_planes(limited(_blend(x, middle, strength), clip), image.dtype)
+    middle = to_gray_plane(means) if image.shape[-1] == 3 else jnp.mean(means, -3, keepdims=True)
+    return from_planes(clip_to_unit(_blend(x, middle, strength), clip), image.dtype)
 
 
 def adjust_saturation(
@@ -167,19 +167,19 @@ def adjust_saturation(
     *,
     clip: bool = True,
 ) -> Float[Array, "*b h w c"] | UInt8[Array, "*b h w c"]:
-    """Moves every pixel away from its grey, or towards it.
+    """Moves every pixel away from its gray value, or toward it.
 
     Args:
-        image: Floating in [0, 1], or uint8, of three channels; computed in float32 or wider. One of one
-            channel has no colour and is not changed.
-        factor: 0 is grey, 1 gives the image back exactly, 2 is twice as colourful; one number, or one per example.
+        image: Floating in [0, 1], or uint8, with three channels; computed in float32 or wider. An image with
+            one channel has no color and is not changed.
+        factor: 0 is gray, 1 returns the image unchanged, 2 is twice as colorful; one number, or one per example.
         clip: Whether values are limited to [0, 1]; uint8 always is.
 
     Returns:
         The image in its dtype; uint8 is rounded to the nearest level. Differentiable in image and factor.
 
     Raises:
-        ValueError: If the image has neither one channel nor three, a form or dtype is wrong, leading axes do not
+        ValueError: If the image has neither one channel nor three, a shape or dtype is wrong, leading axes do not
             broadcast, or ``factor`` is a negative number.
 
     Example:
@@ -188,34 +188,34 @@ def adjust_saturation(
 
     Parity:
         torchvision 0.28 ``v2.functional.adjust_saturation``, on photographs: float32 within 2e-7; uint8 within 1
-        level, as torchvision cuts fractions off.
+        level, as torchvision truncates.
     """
     name = "adjust_saturation"
     image = check_pixels(name, image)
     check_channels(name, image, 1, 3)
-    strength = amount(name, "factor", factor, working_dtype(image), low=0)
-    image, strength = with_amounts(name, "factor", image, strength)
+    strength = as_amount(name, "factor", factor, working_dtype(image), low=0)
+    image, strength = align_amounts(name, "factor", image, strength)
     x = to_planes(image)
-    coloured = _blend(x, grey(x), strength) if image.shape[-1] == 3 else x + 0 * strength
-    return from_planes(limited(coloured, clip), image.dtype)
+    colored = _blend(x, to_gray_plane(x), strength) if image.shape[-1] == 3 else x + 0 * strength
+    return from_planes(clip_to_unit(colored, clip), image.dtype)
 
 
 def permute_channels(
     image: Float[AnyArray, "*#b h w c"] | UInt8[AnyArray, "*#b h w c"],
     permutation: Sequence[int] | Int[AnyArray, "*#b c"],
 ) -> Float[Array, "*b h w c"] | UInt8[Array, "*b h w c"]:
-    """Puts channels into another order.
+    """Reorders channels.
 
     Args:
         image: Floating, or uint8.
-        permutation: For every channel of the result the number of the one it is: integers, for all examples or
-            for each. Of a traced one nothing is checked: a channel may repeat, and one that does not exist is 0.
+        permutation: For every channel of the result the index of its source channel, for all examples or for each.
+            A traced one is not checked: channels may repeat, and a channel that does not exist is 0.
 
     Returns:
-        The image, its values not changed.
+        The image with its channels reordered.
 
     Raises:
-        ValueError: If a form or dtype is wrong, leading axes do not broadcast, or a sequence is no permutation.
+        ValueError: If a shape or dtype is wrong, leading axes do not broadcast, or a sequence is not a permutation.
 
     Example:
         >>> ops.permute_channels(jnp.array([[[0.25, 0.5, 0.75]]]), (2, 0, 1)).tolist()
@@ -233,27 +233,26 @@ def permute_channels(
     order = as_array(name, "permutation", permutation)
     whole = jnp.issubdtype(order.dtype, jnp.integer) and order.ndim > 0 and order.shape[-1] == c
     check(whole, name, "permutation", f"integers of shape (..., {c})", shape_text(order))
-    image, order = aligned(name, "image and permutation", (image, order), (3, 1))
+    image, order = align_leading(name, "image and permutation", (image, order), (3, 1))
     x = jnp.moveaxis(image, -1, -3)
-    zero = np.zeros((), x.dtype)
 
-    def chosen(number: Any) -> Any:
-        """Selects, as gathers are slow on CPU and refused of a sharded array."""
-        total = zero
+    def select_channel(number: jax.Array) -> jax.Array:
+        """Selects one channel without a gather, which is slow on CPU and refused of a sharded array."""
+        channel: jax.Array | np.ndarray = np.zeros((), x.dtype)
         for i in range(c):
-            total = jnp.where(number == i, x[..., i : i + 1, :, :], total)
-        return total
+            channel = jnp.where(number == i, x[..., i : i + 1, :, :], channel)
+        return jnp.asarray(channel)
 
-    planes = [chosen(jnp.expand_dims(order[..., i], (-3, -2, -1))) for i in range(c)]
+    planes = [select_channel(jnp.expand_dims(order[..., i], (-3, -2, -1))) for i in range(c)]
     return jnp.moveaxis(jnp.concatenate(planes, -3), -3, -1)
 
 
-def grey(planes: Any) -> Any:
-    """Gives the grey plane (*b, 1, h, w) of three."""
+def to_gray_plane(planes: jax.Array) -> jax.Array:
+    """Returns the gray plane (*b, 1, h, w) of three."""
     r, g, b = (planes[..., i : i + 1, :, :] for i in range(3))
-    return GREY[0] * r + GREY[1] * g + GREY[2] * b
+    return GRAY_WEIGHTS[0] * r + GRAY_WEIGHTS[1] * g + GRAY_WEIGHTS[2] * b
 
 
-def _blend(x: Any, y: Any, factor: Any) -> Any:
-    """Gives x where the factor is 1, and y where it is 0, both exactly."""
+def _blend(x: jax.Array, y: jax.Array, factor: jax.Array) -> jax.Array:
+    """Blends linearly: exactly x where the factor is 1, and exactly y where it is 0."""
     return factor * x + (1 - factor) * y

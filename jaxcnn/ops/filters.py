@@ -3,7 +3,6 @@
 import functools
 import math
 import operator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +12,14 @@ from jax import lax
 from jaxcnn._check import check, is_integer_at_least, repeat_per_axis, shape_text
 from jaxcnn._typing import AnyArray, Array, Float, UInt8
 from jaxcnn.ops._batching import over_batch, working_dtype
-from jaxcnn.ops._images import amount, check_pixels, from_planes, limited, to_planes, with_amounts
+from jaxcnn.ops._images import align_amounts, as_amount, check_pixels, clip_to_unit, from_planes, to_planes
 from jaxcnn.ops.convolution import depthwise_conv
 
 __all__ = ["adjust_sharpness", "gaussian_blur"]
 
-_LEAST = 0.02  # a Gaussian this narrow is 1 and zeros in float64, too; below, its gradient would overflow
+Tangent = jax.Array | jax.custom_derivatives.SymbolicZero
+
+_LEAST = 0.02  # such a narrow Gaussian is 1 and zeros, also in float64; below, its gradient would overflow
 
 
 def gaussian_blur(
@@ -27,21 +28,21 @@ def gaussian_blur(
     *,
     kernel_size: int | tuple[int, int] | None = None,
 ) -> Float[Array, "*b h w c"] | UInt8[Array, "*b h w c"]:
-    """Blurs an image by a Gaussian that is cut off and sums to 1, first along columns, then along rows.
+    """Blurs an image by a truncated Gaussian that sums to 1, first along columns, then along rows.
 
     Beyond its border the image is reflected; the border pixels are not repeated.
 
     Args:
-        image: Floating, or uint8, of any number of channels; computed in float32 or wider.
-        sigma: Standard deviation in pixels; 0 blurs nothing. One number, or one per example, also traced.
-        kernel_size: Height and width of the kernel, or one for both, odd and below twice the size of the image.
-            None takes 2 ceil(3 sigma) + 1, for which ``sigma`` must be a number.
+        image: Floating, or uint8, with any number of channels; computed in float32 or wider.
+        sigma: Standard deviation in pixels; 0 does not blur. One number, or one per example, also traced.
+        kernel_size: Height and width of the kernel, or one number for both, odd and below twice the size of the image.
+            None is 2 ceil(3 sigma) + 1, for which ``sigma`` must be a number.
 
     Returns:
         The image in its dtype; uint8 is rounded to the nearest level. Differentiable in image and sigma.
 
     Raises:
-        ValueError: If a form or dtype is wrong, leading axes do not broadcast, ``sigma`` is a negative number, or
+        ValueError: If a shape or dtype is wrong, leading axes do not broadcast, ``sigma`` is a negative number, or
             ``kernel_size`` is not odd, too large for the image, or None with an array as ``sigma``.
 
     Example:
@@ -56,10 +57,13 @@ def gaussian_blur(
     name = "gaussian_blur"
     image = check_pixels(name, image)
     dtype = working_dtype(image)
-    plain = isinstance(sigma, int | float | np.number)
-    check(plain or kernel_size is not None, name, "kernel_size", "given, as sigma is an array", "None")
-    width = amount(name, "sigma", sigma, dtype, low=0)
-    sizes = repeat_per_axis(2 * math.ceil(3 * float(sigma)) + 1 if kernel_size is None else kernel_size, 2)  # pyright: ignore
+    width = as_amount(name, "sigma", sigma, dtype, low=0)
+    if kernel_size is None:
+        if not isinstance(sigma, int | float | np.integer | np.floating):
+            raise ValueError(f"{name}: kernel_size must be given, as sigma is an array, got None.")
+        sizes = repeat_per_axis(2 * math.ceil(3 * float(sigma)) + 1, 2)
+    else:
+        sizes = repeat_per_axis(kernel_size, 2)
     pair = isinstance(sizes, tuple | list) and len(sizes) == 2
     valid = pair and all(is_integer_at_least(size, 1) and size % 2 == 1 for size in sizes)
     check(valid, name, "kernel_size", "one or two odd positive integers", repr(kernel_size))
@@ -68,32 +72,32 @@ def gaussian_blur(
     check(small, name, "kernel_size", expected, repr(tuple(sizes)))
     high, wide = (_gaussian(width, int(size)) for size in sizes)
 
-    def one(x: Any, high: Any, wide: Any) -> Any:
+    def blur_one(x: jax.Array, high: jax.Array, wide: jax.Array) -> jax.Array:
         planes = jnp.moveaxis(x, -1, 0).astype(dtype)
-        planes = _correlated(1, _correlated(0, planes, high), wide)
+        planes = _correlate(1, _correlate(0, planes, high), wide)
         if image.dtype == jnp.uint8:
             planes = jnp.floor(jnp.clip(planes, 0, 255) + 0.5)
         return jnp.moveaxis(planes.astype(image.dtype), 0, -1)
 
-    return over_batch(one, (image, high, wide), (3, 1, 1), name=name, arguments="image and sigma")
+    return over_batch(blur_one, (image, high, wide), (3, 1, 1), name=name, arguments="image and sigma")
 
 
 def adjust_sharpness(
     image: Float[AnyArray, "*#b h w c"] | UInt8[AnyArray, "*#b h w c"], factor: float | Float[AnyArray, "*#b"]
 ) -> Float[Array, "*b h w c"] | UInt8[Array, "*b h w c"]:
-    """Moves all pixels away from the mean of their 3 x 3 neighbours, in which they count five times, or towards it.
+    """Moves all pixels away from the mean of their 3 x 3 neighborhood, the pixel weighted five times, or toward it.
 
     Args:
-        image: Floating in [0, 1], or uint8, of any number of channels; computed in float32 or wider. Its border
+        image: Floating in [0, 1], or uint8, with any number of channels; computed in float32 or wider. Its border
             pixels are not changed.
-        factor: 0 is smooth, 1 gives the image back exactly, 2 is twice as sharp; one number, or one per example.
+        factor: 0 is smooth, 1 returns the image unchanged, 2 is twice as sharp; one number, or one per example.
 
     Returns:
         The image in its dtype, limited to [0, 1]; uint8 is rounded to the nearest level. Differentiable in image
         and factor.
 
     Raises:
-        ValueError: If a form or dtype is wrong, leading axes do not broadcast, or ``factor`` is a negative number.
+        ValueError: If a shape or dtype is wrong, leading axes do not broadcast, or ``factor`` is a negative number.
 
     Example:
         >>> image = jnp.zeros((3, 3, 1)).at[1, 1].set(0.5)
@@ -106,22 +110,22 @@ def adjust_sharpness(
     """
     name = "adjust_sharpness"
     image = check_pixels(name, image)
-    strength = amount(name, "factor", factor, working_dtype(image), low=0)
-    image, strength = with_amounts(name, "factor", image, strength)
+    strength = as_amount(name, "factor", factor, working_dtype(image), low=0)
+    image, strength = align_amounts(name, "factor", image, strength)
     x = to_planes(image)
     h, w = x.shape[-2:]
     if min(h, w) < 3:
-        return from_planes(limited(x + 0 * strength), image.dtype)
+        return from_planes(clip_to_unit(x + 0 * strength), image.dtype)
     high = x[..., : h - 2, :] + x[..., 1 : h - 1, :] + x[..., 2:, :]
     box = high[..., : w - 2] + high[..., 1 : w - 1] + high[..., 2:]
     middle = x[..., 1 : h - 1, 1 : w - 1]
     apart = (box + 4 * middle) * (1 / 13) - middle
     edges = [(0, 0, 0)] * (x.ndim - 2) + [(1, 1, 0)] * 2
-    return from_planes(limited(x + (1 - strength) * lax.pad(apart, np.zeros((), x.dtype), edges)), image.dtype)
+    return from_planes(clip_to_unit(x + (1 - strength) * lax.pad(apart, np.zeros((), x.dtype), edges)), image.dtype)
 
 
-def _gaussian(sigma: Any, size: int) -> Any:
-    """Gives kernels (*b, size)."""
+def _gaussian(sigma: jax.Array, size: int) -> jax.Array:
+    """Returns kernels (*b, size)."""
     sigma = sigma[..., None]
     narrow = sigma < _LEAST
     places = np.arange(size, dtype=sigma.dtype) - size // 2
@@ -131,11 +135,11 @@ def _gaussian(sigma: Any, size: int) -> Any:
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _correlated(axis: int, planes: Any, kernel: Any) -> Any:
+def _correlate(axis: int, planes: jax.Array, kernel: jax.Array) -> jax.Array:
     """Correlates planes (c, h, w) with a kernel along one of h and w, in one vectorised pass over shifted slices.
 
-    The barrier keeps XLA from putting the padding anew into every term. Derivatives go by ``depthwise_conv``,
-    whose adjoints are such sums again: the adjoint of slices is a sum of padded planes, ten times as slow on CPU.
+    The barrier keeps XLA from recomputing the padding in every term. Derivatives use ``depthwise_conv``, whose
+    adjoints are such sums again: the adjoint of slices is a sum of padded planes, ten times as slow on CPU.
     """
     size, n = kernel.shape[0], planes.shape[1 + axis]
     edges = [(0, 0), (0, 0), (0, 0)]
@@ -145,13 +149,15 @@ def _correlated(axis: int, planes: Any, kernel: Any) -> Any:
     return functools.reduce(operator.add, terms)
 
 
-@functools.partial(_correlated.defjvp, symbolic_zeros=True)
-def _correlated_jvp(axis: int, primals: Any, tangents: Any) -> Any:
+@functools.partial(_correlate.defjvp, symbolic_zeros=True)
+def _correlate_jvp(
+    axis: int, primals: tuple[jax.Array, jax.Array], tangents: tuple[Tangent, Tangent]
+) -> tuple[jax.Array, jax.Array]:
     planes, kernel = primals
     parts = []
-    for x, k, tangent in ((tangents[0], kernel, tangents[0]), (planes, tangents[1], tangents[1])):
-        if not isinstance(tangent, jax.custom_derivatives.SymbolicZero):
+    for x, k in ((tangents[0], kernel), (planes, tangents[1])):
+        if isinstance(x, jax.Array) and isinstance(k, jax.Array):  # else one is a symbolic zero
             taps = k[:, None, None, None] if axis == 0 else k[None, :, None, None]
             parts.append(depthwise_conv(x[..., None], taps, padding="REFLECT")[..., 0])
-    value = _correlated(axis, planes, kernel)
+    value = _correlate(axis, planes, kernel)
     return value, functools.reduce(operator.add, parts) if parts else jnp.zeros_like(value)

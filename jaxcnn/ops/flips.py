@@ -1,7 +1,5 @@
 """Flips and quarter turns."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -21,7 +19,7 @@ def flip_left_right(image: Num[AnyArray, "*b h w c"]) -> Num[Array, "*b h w c"]:
         The mirrored image.
 
     Raises:
-        ValueError: If the image has less than three axes.
+        ValueError: If the image has fewer than three axes.
 
     Example:
         >>> ops.flip_left_right(jnp.array([[[1.0], [2.0]], [[3.0], [4.0]]]))[..., 0].tolist()
@@ -30,20 +28,20 @@ def flip_left_right(image: Num[AnyArray, "*b h w c"]) -> Num[Array, "*b h w c"]:
     Parity:
         torchvision 0.28 ``v2.functional.horizontal_flip``: equal.
     """
-    return jnp.flip(_image("flip_left_right", image), -2)
+    return jnp.flip(_check_image("flip_left_right", image), -2)
 
 
 def flip_up_down(image: Num[AnyArray, "*b h w c"]) -> Num[Array, "*b h w c"]:
-    """Turns an image over: its upper side becomes its lower side.
+    """Flips an image upside down: its upper side becomes its lower side.
 
     Args:
         image: The image, of any dtype.
 
     Returns:
-        The image turned over.
+        The flipped image.
 
     Raises:
-        ValueError: If the image has less than three axes.
+        ValueError: If the image has fewer than three axes.
 
     Example:
         >>> ops.flip_up_down(jnp.array([[[1.0], [2.0]], [[3.0], [4.0]]]))[..., 0].tolist()
@@ -52,7 +50,7 @@ def flip_up_down(image: Num[AnyArray, "*b h w c"]) -> Num[Array, "*b h w c"]:
     Parity:
         torchvision 0.28 ``v2.functional.vertical_flip``: equal.
     """
-    return jnp.flip(_image("flip_up_down", image), -3)
+    return jnp.flip(_check_image("flip_up_down", image), -3)
 
 
 def rotate_90(image: Num[AnyArray, "*b h w c"], turns: int) -> Num[Array, "*b h_out w_out c"]:
@@ -60,14 +58,14 @@ def rotate_90(image: Num[AnyArray, "*b h w c"], turns: int) -> Num[Array, "*b h_
 
     Args:
         image: The image, of any dtype.
-        turns: Number of quarter turns, to the left (counter-clockwise) above 0, to the right below; it is static,
-            as height and width change places where it is odd.
+        turns: Number of quarter turns, to the left (counter-clockwise) if positive; it is static,
+            as an odd number exchanges height and width.
 
     Returns:
         The rotated image.
 
     Raises:
-        ValueError: If the image has less than three axes, or ``turns`` is not an integer.
+        ValueError: If the image has fewer than three axes, or ``turns`` is not an integer.
 
     Example:
         >>> ops.rotate_90(jnp.array([[[1.0], [2.0]], [[3.0], [4.0]]]), 1)[..., 0].tolist()
@@ -76,13 +74,13 @@ def rotate_90(image: Num[AnyArray, "*b h w c"], turns: int) -> Num[Array, "*b h_
     Parity:
         ``numpy.rot90`` on height and width, and torchvision 0.28 ``v2.functional.rotate`` by 90 degrees: equal.
     """
-    image = _image("rotate_90", image)
+    image = _check_image("rotate_90", image)
     static = isinstance(turns, int) and not isinstance(turns, bool)
     check(static, "rotate_90", "turns", "an integer", repr(turns))
     return jnp.rot90(image, turns, (-3, -2))
 
 
-def _image(function: str, image: Any) -> jax.Array:
+def _check_image(function: str, image: AnyArray) -> jax.Array:
     image = as_array(function, "image", image)
     check_min_rank(function, "image", image, "h w c")
     return image

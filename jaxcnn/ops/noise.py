@@ -1,8 +1,7 @@
-"""Noise on images, the random numbers given: what a sensor or a bad line adds."""
+"""Noise on images from given random numbers, as sensors and transmission errors add it."""
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +25,7 @@ def add_gaussian_noise(
     noise: Float[AnyArray, "*#batch h w #c"],
     sigma: float | Float[AnyArray, "*#batch"],
 ) -> Num[Array, "*batch h w c"]:
-    """Adds noise of one strength everywhere: image + sigma noise.
+    """Adds noise of the same strength everywhere: image + sigma noise.
 
     Convention:
         Images are floating in [0, 1] or uint8 in [0, 255]. Results are computed in float32 or wider, clipped to
@@ -34,15 +33,15 @@ def add_gaussian_noise(
 
     Args:
         image: The image.
-        noise: Standard normal numbers, of the image's shape or with one channel that all channels share.
-        sigma: Standard deviation, at least 0, in units of the whole range, also for uint8. At 0 the image
-            comes back bit for bit, if it lies in the range.
+        noise: Standard normal numbers, of the shape of the image, or with one channel that is shared by all.
+        sigma: Standard deviation, at least 0, in units of the full range, also for uint8. At 0 the image
+            is returned bit for bit, if it is within the range.
 
     Returns:
         The noisy image, in the dtype of ``image``.
 
     Raises:
-        ValueError: If a form or dtype is wrong, or ``sigma`` a negative number.
+        ValueError: If a shape or dtype is wrong, or ``sigma`` a negative number.
 
     Example:
         >>> image, noise = jnp.full((1, 2, 1), 0.5), jnp.array([[[1.0], [-10.0]]])
@@ -50,11 +49,11 @@ def add_gaussian_noise(
         [0.75, 0.0]
 
     Parity:
-        ``skimage.util.random_noise(image, "gaussian", var=sigma**2)`` with its numbers given.
+        ``skimage.util.random_noise(image, "gaussian", var=sigma**2)`` with the same random numbers.
     """
     name = "add_gaussian_noise"
-    _number(name, "sigma", sigma, 0.0, math.inf)
-    return _computed(name, image, ("noise", noise), {"sigma": sigma}, lambda x, n, s: x + s * n)
+    _check_number(name, "sigma", sigma, 0.0, math.inf)
+    return _apply_to_unit(name, image, ("noise", noise), {"sigma": sigma}, lambda x, n, s: x + s * n)
 
 
 def add_speckle_noise(
@@ -69,15 +68,15 @@ def add_speckle_noise(
 
     Args:
         image: The image.
-        noise: Standard normal numbers, of the image's shape or with one channel that all channels share.
-        sigma: Standard deviation relative to the image, at least 0. At 0 the image comes back bit for bit, if
-            it lies in the range.
+        noise: Standard normal numbers, of the shape of the image, or with one channel that is shared by all.
+        sigma: Standard deviation relative to the image, at least 0. At 0 the image is returned bit for bit, if
+            it is within the range.
 
     Returns:
         The noisy image, in the dtype of ``image``.
 
     Raises:
-        ValueError: If a form or dtype is wrong, or ``sigma`` a negative number.
+        ValueError: If a shape or dtype is wrong, or ``sigma`` a negative number.
 
     Example:
         >>> image, noise = jnp.array([[[0.0], [0.5]]]), jnp.ones((1, 2, 1))
@@ -85,11 +84,11 @@ def add_speckle_noise(
         [0.0, 0.625]
 
     Parity:
-        ``skimage.util.random_noise(image, "speckle", var=sigma**2)`` with its numbers given.
+        ``skimage.util.random_noise(image, "speckle", var=sigma**2)`` with the same random numbers.
     """
     name = "add_speckle_noise"
-    _number(name, "sigma", sigma, 0.0, math.inf)
-    return _computed(name, image, ("noise", noise), {"sigma": sigma}, lambda x, n, s: x + x * (s * n))
+    _check_number(name, "sigma", sigma, 0.0, math.inf)
+    return _apply_to_unit(name, image, ("noise", noise), {"sigma": sigma}, lambda x, n, s: x + x * (s * n))
 
 
 def add_shot_noise(
@@ -97,30 +96,30 @@ def add_shot_noise(
     uniform: Float[AnyArray, "*#batch h w #c"],
     photons: float | Float[AnyArray, "*#batch"],
 ) -> Num[Array, "*batch h w c"]:
-    """Counts photons instead of measuring light: a Poisson number of mean image x photons, over photons.
+    """Counts photons instead of measuring light: a Poisson number with mean image x photons, divided by photons.
 
     Convention:
         - Images, dtypes and leading axes as for ``add_gaussian_noise``.
         - A count is the quantile of the Poisson distribution at the uniform number: larger numbers never
-          give fewer photons. Up to a mean of 10 it is summed up in float32, to 1e-6 in total
+          mean fewer photons. Up to a mean of 10 it is summed up in float32, to 1e-6 in total
           variation distance. Beyond, it is the expansion of the quantile about the normal one to order
-          1 / mean, rounded down; its distance is largest at 10, 1.5e-4, falls with the mean, and the mean
-          of the counts is right to 1e-4. The uniform numbers stand for cells of width 2^-24, so counts more
-          than 5.4 deviations away do not occur, nor do those of a probability below 2^-27.
-        - Clipping takes a little from what is nearly white: half of the counts of white lie above 1.
+          1 / mean, rounded down; its distance is largest at 10, 1.5e-4, and decreases with the mean; the mean
+          of the counts is accurate to 1e-4. The uniform numbers represent cells of width 2^-24, so counts more
+          than 5.4 deviations away do not occur, nor do counts with a probability below 2^-27.
+        - Clipping darkens nearly white pixels a little: half of the counts of white are above 1.
         - A count is constant between its jumps, so no gradient reaches the image through it.
 
     Args:
-        image: The image; below 0 it counts as 0.
+        image: The image; values below 0 count as 0.
         uniform: Uniform numbers in [0, 1), of the image's shape or with one channel that all channels
-            share. Use float32: few bits make few counts.
-        photons: Photons that white stands for, positive and finite: the more, the less noise.
+            share. Use float32: fewer bits give fewer different counts.
+        photons: Photons of a white pixel, positive and finite: the more, the less noise.
 
     Returns:
         The noisy image, in the dtype of ``image``.
 
     Raises:
-        ValueError: If a form or dtype is wrong, or ``photons`` a number that is not positive and finite.
+        ValueError: If a shape or dtype is wrong, or ``photons`` a number that is not positive and finite.
 
     Example:
         >>> image, uniform = jnp.full((1, 3, 1), 0.5), jnp.array([[[0.2], [0.5], [0.9]]])
@@ -128,21 +127,21 @@ def add_shot_noise(
         [0.25, 0.5, 1.0]
 
     Parity:
-        Up to a mean of 10 the counts are those of ``scipy.stats.poisson.ppf``, save where rounding decides.
-        ``skimage.util.random_noise(image, "poisson")`` takes for ``photons`` the number of values in the image,
-        rounded up to a power of two.
+        Up to a mean of 10 the counts are those of ``scipy.stats.poisson.ppf``, except where rounding decides.
+        ``skimage.util.random_noise(image, "poisson")`` uses for ``photons`` the number of different values in the
+        image, rounded up to a power of two.
 
     References:
         Giles 2016, "Algorithm 955: approximation of the inverse Poisson cumulative distribution function"
         (the expansion, there of the normal approximation).
     """
     name = "add_shot_noise"
-    _number(name, "photons", photons, 0.0, math.inf, inside=True)
+    _check_number(name, "photons", photons, 0.0, math.inf, inside=True)
 
-    def noisy(image: Any, uniform: Any, photons: Any) -> Any:
+    def count_photons(image: jax.Array, uniform: jax.Array, photons: jax.Array) -> jax.Array:
         return _poisson(jnp.maximum(image * photons, 0), uniform) / photons
 
-    return _computed(name, image, ("uniform", uniform), {"photons": photons}, noisy)
+    return _apply_to_unit(name, image, ("uniform", uniform), {"photons": photons}, count_photons)
 
 
 def add_salt_and_pepper(
@@ -152,23 +151,23 @@ def add_salt_and_pepper(
     *,
     salt: float | Float[AnyArray, "*#batch"] = 0.5,
 ) -> Num[Array, "*batch h w c"]:
-    """Replaces single values by white or black.
+    """Replaces single values with white or black.
 
     Convention:
         Where the uniform number is below amount x salt the image becomes 1, or 255; from there up to the amount, 0.
-        The rest is passed on bit for bit. Leading axes broadcast, also those of the parameters.
+        Other values are returned bit for bit. Leading axes broadcast, also those of the parameters.
 
     Args:
         image: The image.
         uniform: Uniform numbers in [0, 1), of the image's shape; with one channel whole pixels are replaced.
-        amount: Share of the values that are replaced, in [0, 1].
-        salt: Share of the replaced that become white, in [0, 1].
+        amount: Fraction of the values that are replaced, in [0, 1].
+        salt: Fraction of the replaced values that become white, in [0, 1].
 
     Returns:
         The noisy image, in the dtype of ``image``.
 
     Raises:
-        ValueError: If a form or dtype is wrong, or ``amount`` or ``salt`` a number outside of [0, 1].
+        ValueError: If a shape or dtype is wrong, or ``amount`` or ``salt`` a number outside of [0, 1].
 
     Example:
         >>> image, uniform = jnp.full((1, 3, 1), 0.5), jnp.array([[[0.1], [0.3], [0.4]]])
@@ -179,21 +178,21 @@ def add_salt_and_pepper(
         ``skimage.util.random_noise(image, "s&p", amount=amount, salt_vs_pepper=salt)`` in distribution.
     """
     name = "add_salt_and_pepper"
-    _number(name, "amount", amount, 0.0, 1.0)
-    _number(name, "salt", salt, 0.0, 1.0)
+    _check_number(name, "amount", amount, 0.0, 1.0)
+    _check_number(name, "salt", salt, 0.0, 1.0)
 
-    def noisy(image: Any, uniform: Any, amount: Any, salt: Any) -> Any:
+    def replace_values(image: jax.Array, uniform: jax.Array, amount: jax.Array, salt: jax.Array) -> jax.Array:
         white = jnp.asarray(255 if image.dtype == jnp.uint8 else 1, image.dtype)
         uniform = jnp.broadcast_to(uniform, image.shape)
         peppered = jnp.where(uniform < amount, jnp.zeros_like(image), image)
         return jnp.where(uniform < amount * salt, white, peppered)
 
-    return _over_pixels(name, image, ("uniform", uniform), {"amount": amount, "salt": salt}, noisy)
+    return _over_pixels(name, image, ("uniform", uniform), {"amount": amount, "salt": salt}, replace_values)
 
 
-def _number(name: str, argument: str, value: Any, low: float, high: float, *, inside: bool = False) -> None:
-    """Refuses a Python number out of its range; arrays may be traced and are not looked at."""
-    if isinstance(value, int | float | np.number):
+def _check_number(name: str, argument: str, value: object, low: float, high: float, *, inside: bool = False) -> None:
+    """Refuses a number outside of its range; arrays may be traced and are not checked."""
+    if isinstance(value, int | float | np.integer | np.floating):
         expected = f"between {low:g} and {high:g}" if inside else f"in [{low:g}, {high:g}]"
         if high == math.inf:
             expected = "positive and finite" if inside else "finite and at least 0"
@@ -201,21 +200,29 @@ def _number(name: str, argument: str, value: Any, low: float, high: float, *, in
         check(bool(valid), name, argument, expected, value)
 
 
-def _computed(
-    name: str, image: Any, draw: tuple[str, Any], options: dict[str, Any], function: Callable[..., Any]
+def _apply_to_unit(
+    name: str,
+    image: AnyArray,
+    draw: tuple[str, AnyArray],
+    options: dict[str, float | AnyArray],
+    function: Callable[..., jax.Array],
 ) -> jax.Array:
     """Applies a function of values in [0, 1] to images of either kind, clips and rounds."""
 
-    def one(image: Any, draw: Any, *values: Any) -> Any:
+    def apply_one(image: jax.Array, draw: jax.Array, *values: jax.Array) -> jax.Array:
         whole = 255.0 if image.dtype == jnp.uint8 else 1.0
         result = jnp.clip(function(image.astype(draw.dtype) / whole, draw, *values), 0, 1) * whole
         return (jnp.round(result) if image.dtype == jnp.uint8 else result).astype(image.dtype)
 
-    return _over_pixels(name, image, draw, options, one)
+    return _over_pixels(name, image, draw, options, apply_one)
 
 
 def _over_pixels(
-    name: str, image: Any, draw: tuple[str, Any], options: dict[str, Any], function: Callable[..., Any]
+    name: str,
+    image: AnyArray,
+    draw: tuple[str, AnyArray],
+    options: dict[str, float | AnyArray],
+    function: Callable[..., jax.Array],
 ) -> jax.Array:
     """Checks image, random numbers and options, and applies a function to single examples of them all."""
     argument, numbers = draw[0], as_array(name, *draw)
@@ -231,14 +238,14 @@ def _over_pixels(
     return over_batch(function, arrays, (3, 3, *(0 for _ in values)), name=name, arguments=listed)
 
 
-def _poisson(mean: Any, uniform: Any) -> Any:
-    """Gives the quantiles of Poisson distributions, see ``add_shot_noise``."""
+def _poisson(mean: jax.Array, uniform: jax.Array) -> jax.Array:
+    """Returns the quantiles of Poisson distributions, see ``add_shot_noise``."""
     few = jnp.minimum(mean, _FEW)
     probability = cumulative = jnp.exp(-few)
     count = jnp.zeros_like(probability + uniform)
     for number in range(1, _MOST + 1):
         probability = probability * (few * (1 / number))
-        # What rounding leaves of the cumulative sum below 1 must not be taken for many photons.
+        # A cumulative sum that rounding keeps below 1 must not be mistaken for many photons.
         more = (uniform >= cumulative) & (probability > _NEVER)
         count = count + more.astype(count.dtype)
         cumulative = cumulative + probability
@@ -248,6 +255,6 @@ def _poisson(mean: Any, uniform: Any) -> Any:
     expansion = (-8 / 405 + square * (7 / 810) + square * square * (1 / 270)) / many
     expansion = expansion - z * (1 / 36 + square * (1 / 72)) / jnp.sqrt(many) + (1 / 3 + square * (1 / 6))
     large = jnp.floor(jnp.maximum(many + jnp.sqrt(many) * z + expansion, 0))
-    # No jnp.where: the compiler would branch around the one or the other, and vectorise neither.
+    # Not jnp.where: the compiler would branch and vectorize neither side.
     rest = (mean <= _FEW).astype(count.dtype)
     return count * rest + large * (1 - rest)

@@ -158,7 +158,7 @@ def check_options(
     image: jax.Array,
     mode: Mode,
     padding_mode: PaddingMode,
-    fill_value: float | AnyArray,
+    fill_value: float | Sequence[float] | AnyArray,
     align_corners: bool,
     antialias: bool,
     dimensions: int = 2,

@@ -1,7 +1,6 @@
-"""Tone: maps of single values, by a formula or by what the whole channel holds."""
+"""Tone: maps of single values, by a formula or by the histogram of the channel."""
 
-from typing import Any
-
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -11,13 +10,13 @@ from jaxcnn._typing import AnyArray, Array, Float, Int, UInt8
 from jaxcnn.ops._batching import over_batch, working_dtype
 from jaxcnn.ops._images import (
     TOP,
-    amount,
+    align_amounts,
+    as_amount,
     check_pixels,
+    clip_to_unit,
     from_planes,
-    kept_where,
-    limited,
+    substitute_exact,
     to_planes,
-    with_amounts,
 )
 
 __all__ = ["adjust_gamma", "autocontrast", "equalize", "invert", "posterize", "solarize"]
@@ -32,18 +31,18 @@ def adjust_gamma(
     """Raises all values to a power: gain x^gamma.
 
     Args:
-        image: Floating in [0, 1], or uint8, of any number of channels; computed in float32 or wider. Values
+        image: Floating in [0, 1], or uint8, with any number of channels; computed in float32 or wider. Values
             below 0 count as 0.
-        gamma: Below 1 brightens dark parts, above 1 darkens them, 1 gives the image back exactly; one number, or one
+        gamma: Below 1 brightens dark parts, above 1 darkens them, 1 returns the image unchanged; one number, or one
             per example.
         gain: Factor of the result, which is limited to [0, 1]; one number, or one per example.
 
     Returns:
-        The image in its dtype; uint8 is rounded to the nearest level. Differentiable in all arguments; a value of
-        0 has the gradient 0, where that of a power below 1 is infinite.
+        The image in its dtype; uint8 is rounded to the nearest level. Differentiable in all arguments; the
+        gradient at a value of 0 is 0, although it is infinite for a power below 1.
 
     Raises:
-        ValueError: If a form or dtype is wrong, leading axes do not broadcast, or ``gamma`` or ``gain`` is a
+        ValueError: If a shape or dtype is wrong, leading axes do not broadcast, or ``gamma`` or ``gain`` is a
             negative number.
 
     Example:
@@ -57,29 +56,29 @@ def adjust_gamma(
     name = "adjust_gamma"
     image = check_pixels(name, image)
     dtype = working_dtype(image)
-    power, factor = amount(name, "gamma", gamma, dtype, low=0), amount(name, "gain", gain, dtype, low=0)
-    image, power, factor = with_amounts(name, "gamma and gain", image, power, factor)
+    power, factor = as_amount(name, "gamma", gamma, dtype, low=0), as_amount(name, "gain", gain, dtype, low=0)
+    image, power, factor = align_amounts(name, "gamma and gain", image, power, factor)
     x = to_planes(image)
     positive = x > 0
     raised = jnp.exp(power * jnp.log(jnp.where(positive, x, 1.0)))
     zero = jnp.where(power == 0, 1.0, 0.0).astype(dtype)
-    raised = kept_where(power == 1, jnp.where(positive, x, 0.0), jnp.where(positive, raised, zero))
-    return from_planes(limited(factor * raised), image.dtype)
+    raised = substitute_exact(power == 1, jnp.where(positive, x, 0.0), jnp.where(positive, raised, zero))
+    return from_planes(clip_to_unit(factor * raised), image.dtype)
 
 
 def invert(
     image: Float[AnyArray, "*b h w c"] | UInt8[AnyArray, "*b h w c"],
 ) -> Float[Array, "*b h w c"] | UInt8[Array, "*b h w c"]:
-    """Takes all values from the largest one: 1 - x, and 255 - x of uint8.
+    """Subtracts all values from the largest one: 1 - x, and 255 - x for uint8.
 
     Args:
-        image: Floating in [0, 1], or uint8, of any number of channels.
+        image: Floating in [0, 1], or uint8, with any number of channels.
 
     Returns:
         The image in its dtype.
 
     Raises:
-        ValueError: If the image has another form or dtype.
+        ValueError: If the shape or dtype of the image is wrong.
 
     Example:
         >>> ops.invert(jnp.array([[[0, 100, 255]]], jnp.uint8)).tolist()
@@ -89,7 +88,7 @@ def invert(
         torchvision 0.28 ``v2.functional.invert``: float32 and uint8 equal.
     """
     image = check_pixels("invert", image)
-    return _levels(image.dtype, TOP) - image
+    return jnp.subtract(_largest_value(image.dtype), image)
 
 
 def posterize(
@@ -98,50 +97,52 @@ def posterize(
     """Keeps the highest bits of the 8 bits of every value, and clears the others.
 
     Convention:
-        A floating image gives what the uint8 image gives, divided by 255: a value x stands for the level
+        The result for a floating image is that for the uint8 image, divided by 255: a value x represents the level
         floor(255.999 x), as in torchvision's conversion, of which 0, 1/255, ... 1 are fixed points.
 
     Args:
-        image: Floating in [0, 1], or uint8, of any number of channels.
-        bits: 0 (black) to 8, which gives the image back exactly; one integer, or one per example.
+        image: Floating in [0, 1], or uint8, with any number of channels.
+        bits: 0 (black) to 8, which returns the image unchanged; one integer, or one per example.
 
     Returns:
-        The image in its dtype. The gradient is 0 (with 8 bits 1), as that of every step function.
+        The image in its dtype. The gradient is 0 (1 with 8 bits), as for every step function.
 
     Raises:
-        ValueError: If a form or dtype is wrong, leading axes do not broadcast, or ``bits`` is no integer from 0 to 8.
+        ValueError: If a shape or dtype is wrong, leading axes do not broadcast, or ``bits`` is not an integer
+            from 0 to 8.
 
     Example:
         >>> ops.posterize(jnp.array([[[0, 100, 255]]], jnp.uint8), 2).tolist()
         [[[0, 64, 192]]]
 
     Parity:
-        torchvision 0.28 ``v2.functional.posterize`` of uint8: equal. Of floats torchvision takes
-        floor(2^bits x) / 2^bits, which differs from its own result of uint8, and from this one, by up to 1/255.
+        torchvision 0.28 ``v2.functional.posterize`` of uint8: equal. For floats torchvision computes
+        floor(2^bits x) / 2^bits, which differs from its own result for uint8, and from this one, by up to 1/255.
     """
     name = "posterize"
     image = check_pixels(name, image)
-    plain = not hasattr(bits, "dtype")
-    check(not plain or (is_integer_at_least(bits, 0) and bits <= 8), name, "bits", "an integer from 0 to 8", repr(bits))  # pyright: ignore
-    bits = as_array(name, "bits", bits)
-    check(jnp.issubdtype(bits.dtype, jnp.integer), name, "bits", "of an integer dtype", shape_text(bits))
-    image, count = with_amounts(name, "bits", image, bits.astype(jnp.int32))
+    if not hasattr(bits, "dtype"):  # arrays may be traced
+        static = isinstance(bits, int) and is_integer_at_least(bits, 0) and bits <= 8
+        check(static, name, "bits", "an integer from 0 to 8", repr(bits))
+    numbers = as_array(name, "bits", bits)
+    check(jnp.issubdtype(numbers.dtype, jnp.integer), name, "bits", "of an integer dtype", shape_text(numbers))
+    image, count = align_amounts(name, "bits", image, numbers.astype(jnp.int32))
     if image.dtype == jnp.uint8:
         mask = jnp.left_shift(np.int32(255), 8 - count) & np.int32(255)
         return jnp.bitwise_and(image, mask.astype(jnp.uint8))
     x = image.astype(working_dtype(image))
     step = jnp.left_shift(np.int32(1), 8 - count).astype(x.dtype)
-    kept = jnp.floor(_level(x) / step) * (step * (1 / TOP))
+    kept = jnp.floor(_to_levels(x) / step) * (step * (1 / TOP))
     return jnp.where(count >= 8, image, kept.astype(image.dtype))
 
 
 def solarize(
     image: Float[AnyArray, "*#b h w c"] | UInt8[AnyArray, "*#b h w c"], threshold: float | Float[AnyArray, "*#b"]
 ) -> Float[Array, "*b h w c"] | UInt8[Array, "*b h w c"]:
-    """Inverts all values from a threshold on.
+    """Inverts all values at or above a threshold.
 
     Args:
-        image: Floating in [0, 1], or uint8, of any number of channels.
+        image: Floating in [0, 1], or uint8, with any number of channels.
         threshold: The smallest value that is inverted, in the units of the image, [0, 1] or [0, 255]: 0 inverts
             everything, more than 1 or 255 nothing; one number, or one per example.
 
@@ -149,7 +150,7 @@ def solarize(
         The image in its dtype. Differentiable in the image, not in the threshold.
 
     Raises:
-        ValueError: If a form or dtype is wrong, or leading axes do not broadcast.
+        ValueError: If a shape or dtype is wrong, or leading axes do not broadcast.
 
     Example:
         >>> ops.solarize(jnp.array([[[0, 100, 255]]], jnp.uint8), 100).tolist()
@@ -161,24 +162,24 @@ def solarize(
     name = "solarize"
     image = check_pixels(name, image)
     dtype = working_dtype(image)
-    image, least = with_amounts(name, "threshold", image, amount(name, "threshold", threshold, dtype))
-    return jnp.where(image.astype(dtype) >= least, _levels(image.dtype, TOP) - image, image)
+    image, least = align_amounts(name, "threshold", image, as_amount(name, "threshold", threshold, dtype))
+    return jnp.where(image.astype(dtype) >= least, _largest_value(image.dtype) - image, image)
 
 
 def autocontrast(
     image: Float[AnyArray, "*b h w c"] | UInt8[AnyArray, "*b h w c"],
 ) -> Float[Array, "*b h w c"] | UInt8[Array, "*b h w c"]:
-    """Stretches every channel, so that its smallest value becomes black and its largest white.
+    """Stretches every channel so that its smallest value becomes 0 and its largest 1.
 
     Args:
-        image: Floating in [0, 1], or uint8, of any number of channels; computed in float32 or wider. A channel
-            of one value is not changed.
+        image: Floating in [0, 1], or uint8, with any number of channels; computed in float32 or wider. A constant
+            channel is not changed.
 
     Returns:
-        The image in its dtype; fractions of uint8 are cut off, as by Pillow and torchvision. Differentiable.
+        The image in its dtype; fractions of uint8 are truncated, as by Pillow and torchvision. Differentiable.
 
     Raises:
-        ValueError: If the image has another form or dtype.
+        ValueError: If the shape or dtype of the image is wrong.
 
     Example:
         >>> ops.autocontrast(jnp.array([[[0.25], [0.375], [0.75]]])).tolist()
@@ -195,7 +196,7 @@ def autocontrast(
     flat = low == high
     width = jnp.where(flat, 1.0, (high - low) * (1 / top))
     apart = x - jnp.where(flat, 0.0, low)
-    if image.dtype == jnp.uint8:  # XLA multiplies by the inverse of a repeated divisor, which gives other levels
+    if image.dtype == jnp.uint8:  # XLA multiplies by the inverse of a repeated divisor, which rounds differently
         width = lax.optimization_barrier(width + jnp.zeros_like(apart))
     stretched = apart / width
     stretched = jnp.where(stretched < 0, 0.0, jnp.where(stretched > top, top, stretched))
@@ -205,21 +206,21 @@ def autocontrast(
 def equalize(
     image: Float[AnyArray, "*b h w c"] | UInt8[AnyArray, "*b h w c"],
 ) -> Float[Array, "*b h w c"] | UInt8[Array, "*b h w c"]:
-    """Maps the levels of every channel so that all parts of the range are used alike.
+    """Equalizes the histogram of every channel.
 
     Convention:
-        There are 256 levels; a floating image gives what the uint8 image gives, divided by 255: a value x stands
-        for the level floor(255.999 x), as in torchvision's conversion.
+        There are 256 levels; the result for a floating image is that for the uint8 image, divided by 255: a value x
+        represents the level floor(255.999 x), as in torchvision's conversion.
 
     Args:
-        image: Floating in [0, 1], or uint8, of any number of channels. A channel in which less than 255 pixels
-            are below its largest level keeps its levels.
+        image: Floating in [0, 1], or uint8, with any number of channels. A channel with fewer than 255 pixels
+            below its largest level is not changed.
 
     Returns:
-        The image in its dtype. The gradient is 0, as that of every step function.
+        The image in its dtype. The gradient is 0, as for every step function.
 
     Raises:
-        ValueError: If the image has another form or dtype.
+        ValueError: If the shape or dtype of the image is wrong.
 
     Example:
         >>> image = jnp.arange(100, 116, dtype=jnp.uint8).repeat(30).reshape(1, 480, 1)
@@ -233,14 +234,14 @@ def equalize(
     image = check_pixels("equalize", image)
     floats = image.dtype != jnp.uint8
     x = jnp.moveaxis(image, -1, -3)
-    level = _level(x.astype(working_dtype(image))).astype(jnp.int32) if floats else x.astype(jnp.int32)
-    mapped = over_batch(_equalized, (level,), (3,), name="equalize", arguments="image")
+    level = _to_levels(x.astype(working_dtype(image))).astype(jnp.int32) if floats else x.astype(jnp.int32)
+    mapped = over_batch(_equalize_levels, (level,), (3,), name="equalize", arguments="image")
     if floats:
         mapped = mapped.astype(working_dtype(image)) * (1 / TOP)
     return jnp.moveaxis(mapped.astype(image.dtype), -3, -1)
 
 
-def _equalized(level: Any) -> Any:
+def _equalize_levels(level: jax.Array) -> jax.Array:
     """Maps the levels of one example (c, h, w).
 
     The histogram is one scatter with one index for all channels: on CPU 2 ns a value, where a scatter per channel takes
@@ -251,22 +252,22 @@ def _equalized(level: Any) -> Any:
     start = jnp.zeros(256 * c, jnp.int32)
     histogram = start.at[index].add(1, mode="promise_in_bounds").reshape(c, 256)
     below = jnp.cumsum(histogram, -1) - histogram
-    # The count of all levels below the largest: where nothing is above, and something at the level, it is ``below``.
+    # The number of pixels below the largest level that occurs.
     rest = jnp.max(jnp.where(histogram > 0, below, 0), -1, keepdims=True)
     step = rest // 255
     table = jnp.minimum((below + step // 2) // jnp.maximum(step, 1), 255)
     table = jnp.where(step == 0, lax.broadcasted_iota(jnp.int32, (c, 256), 1), table)
-    # A table never falls, so that sorting changes nothing; but a sort is not fused into the lookup, where XLA
-    # would compute the entry anew, divisions and all, for every pixel.
+    # The table is sorted already; but a sort is not fused into the lookup, where XLA would otherwise recompute the
+    # entry, divisions and all, for every pixel.
     table = lax.sort(table, dimension=1)
     return table.reshape(256 * c).at[index].get(mode="promise_in_bounds")
 
 
-def _levels(dtype: Any, top: float) -> Any:
-    """Gives the largest value of an image of that dtype."""
-    return np.asarray(top if dtype == jnp.uint8 else 1.0, dtype)
+def _largest_value(dtype: np.dtype) -> np.ndarray:
+    """Returns the largest value of an image of that dtype."""
+    return np.asarray(TOP if dtype == jnp.uint8 else 1.0, dtype)
 
 
-def _level(x: Any) -> Any:
-    """Gives the level, 0 to 255, of values in [0, 1]."""
+def _to_levels(x: jax.Array) -> jax.Array:
+    """Returns the levels, 0 to 255, of values in [0, 1]."""
     return lax.stop_gradient(jnp.clip(jnp.floor(x * (TOP + 0.999)), 0, TOP))

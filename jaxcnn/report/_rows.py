@@ -26,7 +26,7 @@ class Cell:
     label: str
     function: Callable[..., Any]
     draw: int = 0
-    """Which draw; cells of one number differ in their options only."""
+    """Number of the draw; cells with the same number differ only in their options."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,20 +35,20 @@ class Row:
 
     group: str
     names: tuple[str, ...]
-    """The functions, one as a rule; several share a row where each has only a picture or two."""
+    """The functions, usually one; several share a row if each has only a picture or two."""
     note: str
     """What changes from left to right."""
     cells: tuple[Cell, ...]
     shown: tuple[int, ...] = (3,)
-    """Which cells stand for the functions, one for each, where there is room for one only."""
+    """Index of the cell that represents each function where there is room for one only."""
 
 
 def rows(shape: tuple[int, int], functions: Sequence[str] = ()) -> list[Row]:
-    """Lists the rows with some functions, or all, for an image of a height and width.
+    """Lists the rows of some functions, or all, for an image of a given height and width.
 
-    Functions of ``augment`` that are not known here get a row at the end.
+    Functions of ``augment`` without a row here get one at the end.
     """
-    found = [*_geometric(shape), *_colour(), *_tone(), *_noise(shape), *_erasing(shape)]
+    found = [*_geometric(shape), *_color(), *_tone(), *_noise(shape), *_erasing(shape)]
     known = {name for row in found for name in row.names} | {"random_apply"}
     for name in dir(augment):
         function = getattr(augment, name)
@@ -64,7 +64,7 @@ def cells(image: Float[np.ndarray, "h w c"], row: Row, *, seed: int = 0) -> list
     """Computes the pictures of a row."""
     key, given = jax.random.key(seed), jnp.asarray(image, jnp.float32)
     functions = [cell.function for cell in row.cells]
-    # One program where it is used for all; for one picture each, compiling would take longer than it saves.
+    # Compiled only if one program serves the whole row; for a single picture compiling takes longer than it saves.
     if len(functions) > 1 and all(function is functions[0] for function in functions):
         functions = [jax.jit(functions[0])] * len(functions)
     pairs = zip(functions, row.cells, strict=True)
@@ -82,16 +82,16 @@ def _rising(
     option: str,
     values: Sequence[Any],
     label: Callable[[Any], str],
-    told: Callable[[Any], Any] = lambda value: value,
-    **options: Any,
+    to_option: Callable[[Any], Any] = lambda value: value,
+    **options: object,
 ) -> Row:
-    """Makes a row of one draw with one option rising; ``told`` makes of a value what the option is given."""
-    function, keyword = getattr(augment, name), option.partition(",")[0]  # behind a comma, what it means
-    shown = [Cell(label(value), partial(function, **{keyword: told(value)}, **options)) for value in values]
+    """Makes a row of one draw with one option rising; ``to_option`` converts a value to the option."""
+    function, keyword = getattr(augment, name), option.partition(",")[0]  # after a comma, its meaning
+    shown = [Cell(label(value), partial(function, **{keyword: to_option(value)}, **options)) for value in values]
     return Row(group, (name,), option, tuple(shown))
 
 
-def _draws(group: str, name: str, note: str, **options: Any) -> Row:
+def _draws(group: str, name: str, note: str, **options: object) -> Row:
     """Makes a row of several draws with the same options."""
     function = partial(getattr(augment, name), **options)
     return Row(group, (name,), note, tuple(Cell(f"draw {i + 1}", function, i) for i in range(DRAWS)))
@@ -152,31 +152,31 @@ def _geometric(shape: tuple[int, int]) -> list[Row]:
         _rising(group, "random_translation", "translate", (0.05, 0.1, 0.2, 0.3, 0.4), _at_most),
         _rising(group, "random_scale", "scale", (0.5, 0.75, 1.25, 1.5, 2.0), _times, _exactly),
         _rising(group, "random_shear", "degrees", (5.0, 10.0, 20.0, 30.0, 40.0), _degrees, _exactly),
-        _draws(group, "random_affine", "draws, all of it at once", **every),
+        _draws(group, "random_affine", "draws, all at once", **every),
         _rising(group, "random_perspective", "distortion", (0.1, 0.3, 0.5, 0.7, 0.9), _plain, **always),
         _rising(group, "random_elastic", "alpha", alphas, _plain, sigma=max(1.0, longer / 48)),
         _rising(group, "random_tps", "strength", (0.01, 0.02, 0.04, 0.06, 0.1), _percent),
-        Row(group, ("random_crop",), "shape, of the image's", tuple(cut), (1,)),
+        Row(group, ("random_crop",), "shape, relative to the image", tuple(cut), (1,)),
         _draws(group, "random_resized_crop", "draws, scale 0.08 to 1", shape=shape),
         _rising(group, "random_pad_and_crop", "padding", paddings, _pixels),
     ]
 
 
-def _colour() -> list[Row]:
-    group = "colour"
+def _color() -> list[Row]:
+    group = "color"
     factors = (0.25, 0.5, 1.3, 1.6, 2.0)
     every: dict[str, Any] = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
-    grey = Cell("grey", partial(augment.random_grayscale, p=1.0))
+    gray = Cell("gray", partial(augment.random_grayscale, p=1.0))
     shuffled = [Cell(f"shuffle {i + 1}", augment.random_channel_shuffle, i) for i in range(4)]
     names = ("random_grayscale", "random_channel_shuffle")
     return [
         _rising(group, "random_brightness", "brightness", factors, _times, _exactly),
         _rising(group, "random_contrast", "contrast", factors, _times, _exactly),
         _rising(group, "random_saturation", "saturation", (0.0, 0.5, 1.5, 2.0, 3.0), _times, _exactly),
-        _rising(group, "random_hue", "hue, turns of the circle", (-0.4, -0.2, -0.1, 0.1, 0.3), _plain, _exactly),
+        _rising(group, "random_hue", "hue, fraction of the circle", (-0.4, -0.2, -0.1, 0.1, 0.3), _plain, _exactly),
         _rising(group, "random_gamma", "gamma", (0.4, 0.7, 1.5, 2.0, 3.0), _plain, _exactly),
-        _draws(group, "random_color_jitter", "draws, all of it at once", **every),
-        Row(group, names, "p = 1", (grey, *shuffled), (0, 2)),
+        _draws(group, "random_color_jitter", "draws, all at once", **every),
+        Row(group, names, "p = 1", (gray, *shuffled), (0, 2)),
     ]
 
 
@@ -223,5 +223,5 @@ def _erasing(shape: tuple[int, int]) -> list[Row]:
             value="random",
             **always,
         ),
-        _rising(group, "random_grid_mask", "ratio, what is kept", (0.9, 0.75, 0.6, 0.45, 0.3), _plain, **grids),
+        _rising(group, "random_grid_mask", "ratio, fraction kept", (0.9, 0.75, 0.6, 0.45, 0.3), _plain, **grids),
     ]

@@ -20,11 +20,11 @@ __all__ = ["function_gallery", "overview_gallery", "policies", "policy_samples",
 MUTED = "#55606b"
 _LINE, _GAP = 0.17, 0.1  # inches: a line of small text, the space between pictures
 
-Table = Sequence[tuple[Row, Sequence[np.ndarray]]]
+Pictures = Sequence[tuple[Row, Sequence[np.ndarray]]]
 
 
 def read_image(path: str | os.PathLike[str], *, size: int = 192) -> Float[np.ndarray, "h w 3"]:
-    """Reads a picture in colour, upright, as large as a size says.
+    """Reads a picture in color, upright, resized to a given size.
 
     Args:
         path: The picture, any format that Pillow reads.
@@ -34,8 +34,8 @@ def read_image(path: str | os.PathLike[str], *, size: int = 192) -> Float[np.nda
         The image (h, w, 3), float32 in [0, 1].
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no picture that can be read, or ``size`` is no positive integer.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the picture cannot be read, or ``size`` is not a positive integer.
 
     Example:
         >>> import PIL.Image, tempfile
@@ -63,10 +63,10 @@ def read_image(path: str | os.PathLike[str], *, size: int = 192) -> Float[np.nda
 
 
 def policies() -> dict[str, Callable[..., Any]]:
-    """Lists what whole policies there are to sample from.
+    """Lists the policies that can be sampled.
 
     Returns:
-        Name -> ``(key, image) -> image``. ``"basic"`` is a flip, a small affine map and a change of colours.
+        Name -> ``(key, image) -> image``. ``"basic"`` is a flip, a small affine map and a change of colors.
 
     Example:
         >>> from jaxcnn.report.gallery import policies
@@ -86,7 +86,7 @@ def policies() -> dict[str, Callable[..., Any]]:
 def policy_samples(
     policy: Callable[..., Any], image: Float[np.ndarray, "h w c"], *, samples: int = 24, seed: int = 0
 ) -> list[np.ndarray]:
-    """Draws from a policy.
+    """Draws samples of a policy.
 
     Convention:
         The key of sample i is ``fold_in(key(seed), i)``.
@@ -94,14 +94,14 @@ def policy_samples(
     Args:
         policy: ``(key, image) -> image``.
         image: The image (h, w, c) in [0, 1].
-        samples: How many.
-        seed: Which draws.
+        samples: Number of samples.
+        seed: Seed of the draws.
 
     Returns:
         The samples.
 
     Raises:
-        ValueError: If ``samples`` is no positive integer.
+        ValueError: If ``samples`` is not a positive integer.
 
     Example:
         >>> from jaxcnn.report.gallery import policies, policy_samples
@@ -114,18 +114,18 @@ def policy_samples(
 
 
 def function_gallery(image: Float[np.ndarray, "h w c"], *, functions: Sequence[str] = (), seed: int = 0) -> Any:
-    """Draws what every random function of ``augment`` makes of an image, a row each, with rising magnitudes.
+    """Draws the effect of every random function of ``augment`` on an image, a row each, with rising magnitudes.
 
     Args:
         image: The image (h, w, c) in [0, 1].
         functions: Names of the functions; none: all.
-        seed: Which draws.
+        seed: Seed of the draws.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: If ``image`` is not of shape (h, w, c), or there is no such function.
+        ValueError: If ``image`` is not of shape (h, w, c), or a function does not exist.
 
     Example:
         >>> from jaxcnn.report.gallery import function_gallery
@@ -133,7 +133,7 @@ def function_gallery(image: Float[np.ndarray, "h w c"], *, functions: Sequence[s
         >>> [text.get_text() for text in figure.axes[0].texts][:3]
         ['geometric', 'random_rotation', 'degrees']
     """
-    return draw_functions(image, computed(image, functions=functions, seed=seed))
+    return draw_functions(image, compute_pictures(image, functions=functions, seed=seed))
 
 
 def overview_gallery(image: Float[np.ndarray, "h w c"], *, functions: Sequence[str] = (), seed: int = 0) -> Any:
@@ -142,30 +142,30 @@ def overview_gallery(image: Float[np.ndarray, "h w c"], *, functions: Sequence[s
     Args:
         image: The image (h, w, c) in [0, 1].
         functions: Names of the functions; none: all.
-        seed: Which draws.
+        seed: Seed of the draws.
 
     Returns:
         The figure, 9 inches wide.
 
     Raises:
-        ValueError: If ``image`` is not of shape (h, w, c), or there is no such function.
+        ValueError: If ``image`` is not of shape (h, w, c), or a function does not exist.
 
     Example:
         >>> from jaxcnn.report.gallery import overview_gallery
         >>> float(overview_gallery(np.zeros((4, 6, 3)), functions=["random_rotation"]).get_figwidth())
         9.0
     """
-    return draw_overview(image, computed(image, functions=functions, seed=seed))
+    return draw_overview(image, compute_pictures(image, functions=functions, seed=seed))
 
 
-def computed(
+def compute_pictures(
     image: Float[np.ndarray, "h w c"],
     *,
     functions: Sequence[str] = (),
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Table:
-    """Computes every row's pictures of an image; ``progress`` is called with the number of rows done and of all."""
+) -> Pictures:
+    """Computes the pictures of every row; ``progress`` is called with the number of finished rows and of all rows."""
     check(np.ndim(image) == 3, "gallery", "image", "of shape (h, w, c)", np.shape(image))
     shown, table = rows((image.shape[0], image.shape[1]), functions), []
     for row in shown:
@@ -175,8 +175,8 @@ def computed(
     return table
 
 
-def draw_functions(image: Float[np.ndarray, "h w c"], table: Table) -> Any:
-    """Draws rows of pictures that are computed."""
+def draw_functions(image: Float[np.ndarray, "h w c"], table: Pictures) -> Any:
+    """Draws rows of computed pictures."""
     box, label = _box(image.shape, 1.3), 2.15
     pitch, most = max(box[0], 0.9) + _GAP, max(len(pictures) for _, pictures in table)
     width = label + pitch * (most + 1) + _GAP
@@ -201,14 +201,14 @@ def draw_functions(image: Float[np.ndarray, "h w c"], table: Table) -> Any:
         axis.text(_GAP, first + _LINE * len(row.names), row.note, fontsize=8, va="center", color=MUTED)
         labels = ("original", *(cell.label for cell in row.cells))
         for j, (name, picture) in enumerate(zip(labels, (image, *pictures), strict=True)):
-            centre = label + pitch * (j + 0.5)
-            axis.text(centre, top + _LINE / 2, name, fontsize=8, ha="center", va="center", color=INK if j else MUTED)
-            _picture(axis, picture, image.shape, (centre, middle), box)
+            center = label + pitch * (j + 0.5)
+            axis.text(center, top + _LINE / 2, name, fontsize=8, ha="center", va="center", color=INK if j else MUTED)
+            _picture(axis, picture, image.shape, (center, middle), box)
     return canvas
 
 
-def draw_overview(image: Float[np.ndarray, "h w c"], table: Table) -> Any:
-    """Draws one picture per function, of rows that are computed."""
+def draw_overview(image: Float[np.ndarray, "h w c"], table: Pictures) -> Any:
+    """Draws one picture per function, from rows of computed pictures."""
     shown = [
         (name.removeprefix("random_"), pictures[min(index, len(pictures) - 1)])
         for row, pictures in table
@@ -237,9 +237,9 @@ def sample_gallery(
 
     Args:
         images: The originals (h, w, c) in [0, 1], of any sizes.
-        samples: What was drawn of each.
-        names: What to call each image.
-        columns: How many samples side by side.
+        samples: The samples of each image.
+        names: Names of the images.
+        columns: Number of samples side by side.
 
     Returns:
         The figure.
@@ -277,13 +277,13 @@ def sample_gallery(
 
 
 def _box(shape: Sequence[int], side: float) -> tuple[float, float]:
-    """Gives width and height, in inches, of a picture whose longer side is given."""
+    """Returns width and height, in inches, of a picture with a given longer side."""
     h, w = shape[:2]
     return side * w / max(h, w), side * h / max(h, w)
 
 
 def _sheet(width: float, height: float) -> tuple[Any, Any]:
-    """Makes a figure and one axis over all of it, in inches from the upper left corner."""
+    """Makes a figure and one axis that covers it, in inches from the upper left corner."""
     canvas, axes = figure(1, 1, width=width, height=height)
     canvas.set_layout_engine("none")
     axis = axes[0, 0]
@@ -294,13 +294,13 @@ def _sheet(width: float, height: float) -> tuple[Any, Any]:
 
 
 def _picture(
-    axis: Any, image: np.ndarray, original: Sequence[int], centre: tuple[float, float], box: tuple[float, float]
+    axis: Any, image: np.ndarray, original: Sequence[int], center: tuple[float, float], box: tuple[float, float]
 ) -> None:
-    """Shows an image about a point, to the scale in which the original fills a box."""
+    """Shows an image centered on a point, at the scale at which the original fills a box."""
     h, w, c = image.shape
-    scale = min(1.0, original[0] / h, original[1] / w)  # nothing larger than the box
+    scale = min(1.0, original[0] / h, original[1] / w)  # never larger than the box
     half_w, half_h = box[0] * w / original[1] * scale / 2, box[1] * h / original[0] * scale / 2
-    extent = (centre[0] - half_w, centre[0] + half_w, centre[1] + half_h, centre[1] - half_h)
+    extent = (center[0] - half_w, center[0] + half_w, center[1] + half_h, center[1] - half_h)
     shown = np.clip(image, 0, 1)
     axis.imshow(shown[..., 0] if c == 1 else shown, cmap="gray", vmin=0, vmax=1, extent=extent, aspect="auto")
     left, right, bottom, top = extent

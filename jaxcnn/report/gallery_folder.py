@@ -19,7 +19,7 @@ from jaxcnn.report.style import png
 
 __all__ = ["write"]
 
-TITLE = "What augmentations make of a picture"
+TITLE = "Augmentations of a picture"
 FILES = ("functions.png", "policy.png", "overview.png", "index.html")
 
 
@@ -39,23 +39,23 @@ def write(
     """Draws all functions on the first picture and samples of a policy on every one, and writes a page with both.
 
     Args:
-        folder: New, empty, or one that this function wrote; that one's files are replaced.
-        images: Paths of pictures; without any, scikit-learn's photograph of a flower is taken.
-        functions: Names of the functions to draw; none: all.
+        folder: New, empty, or written by this function before; then its files are replaced.
+        images: Paths of pictures; by default scikit-learn's photograph of a flower.
+        functions: Names of the functions to draw; by default all.
         policy: One of ``gallery.policies()``; None: the first of them.
-        size: Longer side that pictures are brought to.
-        seed: Which draws.
+        size: Longer side that pictures are resized to.
+        seed: Seed of the draws.
         samples: Samples of the policy per picture.
-        overview: Whether to write the small ``overview.png``, too.
-        command: What made it, for the page.
-        progress: Is called as ``progress(done, total)`` after every row of functions and every picture.
+        overview: Whether to write the small ``overview.png`` as well.
+        command: Command that is shown on the page.
+        progress: Called as ``progress(done, total)`` after every row of functions and every picture.
 
     Returns:
         The files, the page last.
 
     Raises:
-        FileNotFoundError: If there is no such picture.
-        ValueError: If the folder holds anything else, a picture cannot be read, or an option is wrong.
+        FileNotFoundError: If a picture does not exist.
+        ValueError: If the folder contains anything else, a picture cannot be read, or an option is invalid.
 
     Example:
         >>> import pathlib, tempfile
@@ -76,14 +76,14 @@ def write(
     if not given:
         given, names = [_flower(size)], ["flower.jpg"]
 
-    def told(done: int, functions: int) -> None:
+    def report_progress(done: int, functions: int) -> None:
         progress(done, functions + len(given))
 
-    table = gallery.computed(given[0], functions=functions, seed=seed, progress=told)
+    table = gallery.compute_pictures(given[0], functions=functions, seed=seed, progress=report_progress)
     drawn = []
     for image in given:
         drawn.append(gallery.policy_samples(known[policy], image, samples=samples, seed=seed))
-        told(len(table) + len(drawn), len(table))
+        report_progress(len(table) + len(drawn), len(table))
     files = {
         "functions.png": png(gallery.draw_functions(given[0], table), dpi=120),
         "policy.png": png(gallery.sample_gallery(given, drawn, names), dpi=120),
@@ -101,7 +101,7 @@ def write(
     write_page(
         page,
         TITLE,
-        "Magnitudes are fixed by options and go from left to right; where there is none, several draws are shown.",
+        "Magnitudes increase from left to right; functions without a magnitude are shown with several draws.",
         [
             ("Functions", [figure_html(files["functions.png"], caption, alternative="all functions")]),
             (f"Policy: {policy}", [figure_html(files["policy.png"], grid, alternative="samples of the policy")]),
@@ -117,7 +117,7 @@ def write(
 
 
 def _check_free(folder: Path) -> None:
-    """Refuses a folder with anything in it that was not written here."""
+    """Refuses a folder that contains anything not written here."""
     if not folder.exists():
         return
     inside = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
@@ -133,7 +133,7 @@ def _flower(size: int) -> Float[np.ndarray, "h w 3"]:
 
 
 def _small(picture: bytes) -> bytes:
-    """Reduces a PNG to a palette of 256 colours that fits all of it."""
+    """Reduces a PNG to a palette of 256 colors."""
     import PIL.Image
 
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Colour, tone, filters, erasing and flips against committed results of torchvision and Pillow.
+"""Color, tone, filters, erasing and flips against committed results of torchvision and Pillow.
 
 ``python -m tests.ops.color_fixture_test`` writes the file anew where they are installed.
 """
@@ -12,7 +12,7 @@ from jaxcnn import ops
 from tests.support import released
 from tests.support.paths import FIXTURES
 
-FIXTURE = FIXTURES / "colour.npz"
+FIXTURE = FIXTURES / "color.npz"
 BOX = (3, 5, 11, 20)
 FILL = (40, 50, 60)
 
@@ -66,7 +66,7 @@ PILLOW = {
 
 
 def images():
-    """Smooth colours with noise; noise with clipped, black and grey parts; few dark levels."""
+    """Smooth colors with noise; noise with clipped, black and gray parts; few dark levels."""
     rng = np.random.default_rng(11)
     rows, columns = np.mgrid[:24, :20][..., None]
     waves = 120 + 90 * np.sin(rows / 7 + np.arange(3)) * np.cos(columns / 5 - np.arange(3))

@@ -1,4 +1,4 @@
-"""Blur, sharpness, erasing and flips: against plain NumPy and SciPy, forms, dtypes, gradients, messages."""
+"""Blur, sharpness, erasing and flips: against plain NumPy and SciPy, shapes, dtypes, gradients, messages."""
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +16,12 @@ BYTES = RNG.integers(0, 256, (2, 9, 8, 2)).astype(np.uint8)
 
 @pytest.mark.parametrize("sigma", [0.3, 0.8, 1.1])
 def test_blur_is_that_of_scipy(sigma):
-    got = ops.gaussian_blur(IMAGE, sigma)
+    blur = jax.jit(lambda image: ops.gaussian_blur(image, sigma))
+    got = blur(IMAGE)
     radius = int(np.ceil(3 * sigma))
     want = scipy.ndimage.gaussian_filter(IMAGE, sigma, axes=(1, 2), mode="mirror", radius=radius)
     np.testing.assert_allclose(got, want, atol=1e-6)
-    level = np.asarray(ops.gaussian_blur(jnp.asarray(np.round(IMAGE * 255), jnp.uint8), sigma))
+    level = np.asarray(blur(jnp.asarray(np.round(IMAGE * 255), jnp.uint8)))
     assert np.abs(level - want * 255).max() < 1.01
 
 
@@ -33,25 +34,26 @@ def test_blur_per_example_and_per_axis():
 
 
 def test_blur_gradients():
-    image, sigma = jnp.asarray(IMAGE[..., :1]), jnp.array([0.6, 1.2])
-    function = lambda x, s: ops.gaussian_blur(x, s, kernel_size=5)
-    check_grads(function, (image, sigma), order=1, modes=("fwd", "rev"), atol=1e-2, rtol=1e-2)
-    check_grads(lambda x: function(x, sigma), (image,), order=2, atol=1e-2, rtol=1e-2)
-    none = jax.grad(lambda s: jnp.sum(function(image, s) ** 2))(jnp.zeros(2))
+    image, sigma = jnp.asarray(IMAGE[:, :5, :4, :1]), jnp.array([0.6, 1.2])
+    blur = jax.jit(lambda x, s: ops.gaussian_blur(x, s, kernel_size=5))
+    check_grads(blur, (image, sigma), order=1, modes=("fwd", "rev"), atol=1e-2, rtol=1e-2)
+    check_grads(lambda x: blur(x, sigma), (image,), order=2, atol=1e-2, rtol=1e-2)
+    none = jax.jit(jax.grad(lambda s: jnp.sum(blur(image, s) ** 2)))(jnp.zeros(2))
     np.testing.assert_array_equal(none, 0)
 
 
 def test_sharpness_keeps_the_border_and_blends_with_the_smooth_image():
     kernel = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]]) / 13
     smooth = scipy.ndimage.convolve(IMAGE, kernel[None, :, :, None])
+    sharpen = jax.jit(ops.adjust_sharpness)
     for factor in (0.0, 0.5, 2.5):
-        got = np.asarray(ops.adjust_sharpness(IMAGE, factor))
+        got = np.asarray(sharpen(IMAGE, factor))
         want = IMAGE.copy()
         inner = (slice(None), slice(1, -1), slice(1, -1))
         want[inner] = np.clip(factor * IMAGE[inner] + (1 - factor) * smooth[inner], 0, 1)
         np.testing.assert_allclose(got, want, atol=1e-6)
-    np.testing.assert_array_equal(ops.adjust_sharpness(IMAGE[:, :2], 0.2), IMAGE[:, :2])
-    assert ops.adjust_sharpness(IMAGE[0, :2], jnp.ones(3)).shape == (3, 2, 8, 3)
+    np.testing.assert_array_equal(sharpen(IMAGE[:, :2], 0.2), IMAGE[:, :2])
+    assert jax.eval_shape(sharpen, IMAGE[0, :2], jnp.ones(3)).shape == (3, 2, 8, 3)
 
 
 def test_erase_numbers_channels_and_images():
@@ -60,17 +62,18 @@ def test_erase_numbers_channels_and_images():
     inside[0, 2:5, 1:4], inside[1, 7:] = True, True
     noise = RNG.uniform(size=IMAGE.shape).astype(np.float32)
     for value in (0.25, jnp.array([0.1, 0.2, 0.3]), noise, noise[0], noise[:, :1, :1]):
-        got = jax.jit(lambda x, b, v=value: ops.erase(x, b, value=v))(IMAGE, boxes)
+        got = jax.jit(ops.erase)(IMAGE, boxes, value=value)
         np.testing.assert_array_equal(got, np.where(inside, np.broadcast_to(value, IMAGE.shape), IMAGE))
-    got = ops.erase(BYTES, boxes, value=jnp.array([300.0, 2.6]))
+    got = jax.jit(ops.erase)(BYTES, boxes, value=jnp.array([300.0, 2.6]))
     np.testing.assert_array_equal(got, np.where(inside, np.array([255, 3]), BYTES))
     np.testing.assert_array_equal(ops.erase(IMAGE, (3, 3, 3, 9)), IMAGE)  # empty
-    assert ops.erase(IMAGE[0], boxes).shape == IMAGE.shape
+    assert jax.eval_shape(ops.erase, IMAGE[0], boxes).shape == IMAGE.shape
 
 
 def test_erase_gradients():
     given, value = jnp.asarray(IMAGE), jnp.float32(0.5)
-    by_image, by_value = jax.grad(lambda x, v: jnp.sum(ops.erase(x, (1, 2, 4, 5), value=v)), (0, 1))(given, value)
+    slopes = jax.jit(jax.grad(lambda x, v: jnp.sum(ops.erase(x, (1, 2, 4, 5), value=v)), (0, 1)))
+    by_image, by_value = slopes(given, value)
     assert by_value == 2 * 3 * 3 * 3
     np.testing.assert_array_equal(by_image, ops.erase(jnp.ones_like(given), (1, 2, 4, 5)))
 
@@ -81,18 +84,19 @@ def test_grid_mask_drops_squares(period, ratio, offset):
     rows, columns = [(np.arange(n) - o) % period >= kept for n, o in ((9, offset[1]), (8, offset[0]))]
     dropped = (rows[:, None] & columns[None])[..., None]
     for image in (IMAGE, BYTES):
-        got = ops.grid_mask(image, period=period, ratio=ratio, offset=offset)
+        got = jax.jit(lambda image: ops.grid_mask(image, period=period, ratio=ratio, offset=offset))(image)
         np.testing.assert_array_equal(got, np.where(dropped, 0, image))
 
 
 def test_grid_mask_per_example():
     options = {"period": np.float32([3, 5]), "ratio": np.float32([0.5, 1]), "offset": np.float32([[1, 0], [0, 2]])}
-    got = jax.jit(lambda x, **o: ops.grid_mask(x, **o))(IMAGE, **options)
-    np.testing.assert_array_equal(got[0], ops.grid_mask(IMAGE[0], period=3, ratio=0.5, offset=(1, 0)))
+    mask = jax.jit(ops.grid_mask)
+    got = mask(IMAGE, **options)
+    np.testing.assert_array_equal(got[0], mask(IMAGE[0], period=3, ratio=0.5, offset=(1, 0)))
     np.testing.assert_array_equal(got[1], IMAGE[1])
 
 
-@pytest.mark.parametrize("image", [IMAGE, BYTES, IMAGE[0] > 0.5], ids=["float32", "uint8", "bool"])
+@pytest.mark.parametrize("image", [IMAGE, BYTES], ids=["float32", "uint8"])
 def test_flips_and_turns_are_those_of_numpy(image):
     np.testing.assert_array_equal(ops.flip_left_right(image), np.flip(image, -2))
     np.testing.assert_array_equal(ops.flip_up_down(image), np.flip(image, -3))

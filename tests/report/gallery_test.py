@@ -68,7 +68,7 @@ def test_a_seed_gives_one_gallery():
 def test_functions_are_drawn_with_their_labels_and_without_overlap():
     figure = gallery.function_gallery(IMAGE, functions=["random_hue", "random_flip_up_down", "random_crop"])
     said = texts(figure)
-    assert [said.count(name) for name in ("geometric", "colour", "random_hue", "random_crop", "original")] == [
+    assert [said.count(name) for name in ("geometric", "color", "random_hue", "random_crop", "original")] == [
         *(1, 1, 1, 1, 3)
     ]
     boxes, pictures = extents(figure)

@@ -1,0 +1,163 @@
+"""Examples: an image alone, or a dictionary with it and what belongs to it, checked and sampled through a map."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn._check import check, shape_text
+from jaxcnn._typing import AnyArray, Dtype
+from jaxcnn.augment._pixel_maps import PixelMap, SamplingRequest
+from jaxcnn.ops._materialize import materialize
+from jaxcnn.ops.sampling import Mode, PaddingMode, check_options, sample_pixels
+
+__all__ = [
+    "Example",
+    "check_example",
+    "image_of",
+    "image_shape",
+    "replace_image",
+    "round_to_dtype",
+    "sample_example",
+    "to_float_points",
+]
+
+Example = AnyArray | Mapping[str, Any]
+"""An image (h, w, c), floating in [0, 1] or uint8, or a dictionary with one.
+
+Entries ``"image"``, ``"mask"`` (h, w) or (h, w, k) sampled at the nearest pixel, ``"keypoints"`` (k, 2) in (x, y)
+pixels, the first pixel's center being (0, 0), and ``"boxes"`` (k, 4) as (x_min, y_min, x_max, y_max) in pixels of their
+outer edges; others, such as a label, stay as they are. Outside of the image a mask shows what the image does there, and
+0 where the image is filled; integers in it are exact up to 2^24. An image with further leading axes, a clip, is changed
+as one.
+"""
+
+
+def image_of(example: Example) -> AnyArray:
+    """Returns the image of an example, or refuses a dictionary without one."""
+    if isinstance(example, Mapping):
+        check("image" in example, "augment", "an example", 'an image or a dictionary with "image"', str(list(example)))
+        return example["image"]
+    return example
+
+
+def image_shape(example: Example) -> tuple[int, int]:
+    """Returns the height and width of an example's image."""
+    h, w = image_of(example).shape[-3:-1]
+    return h, w
+
+
+def replace_image(example: Example, image: jax.Array) -> Example:
+    """Returns the example with another image."""
+    return {**example, "image": image} if isinstance(example, Mapping) else image
+
+
+def check_example(function: str, example: Example) -> None:
+    """Refuses anything that is not an example, on behalf of a public function."""
+    image = image_of(example)
+    dtype = getattr(image, "dtype", None)
+    known = dtype is not None and (dtype == jnp.uint8 or jnp.issubdtype(dtype, jnp.floating))
+    got = shape_text(image) if dtype is not None else type(image).__name__
+    good = known and image.ndim >= 3 and 0 not in image.shape[-3:]
+    check(good, function, "image", "(h, w, c), uint8 or floating, of at least 1 x 1 pixels", got)
+    if isinstance(example, Mapping) and "mask" in example:
+        h, w = image.shape[-3:-1]
+        shape = np.shape(example["mask"])
+        fits = (shape[-2:] if len(shape) < image.ndim else shape[-3:-1]) == (h, w)
+        check(fits, function, "mask", f"({h}, {w}) or ({h}, {w}, k), as the image", str(shape))
+
+
+def to_float_points(points: AnyArray | Sequence[Any]) -> jax.Array:
+    """Converts key points or boxes to floating arrays, as moving them does."""
+    array = jnp.asarray(points)
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+
+
+def round_to_dtype(values: jax.Array, dtype: Dtype) -> jax.Array:
+    """Casts floating values, rounding them for an integer dtype."""
+    if jnp.issubdtype(dtype, jnp.floating):
+        return values.astype(dtype)
+    if dtype == jnp.bool_:
+        return values > 0.5
+    rounded = jnp.round(values)
+    return (jnp.clip(rounded, 0, 255) if dtype == jnp.uint8 else rounded).astype(dtype)
+
+
+def sample_example(example: Example, pixel_map: PixelMap, *, materialized: bool = False) -> Example:
+    """Samples the image and the mask of an example and moves its key points and boxes.
+
+    Args:
+        example: The example.
+        pixel_map: Where the pixels of the result are sampled.
+        materialized: Whether the image is materialized before anything reads it, see ``ops._materialize``.
+
+    Returns:
+        The example in the shape of the map's result.
+    """
+
+    def sample_image(image: AnyArray) -> jax.Array:
+        return _sample(image, pixel_map, pixel_map.sampling)
+
+    image = materialize(sample_image, image_of(example)) if materialized else sample_image(image_of(example))
+    if not isinstance(example, Mapping):
+        return image
+    sampled = {**example, "image": image}
+    if "mask" in example:
+        mask = jnp.asarray(example["mask"])
+        flat = mask.ndim < jnp.ndim(example["image"])
+        layers = _sample(mask[..., None] if flat else mask, pixel_map, _mask_sampling(pixel_map.sampling))
+        sampled["mask"] = layers[..., 0] if flat else layers
+    if "keypoints" in example:
+        sampled["keypoints"] = _move_points(to_float_points(example["keypoints"]), pixel_map)
+    if "boxes" in example:
+        sampled["boxes"] = _move_boxes(to_float_points(example["boxes"]), pixel_map)
+    return sampled
+
+
+def _mask_sampling(image: SamplingRequest) -> SamplingRequest:
+    """Returns how masks are sampled: outside they are 0 where the image is filled, else what the image shows there."""
+    padding = "zeros" if image.padding_mode == "fill" else image.padding_mode
+    return SamplingRequest("nearest", padding, align_corners=image.align_corners)
+
+
+def _sample(image: AnyArray, pixel_map: PixelMap, sampling: SamplingRequest) -> jax.Array:
+    """Samples an image (..., h, w, c) at the same points for every leading axis."""
+    image = jnp.asarray(image)
+    if pixel_map.exact is not None and sampling.outside == pixel_map.sampling.outside:
+        return pixel_map.exact(image)
+    mode: Mode = sampling.mode or "bilinear"
+    # The border if nothing outside is wanted: at an edge interpolation reads beyond the image.
+    padding: PaddingMode = sampling.padding_mode or "border"
+    fill_value, align_corners = sampling.fill_value, sampling.align_corners
+    antialias = sampling.antialias and mode == "bilinear"
+    floating = image if jnp.issubdtype(image.dtype, jnp.floating) else image.astype(jnp.float32)
+    options = check_options("augment", floating, mode, padding, fill_value, align_corners, antialias)
+    options, points = options._replace(finite=True), pixel_map.pixels()  # images are in [0, 1]
+
+    def sample_one(image: jax.Array) -> jax.Array:
+        return sample_pixels(image, points, options, 1)
+
+    for _ in range(image.ndim - 3):
+        sample_one = jax.vmap(sample_one)
+    return round_to_dtype(sample_one(floating), image.dtype)
+
+
+def _move_points(points: jax.Array, pixel_map: PixelMap) -> jax.Array:
+    return jnp.stack(pixel_map.backward(points[..., 0], points[..., 1]), -1).astype(points.dtype)
+
+
+def _move_boxes(boxes: jax.Array, pixel_map: PixelMap) -> jax.Array:
+    """Returns the boxes around the moved corners and middles of the sides, clipped to the frame."""
+    left, top, right, bottom = (boxes[..., i] - 0.5 for i in range(4))
+    middle, half = (left + right) / 2, (top + bottom) / 2
+    x = jnp.stack([left, middle, right, right, right, middle, left, left], -1)
+    y = jnp.stack([top, top, top, half, bottom, bottom, bottom, half], -1)
+    x, y = pixel_map.backward(x, y)
+    h, w = pixel_map.shape
+    sides = [
+        jnp.clip(v + 0.5, 0, n)
+        for v, n in ((jnp.min(x, -1), w), (jnp.min(y, -1), h), (jnp.max(x, -1), w), (jnp.max(y, -1), h))
+    ]
+    return jnp.stack(sides, -1).astype(boxes.dtype)

@@ -1,0 +1,201 @@
+"""Maps from the pixels of a result to those of its source: a chain of geometric steps as one map, and its inverse.
+
+Points are (x, y) in pixels, the first pixel's center being (0, 0). A map goes from the result to the source, as all
+transforms of the library do; points of the source are carried to the result by its inverse.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxcnn._typing import AnyArray
+from jaxcnn.ops._sampling import pixel_matrices as matrices
+from jaxcnn.ops._sampling.pixel_matrices import Matrix
+from jaxcnn.ops.remap import pixel_positions
+from jaxcnn.ops.sampling import Mode, PaddingMode
+
+__all__ = ["ANY_SAMPLING", "FillValue", "NonlinearMap", "PixelMap", "SamplingRequest", "choose_map", "displacement_map"]
+
+FillValue = float | Sequence[float] | AnyArray
+"""The value outside of an image, in [0, 1]: one value, or one per channel."""
+
+ImageFunction = Callable[[jax.Array], jax.Array]
+"""Computes an image (..., h, w, c) from one."""
+
+Points = tuple[jax.Array, jax.Array]
+"""x and y, of one shape."""
+
+_ITERATIONS = 20  # of the fixed-point iteration that inverts a displacement
+
+
+class SamplingRequest(NamedTuple):
+    """How a step wants values to be sampled; None where it does not matter."""
+
+    mode: Mode | None = None
+    padding_mode: PaddingMode | None = None
+    fill_value: FillValue = 0.0
+    align_corners: bool = False  # matters for reflection
+    antialias: bool = False
+
+    def merge(self, other: "SamplingRequest") -> "SamplingRequest | None":
+        """Returns what satisfies both, or None if they contradict one another."""
+        if self.mode and other.mode and self.mode != other.mode:
+            return None
+        first, second = self.outside, other.outside
+        if first and second and first != second:
+            return None
+        padding = self if first else other
+        return padding._replace(mode=self.mode or other.mode, antialias=self.antialias or other.antialias)
+
+    @property
+    def outside(self) -> tuple[PaddingMode, int | float | tuple[float, ...], bool] | None:
+        """The padding in a form that can be compared; arrays by their identity."""
+        if self.padding_mode is None:
+            return None
+        fill = self.fill_value
+        comparable = fill if isinstance(fill, int | float | tuple) else id(fill)
+        about_centers = self.align_corners and self.padding_mode == "reflection"
+        return self.padding_mode, comparable, about_centers
+
+
+ANY_SAMPLING = SamplingRequest()
+
+
+class NonlinearMap(NamedTuple):
+    """A map of points that is not a matrix."""
+
+    forward: Callable[[jax.Array, jax.Array, bool], Points]  # x, y, whether these are all pixels in order
+    backward: Callable[[jax.Array, jax.Array], Points]
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelMap:
+    """A map from the pixels of a result (h, w) to those of its source.
+
+    ``links`` are what points pass through, in this order; two neighbors are never both matrices. ``exact`` does the
+    same to an image (..., h, w, c) without interpolation, where that is possible.
+    """
+
+    source: tuple[int, int]
+    shape: tuple[int, int]
+    links: tuple[Matrix | NonlinearMap, ...] = ()
+    sampling: SamplingRequest = ANY_SAMPLING
+    exact: ImageFunction | None = None
+
+    @classmethod
+    def identity(cls, shape: tuple[int, int]) -> "PixelMap":
+        """Returns the map that changes nothing."""
+        return cls(shape, shape, exact=lambda image: image)
+
+    def then(self, after: "PixelMap") -> "PixelMap | None":
+        """Returns the map of this step followed by another, or None if their sampling contradicts one another."""
+        sampling = self.sampling.merge(after.sampling)
+        if sampling is None:
+            return None
+        links = list(after.links)
+        for link in self.links:
+            if links and not isinstance(links[-1], NonlinearMap) and not isinstance(link, NonlinearMap):
+                links[-1] = matrices.compose_entries(link, links[-1])
+            else:
+                links.append(link)
+        exact = None
+        if self.exact is not None and after.exact is not None:
+            exact = _compose(self.exact, after.exact)
+        return PixelMap(self.source, after.shape, tuple(links), sampling, exact)
+
+    def pixels(self) -> Points:
+        """Returns where all pixels of the result are sampled."""
+        x, y = pixel_positions(self.shape)
+        return self.forward(x, y, True)
+
+    def forward(self, x: jax.Array, y: jax.Array, all_pixels: bool = False) -> Points:
+        """Maps points of the result to the source."""
+        for link in self.links:
+            if isinstance(link, NonlinearMap):
+                x, y = link.forward(x, y, all_pixels)
+            else:
+                x, y = matrices.map_points(link, x, y)
+            all_pixels = False
+        return x, y
+
+    def backward(self, x: jax.Array, y: jax.Array) -> Points:
+        """Maps points of the source to the result."""
+        for link in reversed(self.links):
+            if isinstance(link, NonlinearMap):
+                x, y = link.backward(x, y)
+            else:
+                x, y = matrices.map_points(matrices.invert_entries(link), x, y)
+        return x, y
+
+    def invert(self, source: tuple[int, int]) -> "PixelMap":
+        """Returns the map that brings the result back to a source of this shape."""
+        links = tuple(
+            _invert_nonlinear(link) if isinstance(link, NonlinearMap) else matrices.invert_entries(link)
+            for link in reversed(self.links)
+        )
+        return PixelMap(self.shape, source, links, self.sampling)
+
+
+def displacement_map(displacement: Callable[[jax.Array, jax.Array, bool], Points]) -> NonlinearMap:
+    """Makes a map of the displacement of the result's points, which must be small and smooth enough to be inverted."""
+
+    def forward(x: jax.Array, y: jax.Array, all_pixels: bool) -> Points:
+        dx, dy = displacement(x, y, all_pixels)
+        return x + dx, y + dy
+
+    def backward(x: jax.Array, y: jax.Array) -> Points:
+        def refine(_: jax.Array, at: Points) -> Points:
+            dx, dy = displacement(at[0], at[1], False)
+            return x - dx, y - dy
+
+        return jax.lax.fori_loop(0, _ITERATIONS, refine, (x, y))
+
+    return NonlinearMap(forward, backward)
+
+
+def choose_map(condition: jax.Array, first: PixelMap, other: PixelMap) -> PixelMap | None:
+    """Chooses one of two maps between the same shapes; None if their sampling contradicts one another."""
+    sampling = first.sampling.merge(other.sampling)
+    if sampling is None:
+        return None
+    exact = None
+    if first.exact is not None and other.exact is not None:
+        exact = _choose_function(condition, first.exact, other.exact)
+    one, two = _single_matrix(first), _single_matrix(other)
+    if one is not None and two is not None:
+        link: Matrix | NonlinearMap = matrices.select_entries(condition, one, two)
+    else:
+        link = _choose_nonlinear(condition, first, other)
+    return PixelMap(first.source, first.shape, (link,), sampling, exact)
+
+
+def _single_matrix(pixel_map: PixelMap) -> Matrix | None:
+    """Returns the matrix of a map that is nothing else."""
+    link, *others = pixel_map.links or (matrices.IDENTITY,)
+    return None if others or isinstance(link, NonlinearMap) else link
+
+
+def _choose_nonlinear(condition: jax.Array, first: PixelMap, other: PixelMap) -> NonlinearMap:
+    def choose(a: Points, b: Points) -> Points:
+        x, y = (jnp.where(condition, p, q) for p, q in zip(a, b, strict=True))
+        return x, y
+
+    return NonlinearMap(
+        lambda x, y, all_pixels: choose(first.forward(x, y, all_pixels), other.forward(x, y, all_pixels)),
+        lambda x, y: choose(first.backward(x, y), other.backward(x, y)),
+    )
+
+
+def _invert_nonlinear(link: NonlinearMap) -> NonlinearMap:
+    return NonlinearMap(lambda x, y, all_pixels: link.backward(x, y), lambda x, y: link.forward(x, y, False))
+
+
+def _compose(first: ImageFunction, second: ImageFunction) -> ImageFunction:
+    return lambda image: second(first(image))
+
+
+def _choose_function(condition: jax.Array, first: ImageFunction, other: ImageFunction) -> ImageFunction:
+    return lambda image: jnp.where(condition, first(image), other(image))
