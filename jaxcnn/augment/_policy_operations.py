@@ -106,8 +106,8 @@ def apply_op(
     changes = [name for name in names if name in _CHANGES]
     matrix = matrices.IDENTITY
     for name in moves:
-        candidate = _MOVES[name](magnitudes[name], chain.shape)
-        matrix = matrices.select_entries(index == names.index(name), candidate, matrix)
+        chosen = index == names.index(name)
+        matrix = matrices.select_entries(chosen, _MOVES[name](magnitudes[name], chain.shape), matrix)
     pixel_map = PixelMap(chain.shape, chain.shape, (matrix,), sampling)
     if chain.source is None:
         return chain.sample(pixel_map)

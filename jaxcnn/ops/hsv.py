@@ -126,9 +126,9 @@ def adjust_hue(
     if image.shape[-1] == 1:
         return from_planes(x + 0 * turn, image.dtype)
     chroma, arc, value = _hue_terms(x)
+    has_color, rotated = chroma > _TINY, _rotate_hue(6 * turn, arc, chroma, value)
     # Gray has no hue; taking it as red gives it the derivative of red.
-    red = value - chroma * _chroma_deficit(6 * turn)
-    rotated = jnp.where(chroma > _TINY, _rotate_hue(6 * turn, arc, chroma, value), red)
+    rotated = jnp.where(has_color, rotated, value - chroma * _chroma_deficit(6 * turn))
     return from_planes(clip_to_unit(substitute_exact(turn == 0, x, rotated)), image.dtype)
 
 
