@@ -5,6 +5,7 @@ that makes one augmented batch per call, with a new draw; or it raises ``Skipped
 """
 
 import contextlib
+import importlib
 import itertools
 import os
 from collections.abc import Callable, Sequence
@@ -78,10 +79,10 @@ def dm_pix(task: str, images: np.ndarray) -> _harness.Run:
         cos, sin = jnp.cos(angle) / factor, jnp.sin(angle) / factor
         zero, one = jnp.zeros(()), jnp.ones(())
         matrix = jnp.stack([jnp.stack(row) for row in ((cos, -sin, zero), (sin, cos, zero), (zero, zero, one))])
-        centre = jnp.array([(h - 1) / 2, (w - 1) / 2, 0.0])
+        center = jnp.array([(h - 1) / 2, (w - 1) / 2, 0.0])
         shift = jnp.stack([y * TRANSLATE * h, x * TRANSLATE * w, zero])
         image = library.random_flip_left_right(keys[1], image)
-        image = library.affine_transform(image, matrix, offset=centre - matrix @ (centre + shift), mode="constant")
+        image = library.affine_transform(image, matrix, offset=center - matrix @ (center + shift), mode="constant")
         image = library.random_brightness(keys[2], image, JITTER["brightness"])
         image = library.random_contrast(keys[3], image, 1 - JITTER["contrast"], 1 + JITTER["contrast"])
         image = library.random_saturation(keys[4], image, 1 - JITTER["saturation"], 1 + JITTER["saturation"])
@@ -144,7 +145,7 @@ def kornia(task: str, images: np.ndarray) -> _harness.Run:
     """Prepares kornia's augmentations, which draw for every image of a batch by themselves."""
     torch, place = _tasks.torch_device()
     _require("kornia")
-    import kornia.augmentation as given  # type: ignore[import-not-found]
+    given = importlib.import_module("kornia.augmentation")
 
     if task == RANDOM:
         change = given.auto.RandAugment(2, 9)
@@ -172,9 +173,9 @@ def torchvision(task: str, images: np.ndarray, *, per_example: bool) -> _harness
     """Prepares torchvision's transforms (v2), image by image or with one draw for all."""
     torch, place = _tasks.torch_device()
     with contextlib.suppress(ImportError):  # declares operators that a torchvision without its compiled part lacks
-        import torchvision_cpu  # type: ignore[import-not-found]  # noqa: F401
+        importlib.import_module("torchvision_cpu")
     try:
-        from torchvision.transforms import v2  # type: ignore[import-not-found]
+        v2 = importlib.import_module("torchvision.transforms.v2")
     except (ImportError, RuntimeError) as error:
         raise _harness.Skipped(f"torchvision cannot be imported: {str(error).splitlines()[0]}") from error
     bilinear = v2.InterpolationMode.BILINEAR

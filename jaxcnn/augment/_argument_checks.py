@@ -10,10 +10,10 @@ from jax.core import Tracer
 
 from jaxcnn._check import check
 
-__all__ = ["check_key", "check_pair", "check_probability", "check_range", "is_known_number", "range_about"]
+__all__ = ["check_single_key", "check_pair", "check_probability", "check_range", "is_known_number", "range_about"]
 
 
-def check_key(function: str, key: object) -> None:
+def check_single_key(function: str, key: object) -> None:
     """Refuses anything that is not one typed key."""
     typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     got = f"{key.dtype}{tuple(key.shape)}" if isinstance(key, jax.Array | np.ndarray) else repr(key)

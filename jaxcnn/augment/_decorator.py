@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxcnn._check import check
 from jaxcnn._typing import AnyArray, PRNGKey
-from jaxcnn.augment._argument_checks import check_key
+from jaxcnn.augment._argument_checks import check_single_key
 from jaxcnn.augment._chain import Chain
 from jaxcnn.augment._examples import Example
 
@@ -102,7 +102,7 @@ def augmentation(
             key: PRNGKey, image: Mapping[str, Any], *args: Options.args, **options: Options.kwargs
         ) -> Mapping[str, Any]: ...
         def augment_example(key: PRNGKey, image: Example, *args: Options.args, **options: Options.kwargs) -> Example:
-            check_key(function.__name__, key)
+            check_single_key(function.__name__, key)
             return function(key, Chain.start(function.__name__, image), *args, **options).result()
 
         functools.update_wrapper(augment_example, function)

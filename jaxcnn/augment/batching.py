@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxcnn._check import check
 from jaxcnn._typing import AnyArray, PRNGKey, PyTree
-from jaxcnn.augment._argument_checks import check_key
+from jaxcnn.augment._argument_checks import check_single_key
 from jaxcnn.augment._decorator import Augmentation, check_functions, has_branches
 from jaxcnn.ops._materialize import materialize
 
@@ -56,7 +56,7 @@ def batched(function: Augmentation) -> BatchAugmentation:
     (function,) = check_functions("batched", [function])
 
     def augment_batch(key: PRNGKey, images: PyTree, /, *, start: Index = 0) -> PyTree:
-        check_key("batched", key)
+        check_single_key("batched", key)
         _check_start(start)
         leaves = jax.tree.leaves(images)
         sizes = {jnp.shape(leaf)[0] if jnp.ndim(leaf) else -1 for leaf in leaves}

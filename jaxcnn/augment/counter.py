@@ -27,7 +27,7 @@ from jax import lax
 
 from jaxcnn._check import check, check_floating
 from jaxcnn._typing import Array, Dtype, Float, PRNGKey, UInt32
-from jaxcnn.augment._argument_checks import check_key
+from jaxcnn.augment._argument_checks import check_single_key
 from jaxcnn.ops._normal import half_normal
 
 __all__ = ["counter_bits", "counter_normal", "counter_uniform"]
@@ -139,7 +139,7 @@ def counter_normal(key: PRNGKey, shape: Sequence[int], *, dtype: Dtype = jnp.flo
 
 def _bits(name: str, key: PRNGKey, shape: Sequence[int]) -> jax.Array:
     """Checks the arguments of the public functions and computes the words."""
-    check_key(name, key)
+    check_single_key(name, key)
     first, *others = _words(key)
     start = mixed = _mix(_index(_check_shape(name, shape)) ^ first)
     for word in others:

@@ -49,7 +49,7 @@ def run_augment(command: Augment) -> None:
     hidden = not command.progress or not sys.stderr.isatty()
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden) as bar:
         task = bar.add_task("compiling and drawing", total=None)
-        paths = gallery_folder.write(
+        paths = gallery_folder.write_gallery(
             Path(command.out),
             command.images,
             functions=command.functions,

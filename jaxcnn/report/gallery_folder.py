@@ -17,13 +17,13 @@ from jaxcnn.report import gallery
 from jaxcnn.report.page import figure_html, table_html, write_page
 from jaxcnn.report.style import png
 
-__all__ = ["write"]
+__all__ = ["write_gallery"]
 
 TITLE = "Augmentations of a picture"
 FILES = ("functions.png", "policy.png", "overview.png", "index.html")
 
 
-def write(
+def write_gallery(
     folder: Path,
     images: Sequence[str | os.PathLike[str]] = (),
     *,
@@ -59,9 +59,9 @@ def write(
 
     Example:
         >>> import pathlib, tempfile
-        >>> from jaxcnn.report import gallery_folder
+        >>> from jaxcnn.report.gallery_folder import write_gallery
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     paths = gallery_folder.write(pathlib.Path(folder), functions=["random_hue"], policy="basic", size=12)
+        ...     paths = write_gallery(pathlib.Path(folder), functions=["random_hue"], policy="basic", size=12)
         >>> [path.name for path in paths]
         ['functions.png', 'policy.png', 'index.html']
     """

@@ -41,8 +41,8 @@ class TestExamples:
         yy, xx = np.mgrid[: moved["image"].shape[0], : moved["image"].shape[1]]
         for i, point in enumerate(np.asarray(moved["keypoints"])):
             spot = np.asarray(moved["image"][..., i])
-            centre = (np.sum(spot * xx) / spot.sum(), np.sum(spot * yy) / spot.sum())
-            np.testing.assert_allclose(centre, point, atol=0.45)
+            center = (np.sum(spot * xx) / spot.sum(), np.sum(spot * yy) / spot.sum())
+            np.testing.assert_allclose(center, point, atol=0.45)
 
     @pytest.mark.parametrize("name", MOVING)
     def test_masks_are_sampled_at_the_nearest_pixel(self, name):

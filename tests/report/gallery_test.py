@@ -139,7 +139,7 @@ def test_read_image_turns_and_resizes(tmp_path):
 def test_folder_is_written_and_only_its_own_is_replaced(tmp_path):
     options = {"functions": ["random_invert"], "policy": "basic", "size": 12, "samples": 2}
     folder = tmp_path / "deep" / "out"
-    written = gallery_folder.write(folder, overview=True, command="jaxcnn augment <x>", **options)
+    written = gallery_folder.write_gallery(folder, overview=True, command="jaxcnn augment <x>", **options)
     assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in written)
     text = (folder / "index.html").read_text()
     assert text.count("data:image/png;base64,") == 2 and "http" not in text
@@ -147,12 +147,12 @@ def test_folder_is_written_and_only_its_own_is_replaced(tmp_path):
     with PIL.Image.open(folder / "overview.png") as overview:
         assert overview.size[0] == 900
     done = []
-    gallery_folder.write(folder, progress=lambda *counts: done.append(counts), **options)
+    gallery_folder.write_gallery(folder, progress=lambda *counts: done.append(counts), **options)
     assert done == [(0, 2), (1, 2), (2, 2)]  # one function, one picture
     assert not (folder / "overview.png").exists()  # nothing of the earlier call is left
     (folder / "mine.txt").write_text("x")
     with pytest.raises(ValueError, match="out must be new, empty, or a folder of an earlier gallery, got"):
-        gallery_folder.write(folder, **options)
+        gallery_folder.write_gallery(folder, **options)
     assert (folder / "mine.txt").read_text() == "x"
 
 
@@ -169,7 +169,7 @@ def test_folder_is_written_and_only_its_own_is_replaced(tmp_path):
 )
 def test_errors_of_options(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
-        gallery_folder.write(tmp_path / "out", **options)
+        gallery_folder.write_gallery(tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
 
 
