@@ -145,7 +145,8 @@ def contrast_matrix(
 
 def _as_matrices(function: str, **values: ArrayLike) -> list[jax.Array]:
     """Returns amounts in float32 or wider, of one rank, with two axes appended."""
-    wide = working_dtype(*[v for v in values.values() if isinstance(v, jax.Array | np.ndarray | np.generic)])
+    given = [np.asarray(v) if isinstance(v, np.generic) else v for v in values.values()]
+    wide = working_dtype(*[v for v in given if isinstance(v, jax.Array | np.ndarray)])
     low = {"factor": 0.0}
     arrays = [as_amount(function, name, v, wide, low=low.get(name, -np.inf)) for name, v in values.items()]
     return [
