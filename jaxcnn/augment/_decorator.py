@@ -45,6 +45,7 @@ class Augmentation(Protocol):
         ...
 
 
+@runtime_checkable
 class ExampleFunction(Protocol[Options]):
     """An augmentation of this library: (key, image, *, options) -> image, arrays to arrays, dictionaries likewise."""
 

@@ -124,7 +124,7 @@ def one_of(functions: Sequence[Augmentation], *, weights: Sequence[float] | None
     functions = check_functions("one_of", functions)
     geometric = all(map(is_geometric, functions))
     shares = np.ones(len(functions)) if weights is None else np.asarray(weights, np.float64)
-    good = shares.shape == (len(functions),) and bool(np.all(shares >= 0)) and shares.sum() > 0
+    good = shares.shape == (len(functions),) and bool(np.all(shares >= 0)) and bool(shares.sum() > 0)
     check(good, "one_of", "weights", f"{len(functions)} numbers of at least 0, not all 0", repr(weights))
     limits = (np.cumsum(shares)[:-1] / shares.sum()).astype(np.float32)
 

@@ -117,7 +117,7 @@ def adjust_brightness(
     """
     name = "adjust_brightness"
     image = check_pixels(name, image)
-    strength = as_amount(name, "factor", factor, working_dtype(image), low=0)
+    strength = as_amount(name, "factor", factor, working_dtype(image), low=0.0)
     image, strength = align_amounts(name, "factor", image, strength)
     return from_planes(clip_to_unit(to_planes(image) * strength, clip), image.dtype)
 
@@ -153,7 +153,7 @@ def adjust_contrast(
     """
     name = "adjust_contrast"
     image = check_pixels(name, image)
-    strength = as_amount(name, "factor", factor, working_dtype(image), low=0)
+    strength = as_amount(name, "factor", factor, working_dtype(image), low=0.0)
     image, strength = align_amounts(name, "factor", image, strength)
     x = to_planes(image)
     means = jnp.mean(x, (-2, -1), keepdims=True)
@@ -193,7 +193,7 @@ def adjust_saturation(
     name = "adjust_saturation"
     image = check_pixels(name, image)
     check_channels(name, image, 1, 3)
-    strength = as_amount(name, "factor", factor, working_dtype(image), low=0)
+    strength = as_amount(name, "factor", factor, working_dtype(image), low=0.0)
     image, strength = align_amounts(name, "factor", image, strength)
     x = to_planes(image)
     colored = _blend(x, to_gray_plane(x), strength) if image.shape[-1] == 3 else x + 0 * strength

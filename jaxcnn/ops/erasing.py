@@ -98,8 +98,8 @@ def grid_mask(
     name = "grid_mask"
     image = check_pixels(name, image)
     dtype = jnp.float32
-    edge = as_amount(name, "period", period, dtype, low=1)
-    part = as_amount(name, "ratio", ratio, dtype, 0, 1)
+    edge = as_amount(name, "period", period, dtype, low=1.0)
+    part = as_amount(name, "ratio", ratio, dtype, 0.0, 1.0)
     start = as_array(name, "offset", offset)
     check(start.shape[-1:] == (2,), name, "offset", "numbers of shape (..., 2)", shape_text(start))
     start = start.astype(dtype)

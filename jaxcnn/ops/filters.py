@@ -57,7 +57,7 @@ def gaussian_blur(
     name = "gaussian_blur"
     image = check_pixels(name, image)
     dtype = working_dtype(image)
-    width = as_amount(name, "sigma", sigma, dtype, low=0)
+    width = as_amount(name, "sigma", sigma, dtype, low=0.0)
     if kernel_size is None:
         if not isinstance(sigma, int | float | np.integer | np.floating):
             raise ValueError(f"{name}: kernel_size must be given, as sigma is an array, got None.")
@@ -110,7 +110,7 @@ def adjust_sharpness(
     """
     name = "adjust_sharpness"
     image = check_pixels(name, image)
-    strength = as_amount(name, "factor", factor, working_dtype(image), low=0)
+    strength = as_amount(name, "factor", factor, working_dtype(image), low=0.0)
     image, strength = align_amounts(name, "factor", image, strength)
     x = to_planes(image)
     h, w = x.shape[-2:]

@@ -56,7 +56,7 @@ def adjust_gamma(
     name = "adjust_gamma"
     image = check_pixels(name, image)
     dtype = working_dtype(image)
-    power, factor = as_amount(name, "gamma", gamma, dtype, low=0), as_amount(name, "gain", gain, dtype, low=0)
+    power, factor = as_amount(name, "gamma", gamma, dtype, low=0.0), as_amount(name, "gain", gain, dtype, low=0.0)
     image, power, factor = align_amounts(name, "gamma and gain", image, power, factor)
     x = to_planes(image)
     positive = x > 0

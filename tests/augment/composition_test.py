@@ -123,7 +123,7 @@ class TestChoices:
 
     def test_one_of_draws_by_weight(self):
         kinds = [P(augment.random_brightness, brightness=(b, b)) for b in (0.0, 0.5, 1.0)]
-        f = augment.batched(augment.one_of(kinds, weights=[1, 0, 3]))
+        f = augment.batched(augment.one_of(kinds, weights=[1.0, 0.0, 3.0]))
         means = np.asarray(jax.jit(f)(KEY, jnp.ones((400, 2, 2, 1)))).mean((1, 2, 3))
         assert set(means) == {0.0, 1.0} and abs(means.mean() - 0.75) < 0.1
 

@@ -23,7 +23,10 @@ class TestInverse:
 
     def test_of_choices_knows_what_was_chosen(self):
         flip = augment.sequence([function("random_flip_left_right"), function("random_invert")])
-        chosen = [augment.random_apply(flip, p=1.0), augment.one_of([function("random_invert"), flip], weights=[0, 1])]
+        chosen = [
+            augment.random_apply(flip, p=1.0),
+            augment.one_of([function("random_invert"), flip], weights=[0.0, 1.0]),
+        ]
         for f in chosen:
             np.testing.assert_allclose(augment.inverse(f)(KEY, f(KEY, IMAGE)), 1 - IMAGE, atol=1e-6)
 
