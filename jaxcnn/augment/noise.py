@@ -91,7 +91,7 @@ def random_shot_noise(key: PRNGKey, image: Chain, *, photons: float | tuple[floa
         ValueError: As for ``ops.add_shot_noise``, and if ``photons`` is neither a number nor a range.
 
     Example:
-        >>> noisy = augment.random_shot_noise(jax.random.key(0), jnp.full((64, 64, 3), 0.5), photons=50)
+        >>> noisy = augment.random_shot_noise(jax.random.key(0), jnp.full((64, 64, 3), 0.5), photons=50.0)
         >>> round(float(noisy.std()), 2)
         0.1
     """

@@ -1,5 +1,7 @@
 """Erasing: boxes and grids of squares that are overwritten."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +18,7 @@ __all__ = ["erase", "grid_mask"]
 
 def erase(
     image: Float[AnyArray, "*#b h w c"] | UInt8[AnyArray, "*#b h w c"],
-    box: Float[AnyArray, "*#b corners=4"] | Int[AnyArray, "*#b corners=4"],
+    box: Sequence[int | float] | Float[AnyArray, "*#b corners=4"] | Int[AnyArray, "*#b corners=4"],
     *,
     value: float | Num[AnyArray, "*channels"] | Num[AnyArray, "*#b #h #w #c"] = 0.0,
 ) -> Float[Array, "*b h w c"] | UInt8[Array, "*b h w c"]:
@@ -68,7 +70,7 @@ def grid_mask(
     *,
     period: float | Float[AnyArray, "*#b"],
     ratio: float | Float[AnyArray, "*#b"] = 0.5,
-    offset: tuple[float, float] | Float[AnyArray, "*#b xy=2"] = (0.0, 0.0),
+    offset: tuple[int | float, int | float] | Float[AnyArray, "*#b xy=2"] = (0.0, 0.0),
 ) -> Float[Array, "*b h w c"] | UInt8[Array, "*b h w c"]:
     """Sets the squares of a regular grid to 0.
 
@@ -89,7 +91,7 @@ def grid_mask(
         ValueError: If a shape or dtype is wrong, leading axes do not broadcast, or a number is outside of its range.
 
     Example:
-        >>> ops.grid_mask(jnp.ones((4, 4, 1)), period=2)[..., 0].tolist()
+        >>> ops.grid_mask(jnp.ones((4, 4, 1)), period=2.0)[..., 0].tolist()
         [[1.0, 1.0, 1.0, 1.0], [1.0, 0.0, 1.0, 0.0], [1.0, 1.0, 1.0, 1.0], [1.0, 0.0, 1.0, 0.0]]
 
     References:

@@ -153,7 +153,7 @@ def solarize(
         ValueError: If a shape or dtype is wrong, or leading axes do not broadcast.
 
     Example:
-        >>> ops.solarize(jnp.array([[[0, 100, 255]]], jnp.uint8), 100).tolist()
+        >>> ops.solarize(jnp.array([[[0, 100, 255]]], jnp.uint8), 100.0).tolist()
         [[[0, 155, 0]]]
 
     Parity:

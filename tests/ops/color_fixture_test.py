@@ -24,7 +24,7 @@ def erased(x):
 
 def units(x, level):
     """A level as a threshold for an image of either kind."""
-    return level if x.dtype == jnp.uint8 else level / 255
+    return float(level) if x.dtype == jnp.uint8 else level / 255
 
 
 CASES = {
@@ -33,7 +33,7 @@ CASES = {
     "to-grayscale": (ops.to_grayscale, "rgb_to_grayscale", (3,), 1, 2e-7),
     "brightness-0.4": (lambda x: ops.adjust_brightness(x, 0.4), "adjust_brightness", (0.4,), 1, 1e-7),
     "brightness-1.7": (lambda x: ops.adjust_brightness(x, 1.7), "adjust_brightness", (1.7,), 1, 2e-7),
-    "contrast-0": (lambda x: ops.adjust_contrast(x, 0), "adjust_contrast", (0.0,), 1, 2e-7),
+    "contrast-0": (lambda x: ops.adjust_contrast(x, 0.0), "adjust_contrast", (0.0,), 1, 2e-7),
     "contrast-1.7": (lambda x: ops.adjust_contrast(x, 1.7), "adjust_contrast", (1.7,), 1, 4e-7),
     "saturation-0.4": (lambda x: ops.adjust_saturation(x, 0.4), "adjust_saturation", (0.4,), 1, 2e-7),
     "saturation-1.7": (lambda x: ops.adjust_saturation(x, 1.7), "adjust_saturation", (1.7,), 1, 4e-7),
@@ -49,7 +49,7 @@ CASES = {
     "autocontrast": (ops.autocontrast, "autocontrast", (), 0, 2e-7),
     "equalize": (ops.equalize, "equalize", (), 0, 1e-7),
     "permute": (lambda x: ops.permute_channels(x, (2, 0, 1)), "permute_channels", ([2, 0, 1],), 0, 0),
-    "sharpness-0": (lambda x: ops.adjust_sharpness(x, 0), "adjust_sharpness", (0.0,), 1, 4e-7),
+    "sharpness-0": (lambda x: ops.adjust_sharpness(x, 0.0), "adjust_sharpness", (0.0,), 1, 4e-7),
     "sharpness-1.7": (lambda x: ops.adjust_sharpness(x, 1.7), "adjust_sharpness", (1.7,), 1, 4e-7),
     "blur": (lambda x: ops.gaussian_blur(x, 0.9, kernel_size=(7, 5)), "gaussian_blur", ([5, 7], [0.9, 0.9]), 1, 1e-6),
     "erase": (erased, "erase", None, 0, 1e-7),
@@ -59,7 +59,7 @@ CASES = {
 }
 PILLOW = {
     "posterize": (lambda x: ops.posterize(x, 3), ("posterize", 3), 0),
-    "solarize": (lambda x: ops.solarize(x, 100), ("solarize", 100), 0),
+    "solarize": (lambda x: ops.solarize(x, 100.0), ("solarize", 100), 0),
     "equalize": (ops.equalize, ("equalize",), 0),
     "autocontrast": (ops.autocontrast, ("autocontrast",), 1),
 }

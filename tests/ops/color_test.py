@@ -221,7 +221,12 @@ def test_color_matrices_are_the_operations_without_clipping():
 
 @pytest.mark.parametrize("image", [IMAGE, BYTES], ids=["float32", "uint8"])
 def test_unit_matrices_are_exact(image):
-    for matrix in (jnp.eye(3, 4), ops.brightness_matrix(1), ops.saturation_matrix(1), ops.contrast_matrix(1, 0.3)):
+    for matrix in (
+        jnp.eye(3, 4),
+        ops.brightness_matrix(1.0),
+        ops.saturation_matrix(1.0),
+        ops.contrast_matrix(1.0, 0.3),
+    ):
         np.testing.assert_array_equal(released.jit(ops.apply_color_matrix)(image, matrix), image)
 
 

@@ -78,7 +78,7 @@ def test_erase_gradients():
     np.testing.assert_array_equal(by_image, ops.erase(jnp.ones_like(given), (1, 2, 4, 5)))
 
 
-@pytest.mark.parametrize(("period", "ratio", "offset"), [(4, 0.5, (0, 0)), (5, 0.6, (-2, 3)), (3, 0.0, (1, 1))])
+@pytest.mark.parametrize(("period", "ratio", "offset"), [(4.0, 0.5, (0, 0)), (5.0, 0.6, (-2, 3)), (3.0, 0.0, (1, 1))])
 def test_grid_mask_drops_squares(period, ratio, offset):
     kept = int(period * ratio + 0.5)
     rows, columns = [(np.arange(n) - o) % period >= kept for n, o in ((9, offset[1]), (8, offset[0]))]
@@ -92,7 +92,7 @@ def test_grid_mask_per_example():
     options = {"period": np.float32([3, 5]), "ratio": np.float32([0.5, 1]), "offset": np.float32([[1, 0], [0, 2]])}
     mask = jax.jit(ops.grid_mask)
     got = mask(IMAGE, **options)
-    np.testing.assert_array_equal(got[0], mask(IMAGE[0], period=3, ratio=0.5, offset=(1, 0)))
+    np.testing.assert_array_equal(got[0], mask(IMAGE[0], period=3.0, ratio=0.5, offset=(1.0, 0.0)))
     np.testing.assert_array_equal(got[1], IMAGE[1])
 
 
