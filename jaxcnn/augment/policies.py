@@ -281,10 +281,8 @@ def _augmix_chain(
         number, level, side = numbers[3 * i : 3 * i + 3]
         index = jnp.where(i < count, to_integer(number, len(names) - 1), len(names) - 1)
         fraction = (0.1 + level * (severity - 0.1)) / 10
-        bits = 4 - jnp.floor(4 * fraction)
-        magnitudes = make_magnitudes(
-            fraction, to_sign(side), shear=0.3, translate=(w / 3, h / 3), degrees=30.0, bits=bits
-        )
+        sign, bits = to_sign(side), 4 - jnp.floor(4 * fraction)
+        magnitudes = make_magnitudes(fraction, sign, shear=0.3, translate=(w / 3, h / 3), degrees=30.0, bits=bits)
         magnitudes |= dict.fromkeys(FACTORS, 0.1 + 1.8 * fraction)
         chain = apply_op(chain, index, names, magnitudes, sampling)
     return chain
