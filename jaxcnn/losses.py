@@ -1,11 +1,10 @@
 """Losses: one value per example."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import DTypeLike
 
 from jaxcnn._check import as_array, check, check_floating, check_min_rank, shape_text
 from jaxcnn._namespace import close_namespace
@@ -20,24 +19,24 @@ def cross_entropy(
     *,
     label_smoothing: float = 0.0,
 ) -> Float[Array, "*n"]:
-    """Measures how little probability the logits give to the labels.
+    """Computes the cross-entropy of labels and logits.
 
     Convention:
-        Labels are class numbers from 0 on, or probabilities of all classes (soft labels, as mixup
-        makes them). A class number out of range gives NaN. A class of probability 0 adds 0, even
+        Labels are class numbers starting at 0, or probabilities of all classes (soft labels, as from
+        mixup). A class number out of range gives NaN. A class of probability 0 adds 0, even
         where its logit is -inf.
 
     Args:
-        logits: Unnormalised logarithms of probabilities; computed in float32 or wider.
+        logits: Unnormalized log-probabilities; computed in float32 or wider.
         labels: One class number, or one probability per class, for each example.
-        label_smoothing: Share of the labels' mass that is spread evenly over all classes, in [0, 1].
+        label_smoothing: Share of the probability that is spread evenly over all classes, in [0, 1].
 
     Returns:
         One loss per example, in nats, float32 or wider.
 
     Raises:
-        ValueError: If logits are not floating or have no classes, labels have another shape than these
-            or are neither integer nor floating, or the smoothing lies outside of [0, 1].
+        ValueError: If logits are not floating or have no classes, the shape of labels does not match or
+            they are neither integer nor floating, or the smoothing lies outside [0, 1].
 
     Example:
         >>> loss = losses.cross_entropy(jnp.array([[0.0, 0.0], [2.0, 0.0]]), jnp.array([0, 1]))
@@ -59,7 +58,7 @@ def cross_entropy(
     if isinstance(label_smoothing, int | float):
         check(0 <= label_smoothing <= 1, name, "label_smoothing", "in [0, 1]", label_smoothing)
     dtype = jnp.float64 if jnp.float64 in (logits.dtype, labels.dtype) else jnp.float32
-    targets, known = _probabilities(logits, labels, dtype)
+    targets, known = _class_probabilities(logits, labels, dtype)
     # Smoothing of 0 or a traced one: the formula holds for both.
     targets = optax.smooth_labels(targets, as_array(name, "label_smoothing", label_smoothing).astype(dtype))
     logs = jax.nn.log_softmax(logits.astype(dtype))
@@ -68,7 +67,7 @@ def cross_entropy(
 
 
 def jensen_shannon(logits: Float[AnyArray, "*n k classes"]) -> Float[Array, "*n"]:
-    """Measures how far the predictions for several versions of an example are from one another.
+    """Computes the Jensen-Shannon divergence of the predictions for several versions of an example.
 
     Convention:
         The mean of the Kullback-Leibler divergences of each prediction from their mean: 0 where all agree, at most
@@ -101,8 +100,8 @@ def jensen_shannon(logits: Float[AnyArray, "*n k classes"]) -> Float[Array, "*n"
     return jnp.mean(jnp.sum(apart, -1), -1)
 
 
-def _probabilities(logits: Any, labels: Any, dtype: Any) -> tuple[jax.Array, jax.Array | None]:
-    """Gives probabilities of all classes, and for class numbers whether they are in range."""
+def _class_probabilities(logits: jax.Array, labels: jax.Array, dtype: DTypeLike) -> tuple[jax.Array, jax.Array | None]:
+    """Computes probabilities of all classes and, of class numbers, a mask of those in range."""
     name, classes = "cross_entropy", logits.shape[-1]
     shapes = f"of shape {logits.shape[:-1]} (integers) or {logits.shape} (floating), as logits is {shape_text(logits)}"
     if jnp.issubdtype(labels.dtype, jnp.integer):

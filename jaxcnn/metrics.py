@@ -17,11 +17,11 @@ __all__ = ["accuracy", "confusion_matrix", "mean", "top_k_accuracy"]
 def accuracy(
     logits: Float[AnyArray, "*n classes"], labels: Int[AnyArray, "*n"] | Float[AnyArray, "*n classes"]
 ) -> Float[Array, "*n"]:
-    """Tells for every example whether the largest logit is that of the label.
+    """Computes for every example whether the largest logit is that of the label.
 
     Convention:
         Labels are class numbers, or probabilities of which the largest counts. Of equal logits the first
-        is the prediction. Logits with a NaN are wrong.
+        is the prediction. Logits with a NaN count as wrong.
 
     Args:
         logits: One per class.
@@ -31,21 +31,21 @@ def accuracy(
         1 or 0 for each example, float32.
 
     Raises:
-        ValueError: If logits are not floating or have no classes, or labels have another shape than these.
+        ValueError: If logits are not floating or have no classes, or the shape of labels does not match.
 
     Example:
         >>> metrics.accuracy(jnp.array([[1.0, 2.0], [1.0, 2.0]]), jnp.array([0, 1])).tolist()
         [0.0, 1.0]
     """
-    logits, labels = _check("accuracy", logits, labels)
-    predictions = _predictions(logits)
+    logits, labels = _to_logits_and_classes("accuracy", logits, labels)
+    predictions = _predict(logits)
     return ((predictions == labels) & (predictions >= 0)).astype(jnp.float32)
 
 
 def top_k_accuracy(
     logits: Float[AnyArray, "*n classes"], labels: Int[AnyArray, "*n"] | Float[AnyArray, "*n classes"], *, k: int
 ) -> Float[Array, "*n"]:
-    """Tells for every example whether the label is among the k largest logits.
+    """Computes for every example whether the label is among the k largest logits.
 
     Convention:
         As in ``accuracy``, which is the case k = 1. Of equal logits the first counts as larger.
@@ -65,7 +65,7 @@ def top_k_accuracy(
         >>> metrics.top_k_accuracy(jnp.array([[3.0, 2.0, 1.0]]), jnp.array([1]), k=2).tolist()
         [1.0]
     """
-    logits, labels = _check("top_k_accuracy", logits, labels)
+    logits, labels = _to_logits_and_classes("top_k_accuracy", logits, labels)
     classes = logits.shape[-1]
     valid = is_integer_at_least(k, 1) and k <= classes
     check(valid, "top_k_accuracy", "k", f"an integer from 1 to {classes}, the number of classes", repr(k))
@@ -74,7 +74,7 @@ def top_k_accuracy(
     value = jnp.sum(jnp.where(position == label, logits, 0), -1, keepdims=True, dtype=logits.dtype)
     ahead = (logits > value) | ((logits == value) & (position < label))
     rank = jnp.sum(ahead, -1, dtype=jnp.int32)
-    valid_label = (labels >= 0) & (labels < classes) & (_predictions(logits) >= 0)
+    valid_label = (labels >= 0) & (labels < classes) & (_predict(logits) >= 0)
     return ((rank < k) & valid_label).astype(jnp.float32)
 
 
@@ -84,34 +84,34 @@ def confusion_matrix(
     *,
     num_classes: int,
 ) -> Int[Array, "classes classes"]:
-    """Counts how often each class is taken for each other.
+    """Counts how often each class is predicted for each other.
 
     Convention:
-        Rows are labels, columns predictions, taken as in ``accuracy``. Examples whose label is out of
-        range or whose logits hold a NaN are counted nowhere. Matrices of batches add up.
+        Rows are labels, columns are predictions, as in ``accuracy``. Examples whose label is out of
+        range or whose logits hold a NaN are not counted. Matrices of batches add up.
 
     Args:
         logits: One per class.
         labels: One class number, or one probability per class, for each example.
-        num_classes: The number of classes, which is that of the logits.
+        num_classes: Number of classes, equal to that of the logits.
 
     Returns:
         The counts, int32.
 
     Raises:
-        ValueError: If logits are not floating, have another number of classes, or labels have another
-            shape than these.
+        ValueError: If logits are not floating or have another number of classes, or the shape of labels
+            does not match.
 
     Example:
         >>> logits = jnp.array([[2.0, 1.0], [1.0, 2.0], [1.0, 2.0]])
         >>> metrics.confusion_matrix(logits, jnp.array([0, 0, 1]), num_classes=2).tolist()
         [[1, 1], [0, 1]]
     """
-    logits, labels = _check("confusion_matrix", logits, labels)
+    logits, labels = _to_logits_and_classes("confusion_matrix", logits, labels)
     expected = f"the number of classes of logits, {shape_text(logits)}"
     check(num_classes == logits.shape[-1], "confusion_matrix", "num_classes", expected, repr(num_classes))
     true = jnp.expand_dims(jax.nn.one_hot(labels, num_classes, dtype=jnp.int32), -1)
-    predicted = jnp.expand_dims(jax.nn.one_hot(_predictions(logits), num_classes, dtype=jnp.int32), -2)
+    predicted = jnp.expand_dims(jax.nn.one_hot(_predict(logits), num_classes, dtype=jnp.int32), -2)
     # A sum, not a matrix product: examples may be sharded, and an explicit mesh refuses to contract them.
     return jnp.sum(true * predicted, tuple(range(labels.ndim)), dtype=jnp.int32)
 
@@ -139,8 +139,8 @@ def mean(sums: Mapping[str, Any]) -> dict[str, Any]:
     return {name: float(value) if np.ndim(value) == 0 else value for name, value in means.items()}
 
 
-def _check(function: str, logits: Any, labels: Any) -> tuple[jax.Array, jax.Array]:
-    """Returns logits and class numbers, or refuses what does not fit."""
+def _to_logits_and_classes(function: str, logits: AnyArray, labels: AnyArray) -> tuple[jax.Array, jax.Array]:
+    """Checks logits and labels; returns logits and class numbers."""
     logits, labels = as_array(function, "logits", logits), as_array(function, "labels", labels)
     check_floating(function, "logits", logits)
     check_min_rank(function, "logits", logits, "classes")
@@ -160,8 +160,8 @@ def _check(function: str, logits: Any, labels: Any) -> tuple[jax.Array, jax.Arra
     return logits, labels.astype(jnp.int32) if numbers else jnp.argmax(labels, -1).astype(jnp.int32)
 
 
-def _predictions(logits: jax.Array) -> jax.Array:
-    """Gives the number of the first largest logit, -1 where there is a NaN."""
+def _predict(logits: jax.Array) -> jax.Array:
+    """Returns the class of the first largest logit, -1 where there is a NaN."""
     unknown = jnp.any(jnp.isnan(logits), -1)
     return jnp.where(unknown, -1, jnp.argmax(logits, -1).astype(jnp.int32))
 

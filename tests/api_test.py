@@ -53,21 +53,22 @@ def sections(docstring: str) -> dict[str, str]:
 
 
 def annotations(node: ast.FunctionDef) -> list[tuple[str, str]]:
-    """Gives name and annotation of every parameter and of the result."""
+    """Returns name and annotation of every parameter and of the result."""
     arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg]
     named = [argument for argument in arguments if argument is not None and argument.arg not in ("self", "cls")]
     pairs = [(argument.arg, ast.unparse(argument.annotation) if argument.annotation else "") for argument in named]
     return [*pairs, ("return", ast.unparse(node.returns) if node.returns else "")]
 
 
-def fields(node: ast.ClassDef) -> list[ast.AnnAssign]:
-    """Gives the public annotated fields of a class."""
-    found = [item for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
-    return [item for item in found if not item.target.id.startswith("_") and ast.unparse(item.annotation) != "KW_ONLY"]
+def fields(node: ast.ClassDef) -> dict[str, ast.AnnAssign]:
+    """Returns the public annotated fields of a class by name."""
+    found = {ast.unparse(item.target): item for item in node.body if isinstance(item, ast.AnnAssign)}
+    public_ones = {name: item for name, item in found.items() if not name.startswith("_")}
+    return {name: item for name, item in public_ones.items() if ast.unparse(item.annotation) != "KW_ONLY"}
 
 
 def methods(node: ast.ClassDef) -> list[ast.FunctionDef]:
-    """Gives the public methods of a class, with ``__call__`` and ``__init__``."""
+    """Returns the public methods of a class, with ``__call__`` and ``__init__``."""
     found = [item for item in node.body if isinstance(item, ast.FunctionDef)]
     return [item for item in found if not item.name.startswith("_") or item.name in ("__call__", "__init__")]
 
@@ -84,14 +85,14 @@ def signature(node) -> str:
 
 
 def snapshot() -> dict[str, str]:
-    """Gives every public name with its signature; of a class also the fields and methods."""
+    """Returns every public name with its signature; of a class also the fields and methods."""
     found = {}
     for item in public():
         if not isinstance(item.node, ast.ClassDef):
             found[item.address] = signature(item.node)
             continue
         found[item.address] = f"class({', '.join(ast.unparse(base) for base in item.node.bases)})"
-        found |= {f"{item.address}.{field.target.id}": ast.unparse(field) for field in fields(item.node)}
+        found |= {f"{item.address}.{name}": ast.unparse(field) for name, field in fields(item.node).items()}
         found |= {f"{item.address}.{method.name}": signature(method) for method in methods(item.node)}
     return dict(sorted(found.items()))
 
@@ -214,8 +215,7 @@ def check_annotations(where: str, node: ast.FunctionDef) -> None:
 def test_class(item):
     assert item.docstring.splitlines()[0].endswith("."), f"{item.address}: the docstring opens with one sentence."
     described = "".join(sections(item.docstring).get(title, "") for title in ("Args", "Attributes", ""))
-    for field in fields(item.node):
-        name = field.target.id
+    for name, field in fields(item.node).items():
         own = re.search(rf"\b{name}\b", described)
         assert own or documented(item.node, field), f"{item.address}: nothing is said of the field {name}."
     for method in methods(item.node):
@@ -225,7 +225,7 @@ def test_class(item):
 
 
 def documented(node: ast.ClassDef, field: ast.AnnAssign) -> bool:
-    """Tells whether a string literal follows a field."""
+    """Checks whether a string literal follows a field."""
     after = node.body[node.body.index(field) + 1 :]
     return bool(after) and isinstance(after[0], ast.Expr) and isinstance(after[0].value, ast.Constant)
 

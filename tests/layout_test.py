@@ -2,8 +2,10 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -161,8 +163,8 @@ def test_file_is_one_noun(path):
     assert path.name not in ("utils.py", "util.py", "helpers.py", "common.py", "misc.py"), f"{path} names no thing."
     assert "from __future__ import annotations" not in text, f"{path}: it defeats the run-time shape checks."
     for node in ast.walk(ast.parse(text)):
-        star = isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names)
-        assert not star, f"{path}:{node.lineno}: star import."
+        if isinstance(node, ast.ImportFrom):
+            assert all(alias.name != "*" for alias in node.names), f"{path}:{node.lineno}: star import."
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_name)
@@ -201,6 +203,31 @@ def test_import_starts_no_backend():
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False, env=environment
     )
     assert done.stdout.strip() == "3", f"import jaxcnn computes something: {done.stdout} {done.stderr}"
+
+
+# Requirements of dependencies that the package itself does not import.
+NOT_IMPORTED = {
+    "flatbuffers": "jax.export stores programs with it, but jax does not declare it",
+    "importlib-resources": "tensorflow-datasets imports it without declaring it",
+}
+IMPORT_NAMES = {"orbax-checkpoint": "orbax", "pillow": "PIL", "scikit-learn": "sklearn"}
+
+
+def distributions(requirements: list[str]) -> dict[str, str]:
+    """Returns the import name of every required distribution."""
+    names = [re.split(r"[^\w-]", requirement, maxsplit=1)[0] for requirement in requirements]
+    return {name: IMPORT_NAMES.get(name, name.replace("-", "_")) for name in names}
+
+
+def test_dependencies_are_imported_and_imports_are_dependencies():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    required = distributions(project["dependencies"])
+    imported = {name.split(".")[0] for path in FILES for _, name in imports(path)}
+    unused = sorted(name for name, module in required.items() if module not in imported and name not in NOT_IMPORTED)
+    assert not unused, f"{unused}: no file imports them; make them extras or say in NOT_IMPORTED who needs them."
+    optional = distributions([r for extra in project.get("optional-dependencies", {}).values() for r in extra])
+    known = {"_typeshed", "jaxcnn", "jaxcnn_native", *required.values(), *optional.values(), *sys.stdlib_module_names}
+    assert imported <= known, f"{sorted(imported - known)} are imported, but pyproject.toml does not declare them."
 
 
 def test_no_stray_file_in_root():

@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxcnn import metrics
+from tests.support.untyped import untyped
 
 LOGITS = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
 LABELS = np.random.default_rng(1).integers(0, 5, 40).astype(np.int32)
@@ -80,7 +81,7 @@ def test_sharded_batch(metric, kind):
         (lambda: metrics.top_k_accuracy(LOGITS, LABELS, k=6), "top_k_accuracy: k must be an integer from 1 to 5"),
         (lambda: metrics.top_k_accuracy(LOGITS, LABELS, k=0), "top_k_accuracy: k must be an integer from 1 to 5"),
         (lambda: metrics.top_k_accuracy(LOGITS, LABELS, k=True), "top_k_accuracy: k must be an integer from 1 to 5"),
-        (lambda: metrics.accuracy(LOGITS, None), "accuracy: labels must be an array of numbers, got None"),
+        (lambda: metrics.accuracy(LOGITS, untyped(None)), "accuracy: labels must be an array of numbers, got None"),
         (lambda: metrics.confusion_matrix(LOGITS, LABELS, num_classes=4), "num_classes must be the number of classes"),
         (lambda: metrics.mean({"loss": 1.0}), 'mean: sums must be with an entry "count"'),
         (lambda: metrics.mean({"loss": 1.0, "count": 0}), 'mean: sums must be with one "count" above 0'),

@@ -1,4 +1,4 @@
-"""Images that come with a dependency, for use with no network."""
+"""Images that come with a dependency, for use without a network."""
 
 from typing import Any, Literal
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxcnn._check import check, check_choice, is_integer_at_least
 from jaxcnn._typing import Float, Int
-from jaxcnn.data.shuffling import permutation
+from jaxcnn.data.shuffling import permute_range
 
 __all__ = ["digits"]
 
@@ -16,20 +16,19 @@ _TEST_IMAGES = 360  # of 1797; leaves 1437 for training
 def digits(
     *, size: int = 20, split: Literal["train", "test"] = "train", seed: int = 0
 ) -> tuple[Float[np.ndarray, "n size size c=1"], Int[np.ndarray, " n"]]:
-    """Returns the handwritten digits of scikit-learn, enlarged.
+    """Returns the handwritten digits of scikit-learn, resized.
 
-    The 1797 images of 8 x 8 pixels are divided once into 1437 for training and 360 for testing, with
-    equal shares of the ten classes, and resized bilinearly. Writers are not kept apart: the data set
-    does not name them.
+    The 1797 images of 8 x 8 pixels are split into 1437 for training and 360 for testing, stratified by
+    class, and resized bilinearly. The split ignores writers: the data set does not name them.
 
     Convention:
-        Values 0 to 16 become [0, 1]; white strokes on black. Pixels are squares (half-pixel centres,
+        Values 0 to 16 become [0, 1]; white strokes on black. Pixels are squares (half-pixel centers,
         border pixels repeated), so ``size=8`` gives the original values.
 
     Args:
         size: Height and width of the result.
         split: ``"train"`` (1437 images) or ``"test"`` (360).
-        seed: Chooses the division and the order; both splits must be taken with the same one.
+        seed: Determines the split and the order; use the same seed for both splits.
 
     Returns:
         Images in float32 and labels in int32.
@@ -58,20 +57,20 @@ def digits(
 
     bunch: Any = load_digits()
     images, labels = np.asarray(bunch["images"]), np.asarray(bunch["target"])
-    chosen = _stratified(labels, _TEST_IMAGES, seed)[split == "train"]
+    chosen = _split_stratified(labels, _TEST_IMAGES, seed)[split == "train"]
     weights = _bilinear_weights(images.shape[1], size)
     resized = np.einsum("ih,nhw,jw->nij", weights, images[chosen] / 16.0, weights)
     return np.clip(resized, 0, 1).astype(np.float32)[..., None], labels[chosen].astype(np.int32)
 
 
-def _stratified(labels: np.ndarray, test_count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _split_stratified(labels: np.ndarray, test_count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Divides 0 .. n - 1 into test and training indices with equal shares of every class."""
     n = len(labels)
-    order = permutation(n, seed)
+    order = permute_range(n, seed)
     counts = np.bincount(labels)
     exact = counts * test_count / n
     quota = np.floor(exact).astype(int)
-    # Largest remainders get the places that rounding down left over.
+    # The places that rounding down leaves go to the largest remainders.
     quota[np.argsort(quota - exact, kind="stable")[: test_count - quota.sum()]] += 1
     shuffled = labels[order]
     rank = np.zeros(n, int)
@@ -82,7 +81,7 @@ def _stratified(labels: np.ndarray, test_count: int, seed: int) -> tuple[np.ndar
 
 
 def _bilinear_weights(size_in: int, size_out: int) -> np.ndarray:
-    """Returns the (size_out, size_in) matrix of linear interpolation between pixel centres."""
+    """Returns the (size_out, size_in) matrix of linear interpolation between pixel centers."""
     position = (np.arange(size_out) + 0.5) * size_in / size_out - 0.5
     pixels = np.arange(size_in)
     return np.stack([np.interp(position, pixels, row) for row in np.eye(size_in)], axis=1)

@@ -17,7 +17,7 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 @dataclasses.dataclass(frozen=True)
 class ImageFolder:
-    """The images of a folder, read when asked for; ``image_folder`` makes it.
+    """The images of a folder, read on access; made by ``image_folder``.
 
     Item ``i`` is ``{"image": uint8 (h, w, channels), "label": int32 ()}``.
 
@@ -25,9 +25,9 @@ class ImageFolder:
         paths: All files, by class, then by path.
         labels: The class of each, an index into ``classes``.
         classes: Names of the classes: the sub-folders, sorted.
-        size: Height and width that all images are brought to, or None.
+        size: Height and width that all images are resized to, or None.
         channels: 1, 3 or 4.
-        fit: How they are brought to ``size``.
+        fit: How they are resized to ``size``.
 
     Example:
         >>> import pathlib, tempfile
@@ -51,7 +51,7 @@ class ImageFolder:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Reads image ``index``; a file that cannot be read gives a ``ValueError`` with its path."""
+        """Reads image ``index``; a file that cannot be read raises a ``ValueError`` with its path."""
         image = _read_image(self.paths[index], self.size, self.channels, self.fit)
         return {"image": image, "label": np.int32(self.labels[index])}
 
@@ -65,19 +65,19 @@ def image_folder(
 ) -> ImageFolder:
     """Lists the images of a folder that has one sub-folder per class.
 
-    Sub-folders of a class folder belong to the class. Hidden files and files of other kinds are left
-    out. Files are read only when an item is asked for.
+    Sub-folders of a class folder belong to the class. Hidden files and files of other types are
+    skipped. Files are read on access to an item.
 
     Convention:
-        - Photographs are turned upright where their metadata (EXIF) say how.
-        - Resizing is bilinear with antialiasing (Pillow's). ``fit="crop"`` first cuts the largest
-          central part with the sides' ratio of ``size``; ``"stretch"`` takes the whole image.
-        - Images with 16 bits per channel keep the upper 8; of an animation the first frame is taken.
+        - Photographs are rotated according to their metadata (EXIF).
+        - Resizing is bilinear with antialiasing (Pillow's). ``fit="crop"`` first crops the largest
+          central part with the aspect ratio of ``size``; ``"stretch"`` resizes the whole image.
+        - Images with 16 bits per channel keep the upper 8; of an animation the first frame is used.
 
     Args:
         root: The folder.
-        size: Side, or height and width, to bring all images to; None keeps each one's own.
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA).
+        size: Side, or height and width, to resize all images to; None keeps their sizes.
+        channels: 1 (gray), 3 (RGB) or 4 (RGBA).
         fit: ``"crop"`` or ``"stretch"``.
 
     Returns:
@@ -85,7 +85,7 @@ def image_folder(
 
     Raises:
         FileNotFoundError: If there is no such folder.
-        ValueError: If the folder has no class folders, or one of them no images, or an option is wrong.
+        ValueError: If the folder has no class folders, or one of them no images, or an option is invalid.
 
     Example:
         >>> import pathlib, tempfile
@@ -144,6 +144,6 @@ def _read_image(path: str, size: tuple[int, int] | None, channels: int, fit: str
                 else:
                     image = image.resize(target, Image.Resampling.BILINEAR)
             return np.array(image).reshape(image.height, image.width, channels)
-    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+    except Exception as error:  # Pillow's decoders raise nearly any exception on damaged files
         message = f"image_folder: root must hold readable images, got {path!r} ({type(error).__name__}: {error})."
         raise ValueError(message) from error

@@ -10,27 +10,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn._check import check, check_choice, check_positive_shape, is_integer_at_least, repeat_per_axis, shape_text
-from jaxcnn._typing import Array, Batch, Float, Int, PRNGKey, UInt8
-from jaxcnn.data.distortions import DEFAULTS, Options, apply, draw
+from jaxcnn._typing import AnyArray, Array, Batch, Float, Int, PRNGKey, UInt8
+from jaxcnn.data.distortions import DEFAULTS, DistortionOptions, distort, draw_parameters
 
 __all__ = ["Generator", "Stream", "distorted"]
 
 Kind = Literal["R", "RTS", "P", "E", "T", "TC"]
 
-_CHUNK_VALUES = 2**20  # pixels that ``Generator.fixed`` computes at once: bounds memory, not the result
+_CHUNK_VALUES = 2**20  # pixels that ``Generator.fixed`` computes at once; bounds memory, does not change the result
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["images", "labels"], meta_fields=["options"])
 @dataclasses.dataclass(frozen=True, eq=False)
 class Generator:
-    """Draws distorted images; ``distorted`` makes it.
+    """Draws distorted images; made by ``distorted``.
 
-    What is drawn for example ``i`` of a batch depends on ``fold_in(key, i)`` alone: a larger batch from
-    the same key begins with the smaller one (pixels equal up to the rounding of the device's program).
+    Example ``i`` of a batch depends on ``fold_in(key, i)`` alone: a larger batch from the same key begins
+    with the smaller one (pixels equal up to the rounding of the device's program).
 
-    It is a pytree whose leaves are the source arrays (uint8 ones stay uint8). Called inside a jitted
-    function that merely refers to it, the sources become constants of the compiled program; given to
-    that function as an argument, ``jax.jit(lambda g, key: g(key, 64))(generator, key)``, they do not.
+    It is a pytree whose leaves are the source arrays (uint8 ones stay uint8). In a jitted function that
+    closes over it, the sources become constants of the compiled program; passed as an argument,
+    ``jax.jit(lambda g, key: g(key, 64))(generator, key)``, they do not.
 
     Attributes:
         images: The source images (m, h, w, c).
@@ -47,29 +47,29 @@ class Generator:
 
     images: Any
     labels: Any
-    options: Options
+    options: DistortionOptions
 
     def __call__(self, key: PRNGKey, n: int) -> Batch:
         """Draws ``n`` examples: ``{"image": (n, *canvas, c) in [0, 1], "label": (n,)}``."""
         check(is_integer_at_least(n, 1), "Generator", "n", "a positive integer", repr(n))
-        return _batch(self, key, n)
+        return _draw_batch(self, key, n)
 
     def parameters(self, key: PRNGKey, n: int) -> dict[str, Any]:
-        """Returns what is drawn for the same ``n`` examples, each array with a leading axis of ``n``.
+        """Returns the parameters drawn for the same ``n`` examples, each array with a leading axis of ``n``.
 
         ``index`` of the source image; ``angle`` in radians, positive counter-clockwise; ``scale``;
-        ``shift`` (x, y) and ``corners`` (4, 2) in canvas pixels from the centre; ``offsets`` of the
+        ``shift`` (x, y) and ``corners`` (4, 2) in canvas pixels from the center; ``offsets`` of the
         control points in image pixels; ``place`` (row, column) of the upper left pixel. The patches'
         ``patch_step`` (source index relative to the digit's), ``patch_from`` and ``patch_place``.
         """
         check(is_integer_at_least(n, 1), "Generator", "n", "a positive integer", repr(n))
-        return _parameters(self, key, n)
+        return _draw_parameters(self, key, n)
 
     def fixed(self, key: PRNGKey, *, repeats: int = 10) -> Batch:
         """Draws a test set: every source image ``repeats`` times, as NumPy arrays.
 
-        Example ``r * m + i`` shows source image ``i``, so that a set with fewer repeats is the
-        beginning of one with more. The same key gives the same images.
+        Example ``r * m + i`` shows source image ``i``, so that a set with fewer repeats is a prefix of
+        one with more. The same key draws the same images.
         """
         check(
             is_integer_at_least(repeats, 1),
@@ -84,9 +84,11 @@ class Generator:
         chunk = min(total, max(1, _CHUNK_VALUES // values))
         images = np.empty((total, *self.options.canvas, self.images.shape[-1]), np.float32)
         for start in range(0, total, chunk):
-            # Every chunk has one size, so that one program serves all; what is past the end is cut off.
+            # All chunks have one size, so that one program serves all; the excess of the last one is dropped.
             positions = np.arange(start, start + chunk)
-            computed = np.asarray(_chosen(self, key, positions.astype(np.int32), (positions % m).astype(np.int32)))
+            computed = np.asarray(
+                _distort_chosen(self, key, positions.astype(np.int32), (positions % m).astype(np.int32))
+            )
             images[start : start + chunk] = computed[: total - start]
         return {"image": images, "label": np.tile(np.asarray(self.labels), repeats)}
 
@@ -105,14 +107,14 @@ class Generator:
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["generator"], meta_fields=["batch_size"])
 @dataclasses.dataclass(frozen=True, eq=False)
 class Stream:
-    """A generator with a batch size: maps a key to a batch. A pytree, like the generator.
+    """Draws batches of a fixed size: maps a key to a batch. A pytree, like the generator.
 
     Attributes:
-        generator: What draws.
-        batch_size: How many examples.
+        generator: Draws the examples.
+        batch_size: Number of examples.
 
     Example:
-        As an argument of a jitted function its source images are no constants of the program.
+        As an argument of a jitted function its source images are not constants of the program.
 
         >>> stream = data.distorted(*data.digits(), kind="RTS").stream(8)
         >>> batch = jax.jit(lambda stream, key: stream(key))(stream, jax.random.key(0))
@@ -143,31 +145,31 @@ def distorted(
     distractors: int | None = None,
     patch: int | None = None,
 ) -> Generator:
-    """Makes a generator of distorted images, as used to test spatial transformers.
+    """Builds a generator of distorted images, as used to test spatial transformers.
 
     ======= ==================================================================== ==============
     kind    what it does                                                         canvas
     ======= ==================================================================== ==============
-    ``R``   turns by up to ``degrees`` (90) either way                           the image's
-    ``RTS`` turns (45), scales (0.7 to 1.2), puts at a random place              42 x 42
+    ``R``   rotates by up to ``degrees`` (90) either way                         the image's
+    ``RTS`` rotates (45), scales (0.7 to 1.2), puts at a random place            42 x 42
     ``P``   scales (0.75 to 1), moves every corner of the image                  the image's
-    ``E``   scales (0.75 to 1), bends by a thin-plate spline                     the image's
+    ``E``   scales (0.75 to 1), warps by a thin-plate spline                     the image's
     ``T``   puts at a random place, in whole pixels                              60 x 60
     ``TC``  as ``T``, plus patches of other images as clutter                    60 x 60
     ======= ==================================================================== ==============
 
-    All draws are uniform but for the normal deviates of ``P`` and ``E``. The defaults imitate the
+    All distributions are uniform except the normal deviates of ``P`` and ``E``. The defaults imitate the
     distorted MNIST sets of the paper. It does not state all of them: the canvas of ``R``, ``P`` and
     ``E`` and the size of the patches, for example, are choices of this library.
 
     Convention:
-        - Outside of the image lies 0: white strokes on black.
-        - ``RTS`` places the box around the turned and scaled image uniformly among all places where
-          no part of it is cut off; an axis along which it does not fit is centred.
+        - Outside the image pixels are 0: white strokes on black.
+        - ``RTS`` places the bounding box of the rotated and scaled image uniformly among all places where
+          it lies within the canvas; along an axis where it does not fit it is centered.
         - ``P`` shifts the moved corners by the least amount that keeps their box on the canvas, or
-          centres it if it is larger. Corners that cross (rare) hide part of the image.
-        - ``R`` and ``E`` stay in the centre: what leaves the canvas is cut off. Images without a blank
-          border, as the built-in digits, want a canvas somewhat larger than themselves.
+          centers it if it is larger. Corners that cross (rare) hide part of the image.
+        - ``R`` and ``E`` stay in the center; parts outside the canvas are cut off. Images without a blank
+          border, such as the built-in digits, need a canvas somewhat larger than the image.
         - Patches and digit are combined by the maximum.
 
     Args:
@@ -190,7 +192,7 @@ def distorted(
         The generator; call it with a key and a number of examples.
 
     Raises:
-        ValueError: If a form, dtype, kind or range is wrong, or an option belongs to another kind.
+        ValueError: If a shape, dtype, kind or range is invalid, or an option belongs to another kind.
 
     Example:
         >>> generator = data.distorted(*data.digits(), kind="RTS")
@@ -204,7 +206,7 @@ def distorted(
         Jaderberg et al. 2015, arXiv:1506.02025, section 4.1 and appendix A.
     """
     check_choice("distorted", "kind", kind, tuple(DEFAULTS))
-    images, labels = _checked_sources(images, labels)
+    images, labels = _check_sources(images, labels)
     given = {
         "canvas": canvas,
         "degrees": degrees,
@@ -220,11 +222,11 @@ def distorted(
     for name in given:
         used = name == "canvas" or name in DEFAULTS[kind]
         check(used, "distorted", name, f"left alone with kind={kind!r}", repr(given[name]))
-    options = _checked_options(kind, {**DEFAULTS[kind], **given}, images.shape)
+    options = _make_options(kind, {**DEFAULTS[kind], **given}, images.shape)
     return Generator(jnp.asarray(images), jnp.asarray(labels), options)
 
 
-def _checked_sources(images: Any, labels: Any) -> tuple[Any, Any]:
+def _check_sources(images: AnyArray, labels: AnyArray) -> tuple[AnyArray, AnyArray]:
     images, labels = (x if hasattr(x, "dtype") else np.asarray(x) for x in (images, labels))
     check(
         images.ndim == 4 and 0 not in images.shape, "distorted", "images", "of shape (m, h, w, c)", shape_text(images)
@@ -236,7 +238,7 @@ def _checked_sources(images: Any, labels: Any) -> tuple[Any, Any]:
     return images if images.dtype == np.uint8 else images.astype(np.float32), labels.astype(np.int32)
 
 
-def _checked_options(kind: str, given: dict[str, Any], shape: tuple[int, ...]) -> Options:
+def _make_options(kind: Kind, given: dict[str, Any], shape: tuple[int, ...]) -> DistortionOptions:
     m, h, w, _ = shape
 
     def require(condition: bool, name: str, expected: str) -> None:
@@ -249,12 +251,12 @@ def _checked_options(kind: str, given: dict[str, Any], shape: tuple[int, ...]) -
         require(canvas[0] >= h and canvas[1] >= w, "canvas", f"at least the images' size ({h}, {w})")
     if "scale" in given:
         pair: tuple[Any, ...] = tuple(given["scale"]) if np.iterable(given["scale"]) else ()
-        valid = len(pair) == 2 and all(map(_real, pair)) and 0 < pair[0] <= pair[1]
+        valid = len(pair) == 2 and all(map(_is_finite, pair)) and 0 < pair[0] <= pair[1]
         require(valid, "scale", "two positive numbers, the smaller first")
         given["scale"] = (float(pair[0]), float(pair[1]))
     for name in ("degrees", "margin", "corner_sigma", "point_sigma"):
         if name in given:
-            require(_real(given[name]) and given[name] >= 0, name, "a number >= 0")
+            require(_is_finite(given[name]) and given[name] >= 0, name, "a number >= 0")
             given[name] = float(given[name])
     if "points" in given:
         require(is_integer_at_least(given["points"], 2), "points", "an integer >= 2")
@@ -265,36 +267,37 @@ def _checked_options(kind: str, given: dict[str, Any], shape: tuple[int, ...]) -
         require(fits, "patch", f"an integer in [1, {min(h, w)}], the images' side")
         given["distractors"], given["patch"] = int(given["distractors"]), int(given["patch"])
         require(m > 1 or given["distractors"] == 0, "distractors", "0 where there is only one image")
-    return Options(kind=kind, **given)
+    return DistortionOptions(kind=kind, **given)
 
 
-def _real(value: Any) -> bool:
-    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    return number and math.isfinite(value)
+def _is_finite(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        return False
+    return math.isfinite(value)
 
 
-def _one(generator: Generator, key: PRNGKey, position: Any) -> dict[str, jax.Array]:
-    return draw(jax.random.fold_in(key, position), generator.options, generator.images.shape)
-
-
-@functools.partial(jax.jit, static_argnames="n")
-def _parameters(generator: Generator, key: PRNGKey, n: int) -> dict[str, jax.Array]:
-    return jax.vmap(lambda i: _one(generator, key, i))(jnp.arange(n))
+def _draw_one(generator: Generator, key: PRNGKey, position: jax.Array) -> dict[str, jax.Array]:
+    return draw_parameters(jax.random.fold_in(key, position), generator.options, generator.images.shape)
 
 
 @functools.partial(jax.jit, static_argnames="n")
-def _batch(generator: Generator, key: PRNGKey, n: int) -> dict[str, jax.Array]:
-    def example(i: Any) -> dict[str, jax.Array]:
-        parameters = _one(generator, key, i)
+def _draw_parameters(generator: Generator, key: PRNGKey, n: int) -> dict[str, jax.Array]:
+    return jax.vmap(lambda i: _draw_one(generator, key, i))(jnp.arange(n))
+
+
+@functools.partial(jax.jit, static_argnames="n")
+def _draw_batch(generator: Generator, key: PRNGKey, n: int) -> dict[str, jax.Array]:
+    def draw_example(i: jax.Array) -> dict[str, jax.Array]:
+        parameters = _draw_one(generator, key, i)
         label = jax.lax.dynamic_index_in_dim(generator.labels, parameters["index"], keepdims=False)
-        return {"image": apply(generator.images, parameters, generator.options), "label": label}
+        return {"image": distort(generator.images, parameters, generator.options), "label": label}
 
-    return jax.vmap(example)(jnp.arange(n))
+    return jax.vmap(draw_example)(jnp.arange(n))
 
 
 @jax.jit
-def _chosen(generator: Generator, key: PRNGKey, positions: jax.Array, indices: jax.Array) -> jax.Array:
-    def example(i: Any, index: Any) -> jax.Array:
-        return apply(generator.images, {**_one(generator, key, i), "index": index}, generator.options)
+def _distort_chosen(generator: Generator, key: PRNGKey, positions: jax.Array, indices: jax.Array) -> jax.Array:
+    def distort_one(i: jax.Array, index: jax.Array) -> jax.Array:
+        return distort(generator.images, {**_draw_one(generator, key, i), "index": index}, generator.options)
 
-    return jax.vmap(example)(positions, indices)
+    return jax.vmap(distort_one)(positions, indices)

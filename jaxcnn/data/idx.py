@@ -1,11 +1,11 @@
-"""The idx format of MNIST and its kin."""
+"""The idx format of MNIST and similar data sets."""
 
 import gzip
 import math
 import os
 import zlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 
@@ -22,8 +22,8 @@ _CHUNK = 2**20
 def read_idx(path: str | os.PathLike[str], *, max_bytes: int = 2**33) -> Num[np.ndarray, "..."]:
     """Reads an array from an idx file, plain or compressed by gzip.
 
-    Whether a file is compressed shows in its content, not in its name. Header and file size are
-    compared before memory is taken.
+    Compression is detected from the content, not from the name. Header and file size are compared
+    before memory is allocated.
 
     Args:
         path: The file.
@@ -34,7 +34,7 @@ def read_idx(path: str | os.PathLike[str], *, max_bytes: int = 2**33) -> Num[np.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is no idx file, is truncated, corrupt, longer than its header says, or
+        ValueError: If the file is not an idx file, is truncated, corrupt, longer than its header states, or
             larger than ``max_bytes``.
 
     Example:
@@ -55,23 +55,23 @@ def read_idx(path: str | os.PathLike[str], *, max_bytes: int = 2**33) -> Num[np.
             compressed = plain.read(2) == b"\x1f\x8b"
             plain.seek(0)
             if not compressed:
-                return _read(plain, path, size, max_bytes)
+                return _read_array(plain, path, size, max_bytes)
             with gzip.GzipFile(fileobj=plain) as file:
-                return _read(file, path, size * _DEFLATE_RATIO, max_bytes)
+                return _read_array(file, path, size * _DEFLATE_RATIO, max_bytes)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(_message(path, f"damaged compression: {error}")) from error
+        raise ValueError(_describe_damage(path, f"damaged compression: {error}")) from error
 
 
 def mnist(
     folder: str | os.PathLike[str], *, split: Literal["train", "test"] = "train"
 ) -> tuple[UInt8[np.ndarray, "n h w c=1"], Int[np.ndarray, " n"]]:
-    """Reads MNIST, or a data set in its form, from a folder that holds its usual files.
+    """Reads MNIST, or a data set in its format, from a folder of its usual files.
 
-    They are ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte`` and
+    The files are ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte`` and
     ``t10k-labels-idx1-ubyte``, each with or without ``.gz``. Nothing is downloaded.
 
     Args:
-        folder: Where the files are.
+        folder: Folder of the files.
         split: ``"train"`` or ``"test"`` (the ``t10k`` files).
 
     Returns:
@@ -79,7 +79,7 @@ def mnist(
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If a file is damaged, or the two files do not belong together.
+        ValueError: If a file is damaged, or the two files do not match.
 
     Example:
         Two images of 1 x 2 pixels in the form of the test set.
@@ -117,34 +117,34 @@ def _find(folder: str | os.PathLike[str], name: str) -> Path:
     )
 
 
-def _message(path: str | os.PathLike[str], reason: str) -> str:
+def _describe_damage(path: str | os.PathLike[str], reason: str) -> str:
     return f"read_idx: path must be an intact idx file, got {os.fspath(path)!r} ({reason})."
 
 
-def _read(file: Any, path: str | os.PathLike[str], bound: int, max_bytes: int) -> np.ndarray:
-    """Reads header and values; ``bound`` is the most that the file can hold."""
+def _read_array(file: BinaryIO | gzip.GzipFile, path: str | os.PathLike[str], bound: int, max_bytes: int) -> np.ndarray:
+    """Reads header and values; ``bound`` is the largest number of bytes that the file can hold."""
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _DTYPES:
-        raise ValueError(_message(path, f"begins with {magic.hex(' ') or 'nothing'}"))
+        raise ValueError(_describe_damage(path, f"begins with {magic.hex(' ') or 'nothing'}"))
     dtype, rank = np.dtype(_DTYPES[magic[2]]), magic[3]
     header = file.read(4 * rank)
     if len(header) < 4 * rank:
-        raise ValueError(_message(path, "ends within its header"))
+        raise ValueError(_describe_damage(path, "ends within its header"))
     shape = tuple(int(n) for n in np.frombuffer(header, ">u4"))
     expected = math.prod(shape) * dtype.itemsize
     stated = f"its header states {shape} of {dtype.name}"
     # 32 is the largest rank of all NumPy versions; a product of sizes with a 0 may hide sizes that are too large.
     if rank == 0 or rank > 32 or max(shape) * dtype.itemsize > bound or expected > bound:
-        raise ValueError(_message(path, f"{stated}, more than the file can hold"))
+        raise ValueError(_describe_damage(path, f"{stated}, more than the file can hold"))
     if expected > max_bytes:
-        raise ValueError(_message(path, f"{stated}, {expected} bytes, more than max_bytes={max_bytes}"))
+        raise ValueError(_describe_damage(path, f"{stated}, {expected} bytes, more than max_bytes={max_bytes}"))
     values = bytearray()
-    # One byte more than stated is asked for, to notice a file that is too long.
+    # One byte more than stated is requested, to detect a file that is too long.
     while len(values) <= expected and (piece := file.read(min(_CHUNK, expected + 1 - len(values)))):
         values += piece
     if len(values) < expected:
-        raise ValueError(_message(path, f"{stated}, {expected} bytes, but {len(values)} follow"))
+        raise ValueError(_describe_damage(path, f"{stated}, {expected} bytes, but {len(values)} follow"))
     if len(values) > expected:
-        raise ValueError(_message(path, f"{stated}, {expected} bytes, but more follow"))
+        raise ValueError(_describe_damage(path, f"{stated}, {expected} bytes, but more follow"))
     array = np.frombuffer(values, dtype).reshape(shape)
     return array.astype(dtype.newbyteorder("="), copy=False)

@@ -25,14 +25,14 @@ def read_npz(
 ) -> tuple[Num[np.ndarray, "n h w c"], Int[np.ndarray, " n"]]:
     """Reads images and labels from an ``.npz`` archive.
 
-    Only the two arrays named are read. Nothing is unpickled. What an array's header states is
-    compared with the file before memory is taken.
+    Only the two named arrays are read. Nothing is unpickled. An array's header is compared with the
+    file's size before memory is allocated.
 
     Args:
         path: The file.
         images: Name of the array of images: (n, h, w, c), (n, h, w), or any (n, ...) with ``shape``.
             Integers from 0 to 255 become uint8; floating values stay as they are.
-        labels: Name of the array of labels: whole numbers from 0 on, (n,) or (n, 1).
+        labels: Name of the array of labels: integers starting at 0, (n,) or (n, 1).
         shape: Height, width and channels of an image that is stored flat.
         max_bytes: Largest array that is read.
 
@@ -41,7 +41,7 @@ def read_npz(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is no intact archive, lacks an array, or an array is of another form.
+        ValueError: If the archive is damaged or lacks an array, or an array has another shape or dtype.
 
     Example:
         >>> import os, tempfile
@@ -62,19 +62,19 @@ def read_npz(
                 check(name in names, "read_npz", argument, f"one of its arrays {tuple(sorted(names))!r}", got)
                 arrays[argument] = _read_member(archive, f"{name}.npy", path, max_bytes)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(_message(path, str(error) or type(error).__name__)) from error
-    return _images(arrays["images"], images, shape), _labels(arrays["labels"], labels, len(arrays["images"]))
+        raise ValueError(_describe_damage(path, str(error) or type(error).__name__)) from error
+    return _to_images(arrays["images"], images, shape), _to_labels(arrays["labels"], labels, len(arrays["images"]))
 
 
-def _message(path: str | os.PathLike[str], reason: str) -> str:
+def _describe_damage(path: str | os.PathLike[str], reason: str) -> str:
     return f"read_npz: path must be an intact npz file, got {os.fspath(path)!r} ({reason})."
 
 
 def _read_member(archive: zipfile.ZipFile, name: str, path: str | os.PathLike[str], max_bytes: int) -> np.ndarray:
-    """Reads one array, after its header, the archive's directory and the file's size have been compared."""
+    """Reads one array after comparing its header, the archive's directory and the file's size."""
     info = archive.getinfo(name)
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(_message(path, f"{name} is compressed by a method that NumPy does not write"))
+        raise ValueError(_describe_damage(path, f"{name} is compressed by a method that NumPy does not write"))
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     with archive.open(info) as file:
         try:
@@ -83,23 +83,23 @@ def _read_member(archive: zipfile.ZipFile, name: str, path: str | os.PathLike[st
                 raise ValueError(f"unknown version {version}")
             shape, _, dtype = readers[version](file)
         except ValueError as error:
-            raise ValueError(_message(path, f"{name}: {error}")) from error
+            raise ValueError(_describe_damage(path, f"{name}: {error}")) from error
         begin = file.tell()
     if dtype.hasobject:
-        raise ValueError(_message(path, f"{name} holds pickled objects, which are not read"))
+        raise ValueError(_describe_damage(path, f"{name} holds pickled objects, which are not read"))
     expected = math.prod(shape) * dtype.itemsize
     if info.file_size - begin != expected or info.file_size > os.path.getsize(path) * _DEFLATE_RATIO:
-        raise ValueError(_message(path, f"{name} states {dtype}{shape}, which does not match its size"))
+        raise ValueError(_describe_damage(path, f"{name} states {dtype}{shape}, which does not match its size"))
     if expected > max_bytes:
-        raise ValueError(_message(path, f"{name} has {expected} bytes, more than max_bytes={max_bytes}"))
+        raise ValueError(_describe_damage(path, f"{name} has {expected} bytes, more than max_bytes={max_bytes}"))
     with archive.open(info) as file:
         try:
             return np.lib.format.read_array(file, allow_pickle=False)
         except ValueError as error:
-            raise ValueError(_message(path, f"{name}: {error}")) from error
+            raise ValueError(_describe_damage(path, f"{name}: {error}")) from error
 
 
-def _images(array: np.ndarray, name: str, shape: tuple[int, int, int] | None) -> np.ndarray:
+def _to_images(array: np.ndarray, name: str, shape: tuple[int, int, int] | None) -> np.ndarray:
     got = f"{array.dtype}{array.shape} in {name!r}"
     if shape is not None:
         fits = array.ndim >= 2 and math.prod(array.shape[1:]) == math.prod(shape)
@@ -117,7 +117,7 @@ def _images(array: np.ndarray, name: str, shape: tuple[int, int, int] | None) ->
     return array.astype(np.uint8)
 
 
-def _labels(array: np.ndarray, name: str, n: int) -> np.ndarray:
+def _to_labels(array: np.ndarray, name: str, n: int) -> np.ndarray:
     got = f"{array.dtype}{array.shape} in {name!r}"
     array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
     numbers = np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)

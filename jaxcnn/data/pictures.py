@@ -1,12 +1,15 @@
-"""Pictures of single digits, as people have them: any size, dark on light or light on dark."""
+"""Users' pictures of single digits: any size, dark on light or light on dark."""
 
 import os
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from jaxcnn._check import check, check_choice, check_positive_shape, repeat_per_axis
 from jaxcnn._typing import Float
+
+if TYPE_CHECKING:
+    import PIL.Image
 
 __all__ = ["read_digit"]
 
@@ -20,21 +23,21 @@ def read_digit(
 ) -> Float[np.ndarray, "h w 1"]:
     """Reads a picture of a digit as the networks for distorted digits expect it: light on black, on a canvas.
 
-    A picture that is as large as the canvas is kept as it is. Of any other the part with ink is cut
-    out, brought to ``size`` pixels on its longer side, and put in the middle of the canvas.
+    A picture that is as large as the canvas is returned unchanged. Any other is cropped to its ink, resized
+    to ``size`` pixels on the longer side, and centered on the canvas.
 
     Args:
-        path: The picture, any format that Pillow reads.
+        path: The picture, in any format that Pillow reads.
         canvas: Side, or height and width, of the result.
         size: Longer side of the digit in it, in pixels.
-        invert: Whether to swap dark and light; ``"auto"`` does where the picture's edge is light.
+        invert: Whether to swap dark and light; ``"auto"`` does if the picture's edge is light.
 
     Returns:
         The image (*canvas, 1), float32 in [0, 1].
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no picture that can be read, or has nothing on it.
+        ValueError: If the picture cannot be read or is blank.
 
     Example:
         >>> import PIL.Image, tempfile
@@ -55,7 +58,7 @@ def read_digit(
         raise FileNotFoundError(f"read_digit: path must be a file, got {str(path)!r}, which does not exist.")
     try:
         with PIL.Image.open(path) as opened:
-            picture = _grey(opened)
+            picture = _to_gray(opened)
     except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
         kind = "not a format that Pillow knows" if isinstance(error, PIL.UnidentifiedImageError) else str(error)
         raise ValueError(f"read_digit: path must be a readable picture, got {str(path)!r} ({kind}).") from None
@@ -80,14 +83,14 @@ def read_digit(
     return result
 
 
-def _grey(picture: Any) -> np.ndarray:
-    """Turns a picture to grey in [0, 1]; what is transparent becomes white paper."""
+def _to_gray(picture: "PIL.Image.Image") -> np.ndarray:
+    """Converts a picture to gray in [0, 1]; transparency becomes white paper."""
     import PIL.Image
 
     if picture.mode in ("I", "I;16", "F"):
         values = np.asarray(picture, np.float32)
         low, high = float(values.min()), float(values.max())
         return (values - low) / (high - low) if high > low else np.zeros_like(values)
-    coloured = picture.convert("RGBA")
-    paper = PIL.Image.new("RGBA", coloured.size, "white")
-    return np.asarray(PIL.Image.alpha_composite(paper, coloured).convert("L"), np.float32) / 255
+    colored = picture.convert("RGBA")
+    paper = PIL.Image.new("RGBA", colored.size, "white")
+    return np.asarray(PIL.Image.alpha_composite(paper, colored).convert("L"), np.float32) / 255

@@ -1,14 +1,15 @@
-"""Data sets that TensorFlow Datasets has prepared, read without TensorFlow."""
+"""Data sets prepared by TensorFlow Datasets, read without TensorFlow."""
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxcnn._check import check
+from jaxcnn.data.random_access import RandomAccess
 
 __all__ = ["PreparedSource", "tfds_source"]
 
@@ -30,7 +31,7 @@ class PreparedSource:
         ((4, 4, 3), 5)
     """
 
-    def __init__(self, source: Sequence[Any], *, image: str, label: str, classes: tuple[str, ...] | None) -> None:
+    def __init__(self, source: RandomAccess, *, image: str, label: str, classes: tuple[str, ...] | None) -> None:
         """Wraps a random-access source of dictionaries."""
         self.classes = classes
         self._source = source
@@ -50,7 +51,7 @@ class PreparedSource:
         examples = many(list(indices)) if many else [self._source[i] for i in indices]
         return [self._pick(example) for example in examples]
 
-    def _pick(self, example: Any) -> dict[str, Any]:
+    def _pick(self, example: Mapping[str, Any]) -> dict[str, Any]:
         image, label = self._names
         value = np.asarray(example[label])
         return {
@@ -67,19 +68,19 @@ def tfds_source(
     image: str = "image",
     label: str = "label",
 ) -> PreparedSource:
-    """Opens a data set that TensorFlow Datasets has prepared before.
+    """Opens a data set that TensorFlow Datasets has already prepared.
 
-    Reads what ``tfds.data_source`` reads, through array_record and grain's random access, and needs
-    no TensorFlow. Only files are looked at: nothing is downloaded or prepared, no network is tried.
+    Reads what ``tfds.data_source`` reads, by random access to array_record files, without TensorFlow.
+    Only local files are read: nothing is downloaded or prepared, the network is not used.
 
     Args:
-        name: ``"name"``, ``"name/config"``, either with ``":1.2.3"`` for one version; else the newest
-            that is there.
+        name: ``"name"``, ``"name/config"``, either with ``":1.2.3"`` for one version; otherwise the newest
+            one found.
         split: ``"train"``, ``"test[:100]"`` and the like.
         data_dir: Folder of the prepared data sets; None stands for the environment's
             ``TFDS_DATA_DIR``, or ``~/tensorflow_datasets``.
-        image: The feature that becomes ``"image"``.
-        label: The feature that becomes ``"label"``.
+        image: Name of the feature returned as ``"image"``.
+        label: Name of the feature returned as ``"label"``.
 
     Returns:
         A source with ``len``, items by number and ``classes``.
@@ -100,7 +101,7 @@ def tfds_source(
     try:
         builder: Any = tfds.builder_from_directory(folder)
         known, features = tuple(builder.info.splits), tuple(sorted(builder.info.features or ()))
-    except Exception as error:  # on damaged files: of protobuf, of JSON, of what is looked up in them
+    except Exception as error:  # on damaged files: raised by protobuf, JSON or a failed lookup in them
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         expected = "a data set with intact features.json and dataset_info.json"
         raise ValueError(f"tfds_source: name must be {expected}, got {str(folder)!r} ({reason}).") from error

@@ -1,11 +1,11 @@
-"""Permutations that depend on nothing but their numbers: not on NumPy's version, not on call order."""
+"""Permutations that depend on their seeds only: not on NumPy's version, not on the order of calls."""
 
 import numpy as np
 
-__all__ = ["permutation"]
+__all__ = ["permute_range"]
 
 
-def permutation(n: int, *numbers: int) -> np.ndarray:
+def permute_range(n: int, *numbers: int) -> np.ndarray:
     """Returns a permutation of ``0 .. n - 1`` that up to two non-negative ``numbers`` (< 2**64) determine.
 
     NumPy promises the raw stream of a bit generator for all versions, but not what

@@ -2,29 +2,32 @@
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Generator, Iterable
+from typing import TypeVar
 
 import jax
 
 from jaxcnn._check import check, is_integer_at_least
+from jaxcnn._typing import PyTree
 
 __all__ = ["prefetch"]
 
-_PATIENCE = 5.0  # seconds that an abandoned iterator waits for its thread; a source may block for ever
+T = TypeVar("T")  # a batch: a tree of arrays
+
+_PATIENCE = 5.0  # seconds that an abandoned iterator waits for its thread; a source may block forever
 
 
-def prefetch(iterable: Iterable[Any], *, size: int = 2, sharding: Any = None) -> Iterator[Any]:
+def prefetch(iterable: Iterable[T], *, size: int = 2, sharding: PyTree = None) -> Generator[T, None, None]:
     """Reads batches and sends them to the device ahead of their use, in a thread.
 
-    The order is kept. An error of the source is raised where its batch would have come. An iterator
-    that is closed or dropped ends its thread. The thread starts with the first batch asked for.
+    The order is kept. An error of the source is raised in place of its batch. Closing or dropping the
+    iterator ends the thread, which starts when the first batch is requested.
 
     Args:
         iterable: Batches: trees of arrays.
-        size: How many batches are at most ahead; each takes device memory.
+        size: Maximum number of batches read ahead; each takes device memory.
         sharding: A device or sharding, or a tree of them, as ``jax.device_put`` takes it. None is JAX's
-            default device (of the program: the context of a caller does not reach the thread).
+            default device (of the process: a caller's context manager does not reach the thread).
 
     Returns:
         An iterator over the batches on the device.
@@ -38,11 +41,11 @@ def prefetch(iterable: Iterable[Any], *, size: int = 2, sharding: Any = None) ->
         [128, 128, 104]
     """
     check(is_integer_at_least(size, 1), "prefetch", "size", "a positive integer", repr(size))
-    return _ahead(iterable, size, sharding)
+    return _iterate_ahead(iterable, size, sharding)
 
 
-def _ahead(iterable: Iterable[Any], size: int, sharding: Any) -> Iterator[Any]:
-    # The semaphore holds one permit per batch that may still be made; the queue itself is unbounded.
+def _iterate_ahead(iterable: Iterable[T], size: int, sharding: PyTree) -> Generator[T, None, None]:
+    # The semaphore holds one permit per batch that may still be read; the queue itself is unbounded.
     permits, ready = threading.Semaphore(size), queue.SimpleQueue()
     closed = threading.Event()
 
@@ -59,7 +62,7 @@ def _ahead(iterable: Iterable[Any], size: int, sharding: Any) -> Iterator[Any]:
                     ready.put(("end", None))
                     break
                 ready.put(("batch", jax.device_put(batch, sharding)))
-        except BaseException as error:  # handed over: raised where the batch is asked for
+        except BaseException as error:  # passed on: raised where the batch is requested
             ready.put(("error", error))
 
     thread = threading.Thread(target=work, name="jaxcnn-prefetch", daemon=True)

@@ -1,15 +1,17 @@
-"""What every model asks of its input."""
+"""Checks and reshaping of the images that a model gets."""
 
 import math
-from typing import Any
+
+import jax
 
 from jaxcnn._check import check, check_floating, check_min_rank, shape_text
+from jaxcnn._typing import Array, Float
 
-__all__ = ["check_images", "flat"]
+__all__ = ["check_images", "flatten_maps"]
 
 
-def check_images(model: str, x: Any, *, smallest: int = 1) -> None:
-    """Refuses what is not floating images (*b, h, w, c) of at least ``smallest`` pixels each way.
+def check_images(model: str, x: jax.Array, *, smallest: int = 1) -> None:
+    """Checks that ``x`` is floating images (*b, h, w, c) of at least ``smallest`` x ``smallest`` pixels.
 
     A lower rank would otherwise pass silently: an image without its channel axis, say, is
     convolved along the wrong axes.
@@ -19,6 +21,6 @@ def check_images(model: str, x: Any, *, smallest: int = 1) -> None:
     check(min(x.shape[-3:-1]) >= smallest, model, "x", f"at least {smallest} x {smallest} pixels", shape_text(x))
 
 
-def flat(x: Any) -> Any:
-    """Makes images or maps (*b, h, w, c) one axis; its size is stated, as none could be inferred of an empty batch."""
+def flatten_maps(x: Float[Array, "*b h w c"]) -> Float[Array, "*b hwc"]:
+    """Flattens the last three axes into one, also in an empty batch, where reshape could not infer the size."""
     return x.reshape(*x.shape[:-3], math.prod(x.shape[-3:]))

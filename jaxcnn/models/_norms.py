@@ -1,6 +1,16 @@
 """Constants of batch norm, in Flax's meaning: the momentum is the share of the old value."""
 
-__all__ = ["KERAS_NORM"]
+from typing import TypedDict
 
-KERAS_NORM: dict[str, float] = {"momentum": 0.99, "epsilon": 1e-3}
+__all__ = ["KERAS_NORM", "NormConstants"]
+
+
+class NormConstants(TypedDict):
+    """Keyword arguments of ``flax.linen.BatchNorm`` that differ between frameworks."""
+
+    momentum: float
+    epsilon: float
+
+
+KERAS_NORM = NormConstants(momentum=0.99, epsilon=1e-3)
 """Keras's defaults, which most of its applications keep."""

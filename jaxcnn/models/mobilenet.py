@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -11,7 +10,8 @@ from jaxcnn._check import check
 from jaxcnn._typing import Array, Dtype, Float
 from jaxcnn.initializers import depthwise_variance_scaling
 from jaxcnn.layers.convolution import Conv, DepthwiseConv
-from jaxcnn.models._head import pooled_logits
+from jaxcnn.models._dtypes import Dtypes
+from jaxcnn.models._head import pool_and_classify
 from jaxcnn.models._inputs import check_images
 from jaxcnn.models._norms import KERAS_NORM
 
@@ -51,8 +51,8 @@ class MobileNetBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b h_out w_out f"]:
         """Returns the maps of the block."""
-        kinds: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        norm = functools.partial(nn.BatchNorm, use_running_average=not train, **KERAS_NORM, **kinds)
+        dtypes = Dtypes(dtype=self.dtype, param_dtype=self.param_dtype)
+        norm = functools.partial(nn.BatchNorm, use_running_average=not train, **KERAS_NORM, **dtypes)
         x = DepthwiseConv(
             (3, 3),
             depth_multiplier=self.depth_multiplier,
@@ -62,10 +62,10 @@ class MobileNetBlock(nn.Module):
             use_bias=False,
             kernel_init=_depthwise_he,
             name="conv_dw",
-            **kinds,
+            **dtypes,
         )(x)
         x = nn.relu6(norm(name="conv_dw_bn")(x))
-        x = Conv(self.filters, (1, 1), use_bias=False, kernel_init=_he, name="conv_pw", **kinds)(x)
+        x = Conv(self.filters, (1, 1), use_bias=False, kernel_init=_he, name="conv_pw", **dtypes)(x)
         return nn.relu6(norm(name="conv_pw_bn")(x))
 
 
@@ -77,8 +77,8 @@ class MobileNet(nn.Module):
         its ``conv_preds``, a 1x1 convolution, the dense ``head``.
 
     Args:
-        num_classes: How many logits; None returns the pooled features.
-        alpha: Width: what every number of filters is multiplied by, then rounded down.
+        num_classes: Number of logits; None returns the pooled features.
+        alpha: Width multiplier: every number of filters is multiplied by it, then rounded down.
         depth_multiplier: Depthwise kernels per channel.
         stem: Filters of the first convolution, before ``alpha``.
         blocks: Filters, before ``alpha``, and stride of each block.
@@ -122,15 +122,15 @@ class MobileNet(nn.Module):
         for _, stride in self.blocks:
             strides *= stride
         check_images("mobilenet", x, smallest=2 * strides - 1)
-        kinds: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        norm = nn.BatchNorm(use_running_average=not train, name="conv1_bn", **KERAS_NORM, **kinds)
+        dtypes = Dtypes(dtype=self.dtype, param_dtype=self.param_dtype)
+        norm = nn.BatchNorm(use_running_average=not train, name="conv1_bn", **KERAS_NORM, **dtypes)
         filters = int(self.alpha * self.stem)
-        x = Conv(filters, (3, 3), strides=2, use_bias=False, kernel_init=_he, name="conv1", **kinds)(x)
+        x = Conv(filters, (3, 3), strides=2, use_bias=False, kernel_init=_he, name="conv1", **dtypes)(x)
         x = nn.relu6(norm(x))
         for i, (filters, stride) in enumerate(self.blocks, 1):
             filters = int(self.alpha * filters)
-            x = MobileNetBlock(filters, stride, self.depth_multiplier, name=f"block{i}", **kinds)(x, train=train)
-        return pooled_logits(x, self.num_classes, dropout=self.dropout, train=train, **kinds)
+            x = MobileNetBlock(filters, stride, self.depth_multiplier, name=f"block{i}", **dtypes)(x, train=train)
+        return pool_and_classify(x, self.num_classes, dropout=self.dropout, train=train, **dtypes)
 
 
 _he = nn.initializers.he_normal()

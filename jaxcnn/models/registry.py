@@ -1,9 +1,9 @@
-"""The table of models: name -> builder."""
+"""The table of models: name to builder."""
 
 import difflib
 import inspect
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxcnn._check import check, is_integer_at_least
 from jaxcnn._typing import Dtype
 from jaxcnn.layers.transformer import SpatialTransformer
+from jaxcnn.models._dtypes import Dtypes
 from jaxcnn.models.mobilenet import MobileNet
 from jaxcnn.models.mobilenet_v2 import MobileNetV2
 from jaxcnn.models.small.classifiers import CNN, FCN, LeNet
@@ -27,42 +28,56 @@ _TRANSFORMER_OPTIONS = tuple(
 )
 
 
-def _st_fcn(*, localizer_units: Sequence[int] = (32, 32), **options: Any) -> nn.Module:
-    kinds = {k: options[k] for k in ("dtype", "param_dtype")}
-    return _transformed(DenseLocalizer(localizer_units, **kinds), FCN, options)
+class Builder(NamedTuple):
+    """How a model is built, and what it can be configured with."""
+
+    build: Callable[..., nn.Module]
+    option_sources: tuple[Callable[..., object], ...]  # whose parameters are options of the model
 
 
-def _st_cnn(
+def _build_st_fcn(
+    *, localizer_units: Sequence[int] = (32, 32), dtype: Dtype | None, param_dtype: Dtype, **options: Any
+) -> nn.Module:
+    dtypes = Dtypes(dtype=dtype, param_dtype=param_dtype)
+    return _build_transformed(DenseLocalizer(localizer_units, **dtypes), FCN, dtypes, options)
+
+
+def _build_st_cnn(
     *,
     localizer_features: Sequence[int] = (20, 20),
     localizer_units: int = 20,
     localizer_downsample: int = 2,
     localizer_pool_last: bool = False,
+    dtype: Dtype | None,
+    param_dtype: Dtype,
     **options: Any,
 ) -> nn.Module:
-    kinds = {k: options[k] for k in ("dtype", "param_dtype")}
-    localizer = ConvLocalizer(localizer_features, localizer_units, localizer_downsample, localizer_pool_last, **kinds)
-    return _transformed(localizer, CNN, options)
+    dtypes = Dtypes(dtype=dtype, param_dtype=param_dtype)
+    localizer = ConvLocalizer(localizer_features, localizer_units, localizer_downsample, localizer_pool_last, **dtypes)
+    return _build_transformed(localizer, CNN, dtypes, options)
 
 
-def _transformed(localizer: nn.Module, classifier: Any, options: dict[str, Any]) -> nn.Module:
-    kinds = {k: options[k] for k in ("dtype", "param_dtype")}
-    of_transformer = {k: options.pop(k) for k in _TRANSFORMER_OPTIONS if k in options}
-    return TransformedClassifier(SpatialTransformer(localizer, **of_transformer, **kinds), classifier(**options))
+def _build_transformed(
+    localizer: nn.Module, classifier: Callable[..., nn.Module], dtypes: Dtypes, options: dict[str, Any]
+) -> nn.Module:
+    """Divides the options between the transformer and the classifier behind it."""
+    of_transformer = {name: value for name, value in options.items() if name in _TRANSFORMER_OPTIONS}
+    of_classifier = {name: value for name, value in options.items() if name not in _TRANSFORMER_OPTIONS}
+    transformer = SpatialTransformer(localizer, **of_transformer, **dtypes)
+    return TransformedClassifier(transformer, classifier(**of_classifier, **dtypes))
 
 
-_BUILDERS: dict[str, tuple[Any, tuple[Any, ...]]] = {
-    # name: (builder, classes and functions whose fields and arguments are its options)
-    "cnn": (CNN, (CNN,)),
-    "fcn": (FCN, (FCN,)),
-    "gwap_cnn": (WeightedPoolingCNN, (WeightedPoolingCNN,)),
-    "lenet": (LeNet, (LeNet,)),
-    "mini_xception": (MiniXception, (MiniXception,)),
-    "mobilenet": (MobileNet, (MobileNet,)),
-    "mobilenet_v2": (MobileNetV2, (MobileNetV2,)),
-    "st_cnn": (_st_cnn, (_st_cnn, CNN, SpatialTransformer)),
-    "st_fcn": (_st_fcn, (_st_fcn, FCN, SpatialTransformer)),
-    "xception": (Xception, (Xception,)),
+_BUILDERS = {
+    "cnn": Builder(CNN, (CNN,)),
+    "fcn": Builder(FCN, (FCN,)),
+    "gwap_cnn": Builder(WeightedPoolingCNN, (WeightedPoolingCNN,)),
+    "lenet": Builder(LeNet, (LeNet,)),
+    "mini_xception": Builder(MiniXception, (MiniXception,)),
+    "mobilenet": Builder(MobileNet, (MobileNet,)),
+    "mobilenet_v2": Builder(MobileNetV2, (MobileNetV2,)),
+    "st_cnn": Builder(_build_st_cnn, (_build_st_cnn, CNN, SpatialTransformer)),
+    "st_fcn": Builder(_build_st_fcn, (_build_st_fcn, FCN, SpatialTransformer)),
+    "xception": Builder(Xception, (Xception,)),
 }
 
 _NOT_OPTIONS = {"num_classes", "dtype", "param_dtype", "parent", "name", "localizer", "options", "_"}
@@ -80,7 +95,7 @@ def create(
 
     Args:
         name: One of ``names()``.
-        num_classes: How many logits; None gives a model that returns pooled features.
+        num_classes: Number of logits; None builds a model that returns pooled features.
         dtype: Dtype of the computation; None promotes input and parameters.
         param_dtype: Dtype of the parameters.
         **options: Fields of the model, such as ``features=(16, 32)``; models behind a spatial
@@ -91,7 +106,7 @@ def create(
         (*b, num_classes).
 
     Raises:
-        ValueError: If the name or an option is unknown, or ``num_classes`` is no positive integer.
+        ValueError: If the name or an option is unknown, or ``num_classes`` is not a positive integer.
 
     Example:
         >>> model = models.create("st_cnn", num_classes=10, transform="similarity", downsample=2)
@@ -104,15 +119,15 @@ def create(
         raise ValueError(f"models.create: name must be one of {names()}, got {name!r}{hint}.")
     possible = num_classes is None or is_integer_at_least(num_classes, 1)
     check(possible, "models.create", "num_classes", "None or a positive integer", repr(num_classes))
-    builder, sources = _BUILDERS[name]
-    allowed = {p for source in sources for p in inspect.signature(source).parameters} - _NOT_OPTIONS
+    builder = _BUILDERS[name]
+    allowed = {p for source in builder.option_sources for p in inspect.signature(source).parameters} - _NOT_OPTIONS
     for option in options:
         check(option in allowed, "models.create", f"options of {name!r}", f"among {tuple(sorted(allowed))}", option)
-    return builder(num_classes=num_classes, dtype=dtype, param_dtype=param_dtype, **options)
+    return builder.build(num_classes=num_classes, dtype=dtype, param_dtype=param_dtype, **options)
 
 
 def names() -> tuple[str, ...]:
-    """Returns the names that ``create`` knows, sorted.
+    """Returns the names that ``create`` accepts, sorted.
 
     Returns:
         The names.

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -10,9 +10,11 @@ import jax.numpy as jnp
 from jaxcnn import ops
 from jaxcnn._typing import Array, Dtype, Float
 from jaxcnn.layers.convolution import Conv, SeparableConv
-from jaxcnn.models._head import pooled_logits
+from jaxcnn.models._dtypes import Dtypes
+from jaxcnn.models._head import pool_and_classify
 from jaxcnn.models._inputs import check_images
 from jaxcnn.models._norms import KERAS_NORM
+from jaxcnn.models._residual import add_shortcut
 
 __all__ = ["MiniXception", "Xception"]
 
@@ -20,13 +22,13 @@ Shortcut = Literal["projection", "identity", "none"]
 
 
 class SeparableModule(nn.Module):
-    """Separable 3x3 convolutions with batch norm, and what goes round them.
+    """Separable 3x3 convolutions with batch norm, and a shortcut around them.
 
     Args:
-        filters: Filters of each convolution; ReLU stands between them.
-        shortcut: ``"projection"`` halves the maps by max pooling and adds a 1x1 convolution at stride 2,
+        filters: Filters of each convolution; with ReLU in between.
+        shortcut: ``"projection"`` halves height and width by max pooling and adds a 1x1 convolution at stride 2,
             ``"identity"`` adds the input, ``"none"`` adds nothing.
-        activate_first: Whether ReLU also stands before the first convolution; the shortcut does not see it.
+        activate_first: Whether ReLU also precedes the first convolution; the shortcut bypasses it.
         dtype: Dtype of the computation; None promotes input and parameters.
         param_dtype: Dtype of the parameters.
 
@@ -43,20 +45,20 @@ class SeparableModule(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b h_out w_out f"]:
         """Returns the maps of the module."""
-        kinds: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        norm = functools.partial(nn.BatchNorm, use_running_average=not train, **KERAS_NORM, **kinds)
+        dtypes = Dtypes(dtype=self.dtype, param_dtype=self.param_dtype)
+        norm = functools.partial(nn.BatchNorm, use_running_average=not train, **KERAS_NORM, **dtypes)
         y = x
         for i, filters in enumerate(self.filters, 1):
             if i > 1 or self.activate_first:
                 y = nn.relu(y)
-            y = SeparableConv(filters, (3, 3), use_bias=False, name=f"sepconv{i}", **kinds)(y)
+            y = SeparableConv(filters, (3, 3), use_bias=False, name=f"sepconv{i}", **dtypes)(y)
             y = norm(name=f"sepconv{i}_bn")(y)
         if self.shortcut == "none":
             return y
         if self.shortcut == "identity":
-            return x + y
-        projection = Conv(self.filters[-1], (1, 1), strides=2, use_bias=False, name="shortcut", **kinds)
-        return ops.max_pool(y, 3, strides=2, padding="SAME") + norm(name="shortcut_bn")(projection(x))
+            return add_shortcut(y, x)
+        projection = Conv(self.filters[-1], (1, 1), strides=2, use_bias=False, name="shortcut", **dtypes)
+        return add_shortcut(ops.max_pool(y, 3, strides=2, padding="SAME"), norm(name="shortcut_bn")(projection(x)))
 
 
 class Xception(nn.Module):
@@ -68,11 +70,11 @@ class Xception(nn.Module):
         only numbers. ``conv1`` and ``conv2`` are Keras's block 1, ``head`` its ``predictions``.
 
     Args:
-        num_classes: How many logits; None returns the pooled features.
+        num_classes: Number of logits; None returns the pooled features.
         stem: Filters of the two convolutions of block 1; the first one has stride 2.
-        entry: Filters of the modules of the entry flow, each of which halves the maps.
+        entry: Filters of the modules of the entry flow, each of which halves height and width.
         middle_blocks: Number of modules of the middle flow, as wide as the entry flow's last.
-        exit: Filters of the exit flow: its halving module, then the two convolutions of the last block.
+        exit: Filters of the exit flow: its downsampling module, then the two convolutions of the last block.
         dropout: Rate of dropout before the head; 0.5 in the paper, none in Keras.
         dtype: Dtype of the computation; None promotes input and parameters.
         param_dtype: Dtype of the parameters.
@@ -110,25 +112,25 @@ class Xception(nn.Module):
     def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b classes"]:
         """Returns logits, or pooled features where ``num_classes`` is None."""
         check_images("xception", x, smallest=7)
-        kinds: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = _stem(x, self.stem, strides=2, train=train, **kinds)
+        dtypes = Dtypes(dtype=self.dtype, param_dtype=self.param_dtype)
+        x = _apply_stem(x, self.stem, strides=2, train=train, **dtypes)
         for i, (filters, shortcut) in enumerate(self.table(), 2):
-            # The stem and the exit flow's addition are followed by no ReLU of the next module.
+            # No ReLU after the stem, nor after the addition that ends the residual modules.
             first = i > 2 and shortcut != "none"
-            x = SeparableModule(filters, shortcut, activate_first=first, name=f"block{i}", **kinds)(x, train=train)
-        return pooled_logits(nn.relu(x), self.num_classes, dropout=self.dropout, train=train, **kinds)
+            x = SeparableModule(filters, shortcut, activate_first=first, name=f"block{i}", **dtypes)(x, train=train)
+        return pool_and_classify(nn.relu(x), self.num_classes, dropout=self.dropout, train=train, **dtypes)
 
 
 class MiniXception(nn.Module):
-    """Mini-Xception: two small convolutions, four halving modules, and a convolution that is averaged to logits.
+    """Mini-Xception: two small convolutions, four downsampling modules, a convolution whose mean is the logits.
 
-    There is no dense layer: the head gives a map per class, whose mean is the logit. Without
-    arguments it is the network for 7 emotions in grey images of 64 x 64 pixels, but for ``num_classes``.
+    There is no dense layer: the head predicts a map per class, whose mean is the logit. The defaults, apart from
+    ``num_classes``, are those of the network for 7 emotions in gray images of 64 x 64 pixels.
 
     Args:
-        num_classes: How many logits; None returns the pooled maps that the head would see.
+        num_classes: Number of logits; None returns the pooled features instead.
         stem: Filters of the two convolutions at the start.
-        features: Filters of the modules, each of which halves the maps.
+        features: Filters of the modules, each of which halves height and width.
         dtype: Dtype of the computation; None promotes input and parameters.
         param_dtype: Dtype of the parameters.
 
@@ -156,22 +158,24 @@ class MiniXception(nn.Module):
     def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b classes"]:
         """Returns logits, or pooled features where ``num_classes`` is None."""
         check_images("mini_xception", x, smallest=5)
-        kinds: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = _stem(x, self.stem, strides=1, train=train, **kinds)
+        dtypes = Dtypes(dtype=self.dtype, param_dtype=self.param_dtype)
+        x = _apply_stem(x, self.stem, strides=1, train=train, **dtypes)
         for i, filters in enumerate(self.features, 1):
-            block = SeparableModule((filters, filters), "projection", activate_first=False, name=f"block{i}", **kinds)
+            block = SeparableModule((filters, filters), "projection", activate_first=False, name=f"block{i}", **dtypes)
             x = block(x, train=train)
         if self.num_classes is not None:
-            x = Conv(self.num_classes, (3, 3), name="head", **kinds)(x)
+            x = Conv(self.num_classes, (3, 3), name="head", **dtypes)(x)
         return ops.global_average_pool(x)
 
 
-def _stem(x: Any, features: tuple[int, int], *, strides: int, train: bool, **kinds: Any) -> Any:
-    """Two valid 3x3 convolutions with batch norm and ReLU; the strides are the first one's."""
+def _apply_stem(
+    x: Float[Array, "*b h w c"], features: tuple[int, int], *, strides: int, train: bool, **dtypes: Unpack[Dtypes]
+) -> Float[Array, "*b h_out w_out f"]:
+    """Applies two valid 3x3 convolutions with batch norm and ReLU; ``strides`` are those of the first."""
     for i, filters in enumerate(features, 1):
         step = strides if i == 1 else 1
-        x = Conv(filters, (3, 3), step, padding="VALID", use_bias=False, kernel_init=_he, name=f"conv{i}", **kinds)(x)
-        x = nn.relu(nn.BatchNorm(use_running_average=not train, name=f"conv{i}_bn", **KERAS_NORM, **kinds)(x))
+        x = Conv(filters, (3, 3), step, padding="VALID", use_bias=False, kernel_init=_he, name=f"conv{i}", **dtypes)(x)
+        x = nn.relu(nn.BatchNorm(use_running_average=not train, name=f"conv{i}_bn", **KERAS_NORM, **dtypes)(x))
     return x
 
 

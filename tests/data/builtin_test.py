@@ -5,6 +5,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from jaxcnn import data
+from tests.support.untyped import untyped
 
 
 def test_split_is_stratified_and_complete():
@@ -12,17 +13,17 @@ def test_split_is_stratified_and_complete():
     test, test_labels = data.digits(size=8, split="test")
     assert train.shape == (1437, 8, 8, 1) and test.shape == (360, 8, 8, 1)
     assert train.dtype == np.float32 and train_labels.dtype == np.int32
-    counts = np.bincount(load_digits()["target"])
+    counts = np.bincount(untyped(load_digits())["target"])
     np.testing.assert_array_equal(np.bincount(train_labels) + np.bincount(test_labels), counts)
     assert np.abs(np.bincount(test_labels) - counts * 360 / 1797).max() < 1
     both = np.concatenate([train, test]).reshape(1797, 64)
-    original = load_digits()["data"].astype(np.float32) / 16
+    original = untyped(load_digits())["data"].astype(np.float32) / 16
     np.testing.assert_array_equal(np.unique(both, axis=0), np.unique(original, axis=0))
 
 
 def test_images_keep_their_labels():
     images, labels = data.digits(size=8, split="test", seed=5)
-    bunch = load_digits()
+    bunch = untyped(load_digits())
     lookup = {row.tobytes(): label for row, label in zip(bunch["data"], bunch["target"], strict=True)}
     np.testing.assert_array_equal([lookup[(16.0 * x.astype(np.float64)).tobytes()] for x in images], labels)
 

@@ -9,8 +9,9 @@ import pytest
 
 from jaxcnn import data
 from jaxcnn.data import distortions
+from tests.support.untyped import untyped
 
-APPLY = jax.jit(distortions.apply, static_argnums=2)
+APPLY = jax.jit(distortions.distort, static_argnums=2)
 KINDS = ("R", "RTS", "P", "E", "T", "TC")
 
 
@@ -69,7 +70,7 @@ def test_defaults():
     images, labels = sources(size=20)
     expected = {"R": (20, 20), "RTS": (42, 42), "P": (20, 20), "E": (20, 20), "T": (60, 60), "TC": (60, 60)}
     for kind, canvas in expected.items():
-        assert data.distorted(images, labels, kind=kind).options.canvas == canvas
+        assert data.distorted(images, labels, kind=untyped(kind)).options.canvas == canvas
 
 
 def test_sources_are_no_constants_of_a_program_that_takes_the_stream():
@@ -126,7 +127,7 @@ def test_fixed_shows_the_image_of_the_label():
 
 def test_rotation_is_counter_clockwise_about_the_centre():
     images, _ = sources()
-    options = distortions.Options("R", (8, 8))
+    options = distortions.DistortionOptions("R", (8, 8))
     parameters = {"index": jnp.int32(2), "angle": jnp.float32(np.pi / 2)}
     turned = APPLY(jnp.asarray(images), parameters, options)
     np.testing.assert_allclose(turned, np.rot90(images[2]), atol=1e-5)
@@ -190,7 +191,7 @@ def test_nothing_drawn_is_the_identity(kind, options):
 @pytest.mark.parametrize("kind", ["P", "E"])
 def test_scale_alone_is_a_centred_copy(kind):
     images, labels = sources(size=10)
-    options = {"corner_sigma": 0.0} if kind == "P" else {"point_sigma": 0.0}
+    options = untyped({"corner_sigma": 0.0} if kind == "P" else {"point_sigma": 0.0})
     small = data.distorted(images, labels, kind=kind, scale=(0.5, 0.5), canvas=20, **options)
     expected = data.distorted(images, labels, kind="RTS", scale=(0.5, 0.5), canvas=20, degrees=0.0)
     drawn = {"index": jnp.int32(1), "angle": jnp.float32(0), "scale": jnp.float32(0.5)}

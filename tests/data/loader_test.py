@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from jaxcnn import data
+from tests.support.untyped import untyped
 
 
 def arrays(n: int = 10):
@@ -141,11 +142,11 @@ def test_wrong_source_or_option(message, source, options):
 
 def test_wrong_items_and_steps():
     with pytest.raises(ValueError, match="Loader: source must be of items"):
-        data.Loader([np.zeros(3)], 1, seed=0)[0]
+        data.Loader(untyped([np.zeros(3)]), 1, seed=0)[0]
     with pytest.raises(IndexError, match="step must be >= 0"):
         data.Loader(arrays(), 1, seed=0)[-1]
     with pytest.raises(TypeError):
-        data.Loader(arrays(), 1, seed=0)[1.5]
+        data.Loader(arrays(), 1, seed=0)[untyped(1.5)]
 
 
 # prefetch
@@ -234,3 +235,41 @@ def test_prefetch_unused_starts_nothing():
 def test_prefetch_size_must_be_positive():
     with pytest.raises(ValueError, match="prefetch: size must be a positive integer, got 0"):
         data.prefetch([], size=0)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_threads_read_the_same_batches(shuffle):
+    plain, ahead = (data.Loader(Items(10), 3, seed=1, shuffle=shuffle, threads=threads) for threads in (0, 4))
+    for step in (0, 1, 2, 3, 4, 9, 10, 2, 3):  # continues over epochs, jumps, goes back
+        assert shown(plain[step]) == shown(ahead[step])
+    for _ in range(2):
+        assert [shown(batch) for batch in ahead] == [shown(batch) for batch in plain]
+
+
+def test_threads_read_ahead_but_not_everything():
+    source = Items(200)
+    loader = data.Loader(source, 1, seed=0, threads=3)
+    loader[0]
+    deadline = time.monotonic() + 10
+    while len(source.asked) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(source.asked) <= 1 + 2 * 3
+
+
+def test_an_error_in_a_thread_is_raised_in_place_of_its_batch():
+    class Broken(Items):
+        repaired = False
+
+        def __getitem__(self, i):
+            if i == 3 and not self.repaired:
+                raise OSError("item 3 is damaged")
+            return super().__getitem__(i)
+
+    source = Broken(8)
+    loader = data.Loader(source, 2, seed=0, shuffle=False, threads=2)
+    assert shown(loader[0]) == [0, 1]
+    with pytest.raises(OSError, match="item 3"):
+        loader[1]
+    source.repaired = True
+    assert shown(loader[1]) == [2, 3]
+    assert shown(loader[2]) == [4, 5]

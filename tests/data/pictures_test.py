@@ -5,6 +5,7 @@ import PIL.Image
 import pytest
 
 from jaxcnn import data
+from tests.support.untyped import untyped
 
 
 def saved(folder, array, mode=None):
@@ -46,4 +47,4 @@ def test_errors(tmp_path):
     with pytest.raises(ValueError, match="size must be 1 to 42 pixels, got 99"):
         data.read_digit(path, size=99)
     with pytest.raises(ValueError, match="invert must be one of"):
-        data.read_digit(path, invert="perhaps")
+        data.read_digit(path, invert=untyped("perhaps"))

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from jaxcnn import data
+from tests.support.paths import ROOT
+from tests.support.untyped import untyped
 
 BUILDER = '''
 import io
@@ -101,7 +103,6 @@ for name in ("features.json", "dataset_info.json"):
             result["damaged"].append(str(error))
     path.write_text(intact)
 import grain
-from tests.support.paths import ROOT
 
 loader = grain.MapDataset.source(source).batch(4)
 result["grain"] = loader[1]["image"].shape
@@ -133,7 +134,7 @@ def result(tmp_path_factory):
 def test_examples(result):
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
+    bunch = untyped(load_digits())
     expected = sorted((int(bunch["images"][i].sum() * 15), int(bunch["target"][i])) for i in range(40))
     assert result["length"] == 40
     assert [tuple(pair) for pair in result["digest"]] == expected

@@ -1,6 +1,7 @@
 """Models: the table, architectures by the book, options, input checks, what the spatial ones sow."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 
 from jaxcnn import models
+from jaxcnn.models.xception import SeparableModule
+from tests.support.untyped import untyped
 
 
 def count(model, shape):
@@ -74,9 +77,9 @@ def test_mobilenet_v2_has_one_tree_for_both_frameworks():
 
 def test_dropout_of_mobilenet_v2_is_the_frameworks():
     x = jax.random.uniform(jax.random.key(1), (2, 8, 8, 3))
-    small = {"stem": 8, "blocks": ((1, 8, 1, 1),), "last": 16}
+    small: dict[str, Any] = {"stem": 8, "blocks": ((1, 8, 1, 1),), "last": 16}
     for options, drops in (({}, True), ({"variant": "keras"}, False), ({"dropout": 0.0}, False)):
-        model = models.create("mobilenet_v2", **small, **options)
+        model = models.create("mobilenet_v2", **small, **untyped(options))
         variables = jax.jit(model.init)(jax.random.key(0), x)
         train = jax.jit(
             lambda v, key, m=model: m.apply(v, x, train=True, mutable=["batch_stats"], rngs={"dropout": key})[0]
@@ -112,7 +115,7 @@ def test_transformed_classifiers_start_as_the_classifier_alone(name):
     model = models.create(name, transform="projective")
     variables = jax.jit(model.init)(jax.random.key(0), x)
     logits, sown = jax.jit(lambda v, x: model.apply(v, x, mutable="intermediates"))(variables, x)
-    alone = models.create(name[3:]).apply({"params": variables["params"]["classifier"]}, x)
+    alone: Any = models.create(name[3:]).apply({"params": variables["params"]["classifier"]}, x)
     np.testing.assert_allclose(logits, alone, atol=1e-6)
     assert sorted(sown["intermediates"]["transformer"]) == ["frame", "grid", "theta"]
 
@@ -185,10 +188,16 @@ def test_errors_of_names_and_options():
         ("xception", {"dropout": 1.5}, r"rate must be in \[0, 1\], got 1.5"),
     ):
         with pytest.raises(ValueError, match=message):
-            jax.eval_shape(models.create(name, **options).init, jax.random.key(0), x)
+            jax.eval_shape(models.create(name, **untyped(options)).init, jax.random.key(0), x)
     for classes in (0, -1, 2.0, True, "10"):
         with pytest.raises(ValueError, match="models.create: num_classes must be None or a positive integer, got"):
-            models.create("lenet", num_classes=classes)
+            models.create("lenet", num_classes=untyped(classes))
     with pytest.raises(ValueError, match="gwap_cnn: num_classes must be given if class_specific"):
         model = models.create("gwap_cnn", num_classes=None, class_specific=True)
         model.init(jax.random.key(0), jnp.ones((1, 8, 8, 1)))
+
+
+def test_shortcut_that_would_be_broadcast_is_refused():
+    block = SeparableModule(filters=(4, 4), shortcut="identity")
+    with pytest.raises(AssertionError, match="shape"):
+        jax.eval_shape(block.init, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))

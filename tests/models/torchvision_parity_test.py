@@ -4,6 +4,8 @@ Weights and images are drawn by a recipe; the file holds only what torchvision m
 ``python -m tests.models.torchvision_parity_test`` writes it anew where torchvision is installed.
 """
 
+import importlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -95,7 +97,8 @@ def state_of(variables):
 
 def write_fixture():
     import torch
-    import torchvision
+
+    torchvision = importlib.import_module("torchvision")
 
     stored = {"torchvision": torchvision.__version__}
     for case, (alpha, size) in CASES.items():

@@ -34,14 +34,14 @@ class Public(NamedTuple):
 
 
 def namespaces() -> list[str]:
-    """Gives the public modules and folders directly below the package."""
+    """Returns the public modules and folders directly below the package."""
     names = [path.stem for path in PACKAGE.glob("*.py")] + [path.parent.name for path in PACKAGE.glob("*/__init__.py")]
     return sorted(name for name in names if not name.startswith("_") and name not in NOT_NAMESPACES)
 
 
 @functools.cache  # the files do not change while tests run
 def public(*wanted: str) -> list[Public]:
-    """Gives the public names of some namespaces, or of all.
+    """Returns the public names of some namespaces, or of all.
 
     In a folder these are what its ``__init__`` re-exports as ``X as X``, in a single file its
     functions and classes without a leading underscore.
@@ -64,13 +64,13 @@ def public(*wanted: str) -> list[Public]:
 
 
 def source(module: str) -> Path:
-    """Gives the file of a module of the package."""
+    """Returns the file of a module of the package."""
     path = ROOT.joinpath(*module.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def definition(path: Path, name: str) -> Any:
-    """Gives the syntax tree of a function, class or constant in a file, or None."""
+    """Returns the syntax tree of a function, class or constant in a file, or None."""
     if not path.exists():
         return None
     for node in ast.parse(path.read_text()).body:
@@ -84,10 +84,10 @@ def definition(path: Path, name: str) -> Any:
 
 
 def functions(*wanted: str) -> list[Public]:
-    """Gives the public functions."""
+    """Returns the public functions."""
     return [item for item in public(*wanted) if isinstance(item.node, ast.FunctionDef)]
 
 
 def classes(*wanted: str) -> list[Public]:
-    """Gives the public classes."""
+    """Returns the public classes."""
     return [item for item in public(*wanted) if isinstance(item.node, ast.ClassDef)]

@@ -1,7 +1,6 @@
-"""Classifiers behind a spatial transformer, and the networks that locate for it."""
+"""Classifiers behind a spatial transformer, and its localization networks."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -10,13 +9,14 @@ from jaxcnn import ops
 from jaxcnn._typing import Array, Dtype, Float
 from jaxcnn.layers.convolution import Conv
 from jaxcnn.layers.transformer import SpatialTransformer
-from jaxcnn.models._inputs import check_images, flat
+from jaxcnn.models._dtypes import Dtypes
+from jaxcnn.models._inputs import check_images, flatten_maps
 
 __all__ = ["ConvLocalizer", "DenseLocalizer", "TransformedClassifier"]
 
 
 class DenseLocalizer(nn.Module):
-    """Dense layers with ReLU over the flattened image; the transformer adds the regression.
+    """Dense layers with ReLU on the flattened image; the transformer adds the regression.
 
     References:
         Jaderberg et al. 2015, arXiv:1506.02025, section 4.1.
@@ -29,7 +29,7 @@ class DenseLocalizer(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*b h w c"]) -> Float[Array, "*b features"]:
         """Returns the features that the transform is regressed from."""
-        x = flat(x)
+        x = flatten_maps(x)
         for i, width in enumerate(self.units, 1):
             dense = nn.Dense(width, dtype=self.dtype, param_dtype=self.param_dtype, name=f"dense{i}")
             x = nn.relu(dense(x))
@@ -37,12 +37,12 @@ class DenseLocalizer(nn.Module):
 
 
 class ConvLocalizer(nn.Module):
-    """Valid 5x5 convolutions over the halved image, with 2x2 max pooling, then one dense layer.
+    """Valid 5x5 convolutions on the downsampled image, with 2x2 max pooling, then one dense layer.
 
     Args:
         features: Filters of each convolution.
         units: Width of the dense layer.
-        downsample: Average pooling before the first convolution, in pixels.
+        downsample: Factor of average pooling before the first convolution.
         pool_last: Whether max pooling also follows the last convolution.
         dtype: Dtype of the computation; None promotes input and parameters.
         param_dtype: Dtype of the parameters.
@@ -61,7 +61,7 @@ class ConvLocalizer(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*b h w c"]) -> Float[Array, "*b features"]:
         """Returns the features that the transform is regressed from."""
-        kinds: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        dtypes = Dtypes(dtype=self.dtype, param_dtype=self.param_dtype)
         last = len(self.features)
         smallest = 1
         for i in range(last, 0, -1):
@@ -70,11 +70,11 @@ class ConvLocalizer(nn.Module):
         if self.downsample > 1:
             x = ops.avg_pool(x, self.downsample)
         for i, filters in enumerate(self.features, 1):
-            x = nn.relu(Conv(filters, (5, 5), padding="VALID", name=f"conv{i}", **kinds)(x))
+            x = nn.relu(Conv(filters, (5, 5), padding="VALID", name=f"conv{i}", **dtypes)(x))
             if i < last or self.pool_last:
                 x = ops.max_pool(x, 2)
-        x = flat(x)
-        return nn.relu(nn.Dense(self.units, name="dense", **kinds)(x))
+        x = flatten_maps(x)
+        return nn.relu(nn.Dense(self.units, name="dense", **dtypes)(x))
 
 
 class TransformedClassifier(nn.Module):
@@ -82,7 +82,7 @@ class TransformedClassifier(nn.Module):
 
     Args:
         transformer: The transformer; its ``theta``, ``grid`` and ``frame`` are sown below its name.
-        classifier: The network that sees its output.
+        classifier: The network that gets the transformed images.
 
     Example:
         >>> model = models.create("st_fcn", transform="affine", units=(16,))
@@ -99,6 +99,6 @@ class TransformedClassifier(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b classes"]:
-        """Returns what the classifier says of the transformed image."""
+        """Returns the classifier's output for the transformed images."""
         check_images("transformed classifier", x)
         return self.classifier(self.transformer(x, train=train), train=train)
