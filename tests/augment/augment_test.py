@@ -8,6 +8,7 @@ import pytest
 from jaxcnn import augment, ops
 from tests.augment.functions import ALL, FLAT, IMAGE, KEY, NOTHING, P, as_uint8, function, photograph
 from tests.support.public import public
+from tests.support.untyped import untyped
 
 
 def test_every_random_function_is_here():
@@ -108,14 +109,14 @@ class TestErrors:
             (lambda: augment.random_rotation(KEY, jnp.ones((4, 4))), r"uint8 or floating.*got float32\(4, 4\)"),
             (lambda: augment.random_rotation(KEY, {"mask": IMAGE}), 'a dictionary with "image"'),
             (lambda: augment.random_rotation(KEY, IMAGE, degrees=-1.0), "degrees must be a number of at least 0"),
-            (lambda: augment.random_rotation(KEY, IMAGE, mode="cubic"), "mode must be one of"),
+            (lambda: augment.random_rotation(KEY, IMAGE, mode=untyped("cubic")), "mode must be one of"),
             (lambda: augment.random_hue(KEY, IMAGE, hue=0.7), r"hue must be within \[-0.5, 0.5\]"),
             (lambda: augment.random_flip_left_right(KEY, IMAGE, p=1.5), r"p must be in \[0, 1\]"),
             (lambda: augment.random_crop(KEY, IMAGE, shape=(99, 4)), "shape must be within the image's"),
             (lambda: augment.random_rotate_90(KEY, jnp.ones((4, 6, 1))), "turns must be even, or the image square"),
             (lambda: augment.random_affine(KEY, IMAGE, scale=(0.0, 1.0)), r"scale must be \(low, high\) above 0"),
             (lambda: augment.random_affine(KEY, IMAGE, shear=90.0), "shear must be between -90 and 90 degrees"),
-            (lambda: augment.random_hue(0, IMAGE), "random_hue: key must be one typed key, got 0"),
+            (lambda: augment.random_hue(untyped(0), IMAGE), "random_hue: key must be one typed key, got 0"),
             (
                 lambda: augment.random_crop(jax.random.split(KEY), IMAGE, shape=(4, 4)),
                 r"one typed key, got key<fry>\(2,\)",
@@ -140,8 +141,11 @@ class TestErrors:
                 )(KEY, IMAGE),
                 r"random_apply: function must be one that keeps the shape, got one from \(12, 12\) to \(4, 4\)",
             ),
-            (lambda: augment.random_rotate_90(KEY, IMAGE, turns=1), "turns must be a tuple of at least one integer"),
-            (lambda: augment.random_invert(KEY, IMAGE, p="half"), r"p must be in \[0, 1\]"),
+            (
+                lambda: augment.random_rotate_90(KEY, IMAGE, turns=untyped(1)),
+                "turns must be a tuple of at least one integer",
+            ),
+            (lambda: augment.random_invert(KEY, IMAGE, p=untyped("half")), r"p must be in \[0, 1\]"),
             (
                 lambda: augment.random_rotation(KEY, {"image": IMAGE, "mask": IMAGE[:6, :6, 0]}),
                 r"random_rotation: mask must be \(12, 12\) or \(12, 12, k\), as the image, got \(6, 6\)",

@@ -1,5 +1,7 @@
 """Every public op, loss, layer and model: both modes of differentiation agree with differences, in float64."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,6 +38,7 @@ def test_derivatives_agree_with_differences(name):
             value, forward = jax.jvp(total, point, way)
             return value, forward, jax.grad(total, argnums=tuple(range(len(point))))(*point)
 
+        gradients: Any = ()
         for i, position in enumerate(item.differentiable):
             way = tuple(
                 directions[position] if i == j else jax.tree.map(np.zeros_like, array) for j, array in enumerate(point)

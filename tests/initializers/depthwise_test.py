@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxcnn import initializers, ops
+from tests.support.untyped import untyped
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,6 @@ def test_errors():
     with pytest.raises(ValueError, match="scale must be above 0, got -1"):
         initializers.depthwise_variance_scaling(-1.0)
     with pytest.raises(ValueError, match="mode must be one of"):
-        initializers.depthwise_variance_scaling(1.0, mode="fan")
+        initializers.depthwise_variance_scaling(1.0, mode=untyped("fan"))
     with pytest.raises(ValueError, match="distribution must be one of"):
-        initializers.depthwise_variance_scaling(1.0, distribution="gauss")
+        initializers.depthwise_variance_scaling(1.0, distribution=untyped("gauss"))

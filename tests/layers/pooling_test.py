@@ -1,5 +1,7 @@
 """Global weighted average pooling: its formula, its initial values, what it sows."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxcnn import ops
 from jaxcnn.layers.pooling import GlobalWeightedAveragePool
+from tests.support.untyped import untyped
 
 ACTIVATIONS = ["exp_sigmoid", "softmax", "sigmoid", "softplus", jnp.square]
 EACH_KIND = pytest.mark.parametrize("features", [None, 5])
@@ -20,7 +23,7 @@ def images(*leading) -> np.ndarray:
 
 def trained(layer, x, seed=1):
     """Draws random variables."""
-    variables = layer.init(jax.random.key(0), x)
+    variables: Any = layer.init(jax.random.key(0), x)
     rng = np.random.default_rng(seed)
     return {"params": jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), p.dtype), variables["params"])}
 
@@ -33,14 +36,14 @@ def test_starts_as_average_pooling(activation, features):
     pooled, variables = layer.init_with_output(jax.random.key(0), x)
     expected = ops.global_average_pool(x)
     if features is not None:
-        dense = variables["params"]["classifier"]
+        dense = untyped(variables)["params"]["classifier"]
         expected = expected @ dense["kernel"] + dense["bias"][None]
     np.testing.assert_allclose(pooled, expected, rtol=1e-5, atol=1e-6)
 
 
 @EACH_KIND
 def test_parameters(features):
-    params = GlobalWeightedAveragePool(features=features).init(jax.random.key(0), images(2))["params"]
+    params: Any = GlobalWeightedAveragePool(features=features).init(jax.random.key(0), images(2))["params"]
     k = features or 1
     shapes = {"scorer": {"kernel": (3, k), "bias": (k,)}}
     if features is not None:
@@ -54,7 +57,7 @@ def test_class_agnostic_formula():
     scorer = variables["params"]["scorer"]
     w = np.exp(1 / (1 + np.exp(-(x @ np.asarray(scorer["kernel"]) + np.asarray(scorer["bias"])))))
     expected = (w * x).sum((1, 2)) / w.sum((1, 2))
-    np.testing.assert_allclose(layer.apply(variables, x), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(untyped(layer.apply(variables, x)), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_class_specific_formula():
@@ -65,7 +68,7 @@ def test_class_specific_formula():
         for name in ("scorer", "classifier")
     )
     expected = np.stack([(jax.nn.softmax(scores[..., i], (1, 2)) * maps[..., i]).sum((1, 2)) for i in range(5)], -1)
-    np.testing.assert_allclose(layer.apply(variables, x), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(untyped(layer.apply(variables, x)), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -73,7 +76,7 @@ def test_class_specific_formula():
 def test_sows_weights_and_scores(activation, features):
     x, layer = images(2), GlobalWeightedAveragePool(activation=activation, features=features)
     pooled, sown = layer.apply(trained(layer, x), x, mutable="intermediates")
-    sown = {name: values[0] for name, values in sown["intermediates"].items()}
+    sown = {name: values[0] for name, values in untyped(sown)["intermediates"].items()}
     assert sown["weights"].shape == sown["scores"].shape == (2, 4, 5, features or 1)
     np.testing.assert_allclose(sown["weights"].sum((1, 2)), 1.0, rtol=1e-5)
     maps = x if features is None else sown["class_maps"]
@@ -84,7 +87,7 @@ def test_sows_weights_and_scores(activation, features):
 def test_large_scores_do_not_overflow(features):
     x, layer = images(2), GlobalWeightedAveragePool(activation="softmax", features=features)
     variables = jax.tree.map(lambda p: 1e4 * p, trained(layer, x))
-    value, gradient = jax.value_and_grad(lambda v: jnp.sum(layer.apply(v, x)))(variables)
+    value, gradient = jax.value_and_grad(lambda v: jnp.sum(untyped(layer.apply(v, x))))(variables)
     assert bool(jnp.isfinite(value))
     assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(gradient))
 
@@ -92,7 +95,7 @@ def test_large_scores_do_not_overflow(features):
 @EACH_KIND
 def test_gradient_reaches_every_parameter(features):
     x, layer = images(2), GlobalWeightedAveragePool(features=features)
-    gradient = jax.grad(lambda v: jnp.sum(layer.apply(v, x) ** 2))(trained(layer, x))
+    gradient = jax.grad(lambda v: jnp.sum(untyped(layer.apply(v, x)) ** 2))(trained(layer, x))
     for g in jax.tree.leaves(gradient):
         assert bool((g != 0).any())
 
@@ -101,11 +104,11 @@ def test_gradient_reaches_every_parameter(features):
 def test_leading_axes_jit_and_vmap(features):
     x, layer = images(2, 3), GlobalWeightedAveragePool(features=features)
     variables = trained(layer, x)
-    y = layer.apply(variables, x)
+    y: Any = layer.apply(variables, x)
     assert y.shape == (2, 3, features or 3)
     np.testing.assert_allclose(jax.jit(layer.apply)(variables, x), y, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(jax.vmap(layer.apply, (None, 0))(variables, x), y, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(layer.apply(variables, x[1, 2]), y[1, 2], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(jax.vmap(untyped(layer.apply), (None, 0))(variables, x), y, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(untyped(layer.apply(variables, x[1, 2])), y[1, 2], rtol=1e-5, atol=1e-6)
 
 
 @EACH_KIND
@@ -114,10 +117,10 @@ def test_bfloat16(features):
     layer = GlobalWeightedAveragePool(features=features)
     half = GlobalWeightedAveragePool(features=features, dtype=jnp.bfloat16)
     variables = trained(layer, x)
-    y = half.apply(variables, x)
+    y: Any = half.apply(variables, x)
     assert y.dtype == jnp.bfloat16
-    np.testing.assert_allclose(y.astype(jnp.float32), layer.apply(variables, x), rtol=0.05, atol=0.05)
-    assert half.init(jax.random.key(0), x)["params"]["scorer"]["kernel"].dtype == jnp.float32
+    np.testing.assert_allclose(y.astype(jnp.float32), untyped(layer.apply(variables, x)), rtol=0.05, atol=0.05)
+    assert untyped(half.init(jax.random.key(0), x))["params"]["scorer"]["kernel"].dtype == jnp.float32
 
 
 @EACH_KIND
@@ -126,7 +129,7 @@ def test_sharded_batch(features, kind):
     mesh = jax.make_mesh((2,), ("data",), axis_types=(kind,), devices=jax.devices()[:2])
     x, layer = images(4), GlobalWeightedAveragePool(features=features)
     variables = trained(layer, x)
-    gradient = jax.grad(lambda v, x: jnp.sum(layer.apply(v, x) ** 2))
+    gradient = jax.grad(lambda v, x: jnp.sum(untyped(layer.apply(v, x)) ** 2))
     expected = gradient(variables, x)
     with jax.set_mesh(mesh):
         placed = jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))

@@ -9,6 +9,7 @@ import pytest
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 from jaxcnn.layers.convolution import DepthwiseConv, SeparableConv
+from tests.support.untyped import untyped
 
 keras = pytest.importorskip("keras")
 
@@ -68,7 +69,7 @@ def compare(theirs, own, x, names):
 @EACH
 def test_separable_conv_2d(options, padding):
     theirs = keras.layers.SeparableConv2D(4, (3, 2), padding=padding, **options)
-    own = SeparableConv(4, (3, 2), padding=padding.upper(), **ours(options))
+    own = SeparableConv(4, (3, 2), padding=padding.upper(), **untyped(ours(options)))
     compare(theirs, own, images(2), ["depthwise_kernel", "pointwise_kernel", "bias"])
 
 
@@ -76,7 +77,7 @@ def test_separable_conv_2d(options, padding):
 @EACH
 def test_separable_conv_1d(options, padding):
     theirs = keras.layers.SeparableConv1D(4, 3, padding=padding, **options)
-    own = SeparableConv(4, (3,), padding=padding.upper(), **ours(options))
+    own = SeparableConv(4, (3,), padding=padding.upper(), **untyped(ours(options)))
     compare(theirs, own, images(1), ["depthwise_kernel", "pointwise_kernel", "bias"])
 
 
@@ -84,7 +85,7 @@ def test_separable_conv_1d(options, padding):
 @EACH
 def test_depthwise_conv_2d(options, padding):
     theirs = keras.layers.DepthwiseConv2D((3, 2), padding=padding, **options)
-    own = DepthwiseConv((3, 2), padding=padding.upper(), **ours(options))
+    own = DepthwiseConv((3, 2), padding=padding.upper(), **untyped(ours(options)))
     compare(theirs, own, images(2), ["kernel", "bias"])
 
 

@@ -1,6 +1,7 @@
 """Depthwise and separable layers: parameters and their number, formulas, initial variance, dtypes, errors."""
 
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -10,6 +11,7 @@ import pytest
 
 from jaxcnn import ops
 from jaxcnn.layers.convolution import DepthwiseConv, SeparableConv
+from tests.support.untyped import untyped
 
 
 def images(*shape, seed=0) -> jax.Array:
@@ -86,7 +88,7 @@ def test_biases_and_order_of_channels(shared):
             maps = ops.depthwise_conv(x[..., i : i + 1], own[..., None, None], strides=2)
             maps = maps + p["depthwise_bias"][j if shared else i * m + j]
             expected = expected + maps * pointwise[i * m + j][None, None, None]
-    np.testing.assert_allclose(layer.apply(variables, x), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(untyped(layer.apply(variables, x)), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_shared_is_separable_with_repeated_filters():
@@ -96,8 +98,8 @@ def test_shared_is_separable_with_repeated_filters():
     repeated = dict(variables["params"])
     repeated["depthwise_kernel"] = jnp.repeat(repeated["depthwise_kernel"], 3, axis=-2)
     repeated["depthwise_bias"] = jnp.tile(repeated["depthwise_bias"], 3)
-    same = SeparableConv(4, 3, **options).apply({"params": repeated}, x)
-    np.testing.assert_allclose(layer.apply(variables, x), same, rtol=1e-5, atol=1e-5)
+    same: Any = SeparableConv(4, 3, **options).apply({"params": repeated}, x)
+    np.testing.assert_allclose(untyped(layer.apply(variables, x)), same, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(3,), (3, 2), (2, 1, 3)], ids=str)
@@ -108,13 +110,15 @@ def test_options_reach_the_op(size):
     variables = trained(layer, x)
     p = variables["params"]
     y = ops.depthwise_conv(x, p["kernel"], dilation=2, **options)
-    np.testing.assert_allclose(layer.apply(variables, x), y + p["bias"].reshape((1,) * (y.ndim - 1) + (-1,)), rtol=1e-6)
+    np.testing.assert_allclose(
+        untyped(layer.apply(variables, x)), y + p["bias"].reshape((1,) * (y.ndim - 1) + (-1,)), rtol=1e-6
+    )
     layer = SeparableConv(4, size, depth_multiplier=2, kernel_dilation=2, **options)
     variables = trained(layer, x)
     p = variables["params"]
     y = ops.separable_conv(x, p["depthwise_kernel"], p["pointwise_kernel"], dilation=2, **options)
     expected = y + p["bias"].reshape((1,) * (y.ndim - 1) + (-1,))
-    np.testing.assert_allclose(layer.apply(variables, x), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(untyped(layer.apply(variables, x)), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(6, 5, 3), (2, 3, 6, 5, 3), (0, 6, 5, 3)], ids=str)
@@ -122,9 +126,9 @@ def test_leading_axes(shape):
     layer = SeparableConv(4, 3, shared=True)
     variables = trained(layer, images(1, 6, 5, 3))
     x = images(*shape)
-    y = layer.apply(variables, x)
+    y: Any = layer.apply(variables, x)
     assert y.shape == (*shape[:-1], 4)
-    flat = layer.apply(variables, x.reshape(-1, 6, 5, 3))
+    flat: Any = layer.apply(variables, x.reshape(-1, 6, 5, 3))
     np.testing.assert_allclose(y, flat.reshape(y.shape), rtol=1e-5, atol=1e-5)
 
 
@@ -138,7 +142,7 @@ def test_dtypes(layer, param_dtype, dtype):
     y, variables = model.init_with_output(jax.random.key(0), x)
     assert all(leaf.dtype == param_dtype for leaf in jax.tree.leaves(variables))
     assert y.dtype == (dtype or param_dtype)
-    gradient = jax.grad(lambda v: jnp.sum(model.apply(v, x).astype(jnp.float32)))(variables)
+    gradient = jax.grad(lambda v: jnp.sum(untyped(model.apply(v, x)).astype(jnp.float32)))(variables)
     assert all(leaf.dtype == param_dtype for leaf in jax.tree.leaves(gradient))
 
 
@@ -154,7 +158,7 @@ def test_separable_starts_with_variance_one(c, m, shared):
     layer = SeparableConv(256, 3, depth_multiplier=m, shared=shared, padding="VALID")
     y, variables = layer.init_with_output(jax.random.key(0), images(4, 10, 10, c))
     np.testing.assert_allclose(y.var(), 1.0, rtol=0.2)
-    p = variables["params"]
+    p = untyped(variables)["params"]
     np.testing.assert_allclose(p["pointwise_kernel"].var(), 1 / (c * m), rtol=0.1)
     np.testing.assert_allclose(p["depthwise_kernel"].var(), 1 / 9, rtol=0.2)
     assert not p["bias"].any()
@@ -184,7 +188,7 @@ def build(layer, *args):
         (lambda: DepthwiseConv(0), X, "kernel_size must be a positive integer or 1 to 3 of them, got 0"),
         (lambda: DepthwiseConv((3, 3, 3, 3)), X, "kernel_size must be"),
         (lambda: DepthwiseConv(()), X, "kernel_size must be"),
-        (lambda: DepthwiseConv((3, 1.5)), X, "kernel_size must be"),
+        (lambda: DepthwiseConv(untyped((3, 1.5))), X, "kernel_size must be"),
         (lambda: DepthwiseConv(3), X[0, 0], r"x must be of shape \(..., h, w, c\), got float32\(5, 3\)"),
         (lambda: DepthwiseConv(3), X.astype(np.uint8), "x must be of a floating dtype, got uint8"),
         (lambda: DepthwiseConv(3), X[..., :0], "x must be of at least one channel"),
@@ -197,7 +201,7 @@ def build(layer, *args):
         (lambda: SeparableConv(4, 3), X[0, 0], "SeparableConv: x must be of shape"),
         (lambda: SeparableConv(4, 3, strides=0), X, "strides must be"),
         (lambda: SeparableConv(4, 3, padding="same"), X, "padding must be"),
-        (lambda: SeparableConv(4, 3, implementation="best"), X, "implementation must be one of"),
+        (lambda: SeparableConv(4, 3, implementation=untyped("best")), X, "implementation must be one of"),
     ],
 )
 def test_errors(layer, x, message):

@@ -8,6 +8,7 @@ import optax
 import pytest
 
 from jaxcnn import layers, ops
+from tests.support.untyped import untyped
 
 FAMILIES = {"attention": 3, "translation": 2, "similarity": 4, "affine": 6, "projective": 8, "tps": 32}
 
@@ -96,7 +97,7 @@ class Middle(nn.Module):
     @nn.compact
     def __call__(self, x):
         x = nn.relu(nn.Conv(4, (3, 3), name="conv1")(x))
-        x = layers.SpatialTransformer(Localizer(), self.transform, name="transformer")(x)
+        x = layers.SpatialTransformer(Localizer(), untyped(self.transform), name="transformer")(x)
         x = nn.relu(nn.Conv(4, (3, 3), name="conv2")(x))
         return nn.Dense(2, name="head")(x.reshape(*x.shape[:-3], -1))
 
@@ -162,7 +163,7 @@ def test_gradient_of_the_image_passes_the_transformer():
             params = jax.tree.map(
                 lambda p: p + 0.05 * jax.random.normal(jax.random.key(1), p.shape), variables["params"]
             )
-            f = lambda x: jnp.sum(layer.apply({"params": params}, x) ** 2)
+            f = lambda x: jnp.sum(untyped(layer.apply({"params": params}, x)) ** 2)
             numeric = (f(x + 1e-6 * direction) - f(x - 1e-6 * direction)) / 2e-6
             return jnp.vdot(jax.grad(f)(x), direction), numeric
 
@@ -202,13 +203,16 @@ def test_usable_from_nnx():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: layers.SpatialTransformer(Localizer(), "rigid"), "SpatialTransformer: transform must be one of"),
+        (
+            lambda: layers.SpatialTransformer(Localizer(), untyped("rigid")),
+            "SpatialTransformer: transform must be one of",
+        ),
         (lambda: layers.SpatialTransformer(Localizer(), output_shape=(0, 4)), "output_shape must be"),
         (
             lambda: layers.SpatialTransformer(Localizer(), "tps", control_points=(1, 4)),
             "control_points must be at least",
         ),
-        (lambda: layers.SpatialTransformer(Localizer(), mode="cubic"), "mode must be one of"),
+        (lambda: layers.SpatialTransformer(Localizer(), mode=untyped("cubic")), "mode must be one of"),
     ],
 )
 def test_errors(make, message):

@@ -8,6 +8,7 @@ import optax
 import pytest
 
 from jaxcnn import layers, ops
+from tests.support.untyped import untyped
 
 
 class Localizer(nn.Module):
@@ -64,7 +65,7 @@ def sown(layer, params, x):
 def test_parallel_transforms_equal_single_transformers():
     x = images(2, 3, 7, 6, 2)
     starts = np.random.default_rng(0).uniform(-0.3, 0.3, (3, 6)) + np.eye(2, 3).ravel()
-    layer = layers.ParallelTransformer(Localizer(), 3, transform="affine", starts=starts, output_shape=(4, 5))
+    layer = layers.ParallelTransformer(Localizer(), 3, transform="affine", starts=untyped(starts), output_shape=(4, 5))
     y, variables = jax.jit(lambda x: layer.init_with_output(jax.random.key(0), x, mutable=True))(x)
     assert y.shape == (2, 3, 3, 4, 5, 2)
     found = {name: value[0] for name, value in variables["intermediates"].items()}
@@ -119,10 +120,10 @@ def test_inverse_compositional_composes_its_increments_and_reads_the_original():
     once = jnp.concatenate([increment.reshape(2, 3), jnp.array([[0.0, 0, 1]])])
     matrices = [once, once @ once, once @ once @ once]
     for i, matrix in enumerate(matrices):
-        np.testing.assert_allclose(found["intermediates"]["theta"][0][0, i], matrix[:2], atol=1e-6)
+        np.testing.assert_allclose(untyped(found)["intermediates"]["theta"][0][0, i], matrix[:2], atol=1e-6)
     np.testing.assert_allclose(y, ops.warp_affine(x, matrices[2][:2]), atol=1e-5)
     np.testing.assert_allclose(
-        found["intermediates"]["grid"][0][0], ops.affine_grid(matrices[2][:2], (9, 8)), atol=1e-5
+        untyped(found)["intermediates"]["grid"][0][0], ops.affine_grid(matrices[2][:2], (9, 8)), atol=1e-5
     )
 
 
@@ -192,11 +193,11 @@ def test_a_transformer_with_a_linearized_gradient_learns_where_a_bilinear_one_do
             lambda: layers.SpatialTransformer(Localizer(), auxiliary_samples=4, antialias=True),
             "without antialias, got mode",
         ),
-        (lambda: layers.ParallelTransformer(Localizer(), 2, transform="shear"), "transform must be one of"),
-        (lambda: layers.InverseCompositionalTransformer(Localizer(), "tps"), "transform must be one of"),
+        (lambda: layers.ParallelTransformer(Localizer(), 2, transform=untyped("shear")), "transform must be one of"),
+        (lambda: layers.InverseCompositionalTransformer(Localizer(), untyped("tps")), "transform must be one of"),
         (lambda: layers.InverseCompositionalTransformer(Localizer(), steps=0), "steps must be a positive integer"),
         (lambda: layers.VolumeTransformer(Localizer(4)), r"VolumeTransformer: x must be of shape \(..., d, h, w, c\)"),
-        (lambda: layers.VolumeTransformer(Localizer(4), output_shape=(2, 2)), "x must be of shape"),
+        (lambda: layers.VolumeTransformer(Localizer(4), output_shape=untyped((2, 2))), "x must be of shape"),
     ],
 )
 @pytest.mark.errors

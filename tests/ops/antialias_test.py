@@ -11,6 +11,7 @@ from sklearn.datasets import load_sample_images
 
 from jaxcnn import ops
 from jaxcnn.ops import sampling
+from tests.support.untyped import untyped
 
 sample = jax.jit(ops.grid_sample, static_argnames=("mode", "padding_mode", "align_corners", "antialias"))
 warp = jax.jit(ops.warp_affine, static_argnames=("shape", "padding_mode", "align_corners", "antialias"))
@@ -87,7 +88,9 @@ def test_the_mean_includes_the_outside():
     image, outside = jnp.ones((32, 32, 1)), scaled(4.0)  # the image fills a quarter of either side
     for padding_mode, value in (("zeros", 0.0), ("fill", 3.0), ("border", 1.0), ("reflection", 1.0)):
         options = {"fill_value": value} if padding_mode == "fill" else {}
-        result = ops.warp_affine(image, outside, shape=(8, 8), padding_mode=padding_mode, antialias=True, **options)
+        result = ops.warp_affine(
+            image, outside, shape=(8, 8), padding_mode=untyped(padding_mode), antialias=True, **untyped(options)
+        )
         assert float(result[0, 0, 0]) == value
         np.testing.assert_allclose(result[3:5, 3:5], 1, atol=0.35 * abs(value - 1))
 
@@ -154,8 +157,8 @@ def test_pieces_equal_the_whole(monkeypatch):
     for how in ({"antialias": True}, {"mode": "bicubic"}, {}):
         results = []
         for count in (1, 3, 50):
-            monkeypatch.setattr(sampling.Sampling, "pieces", lambda *_, count=count: count)
-            read = lambda i, g, f, how=how: ops.grid_sample(i, g, padding_mode="fill", fill_value=f, **how)
+            monkeypatch.setattr(sampling.SamplingOptions, "count_pieces", lambda *_, count=count: count)
+            read = lambda i, g, f, how=how: ops.grid_sample(i, g, padding_mode="fill", fill_value=f, **untyped(how))
             value, pullback = jax.vjp(jax.jit(lambda *a, read=read: read(*a)), image, grid, fill)
             results.append((value, *pullback(jnp.cos(value))))
         for other in results[1:]:
@@ -170,7 +173,7 @@ def test_derivatives(padding_mode):
         image = jnp.asarray(rng.normal(size=(9, 8, 2)))
         grid = ops.affine_grid(jnp.array([[1.0, 0.3, 0.02], [-0.2, 0.9, 0.01]]), (3, 2))
         grid = grid + jnp.asarray(rng.normal(size=grid.shape)) * 0.01
-        f = jax.jit(lambda i, g: ops.grid_sample(i, g, padding_mode=padding_mode, antialias=True))
+        f = jax.jit(lambda i, g: ops.grid_sample(i, g, padding_mode=untyped(padding_mode), antialias=True))
         check_grads(f, (image, grid), order=1, modes=("fwd", "rev"), eps=1e-6)
 
 

@@ -3,6 +3,8 @@
 ``python -m tests.ops.color_fixture_test`` writes the file anew where they are installed.
 """
 
+import importlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from jaxcnn import ops
 from tests.support import released
 from tests.support.paths import FIXTURES
+from tests.support.untyped import untyped
 
 FIXTURE = FIXTURES / "color.npz"
 BOX = (3, 5, 11, 20)
@@ -19,7 +22,7 @@ FILL = (40, 50, 60)
 
 def erased(x):
     fill = jnp.asarray(FILL, jnp.float32) / (1 if x.dtype == jnp.uint8 else 255)
-    return ops.erase(x, BOX, value=fill)
+    return ops.erase(x, untyped(BOX), value=fill)
 
 
 def units(x, level):
@@ -105,8 +108,9 @@ def write_fixture():
     import PIL.Image
     import PIL.ImageOps
     import torch
-    import torchvision
-    import torchvision.transforms.v2.functional as reference
+
+    torchvision = importlib.import_module("torchvision")
+    reference = importlib.import_module("torchvision.transforms.v2.functional")
 
     stored = {"torchvision": torchvision.__version__, "pillow": PIL.__version__}
     floats = images()[1:2].astype(np.float32) / np.float32(255)

@@ -13,6 +13,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxcnn import ops
+from tests.support.untyped import untyped
 
 SPACE = {1: "W", 2: "HW", 3: "DHW"}
 
@@ -25,7 +26,7 @@ def lax_conv(x, kernel, *, strides=1, padding="SAME", dilation=1, input_dilation
     """Convolves one batch of images by JAX itself."""
     rank = kernel.ndim - 2
     each = lambda value: (value,) * rank if isinstance(value, int) else value
-    padding = padding if isinstance(padding, str) else [each(pair) if rank == 2 else pair for pair in padding]
+    padding = padding if isinstance(padding, str) else [each(pair) if rank == 2 else pair for pair in untyped(padding)]
     return jax.lax.conv_general_dilated(
         x,
         kernel,
@@ -214,8 +215,8 @@ def test_reflect_and_circular_padding(padding):
 
 def test_causal_and_integer_padding():
     x, kernel = normal(2, 6, 3), normal(3, 3, 4, seed=1)
-    close(ops.conv(x, kernel, padding="CAUSAL", dilation=2), lax_conv(x, kernel, padding=[(4, 0)], dilation=2))
-    close(ops.conv(x, kernel, padding=1), lax_conv(x, kernel, padding=[(1, 1)]))
+    close(ops.conv(x, kernel, padding="CAUSAL", dilation=2), lax_conv(x, kernel, padding=untyped([(4, 0)]), dilation=2))
+    close(ops.conv(x, kernel, padding=1), lax_conv(x, kernel, padding=untyped([(1, 1)])))
 
 
 def program_text(function, *arrays):

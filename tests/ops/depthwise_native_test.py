@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from numpy.typing import DTypeLike
 
 from jaxcnn import ops
 
@@ -42,7 +43,7 @@ CASES = [
 ]
 
 
-def normal(*shape, seed=0, dtype=np.float32):
+def normal(*shape, seed=0, dtype: DTypeLike = np.float32):
     return np.random.default_rng(seed).normal(size=shape).astype(dtype)
 
 

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from numpy.typing import DTypeLike
 
 from jaxcnn import ops
+from tests.support.untyped import untyped
 
 IMPLEMENTATIONS = pytest.mark.parametrize("implementation", ["stencil", "xla"])
 
 
-def normal(*shape, seed=0, dtype=np.float32) -> np.ndarray:
+def normal(*shape, seed=0, dtype: DTypeLike = np.float32) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape).astype(dtype)
 
 
@@ -41,7 +43,7 @@ def pad(x, taps, strides, padding, dilation):
         mode = {"mode": {"REFLECT": "reflect", "CIRCULAR": "wrap"}[padding]}
     else:
         pads = [each(pair, 2) for pair in each(padding, rank)]
-    return np.pad(x, [(0, 0)] * (x.ndim - rank - 1) + pads + [(0, 0)], **mode)
+    return np.pad(x, [(0, 0)] * (x.ndim - rank - 1) + pads + [(0, 0)], **untyped(mode))
 
 
 def reference(x, kernel, strides=1, padding="SAME", dilation=1):
@@ -135,7 +137,7 @@ def lax_depthwise_conv(x, kernel, strides, padding, dilation):
         x,
         kernel.reshape(*taps, 1, c * m),
         each(strides, rank),
-        pads,
+        untyped(pads),
         rhs_dilation=each(dilation, rank),
         dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
         feature_group_count=c,
@@ -350,7 +352,7 @@ def test_separable_is_a_full_convolution_of_low_rank(shape, taps, shared):
     full = np.einsum("...im,imf->...if", every, pointwise.reshape(3, 2, 4))
     space = {1: "W", 2: "HW", 3: "DHW"}[rank]
     numbers = (f"N{space}C", f"{space}IO", f"N{space}C")
-    expected = jax.lax.conv_general_dilated(x, full, (2,) * rank, "SAME", dimension_numbers=numbers)
+    expected = jax.lax.conv_general_dilated(untyped(x), full, (2,) * rank, "SAME", dimension_numbers=numbers)
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -370,13 +372,13 @@ def test_no_grouped_convolution_on_cpu(m, members):
     if members:
         kernel = np.stack([kernel] * members)
         function = jax.vmap(function, (None, 0))
-    text = program(function, x, kernel)
+    text = str(program(function, x, kernel))
     assert "convolution(" not in text and "group_count" not in text
 
 
 def test_the_search_for_grouped_convolutions_finds_them():
     convolve = functools.partial(ops.depthwise_conv, implementation="xla")
-    text = program(functools.partial(gradients, convolve), normal(2, 8, 8, 4), normal(3, 3, 4, 1, seed=1))
+    text = str(program(functools.partial(gradients, convolve), normal(2, 8, 8, 4), normal(3, 3, 4, 1, seed=1)))
     assert "convolution(" in text and "group_count" in text
 
 
@@ -384,7 +386,7 @@ def test_no_grouped_convolution_in_second_derivatives():
     x, kernel = normal(1, 6, 6, 2), normal(3, 3, 2, 1, seed=1)
     energy = lambda x, kernel: jnp.sum(ops.depthwise_conv(x, kernel) ** 2)
     slope = lambda x, kernel: jax.jvp(jax.grad(energy, (0, 1)), (x, kernel), (x, kernel))
-    assert "convolution(" not in program(slope, x, kernel)
+    assert "convolution(" not in str(program(slope, x, kernel))
 
 
 def test_export_contains_one_implementation_per_platform():
@@ -432,7 +434,7 @@ def test_named_paddings_equal_the_reference(axes, padding, m):
     assume(all(n >= k for n, k, _ in axes))
     x, kernel = normal(2, *size, 2), normal(*taps, 2, m, seed=1)
     y = ops.depthwise_conv(x, kernel, strides=strides, padding=padding)
-    np.testing.assert_allclose(y, reference(x, kernel, strides, padding), rtol=1e-4, atol=2e-5)
+    np.testing.assert_allclose(y, reference(x, kernel, untyped(strides), padding), rtol=1e-4, atol=2e-5)
 
 
 X, K = np.zeros((2, 4, 5, 3), np.float32), np.zeros((3, 3, 3, 1), np.float32)
@@ -534,4 +536,4 @@ def test_kernel_gradient_of_a_large_convolution_keeps_its_partial_sums_small():
     stencil, grouped = gradient("stencil"), gradient("xla")
     np.testing.assert_allclose(stencil(g), grouped(g), rtol=0, atol=1e-5 * np.abs(grouped(g)).max())
     padded_x = 4 * 4 * 36 * 36 * 64
-    assert stencil.memory_analysis().temp_size_in_bytes < padded_x + 2**20 + 2**17
+    assert untyped(stencil.memory_analysis()).temp_size_in_bytes < padded_x + 2**20 + 2**17

@@ -8,6 +8,7 @@ import scipy.ndimage
 from jax.test_util import check_grads
 
 from jaxcnn import ops
+from tests.support.untyped import untyped
 
 RNG = np.random.default_rng(5)
 IMAGE = RNG.uniform(size=(2, 9, 8, 3)).astype(np.float32)
@@ -75,7 +76,7 @@ def test_erase_gradients():
     slopes = jax.jit(jax.grad(lambda x, v: jnp.sum(ops.erase(x, (1, 2, 4, 5), value=v)), (0, 1)))
     by_image, by_value = slopes(given, value)
     assert by_value == 2 * 3 * 3 * 3
-    np.testing.assert_array_equal(by_image, ops.erase(jnp.ones_like(given), (1, 2, 4, 5)))
+    np.testing.assert_array_equal(by_image, ops.erase(jnp.ones_like(given), untyped((1, 2, 4, 5))))
 
 
 @pytest.mark.parametrize(("period", "ratio", "offset"), [(4.0, 0.5, (0, 0)), (5.0, 0.6, (-2, 3)), (3.0, 0.0, (1, 1))])
@@ -113,12 +114,15 @@ def test_flips_and_turns_are_those_of_numpy(image):
         (lambda: ops.gaussian_blur(IMAGE, 9.0), r"kernel_size must be below twice height and width.*got \(55, 55\)"),
         (lambda: ops.gaussian_blur(IMAGE, -1.0), "gaussian_blur: sigma must be at least 0, got -1.0."),
         (lambda: ops.adjust_sharpness(IMAGE, -1), "adjust_sharpness: factor must be at least 0"),
-        (lambda: ops.erase(IMAGE, (1, 2, 3)), r"erase: box must be numbers of shape \(..., 4\)"),
-        (lambda: ops.erase(IMAGE, (1, 2, 3, 4), value=jnp.ones(2)), r"erase: value must be a number, of shape \(3,\)"),
+        (lambda: ops.erase(IMAGE, untyped((1, 2, 3))), r"erase: box must be numbers of shape \(..., 4\)"),
+        (
+            lambda: ops.erase(IMAGE, untyped((1, 2, 3, 4)), value=jnp.ones(2)),
+            r"erase: value must be a number, of shape \(3,\)",
+        ),
         (lambda: ops.grid_mask(IMAGE, period=0), "grid_mask: period must be at least 1, got 0."),
         (lambda: ops.grid_mask(IMAGE, period=3, ratio=2), r"grid_mask: ratio must be in \[0, 1\], got 2."),
-        (lambda: ops.grid_mask(IMAGE, period=3, offset=1.0), r"offset must be numbers of shape \(..., 2\)"),
-        (lambda: ops.rotate_90(IMAGE, 1.0), "rotate_90: turns must be an integer, got 1.0."),
+        (lambda: ops.grid_mask(IMAGE, period=3, offset=untyped(1.0)), r"offset must be numbers of shape \(..., 2\)"),
+        (lambda: ops.rotate_90(IMAGE, untyped(1.0)), "rotate_90: turns must be an integer, got 1.0."),
         (lambda: ops.flip_left_right(IMAGE[0, 0]), r"flip_left_right: image must be of shape"),
     ],
 )

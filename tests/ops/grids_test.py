@@ -7,6 +7,7 @@ import pytest
 from jax.test_util import check_grads
 
 from jaxcnn import ops
+from tests.support.untyped import untyped
 
 REGULAR = np.stack(np.meshgrid(np.linspace(-1, 1, 4), np.linspace(-1, 1, 4)), -1).reshape(16, 2).astype(np.float32)
 
@@ -106,9 +107,13 @@ def test_regularization_may_be_traced():
     np.testing.assert_allclose(grid(jnp.float32(0.1)), known, atol=1e-4)
     np.testing.assert_allclose(jax.jit(grid)(0.1, REGULAR), known, atol=1e-4)
     with jax.enable_x64(True):
-        total = lambda r: jnp.sum(ops.tps_grid(points.astype(np.float64), (3, 4), regularization=r)[..., 0] ** 2)
+        total = lambda r: jnp.sum(
+            ops.tps_grid(points.astype(np.float64), (3, 4), regularization=untyped(r))[..., 0] ** 2
+        )
         check_grads(jax.jit(total), (0.1,), order=2, modes=("fwd", "rev"))
-        warp = lambda r: jnp.sum(ops.warp_tps(jnp.eye(5)[..., None], points.astype(np.float64), regularization=r))
+        warp = lambda r: jnp.sum(
+            ops.warp_tps(jnp.eye(5)[..., None], points.astype(np.float64), regularization=untyped(r))
+        )
         check_grads(jax.jit(warp), (0.1,), order=1, modes=("fwd", "rev"), eps=1e-7)
 
 
@@ -160,16 +165,19 @@ LINE = np.stack([np.linspace(-1, 1, 4), np.linspace(-1, 1, 4)], -1)
             r"shape must be \(h, w\) of positive integers, got \(0, 2\)",
         ),
         (lambda: ops.affine_grid(jnp.ones((2, 3)), (2, 2, 2)), "shape must be"),
-        (lambda: ops.affine_grid(jnp.ones((2, 3)), 5), "shape must be"),
+        (lambda: ops.affine_grid(jnp.ones((2, 3)), untyped(5)), "shape must be"),
         *[
             (
-                lambda s=shape: ops.affine_grid(jnp.ones((2, 3)), s),
+                lambda s=shape: ops.affine_grid(jnp.ones((2, 3)), untyped(s)),
                 "affine_grid: shape must be .*positive integers, got",
             )
             for shape in ("ab", (np.nan, 3), (np.inf, 3), (True, 3), (2.5, 3), ("2", 3), None)
         ],
-        (lambda: ops.affine_grid("theta", (2, 2)), "affine_grid: theta must be an array of numbers, got 'theta'"),
-        (lambda: ops.flow_grid(None), "flow_grid: flow must be an array of numbers, got None"),
+        (
+            lambda: ops.affine_grid(untyped("theta"), (2, 2)),
+            "affine_grid: theta must be an array of numbers, got 'theta'",
+        ),
+        (lambda: ops.flow_grid(untyped(None)), "flow_grid: flow must be an array of numbers, got None"),
         (lambda: ops.projective_grid(jnp.ones((2, 3)), (2, 2)), r"matrix must be of shape \(..., 3, 3\)"),
         (lambda: ops.tps_grid(jnp.ones((5, 2)), (2, 2)), "points must be a square number.*got k=5"),
         (lambda: ops.tps_grid(jnp.ones((2, 2)), (2, 2)), "k >= 3"),
@@ -184,11 +192,17 @@ LINE = np.stack([np.linspace(-1, 1, 4), np.linspace(-1, 1, 4)], -1)
             "regularization must be a number >= 0, got -1.0",
         ),
         *[
-            (lambda r=r: ops.tps_grid(jnp.ones((4, 2)), (2, 2), regularization=r), "tps_grid: regularization must be")
+            (
+                lambda r=r: ops.tps_grid(jnp.ones((4, 2)), (2, 2), regularization=untyped(r)),
+                "tps_grid: regularization must be",
+            )
             for r in ("a", None, np.nan, np.inf, np.ones(2), True)
         ],
         (lambda: ops.tps_grid(jnp.ones((4, 2)), (2, 2), control_points=LINE * np.nan), "control_points must be finite"),
-        (lambda: ops.tps_grid(jnp.ones((4, 2)), (2, 2), control_points="ab"), "control_points must be an array"),
+        (
+            lambda: ops.tps_grid(jnp.ones((4, 2)), (2, 2), control_points=untyped("ab")),
+            "control_points must be an array",
+        ),
         (lambda: ops.flow_grid(jnp.ones((4, 4, 3))), r"flow must be of shape \(..., h, w, 2\)"),
         (lambda: ops.flow_grid(jnp.ones((0, 4, 2))), "at least 1 x 1 points"),
     ],

@@ -10,6 +10,7 @@ import pytest
 
 from jaxcnn import ops
 from tests.support.paths import FIXTURES
+from tests.support.untyped import untyped
 
 FIXTURE = FIXTURES / "pooling.npz"
 CASES = {
@@ -53,12 +54,16 @@ def write_fixture():
             x = torch.tensor(image).permute(0, 3, 1, 2).contiguous().requires_grad_()
             pool = torch.nn.functional.max_pool2d if kind == "max" else torch.nn.functional.avg_pool2d
             extra = {"count_include_pad": count} if kind == "avg" else {}
-            y = pool(x, window, strides, padding, ceil_mode=ceil_mode, **extra)
+            y = untyped(pool)(x, window, strides, padding, ceil_mode=ceil_mode, **extra)
             cotangent = rng.normal(size=y.permute(last).shape).astype(np.float32)
             y.backward(torch.tensor(cotangent).permute(0, 3, 1, 2))
-            parts = {"value": y.detach().permute(last), "gradient": x.grad.permute(last), "cotangent": cotangent}
+            parts = {
+                "value": y.detach().permute(last),
+                "gradient": untyped(x.grad).permute(last),
+                "cotangent": cotangent,
+            }
             stored |= {f"{kind}-{case}-{name}": np.asarray(part) for name, part in parts.items()}
-    np.savez_compressed(FIXTURE, **stored)
+    np.savez_compressed(FIXTURE, **untyped(stored))
 
 
 if __name__ == "__main__":

@@ -8,13 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from numpy.typing import DTypeLike
 
 from jaxcnn.ops import pooling
+from tests.support.untyped import untyped
 
 SHAPE = (2, 9, 8, 3)
 
 
-def image(shape=SHAPE, dtype=np.float32) -> np.ndarray:
+def image(shape=SHAPE, dtype: DTypeLike = np.float32) -> np.ndarray:
     return np.random.default_rng(0).normal(size=shape).astype(dtype)
 
 
@@ -130,7 +132,9 @@ def test_same_padding_equals_flax(window, stride):
 
 def test_uneven_padding_equals_flax():
     x, pads = image(), ((0, 2), (1, 0))
-    np.testing.assert_array_equal(pooling.max_pool(x, 3, strides=2, padding=pads), nn.max_pool(x, (3, 3), (2, 2), pads))
+    np.testing.assert_array_equal(
+        pooling.max_pool(x, 3, strides=2, padding=untyped(pads)), nn.max_pool(x, (3, 3), (2, 2), untyped(pads))
+    )
     np.testing.assert_array_equal(
         pooling.max_pool(x, 3, padding=(1, 2)), pooling.max_pool(x, 3, padding=((1, 1), (2, 2)))
     )
@@ -296,7 +300,7 @@ def test_the_form_for_large_arrays_equals_the_one_for_small_ones(window, strides
         return y, slope, gradient, jax.vmap(jax.grad(lambda x: jnp.sum(jnp.sin(jnp.nan_to_num(pool(x))))))(x)
 
     small = jax.jit(every)(x)
-    monkeypatch.setattr(_windows, "_CACHE_BYTES", 0)
+    monkeypatch.setattr("jaxcnn.ops._pool_windows._CACHE_BYTES", 0)
 
     large = jax.jit(lambda x: every(x))(x)
     for a, b in zip(large, small, strict=True):

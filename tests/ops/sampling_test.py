@@ -14,6 +14,7 @@ from jax.test_util import check_grads
 from jaxcnn import ops
 from jaxcnn.ops._sampling.interpolation import flat_index
 from tests.support import released
+from tests.support.untyped import untyped
 
 EYE = np.eye(2, 3, dtype=np.float32)
 sample = jax.jit(ops.grid_sample, static_argnames=("mode", "padding_mode", "align_corners"))
@@ -92,7 +93,7 @@ def test_a_zero_of_numpy_is_the_default_fill():
     image, grid = images(3, 3, 2), points(2, 2)
     expected = ops.grid_sample(image, grid)
     for zero in (0, np.float32(0), np.int64(0)):
-        np.testing.assert_array_equal(ops.grid_sample(image, grid, fill_value=zero), expected)
+        np.testing.assert_array_equal(ops.grid_sample(image, grid, fill_value=untyped(zero)), expected)
 
 
 def test_fill_per_channel_and_its_gradient():
@@ -146,7 +147,7 @@ def test_values_outside_never_leak_in():
 def test_huge_coordinates_are_finite():
     grid = jnp.full((1, 1, 2), 3e38)
     for padding_mode in ("zeros", "border", "reflection", "fill"):
-        f = lambda g, p=padding_mode: ops.grid_sample(jnp.ones((3, 3, 1)), g, padding_mode=p).sum()
+        f = lambda g, p=padding_mode: ops.grid_sample(jnp.ones((3, 3, 1)), g, padding_mode=untyped(p)).sum()
         value, gradient = jax.jit(jax.value_and_grad(f))(grid * 1e-10)
         assert np.isfinite(value.item()) and np.all(np.isfinite(gradient))
 
@@ -173,7 +174,9 @@ def test_forward_and_reverse_mode_agree_with_finite_differences():
         rng = np.random.default_rng(3)
         image, grid = jnp.asarray(rng.normal(size=(4, 5, 2))), jnp.asarray(rng.uniform(-1.4, 1.4, size=(3, 3, 2)))
         for padding_mode, align_corners in itertools.product(("zeros", "border", "reflection"), (False, True)):
-            f = lambda i, g, p=padding_mode, a=align_corners: ops.grid_sample(i, g, padding_mode=p, align_corners=a)
+            f = lambda i, g, p=padding_mode, a=align_corners: ops.grid_sample(
+                i, g, padding_mode=untyped(p), align_corners=a
+            )
             check_grads(jax.jit(f), (image, grid), order=1, modes=("fwd", "rev"), eps=1e-6)
 
 
@@ -354,14 +357,14 @@ def test_errors(arguments, message):
 def test_errors_of_arguments_that_are_not_arrays():
     image, grid = jnp.ones((4, 4, 2)), jnp.ones((3, 3, 2))
     for call, message in (
-        (lambda: ops.grid_sample(None, grid), "grid_sample: image must be an array of numbers, got None"),
-        (lambda: ops.grid_sample(image, "grid"), "grid_sample: grid must be an array of numbers, got 'grid'"),
-        (lambda: ops.grid_sample(image, grid, fill_value="a"), "fill_value must be left at 0"),
+        (lambda: ops.grid_sample(untyped(None), grid), "grid_sample: image must be an array of numbers, got None"),
+        (lambda: ops.grid_sample(image, untyped("grid")), "grid_sample: grid must be an array of numbers, got 'grid'"),
+        (lambda: ops.grid_sample(image, grid, fill_value=untyped("a")), "fill_value must be left at 0"),
         (
-            lambda: ops.grid_sample(image, grid, padding_mode="fill", fill_value="a"),
+            lambda: ops.grid_sample(image, grid, padding_mode="fill", fill_value=untyped("a")),
             "grid_sample: fill_value must be an array of numbers, got 'a'",
         ),
-        (lambda: ops.warp_flow(image, None), "warp_flow: flow must be an array of numbers"),
+        (lambda: ops.warp_flow(image, untyped(None)), "warp_flow: flow must be an array of numbers"),
     ):
         with pytest.raises(ValueError, match=message):
             call()

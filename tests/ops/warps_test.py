@@ -9,6 +9,7 @@ import pytest
 
 from jaxcnn import ops
 from tests.support import released
+from tests.support.untyped import untyped
 
 REGULAR = np.stack(np.meshgrid(np.linspace(-1, 1, 4), np.linspace(-1, 1, 4)), -1).reshape(16, 2).astype(np.float32)
 THETA = np.array([[0.813, -0.317, 0.129], [0.257, 0.931, -0.173]], np.float32)
@@ -120,7 +121,7 @@ def test_flow_in_whole_pixels_shifts_exactly():
     [
         (lambda i: ops.warp_affine(i, np.eye(3)), r"warp_affine: theta must be of shape \(..., 2, 3\)"),
         (lambda i: ops.warp_affine(i, np.eye(2, 3), shape=(0, 1)), "warp_affine: shape must be"),
-        (lambda i: ops.warp_affine(i, np.eye(2, 3), mode="cubic"), "warp_affine: mode must be one of"),
+        (lambda i: ops.warp_affine(i, np.eye(2, 3), mode=untyped("cubic")), "warp_affine: mode must be one of"),
         (lambda i: ops.warp_affine(i[..., 0], np.eye(2, 3)), "warp_affine: image must be of shape"),
         (
             lambda i: ops.warp_affine(i[None].repeat(2, 0), np.ones((3, 2, 3))),

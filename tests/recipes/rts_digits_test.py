@@ -9,6 +9,7 @@ import pytest
 from jaxcnn.recipes import _experiment as experiment
 from jaxcnn.recipes import _report as rts_report
 from jaxcnn.recipes import rts_digits
+from tests.support.untyped import untyped
 
 
 def test_arms_have_equal_budgets():
@@ -26,11 +27,11 @@ def test_the_rate_falls_along_a_cosine_and_is_lower_for_the_transformer():
     params = {"transformer": {"w": jnp.zeros(2)}, "classifier": {"w": jnp.zeros(2)}}
     state, sizes = tx.init(params), []
     for _ in range(11):
-        updates, state = tx.update(jax.tree.map(jnp.ones_like, params), state, params)
+        updates, state = untyped(tx.update(jax.tree.map(jnp.ones_like, params), state, params))
         np.testing.assert_allclose(2 * updates["transformer"]["w"], updates["classifier"]["w"], rtol=1e-6)
         sizes.append(-float(updates["classifier"]["w"][0]))
     cosine = optax.cosine_decay_schedule(0.1, 10, 0.01)
-    np.testing.assert_allclose(sizes, [float(cosine(i)) for i in range(11)], rtol=1e-4)
+    np.testing.assert_allclose(sizes, [float(untyped(cosine)(i)) for i in range(11)], rtol=1e-4)
 
 
 def test_the_test_set_is_fixed_and_apart_from_training():

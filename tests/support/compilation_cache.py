@@ -34,7 +34,7 @@ class CompilationCache:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         jax.monitoring.register_event_duration_secs_listener(self._count)
 
-    def _count(self, event: str, seconds: float, **_: str | int) -> None:
+    def _count(self, event: str, duration_secs: float, **_: str | int) -> None:
         self.programs += event == "/jax/core/compile/backend_compile_duration"
 
     def exchange(self) -> None:

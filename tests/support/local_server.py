@@ -89,7 +89,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     owner: Server
     timeout = 10
 
-    def log_message(self, *_):
+    def log_message(self, format, *args):
         pass
 
     def do_GET(self):

@@ -28,7 +28,7 @@ def times(cases: int) -> int:
 
 def is_nightly(config: pytest.Config) -> bool:
     """Returns whether the run selects tests that are marked ``nightly``."""
-    return bool(re.search(r"(?<!not )\bnightly\b", config.getoption("markexpr")))
+    return bool(re.search(r"(?<!not )\bnightly\b", str(config.getoption("markexpr"))))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,5 +1,7 @@
 """An ensemble is the same runs at once: seeds and hyper-parameters, over devices, halved, resumed and evaluated."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxcnn import train
 from tests.support.training_models import Net, assert_same, draw, host_batch
+from tests.support.untyped import untyped
 
 TEST = host_batch(99, 30)
 KEYS = jax.random.split(jax.random.key(0), 2)
@@ -27,7 +30,7 @@ def close(a, b, tolerance):
 
 
 def test_members_equal_separate_runs():
-    options = dict(steps=100, evaluate=TEST)
+    options: dict[str, Any] = dict(steps=100, evaluate=TEST)
     together = train.fit_ensemble(KEYS, Net(), optax.sgd, draw, hparams={"learning_rate": RATES}, **options)
     for i in range(2):
         alone = train.fit(KEYS[i], Net(), optax.sgd(float(RATES[i])), draw, **options)
@@ -40,7 +43,7 @@ def test_members_equal_separate_runs():
 
 def test_hyperparameters_are_arrays_in_the_state():
     result = train.fit_ensemble(KEYS, Net(), optax.adam, draw, hparams={"learning_rate": RATES}, steps=2)
-    np.testing.assert_array_equal(result.state.opt_state.hyperparams["learning_rate"], RATES)
+    np.testing.assert_array_equal(untyped(result.state.opt_state).hyperparams["learning_rate"], RATES)
     assert result.state.params["head"]["kernel"].shape[0] == 2
 
 
@@ -48,7 +51,7 @@ def test_hyperparameters_are_arrays_in_the_state():
 def test_members_are_spread_over_devices(count):
     """As many of the eight devices as divide the members; the numbers are those of one device."""
     keys = jax.random.split(jax.random.key(1), count)
-    options = dict(hparams={"learning_rate": jnp.linspace(1e-3, 1e-1, count)}, steps=3, evaluate=TEST)
+    options: dict[str, Any] = dict(hparams={"learning_rate": jnp.linspace(1e-3, 1e-1, count)}, steps=3, evaluate=TEST)
     one = train.fit_ensemble(keys, Net(), optax.sgd, draw, devices=jax.devices()[:1], **options)
     many = train.fit_ensemble(keys, Net(), optax.sgd, draw, **options)
     assert len(one.state.step.sharding.device_set) == 1
@@ -104,7 +107,7 @@ def test_successive_halving():
 
 
 def test_halving_resumes_and_the_best_member_is_exported(tmp_path):
-    options = dict(hparams=LADDER, checkpoint_every=2, **HALVING)
+    options: dict[str, Any] = dict(hparams=LADDER, checkpoint_every=2, **HALVING)
     for steps in (2, 6, 12):
         resumed = train.fit_ensemble(MANY, Net(), optax.sgd, draw, steps=steps, run=tmp_path / "a", **options)
     whole = train.fit_ensemble(MANY, Net(), optax.sgd, draw, steps=12, run=tmp_path / "b", **options)
@@ -113,7 +116,7 @@ def test_halving_resumes_and_the_best_member_is_exported(tmp_path):
     assert [untimed(lines) for lines in resumed.history] == [untimed(lines) for lines in whole.history]
     assert resumed.best_member == whole.best_member
     best = train.load_variables(tmp_path / "a", member="best")
-    assert_same(best["params"], whole.member(whole.best_member).state.params)
+    assert_same(best["params"], whole.member(untyped(whole.best_member)).state.params)
     assert_same(train.load_variables(tmp_path / "a", member=1)["params"], whole.member(1).state.params)
     with pytest.raises(ValueError, match="load_variables: member must be 'best' or one of the 5 members, from 0"):
         train.load_variables(tmp_path / "a", member=5)

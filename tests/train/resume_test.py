@@ -16,6 +16,7 @@ import pytest
 
 from jaxcnn import train
 from tests.support import killed_run
+from tests.support.paths import ROOT
 from tests.support.training_models import Net, assert_same, draw, host_batch
 
 TIMING = ("seconds", "rate")
@@ -146,7 +147,6 @@ def test_errors_of_a_damaged_checkpoint(tmp_path):
 READ = """
 import gc, sys, time
 from jaxcnn import train
-from tests.support.paths import ROOT
 
 for _ in range(10):
     try:

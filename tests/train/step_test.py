@@ -1,4 +1,5 @@
 import functools
+from typing import Any
 
 import chex
 import flax.linen as nn
@@ -23,7 +24,7 @@ def jitted_step(model, tx, **options):
 
 
 def advance(state, step, count=3):
-    step = jax.jit(step)
+    step, metrics = jax.jit(step), {}
     for i in range(count):
         state, metrics = step(state, draw(jax.random.key(i)))
     return state, metrics
@@ -265,7 +266,7 @@ def test_eval_metric_must_be_per_example():
 
 def test_create_state_copies_given_variables():
     model, tx = Net(), optax.sgd(0.1)
-    variables = model.init(jax.random.key(3), BATCH["image"])
+    variables: Any = model.init(jax.random.key(3), BATCH["image"])
     state = state_of(model, tx, variables=variables, ema=True)
     assert_same(state.variables, variables)
     jax.jit(train.make_train_step(model, tx, ema=0.9), donate_argnums=0)(state, BATCH)

@@ -20,6 +20,7 @@ from jaxcnn.zoo.download import partial_download, transfers
 from jaxcnn.zoo.download.downloads import DownloadError, cached, download
 from tests.support.local_server import Served, server
 from tests.support.paths import ROOT
+from tests.support.untyped import untyped
 
 BODY = np.random.default_rng(0).bytes(700_001)
 OTHER = np.random.default_rng(1).bytes(len(BODY))
@@ -117,7 +118,7 @@ def test_name_comes_from_the_address(web, tmp_path):
         ("/x/%C3%BC.bin", {}, "ü.bin"),
     ):
         url = web.serve(path, Served(BODY))
-        assert download(url, checksum=MD5, folder=tmp_path, **options).name == name
+        assert download(url, checksum=MD5, folder=tmp_path, **untyped(options)).name == name
 
 
 def test_folder_comes_from_the_environment(web, tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from numpy.typing import DTypeLike
 
 from jaxcnn.zoo import FormatError
 from jaxcnn.zoo.formats.keras.hdf5_file import is_keras_h5, read_keras_h5
@@ -20,6 +21,7 @@ from jaxcnn.zoo.formats.keras.keras_archive import is_keras, read_keras
 from tests.support import real_data
 from tests.support.fuzzing import fuzz
 from tests.support.keras_models import FILES, FIXTURE, WEIGHTS, value
+from tests.support.untyped import untyped
 
 ROOT = real_data.DATA / "keras"
 MIB = 1 << 20
@@ -58,7 +60,7 @@ def write_h5(path, layers, *, attributes=None, group=None, text=np.bytes_):
     return path
 
 
-def numbers(*shape, dtype=np.float32, start=0):
+def numbers(*shape, dtype: DTypeLike = np.float32, start=0):
     return (np.arange(np.prod(shape)) + start).reshape(shape).astype(dtype)
 
 
@@ -120,8 +122,10 @@ def test_weights_and_full_models(tmp_path, text, group):
 
 def test_dtypes_and_byte_orders(tmp_path):
     kinds = [">f4", "<f8", ">f2", "i1", ">i4", "u2", ">u8", "?"]
-    layers = {"l": {f"w{place}": numbers(3, 2).astype(kind) for place, kind in enumerate(kinds)}}
-    layers["l"]["scalar"] = np.float32(5).reshape(())
+    layers: dict[str, dict[str, np.ndarray]] = {
+        "l": {f"w{place}": numbers(3, 2).astype(kind) for place, kind in enumerate(kinds)}
+    }
+    layers["l"]["scalar"] = np.array(5, np.float32)
     layers["l"]["none"] = np.zeros((0, 3), np.float32)
     tensors = read_keras_h5(write_h5(tmp_path / "w.h5", layers), max_bytes=MIB).tensors
     for name, array in layers["l"].items():
@@ -136,13 +140,13 @@ def test_compressed_and_chunked_datasets(tmp_path):
     with h5py.File(path, "a") as file:
         names = ["gzip", "shuffled", "checked", "all", "chunks", "random"]
         file["l"].attrs["weight_names"] = names
-        file["l"].create_dataset("gzip", data=array, compression="gzip")
-        file["l"].create_dataset("shuffled", data=array, compression="gzip", shuffle=True)
-        file["l"].create_dataset("checked", data=array, fletcher32=True)
-        file["l"].create_dataset("all", data=array, compression="gzip", shuffle=True, fletcher32=True)
-        file["l"].create_dataset("chunks", data=array, chunks=(7, 8), maxshape=(None, 30))
+        untyped(file["l"]).create_dataset("gzip", data=array, compression="gzip")
+        untyped(file["l"]).create_dataset("shuffled", data=array, compression="gzip", shuffle=True)
+        untyped(file["l"]).create_dataset("checked", data=array, fletcher32=True)
+        untyped(file["l"]).create_dataset("all", data=array, compression="gzip", shuffle=True, fletcher32=True)
+        untyped(file["l"]).create_dataset("chunks", data=array, chunks=(7, 8), maxshape=(None, 30))
         noise = np.random.default_rng(0).bytes(2400)  # which deflate makes larger
-        file["l"].create_dataset(
+        untyped(file["l"]).create_dataset(
             "random", data=np.frombuffer(noise, "u4").reshape(20, 30), chunks=(20, 30), compression=1
         )
     tensors = dict(read_keras_h5(path, max_bytes=MIB).tensors)
@@ -191,7 +195,7 @@ def theano_pair(tmp_path, *, attributes=None, name="w.h5"):
     layers = {
         f"c{place}": {
             f"c{place}_W": np.ascontiguousarray(kernel[::-1, ::-1].transpose(3, 2, 0, 1)),
-            f"c{place}_b": numbers(kernel.shape[-1]),
+            f"c{place}_b": numbers(len(kernel.T)),
         }
         for place, kernel in enumerate(kernels)
     }
@@ -360,7 +364,9 @@ def test_real_full_models(name, tensors, values, version):
     with h5py.File(ROOT / name) as file:
         for layer, names in checkpoint.metadata["layers"].items():
             for tensor in names:
-                np.testing.assert_array_equal(checkpoint.tensors[tensor], file["model_weights"][layer][tensor][()])
+                np.testing.assert_array_equal(
+                    checkpoint.tensors[tensor], untyped(file["model_weights"])[layer][tensor][()]
+                )
 
 
 @real_data.needs_data
@@ -413,7 +419,7 @@ def edited(tmp_path, edit):
 
 def replace(file, **options):
     del file["l/k"]
-    file["l"].create_dataset("k", **options)
+    untyped(file["l"]).create_dataset("k", **options)
 
 
 def virtual(file):
@@ -567,7 +573,7 @@ def test_datasets_in_one_another_are_refused(tmp_path):
     layers = {"l": {f"k{place}": numbers(10_000, start=place) for place in range(2)}}
     path = write_h5(tmp_path / "w.h5", layers)
     with h5py.File(path) as file:
-        first, last = (file["l"][name].id.get_offset() for name in layers["l"])
+        first, last = (untyped(file["l"])[name].id.get_offset() for name in layers["l"])
     content = path.read_bytes()
     assert last + 40_000 == len(content)
     content = content.replace(struct.pack("<Q", last), struct.pack("<Q", first))

@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 import scipy.io
+from numpy.typing import DTypeLike
 
 from jaxcnn.zoo import FormatError
 from jaxcnn.zoo.containers.matlab_v5 import read_variables_v5
@@ -15,6 +16,7 @@ from jaxcnn.zoo.formats.keras.hdf5_file import is_keras_h5
 from jaxcnn.zoo.formats.matconvnet.mat_file import is_matconvnet, read_matconvnet
 from tests.support import real_data
 from tests.support.fuzzing import fuzz
+from tests.support.untyped import untyped
 
 ROOT = real_data.DATA / "matconvnet"
 MIB = 1 << 20
@@ -116,7 +118,7 @@ def write(path, form, variables):
     return path
 
 
-def numbers(*shape, dtype=np.float32, start=0):
+def numbers(*shape, dtype: DTypeLike = np.float32, start=0):
     return (np.arange(np.prod(shape)) + start).reshape(shape).astype(dtype)
 
 
@@ -365,7 +367,7 @@ def test_real_graph_network():
         assert array.shape == (64, 2) or not name.endswith("_m")
     with h5py.File(ROOT / "dncnn_dagnn_epoch50.mat") as file:
         for place in (0, 2, 78):
-            stored = file[file["net/params/value"][place, 0]][()]
+            stored = untyped(file[untyped(file["net/params/value"])[place, 0]])[()]
             got = list(checkpoint.tensors.values())[place]
             np.testing.assert_array_equal(got.reshape(-1), stored.T.reshape(-1))
 

@@ -9,6 +9,7 @@ import tarfile
 import types
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -19,6 +20,7 @@ from jaxcnn.zoo.formats.pytorch.checkpoint_file import is_pytorch, read_pytorch
 from tests.support import paths
 from tests.support.fuzzing import fuzz
 from tests.support.real_data import DATA, needs_data
+from tests.support.untyped import untyped
 
 FIXTURES = paths.FIXTURES / "torch"
 
@@ -147,7 +149,9 @@ def dumps(tree, *, protocol: int = 2) -> bytes:
     """Pickles a tree with calls by name and storages as PyTorch does."""
     made: dict[str, type] = {}
 
-    class Pickler(pickle._Pickler):  # the one in Python: it looks names up where the test puts them
+    python_pickler: Any = pickle._Pickler  # looks names up where the test puts them
+
+    class Pickler(python_pickler):
         def persistent_id(self, obj):
             if not isinstance(obj, Key):
                 return None
@@ -163,7 +167,7 @@ def dumps(tree, *, protocol: int = 2) -> bytes:
             self.write(b"c" + f"{module}\n{qualname}\n".encode())
             self.memoize(obj)
 
-    Pickler.dispatch = {**pickle._Pickler.dispatch, type: lambda self, obj: self.save_global(obj)}
+    Pickler.dispatch = {**python_pickler.dispatch, type: lambda self, obj: self.save_global(obj)}
 
     def named_once(name: str):
         return made.setdefault(name, named(name))
@@ -288,7 +292,7 @@ def test_error_for_names_that_are_not_known(tmp_path, name, message):
 def test_nothing_is_run_or_imported(tmp_path, monkeypatch):
     calls = []
     trap = types.ModuleType("trap_of_the_reader")
-    trap.spring = lambda *_: calls.append(1)
+    untyped(trap).spring = lambda *_: calls.append(1)
     monkeypatch.setitem(sys.modules, "trap_of_the_reader", trap)
     for protocol in (2, 4):
         tree = dumps({"a": Call("trap_of_the_reader.spring", 1)}, protocol=protocol)

@@ -9,6 +9,7 @@ import pytest
 
 from jaxcnn import zoo
 from tests.support import fuzzing
+from tests.support.untyped import untyped
 from tests.zoo.formats.caffe_test import layer, values
 from tests.zoo.formats.tensorflow_checkpoint_test import FIXTURES
 
@@ -21,7 +22,7 @@ def npz():
 
 def packed(path, members, *, mode="w:gz"):
     """Writes an archive of (name, content) and of entries that are given whole."""
-    with tarfile.open(path, mode) as archive:
+    with tarfile.open(path, untyped(mode)) as archive:
         for member in members:
             if isinstance(member, tarfile.TarInfo):
                 archive.addfile(member)

@@ -235,7 +235,7 @@ def test_quantized_values(tmp_path, kind, dtype):
     scales, zeros = [0.5, 2.0, 0.25], [1, 2, 3]
     columns = read_model(tmp_path, (2, 3), kind, array.tobytes(), scales, zeros, axis=1)
     np.testing.assert_array_equal(
-        columns.tensors["w"], (array.astype(np.float32) - np.float32(zeros)) * np.float32(scales)
+        columns.tensors["w"], (array.astype(np.float32) - np.array(zeros, np.float32)) * np.array(scales, np.float32)
     )
     rows = read_model(tmp_path, (2, 3), kind, array.tobytes(), scales[:2], [5], axis=0)
     np.testing.assert_array_equal(

@@ -22,6 +22,7 @@ from tests.support import recorded, records_table
 from tests.support.local_server import Served, server
 from tests.support.paths import ROOT
 from tests.support.real_data import DATA, needs_data
+from tests.support.untyped import untyped
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
@@ -50,7 +51,7 @@ def test_names_are_unique_and_found():
 def test_addresses_are_of_files_with_safe_names(tmp_path):
     for one in ALL:
         parts = urllib.parse.urlsplit(one.url)
-        assert parts.scheme in ("http", "https") and re.fullmatch(r"[a-z0-9.-]+\.[a-z]+", parts.hostname), one.url
+        assert parts.scheme in ("http", "https") and re.fullmatch(r"[a-z0-9.-]+\.[a-z]+", str(parts.hostname)), one.url
         assert one.url.isascii() and " " not in one.url
         assert re.fullmatch(r"[A-Za-z0-9._-]+\.(pth|tar\.gz|tgz|caffemodel|mat|h5)", one.file_name), one.file_name
         assert zoo.cached(one.name, folder=tmp_path) is None  # accepts name, address and checksum
@@ -100,7 +101,7 @@ def test_preprocessing_has_a_meaning():
             continue
         assert wanted.color_order in ("RGB", "BGR") and wanted.value_range in ((0, 1), (0, 255)), one.name
         assert wanted.size is None or 32 <= wanted.size <= 1000
-        assert wanted.resize is None or (wanted.size <= wanted.resize and wanted.keep_aspect is not None)
+        assert wanted.resize is None or (untyped(wanted.size) <= wanted.resize and wanted.keep_aspect is not None)
         assert wanted.crop_fraction is None or (0 < wanted.crop_fraction <= 1 and wanted.resize is None)
         assert wanted.interpolation in (None, "bilinear", "bicubic")
         for numbers in (wanted.mean, wanted.std):
@@ -171,7 +172,7 @@ def test_hashes_of_keras_stand_in_the_installed_keras():
     modules = {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.py")}
     found = {digits for text in modules.values() for digits in re.findall(r'"([0-9a-f]{32}|[0-9a-f]{64})"', text)}
     for one in zoo.records(source="keras"):
-        module = re.fullmatch(r"keras [\d.]+: keras/src/applications/(\w+)\.py", one.stated_in[0])[1]
+        module = untyped(re.fullmatch(r"keras [\d.]+: keras/src/applications/(\w+)\.py", one.stated_in[0]))[1]
         assert module in modules
         assert one.checksum is None or one.checksum.partition(":")[2] in found, one.name
         assert (one.checksum is None) == (module in ("mobilenet", "mobilenet_v2"))
@@ -202,7 +203,7 @@ def test_a_real_file_has_what_its_record_says():
         (one.batch_norm_epsilon, one.batch_norm_momentum)
     }
     (shape,) = (c["config"]["batch_input_shape"] for c in layers if c["class_name"] == "InputLayer")
-    assert shape[1:] == [one.preprocessing.size, one.preprocessing.size, 3]
+    assert shape[1:] == [untyped(one.preprocessing).size, untyped(one.preprocessing).size, 3]
     pads = [layer["config"]["padding"] for layer in layers if layer["class_name"] == "ZeroPadding2D"]
     assert pads and all(pad == [[0, 1], [0, 1]] for pad in pads) and "below" in one.notes[0]
 
