@@ -120,7 +120,7 @@ def _to_integers(words: jax.Array, count: ArrayLike) -> jax.Array:
     return (words % np.asarray(count, np.uint32)).astype(jnp.int32)
 
 
-def _uniform(words: jax.Array, low: float, high: float) -> jax.Array:
+def _to_uniform(words: jax.Array, low: float, high: float) -> jax.Array:
     return to_range(to_unit_interval(words), (low, high))
 
 
