@@ -5,7 +5,7 @@
 
 namespace jaxcnn {
 
-// One vector of channels of a block of outputs, which stay in registers while the lines pass.
+// One vector of channels of a block of outputs, which stay in registers during the loop over the lines.
 template <typename S, bool Repeats, typename At>
 inline void correlate_vector(At at, const std::vector<Line>& lines, const float* kernel, Vector* y, int64_t i,
                              int64_t c, const int32_t* from) {
@@ -27,7 +27,7 @@ inline void correlate_vector(At at, const std::vector<Line>& lines, const float*
   for (int o = 0; o < S::Outputs; ++o) y[o] = sum[o];
 }
 
-// All channels of a block of outputs. Asks early for the row of inputs below and for the next block of outputs.
+// All channels of a block of outputs. Prefetches the row of inputs below and the next block of outputs.
 template <typename S, bool Streams, bool Repeats, typename At>
 inline void correlate_block(At at, const std::vector<Line>& lines, const float* kernel, float* y, int64_t c,
                             const int32_t* from) {
@@ -98,7 +98,7 @@ inline void correlate_row(const float* x, const float* kernel, float* y, const A
     using S = decltype(shape);
     const std::vector<Line> lines = lines_of(x, rows, columns, row, S::Taps, pixel);
     if (lines.empty()) return std::fill(y, y + columns.outputs * c, 0.0f);
-    constexpr bool streams = Streams && S::Outputs == 8;  // short rows make no large results
+    constexpr bool streams = Streams && S::Outputs == 8;  // short rows do not occur in large results
     every_block<S>(lines, columns, rows.stride, step, pixel, zeros, [&](auto at, int64_t o, int64_t) {
       correlate_block<S, streams, Repeats>(at, lines, kernel, y + o * c, c, from);
     });

@@ -1,4 +1,4 @@
-// What the kernels share: vectors of 8 floats, and one axis of a convolution.
+// Used by all kernels: vectors of 8 floats, and one axis of a convolution.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +16,7 @@ inline Vector load(const float* p) {
   return v;
 }
 
-// Channels i to i + 7 of a pixel; if it `Repeats` them, output channel i is made of its channel from[i].
+// Channels i to i + 7 of a pixel; with `Repeats`, output channel i reads channel from[i] of the pixel.
 template <bool Repeats>
 inline Vector load_channels(const float* p, const int32_t* from, int64_t i) {
   if constexpr (!Repeats) return load(p + i);
@@ -25,7 +25,7 @@ inline Vector load_channels(const float* p, const int32_t* from, int64_t i) {
   return v;
 }
 
-// Writes to memory, past the cache if `Streams`, where the processor can and p is aligned.
+// Writes to memory; with `Streams` it bypasses the cache, if the processor supports that. p must then be aligned.
 template <bool Streams = false>
 inline void store(float* p, Vector v) {
 #ifdef __AVX__
@@ -34,8 +34,8 @@ inline void store(float* p, Vector v) {
   std::memcpy(p, &v, sizeof v);
 }
 
-// Along one axis output o reads, at tap t, the input at (o * stride + t * dilation - padding) / gap, where that is
-// whole and inside. A convolution has gap 1, its adjoint in the input stride 1.
+// Along one axis output o reads, at tap t, the input at (o * stride + t * dilation - padding) / gap, if that is an
+// integer and inside. A convolution has gap 1, its adjoint in the input has stride 1.
 struct Axis {
   int64_t inputs, taps, outputs, stride, dilation, padding, gap;
 

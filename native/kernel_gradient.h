@@ -5,7 +5,7 @@
 
 namespace jaxcnn {
 
-// One vector of channels of a block of outputs, whose g stays in registers while the lines pass.
+// One vector of channels of a block of outputs, whose g stays in registers during the loop over the lines.
 template <typename S, bool Repeats, typename At, typename Of>
 inline void gradient_vector(At at, Of of, const std::vector<Line>& lines, float* kernel, int64_t i, int64_t c,
                             const int32_t* from) {
@@ -27,7 +27,7 @@ inline void gradient_vector(At at, Of of, const std::vector<Line>& lines, float*
   }
 }
 
-// All channels of a block of outputs. Asks early for the rows below.
+// All channels of a block of outputs. Prefetches the rows below.
 template <typename S, bool Repeats, typename At, typename Of>
 inline void gradient_block(At at, Of of, const std::vector<Line>& lines, float* kernel, int64_t c, const int32_t* from) {
   const size_t last = lines.size() - 1;
@@ -49,7 +49,7 @@ inline void gradient_block(At at, Of of, const std::vector<Line>& lines, float* 
       }
 }
 
-// Adds what one row of g gives: x (h, w, pixel), g (w_out, c), kernel (kh, kw, c), c zeros.
+// Adds the contribution of one row of g: x (h, w, pixel), g (w_out, c), kernel (kh, kw, c), c zeros.
 template <bool Repeats>
 inline void kernel_gradient_row(const float* x, const float* g, float* kernel, const Axis& rows, const Axis& columns,
                                 int64_t row, int64_t c, int64_t pixel, const int32_t* from, const float* zeros) {

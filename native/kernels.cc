@@ -1,8 +1,8 @@
-// Depthwise convolution of float32 arrays, channels last, and its adjoints, as calls that XLA makes; and the table of all
-// kernels of this module, those of taps.h included.
+// Depthwise convolution of float32 arrays, channels last, and its adjoints, as custom calls of XLA; and the table of all
+// kernels of this module, including those of taps.h.
 //
-// x (images, h, w, c / m), kernel (members, kh, kw, c), y and g (members * n, h_out, w_out, c): every member has n images
-// of its own, or all members see the same n; channel i of x gives channels i * m and following. Results do not depend on
+// x (images, h, w, c / m), kernel (members, kh, kw, c), y and g (members * n, h_out, w_out, c): every member has its own n
+// images, or all members share the same n; channel i of x yields channels i * m and following. Results do not depend on
 // the number of threads.
 
 #define PY_SSIZE_T_CLEAN
@@ -24,9 +24,9 @@ using Numbers = ffi::Span<const int64_t>;
 namespace jaxcnn {
 namespace {
 
-constexpr int64_t kShares = 8;  // of the rows, for every thread
-constexpr int64_t kPieces = 32;  // into which the kernel's gradient is divided, and then added in their order
-constexpr size_t kStreamedBytes = size_t{8} << 20;  // results this large are written past the cache
+constexpr int64_t kShares = 8;  // of the rows per thread
+constexpr int64_t kPieces = 32;  // of the sum for the kernel's gradient, which are added in a fixed order
+constexpr size_t kStreamedBytes = size_t{8} << 20;  // results of at least this size bypass the cache
 
 Axis axis(int i, int64_t inputs, int64_t taps, int64_t outputs, Numbers strides, Numbers dilation, Numbers padding,
           Numbers gaps) {
@@ -48,7 +48,7 @@ bool fits(const Floats& x, const Floats& kernel, const Floats& y) {
   return channels && members > 0 && images % members == 0 && (own == images || own == images / members);
 }
 
-// Which channel of a pixel each of c channels is made of.
+// Which channel of a pixel each of c channels reads.
 std::vector<int32_t> repeated(int64_t c, int64_t pixel) {
   std::vector<int32_t> from(c);
   for (int64_t i = 0; i < c; ++i) from[i] = static_cast<int32_t>(i * pixel / c);
@@ -150,7 +150,7 @@ PyObject* capsule(Handler* handler) {
   return PyCapsule_New(reinterpret_cast<void*>(handler), nullptr, nullptr);
 }
 
-// Gives the handlers, by name.
+// Returns the handlers by name.
 PyObject* handlers(PyObject*, PyObject*) {
   return Py_BuildValue("{s:N,s:N,s:N,s:N}", "jaxcnn_correlate", capsule(correlate), "jaxcnn_kernel_gradient",
                        capsule(kernel_gradient), "jaxcnn_taps_to_weights", capsule(taps_to_weights),

@@ -1,4 +1,4 @@
-// Work shared between the caller and the threads that XLA lends.
+// Work shared by the caller and the threads of XLA's thread pool.
 #pragma once
 
 #include <atomic>
@@ -13,7 +13,7 @@
 namespace jaxcnn {
 
 // Calls each(i) for all i below `count`, from several threads, and returns when all calls have returned. The caller
-// works, too, and never waits for a thread to start: one that comes late finds nothing left.
+// works, too, and never waits for a thread to start: a thread that starts late finds no work left.
 inline void parallel(xla::ffi::ThreadPool& threads, int64_t count, std::function<void(int64_t)> each) {
   struct State {
     std::function<void(int64_t)> each;

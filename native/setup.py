@@ -1,4 +1,4 @@
-"""Builds the kernels for the processor at hand, with the headers that come with JAX."""
+"""Builds the kernels for the processor of this machine, with the headers of JAX."""
 
 import os
 import sys
@@ -6,12 +6,12 @@ import sys
 import jax
 from setuptools import Extension, setup
 
-# JAXCNN_NATIVE_ARCH names another processor than this one, as the compiler does: x86-64-v3, armv8-a, ...
+# JAXCNN_NATIVE_ARCH selects another processor by the compiler's name: x86-64-v3, armv8-a, ...
 ARCH = os.environ.get("JAXCNN_NATIVE_ARCH", "native")
 FLAGS = ["-std=c++17", "-O2", f"-march={ARCH}", "-ffp-contract=fast", "-fvisibility=hidden", "-Wno-psabi"]
 
 if sys.platform == "win32":
-    raise SystemExit("jaxcnn-native: needs GCC or Clang; without it jaxcnn runs as it is.")
+    raise SystemExit("jaxcnn-native: needs GCC or Clang; jaxcnn also works without this package.")
 
 setup(
     ext_modules=[

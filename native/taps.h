@@ -1,10 +1,10 @@
-// The two adjoints of a weighted sum of neighbouring pixels, for every interpolation of jaxcnn.ops.grid_sample. The sum
-// itself is left to XLA, which makes one loop of it and of what the weights are computed from.
+// The two adjoints of a weighted sum of neighboring pixels, for every interpolation of jaxcnn.ops.grid_sample. The sum
+// itself is left to XLA, which fuses it with the computation of the weights into one loop.
 //
 // pixels (images, n, c), weights (points, t), first (points), g (points, c). Points come in groups of equal length, each
-// with an image of its own or one shared with others. A point touches, from pixel `first` of its image on, `rows` at
-// fixed distances, `width` pixels in line each; a weight of zero leaves its pixel alone. Results do not depend on the
-// number of threads: a pixel's sum is formed by one thread, in the order of the points.
+// with its own image or one shared with others. A point reads, from pixel `first` of its image on, `rows` at fixed
+// distances, `width` consecutive pixels each; pixels of weight zero are skipped. Results do not depend on the
+// number of threads: a pixel's sum is computed by one thread, in the order of the points.
 #pragma once
 
 #include <algorithm>
@@ -18,7 +18,7 @@ namespace jaxcnn {
 
 using Integers = xla::ffi::Buffer<xla::ffi::S32>;
 
-constexpr int64_t kPoints = 1024;  // that a thread takes at a time
+constexpr int64_t kPoints = 1024;  // that a thread processes at a time
 
 struct Taps {
   std::vector<int64_t> offsets;  // of every tap, from the first, in pixels
@@ -57,7 +57,7 @@ inline void channels(int64_t c, VectorOp vector, Op one) {
   }
 }
 
-// Of C channels and T taps that are known when this is compiled, or 0: then of any number. Points lie in one group.
+// For C channels and T taps that are compile-time constants; 0 stands for any number. Points lie in one group.
 template <int C, int T>
 void weigh_points(const Taps& taps, const float* image, const float* g, const int32_t* first, float* weights,
                   int64_t channel_count, int64_t from, int64_t to) {
@@ -79,7 +79,7 @@ void weigh_points(const Taps& taps, const float* image, const float* g, const in
   }
 }
 
-// Channels [low, high) alone.
+// Only channels [low, high).
 template <int C, int T>
 void add_points(const Taps& taps, const float* g, const float* weights, const int32_t* first, float* image,
                 int64_t channel_count, int64_t low, int64_t high, int64_t from, int64_t to) {
@@ -99,7 +99,7 @@ void add_points(const Taps& taps, const float* g, const float* weights, const in
   }
 }
 
-// Calls f with the numbers of channels and taps as constants, where these are few or usual, or 0.
+// Calls f with the numbers of channels and taps as constants if they are small or common, else 0.
 template <typename F>
 void with_constants(int64_t c, size_t t, F f) {
   const auto with_taps = [&](auto channels) {
@@ -151,7 +151,7 @@ inline xla::ffi::Error TapsToPixels(xla::ffi::ThreadPool threads, xla::ffi::Buff
   float* out = pixels->typed_data();
   std::vector<std::vector<int64_t>> members(images);
   for (size_t group = 0; group < taps.images.size(); ++group) members[taps.images[group]].push_back(group);
-  // Channels are shared out only where there are more threads than images, and in whole vectors.
+  // Channels are split among threads only if there are more threads than images, and in whole vectors.
   const int64_t vectors = (c + kLanes - 1) / kLanes;
   const int64_t wanted = (threads.num_threads() + images - 1) / std::max<int64_t>(1, images);
   const int64_t shares = std::max<int64_t>(1, std::min(vectors / 2, wanted));

@@ -1,4 +1,4 @@
-// How a row of outputs meets rows of inputs: in blocks of neighbouring outputs, whose inputs are loaded once for
+// How a row of outputs reads rows of inputs: in blocks of neighboring outputs, whose inputs are loaded once for
 // several taps.
 #pragma once
 
@@ -9,11 +9,11 @@
 
 namespace jaxcnn {
 
-// Some neighbouring taps of one row of the kernel, and the row of inputs that they read.
+// Some neighboring taps of one row of the kernel, and the row of inputs that they read.
 struct Line {
   const float* input;  // first pixel of the row
   int64_t shift;       // of the first of the taps, in pixels
-  int64_t tap;         // which of the kernel's taps that is
+  int64_t tap;         // its index among the kernel's taps
 };
 
 // What is known when a block is compiled: `Outputs` outputs, `Stride` pixels apart, meet `Taps` taps of a line,
@@ -30,7 +30,7 @@ struct Shape {
   }
 };
 
-// Gives pixel j of a line, where all are inside.
+// Returns pixel j of a line if all pixels are inside.
 struct Inside {
   const float* const* first;
   int64_t step, row;
@@ -38,7 +38,7 @@ struct Inside {
   const float* ahead(size_t line) const { return first[line] + row; }
 };
 
-// The same at an end, where zeros stand for what is outside.
+// The same at an end, where pixels outside are zero.
 struct AtAnEnd {
   const float* const* pixels;
   int64_t count;
@@ -46,8 +46,8 @@ struct AtAnEnd {
   const float* ahead(size_t line) const { return pixels[line * count]; }
 };
 
-// Calls body(at, o, done) for blocks of outputs from o on, `done` of which have been there before: where the last
-// block overlaps the one before. `at` is Inside only where none have.
+// Calls body(at, o, done) for blocks of outputs from o on; the first `done` outputs of the last block were already
+// computed by the block before, which it overlaps. `at` is Inside only if there are none of these.
 template <typename S, typename Body>
 inline void every_block(const std::vector<Line>& lines, const Axis& columns, int64_t row_stride, int64_t step,
                         int64_t c, const float* zeros, Body body) {
@@ -71,7 +71,7 @@ inline void every_block(const std::vector<Line>& lines, const Axis& columns, int
   }
 }
 
-// Lists the lines that one row of outputs reads, each row of the kernel cut into pieces of `taps` taps.
+// Lists the lines that one row of outputs reads, with each row of the kernel split into pieces of `taps` taps.
 inline std::vector<Line> lines_of(const float* x, const Axis& rows, const Axis& columns, int64_t row, int64_t taps,
                                   int64_t c) {
   std::vector<Line> lines;

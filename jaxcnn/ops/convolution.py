@@ -28,25 +28,25 @@ def conv(
     groups: int = 1,
     precision: Precision = None,
 ) -> Float[Array, "*b_spatial_f"]:
-    """Convolves images by kernels that mix all channels of a group.
+    """Convolves images with kernels that mix all channels of a group.
 
-    The kernel is not flipped (a cross-correlation, as in every deep learning library). It stays fast where
-    JAX's own is not, on CPU: under ``vmap`` over kernels (members of an ensemble, per-example kernels)
-    and, for its gradients, inside of ``lax.scan`` and ``lax.map``.
+    The kernel is not flipped (a cross-correlation, as in every deep learning library). On CPU it stays fast
+    where JAX's own convolution is slow: under ``vmap`` over kernels (members of an ensemble, per-example
+    kernels) and, for its gradients, inside ``lax.scan`` and ``lax.map``.
 
     Convention:
         - Axes: x (*b, h, w, c), kernel (kh, kw, c // groups, f), output (*b, h_out, w_out, f); the rank of the
           kernel says how many spatial axes there are: 1, 2 or 3. Any number of leading axes.
-        - Input channels c // groups * i and following give output channels f // groups * i and following.
-        - On a mesh with explicit axes the leading axes may be sharded, no other ones.
+        - Group i maps input channels c // groups * i and following to output channels f // groups * i and following.
+        - On a mesh with explicit axes only the leading axes may be sharded.
 
     Args:
         x: Images or feature maps.
         kernel: Weights.
         strides: Step between outputs, in pixels.
         padding: ``"SAME"`` (ceil(h / stride) outputs), ``"VALID"``, ``"REFLECT"`` and ``"CIRCULAR"`` (around
-            an odd kernel as many outputs as inputs, at stride 1), ``"CAUSAL"`` (1-D: outputs see no later
-            input), an integer, or one integer or pair (before, after) per spatial axis: zeros.
+            an odd kernel as many outputs as inputs, at stride 1), ``"CAUSAL"`` (1-D: outputs depend on no
+            later input), an integer, or one integer or pair (before, after) per spatial axis: zeros.
         dilation: Step between the taps of the kernel, in pixels.
         input_dilation: Step between the pixels of x, with zeros in between; not together with ``"SAME"``.
         groups: Number of groups of channels that do not mix.
@@ -57,7 +57,7 @@ def conv(
 
     Raises:
         ValueError: If a rank, dtype, number of channels or option is wrong, the kernel does not fit into
-            the padded x, or a reflection would reach beyond it.
+            the padded x, or a reflection would extend beyond it.
 
     Example:
         >>> x = jnp.arange(4.0).reshape(1, 4, 1)
@@ -85,7 +85,7 @@ def depthwise_conv(
     dilation: PerAxis = 1,
     implementation: Implementation = "auto",
 ) -> Float[Array, "*b_spatial_cm"]:
-    """Convolves every channel with kernels of its own: m kernels a channel give c * m channels.
+    """Convolves every channel with its own kernels: m kernels per channel yield c * m channels.
 
     The kernel is not flipped (a cross-correlation, as in every deep learning library). Derivatives of
     any order, forward and reverse, are again depthwise convolutions and their adjoints.
@@ -93,7 +93,7 @@ def depthwise_conv(
     Convention:
         - Axes: x (*b, h, w, c), kernel (kh, kw, c, m), output (*b, h_out, w_out, c * m); the rank of the
           kernel says how many spatial axes there are: 1, 2 or 3. Any number of leading axes.
-        - Channel i and its kernel j give output channel i * m + j.
+        - Channel i and its kernel j yield output channel i * m + j.
         - Sums are accumulated in float32 or wider; the result has the wider of both dtypes.
 
     Args:
@@ -101,9 +101,9 @@ def depthwise_conv(
         kernel: One kernel (kh, kw) per channel and multiple.
         strides: Step between outputs, in pixels.
         padding: ``"SAME"`` (ceil(h / stride) outputs), ``"VALID"``, ``"REFLECT"`` and ``"CIRCULAR"`` (around
-            an odd kernel as many outputs as inputs, at stride 1), ``"CAUSAL"`` (1-D: outputs see no later
-            input), an integer, or one integer or pair (before, after) per spatial axis: zeros.
-        dilation: Step between the taps of the kernel, in pixels; together with strides, too.
+            an odd kernel as many outputs as inputs, at stride 1), ``"CAUSAL"`` (1-D: outputs depend on no
+            later input), an integer, or one integer or pair (before, after) per spatial axis: zeros.
+        dilation: Step between the taps of the kernel, in pixels; can be combined with strides.
         implementation: ``"auto"`` chooses by platform and shape; ``"stencil"`` is a fused sum of shifted
             products, ``"xla"`` the grouped convolution of XLA, ``"native"`` compiled kernels from the optional
             package jaxcnn-native, on CPU for float32 and 1 or 2 spatial axes (elsewhere as ``"auto"``).
@@ -113,7 +113,7 @@ def depthwise_conv(
 
     Raises:
         ValueError: If a rank, dtype, number of channels or option is wrong, the kernel does not fit into
-            the padded x, or a reflection would reach beyond it.
+            the padded x, or a reflection would extend beyond it.
 
     Example:
         >>> x = jnp.arange(8.0).reshape(1, 4, 2)
@@ -141,16 +141,16 @@ def shared_depthwise_conv(
     dilation: PerAxis = 1,
     implementation: Implementation = "auto",
 ) -> Float[Array, "*b_spatial_cm"]:
-    """Convolves every channel with the same kernels, as one does with a Sobel or Gaussian filter.
+    """Convolves every channel with the same kernels, for instance with a Sobel or Gaussian filter.
 
     Convention:
         - Axes: x (*b, h, w, c), kernel (kh, kw, 1, m), output (*b, h_out, w_out, c * m), and likewise with
           1 or 3 spatial axes.
-        - Channel i and filter j give output channel i * m + j.
+        - Channel i and filter j yield output channel i * m + j.
 
     Args:
         x: Images or feature maps.
-        kernel: The filters, which all channels share.
+        kernel: The filters, shared by all channels.
         strides: As in ``depthwise_conv``.
         padding: As in ``depthwise_conv``.
         dilation: As in ``depthwise_conv``.
@@ -160,7 +160,7 @@ def shared_depthwise_conv(
         The filtered maps.
 
     Raises:
-        ValueError: As in ``depthwise_conv``, and if the kernel's second last axis is not 1.
+        ValueError: As in ``depthwise_conv``, and if the second last axis of the kernel is not 1.
 
     Example:
         >>> sobel = jnp.array([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])[..., None, None]
@@ -194,7 +194,7 @@ def separable_conv(
     Args:
         x: Images or feature maps.
         depthwise_kernel: The spatial filters.
-        pointwise_kernel: The mixture of channels.
+        pointwise_kernel: Weights that mix the channels.
         strides: Of the depthwise part, as in ``depthwise_conv``.
         padding: As in ``depthwise_conv``.
         dilation: As in ``depthwise_conv``.

@@ -1,4 +1,4 @@
-"""Native CPU kernels for jaxcnn; importing it makes them known to JAX."""
+"""Native CPU kernels for jaxcnn; importing it registers them with JAX."""
 
 import jax
 
