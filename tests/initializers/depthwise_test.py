@@ -1,4 +1,4 @@
-"""Initialisers: the variance they promise, and what an output's variance then is."""
+"""Initializers: the variance of kernels, and that of the resulting outputs."""
 
 import jax
 import jax.numpy as jnp

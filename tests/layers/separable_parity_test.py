@@ -1,4 +1,4 @@
-"""Depthwise and separable layers against Keras: the same kernels, copied as they are, and the gradients of them."""
+"""Depthwise and separable layers against Keras: results and gradients with the same kernels, copied unchanged."""
 
 import os
 
@@ -30,7 +30,7 @@ def images(rank):
 
 
 def ours(options):
-    """Writes Keras's options as ours."""
+    """Converts Keras's options to jaxcnn's."""
     names = {"dilation_rate": "kernel_dilation"}
     return {names.get(name, name): value for name, value in options.items()}
 

@@ -1,4 +1,4 @@
-"""Pooling against committed results of PyTorch, where that is not installed.
+"""Pooling against committed results of PyTorch, where PyTorch is not installed.
 
 ``python -m tests.ops.pooling_fixture_test`` writes the file anew where it is.
 """

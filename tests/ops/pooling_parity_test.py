@@ -12,7 +12,7 @@ from jaxcnn.ops import pooling
 
 torch = pytest.importorskip("torch")
 
-# window, stride, padding: without and with overlap, gaps, more taps than one slice each is good for
+# window, stride, padding: without and with overlap, gaps, more elements than are split into slices
 WINDOWS = [(2, 2, 0), (3, 2, 1), (3, 1, 1), (2, 3, 1), (5, 5, 2), (6, 2, 3), (7, 1, 2), ((2, 5), (1, 5), (0, 2))]
 DTYPES = {"float32": (torch.float32, 1e-6), "float64": (torch.float64, 1e-14)}
 

@@ -24,7 +24,7 @@ def weights(shape=(*SHAPE[:-1], 1), dtype=np.float32) -> np.ndarray:
     return np.random.default_rng(1).uniform(0.1, 1.0, size=shape).astype(dtype)
 
 
-# What the contract tests, which run over all ops, do not reach: the other forms of the maximum, wide windows, ...
+# Not reached by the contract tests over all ops: the other implementations of the maximum, large windows, ...
 POOLS = {
     "max_3_2": functools.partial(pooling.max_pool, window=3, strides=2, padding=1, ceil_mode=True),
     "max_5": functools.partial(pooling.max_pool, window=5, padding=2),
@@ -39,7 +39,7 @@ EACH_POOL = pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
 @EACH_POOL
 def test_jit_and_vmap(pool):
     x = image()
-    expected = pool(x)  # op by op
+    expected = pool(x)  # eagerly
     forms = (
         pool,
         jax.vmap(pool),
@@ -90,7 +90,7 @@ def test_bfloat16(pool):
 
 
 def test_means_accumulate_in_float32():
-    x = jnp.full((1, 64, 64, 1), 1.0, jnp.bfloat16)  # a bfloat16 sum of ones stops at 256
+    x = jnp.full((1, 64, 64, 1), 1.0, jnp.bfloat16)  # a bfloat16 sum of ones saturates at 256
     assert jax.jit(pooling.global_average_pool)(x).item() == 1.0
     assert jax.jit(lambda x: pooling.avg_pool(x, 63, strides=1))(x)[0, 0, 0, 0] == 1.0
     assert jax.jit(pooling.weighted_average_pool)(x, x).item() == 1.0
@@ -141,7 +141,7 @@ def test_uneven_padding_equals_flax():
 
 
 @pytest.mark.parametrize("window", [2, 5, 9])
-def test_first_maximum_takes_the_gradient(window):
+def test_first_maximum_receives_the_gradient(window):
     gradient = jax.jit(jax.grad(lambda x: jnp.sum(pooling.max_pool(x, window))))(jnp.ones((window, window, 1)))
     expected = np.zeros((window, window, 1))
     expected[0, 0] = 1
@@ -286,22 +286,22 @@ def test_other_errors(call, message):
 
 @pytest.mark.parametrize("strides", [1, 2, (2, 3)])
 @pytest.mark.parametrize("window", [2, 3, (3, 2)])
-def test_the_form_for_large_arrays_equals_the_one_for_small_ones(window, strides, monkeypatch):
+def test_the_implementation_for_large_arrays_equals_that_for_small_ones(window, strides, monkeypatch):
     rng = np.random.default_rng(3)
     x = rng.integers(0, 4, (2, 9, 8, 3)).astype(np.float32)  # few values: ties are common
     x[rng.random(x.shape) < 0.02] = np.nan
     direction = rng.normal(size=x.shape).astype(np.float32)
 
-    def every(x):
+    def with_derivatives(x):
         pool = functools.partial(pooling.max_pool, window=window, strides=strides, padding=1, ceil_mode=True)
         y, slope = jax.jvp(pool, (x,), (direction,))
         g = jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape)
         (gradient,) = jax.vjp(pool, x)[1](g)
         return y, slope, gradient, jax.vmap(jax.grad(lambda x: jnp.sum(jnp.sin(jnp.nan_to_num(pool(x))))))(x)
 
-    small = jax.jit(every)(x)
+    small = jax.jit(with_derivatives)(x)
     monkeypatch.setattr("jaxcnn.ops._pool_windows._CACHE_BYTES", 0)
 
-    large = jax.jit(lambda x: every(x))(x)
+    large = jax.jit(lambda x: with_derivatives(x))(x)
     for a, b in zip(large, small, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
