@@ -31,6 +31,19 @@ Run = Callable[[], Any]
 """Does the work once and returns when the device has finished it."""
 
 
+@dataclasses.dataclass(frozen=True)
+class CompiledRun:
+    """Runs a compiled program whose memory is known."""
+
+    function: Run
+    temporary_bytes: int | None
+    """Memory that the program allocates besides its arguments and results."""
+
+    def __call__(self) -> Any:
+        """Runs the program and waits for the device."""
+        return self.function()
+
+
 class Skipped(Exception):
     """A contender cannot run here; the message says why."""
 

@@ -1,4 +1,4 @@
-"""What is timed of a function of two arrays: the forward pass, or that and gradients against a fixed cotangent."""
+"""What is timed of a function of arrays: the forward pass, or that and the gradients for a fixed cotangent."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,16 +9,16 @@ import jax.numpy as jnp
 from benchmarks import _harness
 
 
-def with_jax(function: Callable[..., Any], data: Sequence[Any], wanted: Sequence[int]) -> _harness.Run:
-    """Compiles a function of all arrays but the last, with the gradients asked for, on JAX's default device.
+def with_jax(function: Callable[..., Any], data: Sequence[Any], wanted: Sequence[int]) -> _harness.CompiledRun:
+    """Compiles a function of all arrays but the last, with the requested gradients, on JAX's default device.
 
     Args:
         function: Maps the operands to one array.
         data: The operands, then the cotangent.
-        wanted: Positions of the operands whose gradients are wanted; none: the forward pass alone.
+        wanted: Positions of the operands whose gradients are computed; if empty, only the forward pass.
 
     Returns:
-        A function that runs it; its ``temporary_bytes`` is what the program allocates besides results.
+        The program and the memory that it takes.
     """
     arrays = [jnp.asarray(array) for array in data]
 
@@ -42,12 +42,11 @@ def with_jax(function: Callable[..., Any], data: Sequence[Any], wanted: Sequence
         return jax.block_until_ready(compiled(*arrays))
 
     memory = compiled.memory_analysis()
-    run.temporary_bytes = None if memory is None else memory.temp_size_in_bytes  # pyright: ignore[reportFunctionMemberAccess]
-    return run
+    return _harness.CompiledRun(run, None if memory is None else memory.temp_size_in_bytes)
 
 
 def torch_device() -> tuple[Any, str]:
-    """Gives PyTorch and the kind of device that JAX runs on, or says why a contender is left out."""
+    """Returns PyTorch and the kind of device that JAX runs on; raises ``Skipped`` if PyTorch cannot use it."""
     torch = _harness.optional("torch")
     if torch is None:
         raise _harness.Skipped("PyTorch is not installed")

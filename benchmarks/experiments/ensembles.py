@@ -113,12 +113,11 @@ def at_once(task: Task, step: Callable[..., Any], devices: int) -> _harness.Run:
     def run() -> Any:
         return jax.block_until_ready(compiled(*arrays))[0].params
 
-    run.temporary_bytes = devices * temporary(compiled)  # pyright: ignore[reportFunctionMemberAccess]
-    return run
+    return _harness.CompiledRun(run, devices * temporary(compiled))
 
 
-def temporary(compiled: Any) -> int:
-    """Gives what a program allocates besides its arguments and results, in bytes."""
+def temporary(compiled: jax.stages.Compiled) -> int:
+    """Returns the bytes that a program allocates besides its arguments and results."""
     memory = compiled.memory_analysis()
     return 0 if memory is None else memory.temp_size_in_bytes
 
@@ -131,8 +130,7 @@ def one_by_one(task: Task) -> _harness.Run:
     def run() -> Any:
         return jax.block_until_ready([compiled(*member)[0].params for member in members])
 
-    run.temporary_bytes = temporary(compiled)  # pyright: ignore[reportFunctionMemberAccess]
-    return run
+    return _harness.CompiledRun(run, temporary(compiled))
 
 
 def stacked(members: Any) -> list[np.ndarray]:

@@ -31,7 +31,7 @@ CASES: list[tuple[tuple[int, ...], dict[str, Any]]] = [
 def measure(shape: tuple[int, ...], options: dict[str, Any], wanted: tuple[int, ...]) -> tuple[float, float]:
     """Returns the temporary memory of a program and its bound, in MB."""
     image, grid = np.zeros(shape, np.float32), np.zeros((*shape[:-1], len(shape) - 2), np.float32)
-    run: Any = _tasks.with_jax(functools.partial(ops.grid_sample, **options), (image, grid, image), wanted)
+    run = _tasks.with_jax(functools.partial(ops.grid_sample, **options), (image, grid, image), wanted)
     if run.temporary_bytes is None:
         raise SystemExit("This backend does not report the memory that a program takes.")
     return run.temporary_bytes / 1e6, max(8 * 2 * image.nbytes, 64_000_000) / 1e6
