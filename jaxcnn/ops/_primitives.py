@@ -14,6 +14,8 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
+from jaxcnn._typing import AnyArray
+
 __all__ = [
     "ArrayFunction",
     "LoweringTarget",
@@ -97,23 +99,24 @@ def _keep_compiled(function: Callable[P, T]) -> Callable[P, T]:
     return run
 
 
-def match_varying_axes(*arrays: jax.Array) -> list[jax.Array]:
+def match_varying_axes(*arrays: AnyArray) -> list[jax.Array]:
     """Makes arrays vary over the same manual axes of a ``shard_map``; otherwise gradients miss a sum over devices."""
     varying = [_varying_axes(array) for array in arrays]
     union = frozenset().union(*varying)
     missing = [tuple(union - axes) for axes in varying]
     return [
-        jax.lax.pcast(array, axes, to="varying") if axes else array for array, axes in zip(arrays, missing, strict=True)
+        jax.lax.pcast(array, axes, to="varying") if axes else jnp.asarray(array)
+        for array, axes in zip(arrays, missing, strict=True)
     ]
 
 
-def _varying_axes(array: jax.Array) -> frozenset[str]:
+def _varying_axes(array: AnyArray) -> frozenset[str]:
     aval = jax.typeof(array)
     manual = getattr(aval, "manual_axis_type", None)  # JAX 0.10; older and newer versions call it vma
     return manual.varying if manual is not None else getattr(aval, "vma", frozenset())
 
 
-def move_batch_axis_first(array: jax.Array, axis: int | None, size: int) -> jax.Array:
+def move_batch_axis_first(array: AnyArray, axis: int | None, size: int) -> jax.Array:
     """Moves a mapped axis to the front; an array that is not mapped is repeated along a new one."""
     if axis is not None:
         return jnp.moveaxis(array, axis, 0)

@@ -17,6 +17,7 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad
 
+from jaxcnn._typing import AnyArray
 from jaxcnn.ops._convolution.shape import ConvShape
 from jaxcnn.ops._primitives import (
     ArrayFunction,
@@ -113,7 +114,7 @@ def mesh_axes(array: ShapedArray) -> tuple[MeshAxes, ...]:
     return spec + (None,) * (array.ndim - len(spec))
 
 
-def _bind(primitive: Primitive, a: jax.Array, b: jax.Array, /, *, conv: ConvShape, implementation: str) -> jax.Array:
+def _bind(primitive: Primitive, a: AnyArray, b: AnyArray, /, *, conv: ConvShape, implementation: str) -> jax.Array:
     return primitive.bind(*match_varying_axes(a, b), conv=conv, implementation=implementation)
 
 
@@ -144,7 +145,7 @@ def _leading_axes(direction: Direction, a: ShapedArray, b: ShapedArray, conv: Co
 def _batch(
     direction: Direction,
     primitive: Primitive,
-    operands: Sequence[jax.Array],
+    operands: Sequence[AnyArray],
     axes: Sequence[int | None],
     /,
     *,

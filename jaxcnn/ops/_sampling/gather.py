@@ -25,6 +25,7 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad
 
+from jaxcnn._typing import AnyArray
 from jaxcnn.ops import _native
 from jaxcnn.ops._primitives import (
     ArrayFunction,
@@ -88,7 +89,7 @@ def weighted_gather(
     return _bind(_gather, pixels, base_index, *weights, spec=spec)
 
 
-def _bind(primitive: Primitive, *arrays: jax.Array, spec: GatherSpec) -> jax.Array:
+def _bind(primitive: Primitive, *arrays: AnyArray, spec: GatherSpec) -> jax.Array:
     return primitive.bind(*match_varying_axes(*arrays), spec=spec)
 
 
@@ -157,7 +158,7 @@ def _infer_shape(
 def _batch(
     operation: OperationName,
     primitive: Primitive,
-    arrays: Sequence[jax.Array],
+    arrays: Sequence[AnyArray],
     axes: Sequence[int | None],
     *,
     spec: GatherSpec,
@@ -174,8 +175,8 @@ def _batch(
 
 def _jvp(
     primitive: Primitive,
-    primals: Sequence[jax.Array],
-    tangents: Sequence[jax.Array | ad.Zero],
+    primals: Sequence[AnyArray],
+    tangents: Sequence[AnyArray | ad.Zero],
     *,
     spec: GatherSpec,
 ) -> tuple[jax.Array, jax.Array]:
@@ -195,10 +196,10 @@ def _jvp(
 
 def _transpose(
     primitive: Primitive,
-    ct: jax.Array,
-    a: jax.Array | ad.UndefinedPrimal,
-    base_index: jax.Array,
-    *rest: jax.Array | ad.UndefinedPrimal,
+    ct: AnyArray,
+    a: AnyArray | ad.UndefinedPrimal,
+    base_index: AnyArray,
+    *rest: AnyArray | ad.UndefinedPrimal,
     spec: GatherSpec,
 ) -> list[jax.Array | None]:
     """Computes the gradient of a primitive to its first operand, or to the others."""
@@ -216,7 +217,7 @@ def _transpose(
     return [None, None, *(p if ad.is_undefined_primal(w) else None for p, w in zip(parts, rest, strict=True))]
 
 
-def _unstack(weights: jax.Array) -> list[jax.Array]:
+def _unstack(weights: AnyArray) -> list[jax.Array]:
     """Splits stacked weights into one array per tap."""
     return [jax.lax.index_in_dim(weights, k, axis=-1, keepdims=False) for k in range(weights.shape[-1])]
 
