@@ -65,7 +65,7 @@ def sown(layer, params, x):
 def test_parallel_transforms_equal_single_transformers():
     x = images(2, 3, 7, 6, 2)
     starts = np.random.default_rng(0).uniform(-0.3, 0.3, (3, 6)) + np.eye(2, 3).ravel()
-    layer = layers.ParallelTransformer(Localizer(), 3, transform="affine", starts=untyped(starts), output_shape=(4, 5))
+    layer = layers.ParallelTransformer(Localizer(), 3, transform="affine", starts=starts.tolist(), output_shape=(4, 5))
     y, variables = jax.jit(lambda x: layer.init_with_output(jax.random.key(0), x, mutable=True))(x)
     assert y.shape == (2, 3, 3, 4, 5, 2)
     found = {name: value[0] for name, value in variables["intermediates"].items()}
