@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn._check import as_array, check, check_floating, check_min_rank, check_positive_shape, shape_text
-from jaxcnn._typing import AnyArray, Array, Float
+from jaxcnn._typing import AnyArray, Array, Float, Int
 from jaxcnn.ops._batching import batch_size, over_batch, working_dtype
 from jaxcnn.ops.sampling import Mode, PaddingMode, check_image, check_options, sample_pixels
 
@@ -14,7 +14,7 @@ __all__ = ["crop_and_resize"]
 
 def crop_and_resize(
     image: Float[AnyArray, "*#batch h_in w_in c"],
-    boxes: Float[AnyArray, "*#batch k corners=4"],
+    boxes: Float[AnyArray, "*#batch k corners=4"] | Int[AnyArray, "*#batch k corners=4"],
     shape: tuple[int, int],
     *,
     mode: Mode = "bilinear",
