@@ -52,6 +52,7 @@ def test_resize_is_bilinear_at_half_pixel_centres(size):
 
 
 @pytest.mark.parametrize("options", [{"split": "valid"}, {"size": 0}, {"seed": -1}])
+@pytest.mark.errors
 def test_wrong_option(options):
     with pytest.raises(ValueError, match=f"digits: {next(iter(options))} must be"):
         data.digits(**options)

@@ -306,6 +306,7 @@ def test_tc_patches_are_cut_anywhere():
         ("distractors", {"kind": "TC", "distractors": -1}),
     ],
 )
+@pytest.mark.errors
 def test_wrong_option(argument, options):
     with pytest.raises(ValueError, match=f"distorted: {argument} must be .*, got"):
         data.distorted(*sources(), **options)

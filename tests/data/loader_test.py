@@ -135,6 +135,7 @@ def test_image_folder_as_source(tmp_path):
         ("source must be at least one example", (np.zeros((0, 1)), np.zeros(0)), {}),
     ],
 )
+@pytest.mark.errors
 def test_wrong_source_or_option(message, source, options):
     with pytest.raises(ValueError, match=f"Loader: {message}.*, got"):
         data.Loader(source, **{"batch_size": 1, "seed": 0, **options})
