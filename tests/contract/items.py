@@ -386,7 +386,7 @@ ENGINES = (
     *OWN,
     *("ops.adjust_contrast[0]", "ops.equalize", "ops.fit_affine", "ops.grid_sample[5]", "ops.grid_sample[6]"),
     *("ops.invert_matrix[0]", "ops.warp_affine[0]", "ops.weighted_average_pool[0]", "losses.cross_entropy"),
-    *("layers.Conv[0]", "layers.GlobalWeightedAveragePool[0]", "layers.SpatialTransformer[0]", "models.mini_xception"),
+    *("layers.Conv[0]", "layers.GlobalWeightedAveragePool[0]", "layers.SpatialTransformer[0]"),
 )
 """One item of every engine: the others are put together of what these compute."""
 

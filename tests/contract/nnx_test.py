@@ -14,13 +14,13 @@ from tests.contract.compare import close
 from tests.support.selection import daily
 
 USES = {name: (build, items.IMAGE) for name, [(build, _), *_] in items.LAYERS.items()}
-for name in ("fcn", "mini_xception", "st_cnn"):  # all collections of variables that there are
+for name in ("fcn", "gwap_cnn", "mini_xception", "st_cnn"):  # all collections of variables that there are
     options, shape = items.MODELS[name]
     build = functools.partial(models.create, name, num_classes=3, **options)
     USES[f"models.{name}"] = (build, items.uniform(2, *shape))
 
 
-DAILY = ("layers.Conv", "layers.DropPath", "layers.GlobalWeightedAveragePool", "models.mini_xception")
+DAILY = ("layers.Conv", "layers.DropPath", "layers.GlobalWeightedAveragePool", "models.gwap_cnn")
 """With and without parameters, with options, and with batch statistics."""
 
 

@@ -88,7 +88,7 @@ def test_sharded_batch(name, kind):
         assert got[0].sharding.spec[0] == "data", "the output lost the sharding of the batch"
 
 
-@pytest.mark.parametrize("name", items.FIRST)
+@pytest.mark.parametrize("name", daily(items.FIRST, items.LIGHT))
 def test_explicit_sharding_is_kept(name):
     """An explicit mesh has a rule for every operation of value and gradients; the output is sharded as the batch."""
     item = items.get(name)
