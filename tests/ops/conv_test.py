@@ -13,6 +13,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxcnn import ops
+from tests.support.selection import times
 from tests.support.untyped import untyped
 
 SPACE = {1: "W", 2: "HW", 3: "DHW"}
@@ -182,7 +183,7 @@ def test_nested_vmap(outer, inner):
     close(got, wanted)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=times(15))
 @given(data=st.data())
 def test_any_shape_and_options(data):
     rank = data.draw(st.integers(1, 3))

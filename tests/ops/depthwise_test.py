@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import DTypeLike
 
 from jaxcnn import ops
+from tests.support.selection import times
 from tests.support.untyped import untyped
 
 IMPLEMENTATIONS = pytest.mark.parametrize("implementation", ["stencil", "xla"])
@@ -407,7 +408,7 @@ AXIS = st.tuples(
 )
 
 
-@settings(max_examples=15)
+@settings(max_examples=times(15))
 @given(axes=st.lists(AXIS, min_size=1, max_size=2), c=st.integers(1, 3), m=st.integers(1, 3), lead=st.integers(0, 2))
 def test_stencil_equals_xla(axes, c, m, lead):
     size, taps, strides, dilation, low, high = zip(*axes, strict=True)
@@ -423,7 +424,7 @@ def test_stencil_equals_xla(axes, c, m, lead):
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=5e-5)
 
 
-@settings(max_examples=8)
+@settings(max_examples=times(8))
 @given(
     axes=st.lists(st.tuples(st.integers(2, 6), st.integers(1, 3), st.integers(1, 3)), min_size=1, max_size=2),
     padding=st.sampled_from(["SAME", "VALID", "REFLECT", "CIRCULAR"]),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from jaxcnn import ops
 from tests.support.paths import FIXTURES
+from tests.support.selection import times
 
 PADDING = ("zeros", "border", "reflection")
 MODES = list(itertools.product(("bilinear", "nearest", "bicubic"), PADDING, (False, True)))
@@ -176,13 +177,13 @@ def agree(torch, options, size, points):
 
 
 @given(cases(MODES, 2))
-@settings(max_examples=120)
+@settings(max_examples=times(40))
 def test_any_points_equal_pytorch(case):
     agree(pytest.importorskip("torch"), *case)
 
 
 @given(cases(VOLUME_MODES, 3))
-@settings(max_examples=60)
+@settings(max_examples=times(20))
 def test_any_points_of_volumes_equal_pytorch(case):
     agree(pytest.importorskip("torch"), *case)
 

@@ -22,7 +22,7 @@ def daily(values: Iterable[Any], chosen: Container[Any]) -> list[Any]:
 
 
 def times(cases: int) -> int:
-    """Returns how many cases a test generates that generates so many in the default run."""
+    """Returns a number of cases to generate, multiplied by what the environment asks for."""
     return round(cases * float(os.environ.get("JAXCNN_FUZZ_TIMES", 1)))
 
 
