@@ -5,6 +5,8 @@ from importlib.resources import files
 
 import pytest
 
+from jaxcnn import zoo
+
 RECORDS = sorted(path.name for path in (files("jaxcnn") / "zoo" / "records" / "recorded").iterdir())
 
 
@@ -19,3 +21,7 @@ def test_records_are_there():
 @pytest.mark.parametrize("name", RECORDS)
 def test_records_are_read(name):
     assert json.loads((files("jaxcnn") / "zoo" / "records" / "recorded" / name).read_text())
+
+
+def test_class_names_are_read():
+    assert len(zoo.labels("imagenet-1000")) == 1000
