@@ -15,6 +15,7 @@ from benchmarks.experiments import augmentation, ensembles, separable
 from benchmarks.speed import _augment_peers as augment_peers
 from benchmarks.speed import augment, augment_forms, conv, depthwise, depthwise_forms, grid_sample, pooling
 from jaxcnn import layers, losses, train
+from tests.support.selection import daily
 
 OPTIONS = _harness.Options(rounds=3, warmup=1, sample_seconds=1e-4)
 
@@ -97,7 +98,12 @@ CASES = (
 )
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def plain(cases):
+    """Marks the cases ``nightly`` that draw one of many operations, each of which is compiled."""
+    return daily(cases, [case for case in cases if "Augment" not in case.name and "noise" not in case.name])
+
+
+@pytest.mark.parametrize("case", plain(CASES), ids=lambda case: case.name)
 def test_contenders_agree(case):
     """The contenders that need nothing else; the benchmarks themselves compare all."""
     own = [contender for contender in case.contenders if not contender.name.startswith(("torch", "jaxcnn, native"))]
@@ -133,6 +139,7 @@ def test_summary_of_depthwise():
     assert found["temporary memory over lax's, largest"] == 1
 
 
+@pytest.mark.nightly
 def test_separable_runs_and_its_document_is_whole(tmp_path, capsys):
     options = separable.Options(warmup=1, sample_seconds=1e-4, quick=True, out=tmp_path, images=tmp_path)
     results = separable.run(options)
@@ -183,7 +190,7 @@ def test_ensembles_compare_five_forms_of_one_step(tmp_path):
     assert ["feature_group_count = 4" in text for text in texts] == [False, True]
 
 
-@pytest.mark.parametrize("case", augment.cases(augment.QUICK), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", plain(augment.cases(augment.QUICK)), ids=lambda case: case.name)
 def test_augmentation_is_examined_and_timed(case):
     """Ours alone; peers are optional, and the benchmark itself examines them all."""
     entry = _harness.measure(dataclasses.replace(case, contenders=case.contenders[:1]), OPTIONS)

@@ -19,7 +19,7 @@ def test_vmap_is_loop(name):
     close(got, want)
 
 
-@pytest.mark.parametrize("name", daily(items.NAMES, items.FIRST))
+@pytest.mark.parametrize("name", daily(items.NAMES, items.DAILY))
 def test_empty_batch_gives_an_empty_result(name):
     item = items.get(name)
     whole = jax.eval_shape(item.function, *item.arrays)

@@ -368,12 +368,15 @@ HEAVY = (
     *("ops.warp_affine[1]", "ops.warp_flow[0]", "ops.warp_perspective", "ops.warp_tps"),
     *("layers.DropBlock", "layers.InverseCompositionalTransformer[0]", "layers.ParallelTransformer"),
     *("layers.SpatialTransformer[4]", "layers.SpatialTransformer[5]", "layers.VolumeTransformer"),
-    *("models.mobilenet[train]", "models.st_cnn"),
+    *COMPOSED,
 )
-"""First items that take long to compile and are put together of others."""
+"""First items that take long to compile and are composed of others."""
 
 LIGHT = [name for name in FIRST if name not in HEAVY]
 """Items for tests that compile several programs or derivatives."""
+
+DAILY = [name for name in FIRST if not name.startswith("models.") or name == "models.mini_xception"]
+"""Items for tests that compile one program."""
 
 OWN = (
     *("ops.conv[0]", "ops.conv[1]", "ops.depthwise_conv[0]", "ops.depthwise_conv[1]", "ops.shared_depthwise_conv"),
@@ -388,7 +391,7 @@ ENGINES = (
     *("ops.invert_matrix[0]", "ops.warp_affine[0]", "ops.weighted_average_pool[0]", "losses.cross_entropy"),
     *("layers.Conv[0]", "layers.GlobalWeightedAveragePool[0]", "layers.SpatialTransformer[0]"),
 )
-"""One item of every engine: the others are put together of what these compute."""
+"""One item of every engine: the others are composed of what these compute."""
 
 
 @functools.cache

@@ -6,6 +6,7 @@ import pytest
 from jaxcnn import models
 from tests.contract import items
 from tests.support.public import classes, functions
+from tests.support.selection import daily
 
 
 def test_every_op_and_loss_is_listed():
@@ -20,7 +21,7 @@ def test_every_model_is_listed():
     assert set(models.names()) == set(items.MODELS)
 
 
-@pytest.mark.parametrize("name", items.NAMES)
+@pytest.mark.parametrize("name", daily(items.NAMES, items.DAILY))
 def test_item_is_batched(name):
     """The tests of sharding cut the first axis of batched inputs and of the output in two."""
     item = items.get(name)

@@ -13,7 +13,7 @@ from tests.support.selection import daily
 ONE_OF_EACH_PRIMITIVE = ("ops.conv[0]", "ops.depthwise_conv[0]", "ops.grid_sample[0]", "ops.max_pool[0]")
 
 
-@pytest.mark.parametrize("name", daily(items.NAMES, items.FIRST))
+@pytest.mark.parametrize("name", daily(items.NAMES, items.DAILY))
 def test_traced_once_per_shape(name):
     item, function = items.get(name), items.compiled(name)
     with item.strict():

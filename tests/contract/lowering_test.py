@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import pytest
 
 from tests.contract import items
+from tests.support.selection import daily
 
 
-@pytest.mark.parametrize("name", items.FIRST)
+@pytest.mark.parametrize("name", daily(items.FIRST, items.LIGHT))
 def test_lowers_for_every_platform(name):
     item = items.get(name)
 
