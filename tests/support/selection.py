@@ -52,5 +52,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def is_generated(item: pytest.Function) -> bool:
     """Returns whether a test draws its cases."""
-    fuzzed = any(word in item.name for word in ("fuzz", "damaged"))
+    fuzzed = any(word in item.originalname for word in ("fuzz", "damaged"))
     return fuzzed or getattr(item.obj, "is_hypothesis_test", False)
