@@ -28,6 +28,7 @@ class ImageFolder:
         size: Height and width that all images are resized to, or None.
         channels: 1, 3 or 4.
         fit: How they are resized to ``size``.
+        root: The folder.
 
     Example:
         >>> import pathlib, tempfile
@@ -45,6 +46,7 @@ class ImageFolder:
     size: tuple[int, int] | None = None
     channels: int = 3
     fit: str = "crop"
+    root: str = ""
 
     def __len__(self) -> int:
         """Returns the number of images."""
@@ -54,6 +56,21 @@ class ImageFolder:
         """Reads image ``index``; a file that cannot be read raises a ``ValueError`` with its path."""
         image = _read_image(self.paths[index], self.size, self.channels, self.fit)
         return {"image": image, "label": np.int32(self.labels[index])}
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what a run folder keeps of this data: path, number of examples, classes and pre-processing."""
+        return {
+            "kind": "image_folder",
+            "path": self.root,
+            "examples": len(self),
+            "classes": list(self.classes),
+            "preprocessing": {
+                "size": None if self.size is None else list(self.size),
+                "channels": self.channels,
+                "fit": self.fit,
+                "value_range": [0, 255],
+            },
+        }
 
 
 def image_folder(
@@ -115,7 +132,7 @@ def image_folder(
         check(bool(found), "image_folder", "root", "a folder of classes with images each", f"{got}: none in {name!r}")
         paths += found
         labels += [label] * len(found)
-    return ImageFolder(tuple(paths), tuple(labels), tuple(classes), size, channels, fit)
+    return ImageFolder(tuple(paths), tuple(labels), tuple(classes), size, channels, fit, str(base.absolute()))
 
 
 def _image_files(folder: Path) -> list[str]:

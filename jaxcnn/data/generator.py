@@ -92,6 +92,12 @@ class Generator:
             images[start : start + chunk] = computed[: total - start]
         return {"image": images, "label": np.tile(np.asarray(self.labels), repeats)}
 
+    def describe(self) -> dict[str, Any]:
+        """Returns what a run folder keeps of this data: the distortion with its options, and the sources' form."""
+        images = {"examples": len(self.labels), "shape": list(self.images.shape[1:]), "dtype": str(self.images.dtype)}
+        options = dataclasses.asdict(self.options)
+        return {"kind": "distorted", "distortion": options.pop("kind"), **options, "sources": images}
+
     def stream(self, batch_size: int) -> "Stream":
         """Returns a callable from a key to a batch of ``batch_size``, as a training step takes it."""
         check(
@@ -124,6 +130,10 @@ class Stream:
 
     generator: Generator
     batch_size: int
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what the generator says of itself."""
+        return self.generator.describe()
 
     def __call__(self, key: PRNGKey) -> Batch:
         """Draws one batch."""

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from jaxcnn._check import check, is_integer_at_least
 from jaxcnn._typing import Batch
+from jaxcnn.data.description import SelfDescribing
 from jaxcnn.data.random_access import RandomAccess
 from jaxcnn.data.read_ahead import read_ahead
 from jaxcnn.data.shuffling import permute_range
@@ -128,6 +129,19 @@ class Loader:
         epoch, position = divmod(step, self.steps_per_epoch)
         begin = position * self.batch_size
         return self._batch(self._epoch_order(epoch)[begin : begin + self.batch_size])
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what a run folder keeps of this data: what the source says of itself, as arrays their form."""
+        if self._columns is not None:
+            image = self._columns.get("image")
+            form = {} if image is None else {"shape": list(image.shape[1:]), "dtype": str(image.dtype)}
+            return {"kind": "arrays", "examples": self._length, **form}
+        if not isinstance(self._source, SelfDescribing):
+            return {"kind": type(self._source).__name__, "examples": self._length}
+        found = self._source.describe()
+        if self._as_float and "preprocessing" in found:
+            found = {**found, "preprocessing": {**found["preprocessing"], "value_range": [0, 1]}}
+        return found
 
     def _read_in_order(self, number: int) -> Batch:
         begin = number * self.batch_size

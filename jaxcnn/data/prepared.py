@@ -31,15 +31,31 @@ class PreparedSource:
         ((4, 4, 3), 5)
     """
 
-    def __init__(self, source: RandomAccess, *, image: str, label: str, classes: tuple[str, ...] | None) -> None:
-        """Wraps a random-access source of dictionaries."""
+    def __init__(
+        self,
+        source: RandomAccess,
+        *,
+        image: str,
+        label: str,
+        classes: tuple[str, ...] | None,
+        origin: Mapping[str, str] | None = None,
+    ) -> None:
+        """Wraps a random-access source of dictionaries; ``origin`` names it for ``describe``."""
         self.classes = classes
+        self._origin = dict(origin or {})
         self._source = source
         self._names = (image, label)
 
     def __len__(self) -> int:
         """Returns the number of examples."""
         return len(self._source)
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what a run folder keeps of this data: where it is, split, number of examples and classes."""
+        classes = None if self.classes is None else list(self.classes)
+        preprocessing = {"size": None, "value_range": [0, 255]}
+        found = {"kind": "tfds", **self._origin, "examples": len(self), "preprocessing": preprocessing}
+        return found if classes is None else {**found, "classes": classes}
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Reads example ``index``."""
@@ -117,7 +133,9 @@ def tfds_source(
     except (KeyError, ValueError) as error:
         raise ValueError(f"tfds_source: split must be made of {known!r}, got {split!r} ({error}).") from error
     names = getattr(builder.info.features[label], "names", None)
-    return PreparedSource(source, image=image, label=label, classes=tuple(names) if names else None)
+    classes = tuple(names) if names else None
+    origin = {"name": name, "split": split, "path": str(folder.absolute())}
+    return PreparedSource(source, image=image, label=label, classes=classes, origin=origin)
 
 
 def _root(data_dir: str | os.PathLike[str] | None) -> Path:

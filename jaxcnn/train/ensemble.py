@@ -15,11 +15,13 @@ import optax
 from jaxcnn import losses
 from jaxcnn._check import check
 from jaxcnn._typing import Array, Key, Variables
+from jaxcnn.train.data_description import check_classes, check_json, describe_data
 from jaxcnn.train.evaluation import Evaluator
 from jaxcnn.train.fitting import Result, evaluation_at, with_source
 from jaxcnn.train.freezing import check_prefixes, freeze
 from jaxcnn.train.loop import Settings, run_loop
 from jaxcnn.train.members import Members, best_member, member_mesh, over_members, placed
+from jaxcnn.train.module_description import describe_module
 from jaxcnn.train.sources import make_source
 from jaxcnn.train.state import State, check_key, create_state, strong
 from jaxcnn.train.step import Augment, Loss, Metrics, count_classes, default_metrics, make_eval_step, make_train_step
@@ -39,6 +41,9 @@ def fit_ensemble(
     evaluate_every: int | None = None,
     evaluate_batch: int = 256,
     run: str | os.PathLike[str] | None = None,
+    classes: Sequence[str] | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
+    description: Mapping[str, Any] | None = None,
     loss: Loss = losses.cross_entropy,
     metrics: Metrics | None = None,
     augment: Augment | None = None,
@@ -82,6 +87,9 @@ def fit_ensemble(
         evaluate_every: As for ``fit``.
         evaluate_batch: As for ``fit``.
         run: As for ``fit``; one folder for all members.
+        classes: As for ``fit``.
+        preprocessing: As for ``fit``.
+        description: As for ``fit``.
         loss: As for ``fit``.
         metrics: As for ``fit``.
         augment: As for ``fit``.
@@ -163,13 +171,30 @@ def fit_ensemble(
         donate_argnums=(0,) if donate else (),
     )
     eval_step = jax.jit(over_members(make_eval_step(model, metrics=measures), mesh))
+    outputs = count_classes(model, one, batch)
+    check_classes(name, classes, outputs)
+    check_json(name, "preprocessing", preprocessing)
+    check_json(name, "description", description)
+    about = {
+        "model": describe_module(model),
+        "input": {"shape": list(batch["image"].shape[1:]), "dtype": str(batch["image"].dtype)},
+        **describe_data(
+            data,
+            evaluate,
+            outputs=outputs,
+            classes=classes,
+            preprocessing=preprocessing,
+            description=description,
+        ),
+    }
     outcome = run_loop(
         settings,
         state,
         step if halve_every is None else lambda *arguments: step(*arguments, members.active),
         source,
         None if evaluate is None else Evaluator(name, eval_step, evaluate, evaluate_batch),
-        classes=count_classes(model, one, batch),
+        classes=outputs,
+        about=about,
         config={
             "frozen": list(frozen),
             "ema": ema,

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ import optax
 from jaxcnn import losses
 from jaxcnn._check import check, is_integer_at_least
 from jaxcnn._typing import Array, Batch, PRNGKey, Variables
+from jaxcnn.train.data_description import check_classes, check_json, describe_data
 from jaxcnn.train.evaluation import Evaluator
 from jaxcnn.train.freezing import check_prefixes, freeze
 from jaxcnn.train.loop import LINE_FIELDS, Settings, Step, run_loop
+from jaxcnn.train.module_description import describe_module
 from jaxcnn.train.sources import Drawn, Source, make_source
 from jaxcnn.train.state import State, check_key, create_state, strong
 from jaxcnn.train.step import (
@@ -112,6 +114,9 @@ def fit(
     evaluate_every: int | None = None,
     evaluate_batch: int = 256,
     run: str | os.PathLike[str] | None = None,
+    classes: Sequence[str] | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
+    description: Mapping[str, Any] | None = None,
     loss: Loss = losses.cross_entropy,
     metrics: Metrics | None = None,
     augment: Augment | None = None,
@@ -156,6 +161,9 @@ def fit(
         evaluate_every: Steps between evaluations.
         evaluate_batch: Largest number of examples evaluated at once.
         run: Folder to write to, and to resume from.
+        classes: Names of the classes, for the run folder; None asks the data, see ``docs/training.md``.
+        preprocessing: What makes an input of a picture, for the run folder, as plain JSON; None asks the data.
+        description: What the data are, for the run folder, as plain JSON; None asks the data.
         loss: One loss per example, ``(logits, labels) -> (n,)``.
         metrics: What evaluation measures, name -> ``(logits, labels) -> (n, ...)``; None for loss and accuracy.
         augment: ``(key, images) -> images``, applied to the images of every training batch.
@@ -217,9 +225,24 @@ def fit(
     step = jax.jit(with_source(train_step, source), donate_argnums=(0,) if donate else ())
     eval_step = jax.jit(make_eval_step(model, metrics=measures))
     evaluator = None if evaluate is None else Evaluator("fit", eval_step, evaluate, evaluate_batch)
-    classes = count_classes(model, state, batch)
+    outputs = count_classes(model, state, batch)
+    check_classes("fit", classes, outputs)
+    check_json("fit", "preprocessing", preprocessing)
+    check_json("fit", "description", description)
+    about = {
+        "model": describe_module(model),
+        "input": {"shape": list(batch["image"].shape[1:]), "dtype": str(batch["image"].dtype)},
+        **describe_data(
+            data,
+            evaluate,
+            outputs=outputs,
+            classes=classes,
+            preprocessing=preprocessing,
+            description=description,
+        ),
+    }
     config = {"frozen": list(frozen), "ema": ema}
-    outcome = run_loop(settings, state, step, source, evaluator, classes=classes, config=config)
+    outcome = run_loop(settings, state, step, source, evaluator, classes=outputs, about=about, config=config)
     return Result(
         state=outcome.state,
         history=outcome.lines,

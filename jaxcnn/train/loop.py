@@ -7,6 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,11 +16,12 @@ import numpy as np
 
 from jaxcnn._check import check, is_integer_at_least
 from jaxcnn._typing import Array, Batch
-from jaxcnn.train.checkpoints import RunFolder, key_text, tree_text
+from jaxcnn.train.checkpoints import Checkpointer, key_text, tree_text
 from jaxcnn.train.evaluation import Evaluator
 from jaxcnn.train.history import History, best_evaluation
 from jaxcnn.train.members import Members
 from jaxcnn.train.progress import Progress
+from jaxcnn.train.run_folder import claim_run
 from jaxcnn.train.sources import Source
 from jaxcnn.train.state import State
 
@@ -123,6 +125,7 @@ def run_loop(
     evaluator: Evaluator | None,
     *,
     classes: int | None,
+    about: dict[str, Any],
     config: dict[str, Any],
     members: Members | None = None,
 ) -> Outcome:
@@ -139,6 +142,7 @@ def run_loop(
         source: The data.
         evaluator: Evaluates a state, or None.
         classes: Number of classes, for the warning about a loss that does not move.
+        about: What ``run.json`` says of model, input and data.
         config: What a run must have in common with one that it continues, besides the settings.
         members: Of an ensemble, which members are active; those that are not write no lines and are not looked at.
 
@@ -147,10 +151,12 @@ def run_loop(
     """
     folder = None
     if settings.run is not None:
-        names = ("function", "members", "log_every", "evaluate_every", "best")
-        shared = {name: getattr(settings, name) for name in names}
-        config = {**shared, "key": key_text(state.key), **config, "tree": tree_text(state)}
-        folder = RunFolder(settings.function, settings.run, config, settings.keep)
+        shared = {name: getattr(settings, name) for name in ("log_every", "evaluate_every", "best")}
+        training = {"key": key_text(state.key), **shared, **config, "tree": tree_text(state)}
+        content = {"function": settings.function, "members": settings.members, **about, "training": training}
+        path = Path(settings.run).absolute()
+        claim_run(settings.function, path, content)
+        folder = Checkpointer(settings.function, path, settings.keep)
     try:
         return _Loop(settings, folder, source, evaluator, classes, members).run(state, step)
     finally:
@@ -164,7 +170,7 @@ class _Loop:
     def __init__(
         self,
         settings: Settings,
-        folder: RunFolder | None,
+        folder: Checkpointer | None,
         source: Source,
         evaluator: Evaluator | None,
         classes: int | None,
@@ -175,7 +181,6 @@ class _Loop:
         self.on_device: list[dict[str, Array]] = []
         self.pending: list[list[Any]] = []  # per step the figures since the last line, on the host
         self.earlier, self.began, self.compile_seconds = 0.0, time.perf_counter(), 0.0
-        self.saved: int | None = None
         self.stuck = _Stuck(settings, classes)
 
     def resume(self, state: State) -> tuple[State, int]:
@@ -185,10 +190,10 @@ class _Loop:
             text = f"at least {start}, the step of the run's last checkpoint"
             check(start <= self.settings.steps, self.settings.function, "steps", text, self.settings.steps)
             state, progress = self.folder.restore(start, state)
-            self.pending, self.earlier, self.saved = progress["pending"], progress["seconds"], start
+            self.pending, self.earlier = progress["pending"], progress["seconds"]
             if self.members is not None:
                 self.members.active = np.array(progress["active"])
-        self.history = History(None if self.folder is None else self.folder.path, start or 0)
+        self.history = History(None if self.folder is None else Path(self.settings.run or "").absolute(), start or 0)
         return state, start or 0
 
     def run(self, state: State, step: Step) -> Outcome:
@@ -246,7 +251,6 @@ class _Loop:
             if self.members is not None:
                 progress["active"] = self.members.active.tolist()
             self.folder.save(state, progress, self.best_step())
-            self.saved = done
         self.mark, self.marked = time.perf_counter(), done  # the rate counts neither evaluation nor saving
         return stopped
 
@@ -273,7 +277,7 @@ class _Loop:
         if np.all(finite):
             return
         who = "" if self.members is None else f" of members {np.flatnonzero(~finite).tolist()}"
-        good = None if self.folder is None or self.saved is None else self.folder.name(self.saved)
+        good = None if self.folder is None or self.folder.saved is None else str(self.folder.path(self.folder.saved))
         text = f"{what}{who} must be finite, got {value}"
         raise NonFiniteLossError(self.settings.function, text, step, self.key, good)
 

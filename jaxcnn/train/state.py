@@ -1,5 +1,6 @@
 """The state of training: one tree of arrays that a step maps to the next."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -11,7 +12,7 @@ from flax import core, struct
 from jaxcnn._check import check
 from jaxcnn._typing import Array, Batch, Int, PRNGKey, PyTree, Variables
 
-__all__ = ["State", "averaged", "check_key", "create_state", "is_key", "strong"]
+__all__ = ["State", "averaged", "check_key", "create_state", "init_variables", "is_key", "strong"]
 
 
 class State(struct.PyTreeNode):
@@ -133,8 +134,17 @@ def create_state(
 
 def _init(key: PRNGKey, model: nn.Module, image: Any) -> Variables:
     example = jnp.zeros((1, *image.shape[1:]), image.dtype)
-    params_key, dropout_key = jax.random.split(key)
-    return jax.jit(model.init)({"params": params_key, "dropout": dropout_key}, example)
+    return jax.jit(init_variables(model))(key, example)
+
+
+def init_variables(model: nn.Module) -> Callable[[PRNGKey, Array], Variables]:
+    """Returns the function ``(key, image) -> variables`` that initialises a model."""
+
+    def init(key: PRNGKey, image: Array) -> Variables:
+        params_key, dropout_key = jax.random.split(key)
+        return model.init({"params": params_key, "dropout": dropout_key}, image)
+
+    return init
 
 
 def check_key(function: str, key: Any, *, rank: int = 0) -> None:
