@@ -27,7 +27,7 @@ def test_models_are_described_by_name(name):
 
 
 OPTIONS = [
-    ("cnn", {"num_classes": None, "features": [8, 9], "kernel_sizes": (5, 3), "downsample": 2}),
+    ("cnn", {"num_classes": None, "features": (8, 9), "kernel_sizes": (5, 3), "downsample": 2}),
     ("st_cnn", {"transform": "tps", "localizer_units": 7, "localizer_pool_last": True, "features": (8, 8)}),
     ("st_fcn", {"transform": "similarity", "fill_value": float("inf"), "localizer_units": (3,), "units": (4,)}),
     ("lenet", {"activation": nn.relu, "param_dtype": jnp.float64}),
@@ -65,7 +65,7 @@ class Free(nn.Module):
         {"activation": nn.gelu, "stages": ((1, 2), (3, (4.5, None))), "scale": float("nan")},
         {"table": {"a": 1, "b": (True, "text")}, "precision": jax.lax.Precision.HIGHEST},
         {"stages": (nn.Dense(3), layers.Conv(4, (3, 3)), Free(scale=2.0)), "norm": layers.Conv},
-        {"activation": jax.lax.rsqrt, "table": {"dtype": jnp.bfloat16, "other": jnp.dtype("int8")}},
+        {"activation": jax.lax.rsqrt, "table": {"dtype": jnp.bfloat16, "other": jnp.int8}},
     ],
 )
 def test_fields_are_described(fields):
@@ -104,7 +104,7 @@ def test_partial_functions_are_described():
         (lambda x: x, "it holds a function <lambda>, which a run folder cannot keep"),
         (jnp.ones(3), "it holds a ArrayImpl, which"),
         (open, "builtin_function_or_method open"),
-        (jnp.save, "function save"),
+        (jnp.save, " save, which a run folder cannot keep"),
         (functools.partial(max, 0), "builtin_function_or_method max"),
     ],
 )
