@@ -117,8 +117,9 @@ def _check_parameters(model: nn.Module, info: RunInfo, params: Any, *, stacked: 
     except (KeyError, TypeError) as error:
         reason = f"input must be a shape and a dtype, got {info.input!r}"
         raise ValueError(f"load_model: {info.folder / 'run.json'} is damaged: {reason}.") from error
-    expected = traverse_util.flatten_dict(jax.eval_shape(init_variables(model), jax.random.key(0), example)["params"])
-    found = traverse_util.flatten_dict(params)
+    variables = jax.eval_shape(init_variables(model), jax.random.key(0), example)
+    expected: dict[Any, Any] = traverse_util.flatten_dict(variables["params"])
+    found: dict[Any, Any] = traverse_util.flatten_dict(params)
     for path in [*expected, *(path for path in found if path not in expected)]:
         here, there = expected.get(path), found.get(path)
         if stacked and isinstance(there, jax.Array):
