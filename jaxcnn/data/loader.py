@@ -132,8 +132,8 @@ class Loader:
 
     def describe(self) -> dict[str, Any]:
         """Returns what a run folder keeps of this data: what the source says of itself, as arrays their form."""
-        if self._columns is not None:
-            image = self._columns.get("image")
+        if isinstance(self._source, dict):
+            image = self._source.get("image")
             form = {} if image is None else {"shape": list(image.shape[1:]), "dtype": str(image.dtype)}
             return {"kind": "arrays", "examples": self._length, **form}
         if not isinstance(self._source, SelfDescribing):
