@@ -8,12 +8,16 @@ import contextlib
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import jax
 
 PROGRAMS = 500
 """Compiled programs after which a process exchanges them and frees their memory, about a megabyte each."""
+
+
+DAY = 24 * 60 * 60
 
 
 class CompilationCache:
@@ -26,6 +30,9 @@ class CompilationCache:
     def __init__(self, folder: Path) -> None:
         self.shared = folder / "entries"
         self.shared.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob("process-*"):  # by processes that were killed
+            if time.time() - left.stat().st_mtime > DAY:
+                shutil.rmtree(left, ignore_errors=True)
         self.own = Path(tempfile.mkdtemp(prefix="process-", dir=folder))
         self.programs = 0
         self.exchange()
