@@ -14,8 +14,9 @@ from pathlib import Path
 import tyro
 
 from benchmarks import _harness
-from jaxcnn.recipes import _experiment, _report
-from jaxcnn.recipes.rts_digits import Config
+from jaxcnn.recipes._results import comparison_sentence
+from jaxcnn.recipes._runner import open_experiment, run_experiment
+from jaxcnn.recipes.rts_digits import RECIPE, Config
 
 DOCS = Path(__file__).parents[2] / "docs" / "images"
 
@@ -27,19 +28,17 @@ class Options:
     out: Path = _harness.Options.out
     """Folder for the document."""
     steps: int = Config.steps
-    """Training steps; with another number than the recipe's nothing is written."""
+    """Training steps of each network; nothing is written unless this is the recipe's number."""
 
 
 def main(options: Options) -> None:
-    """Trains, measures and writes."""
+    """Trains and tests all networks, and writes the document and the picture."""
     config = Config(steps=options.steps)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "run"
-        _experiment.open_folder(folder, config)
-        results = _experiment.run(config, folder)
-        _report.write(config, folder, results)
+        results, _ = run_experiment(open_experiment(RECIPE, config, folder))
         print(json.dumps(results, indent=1))
-        print(_report.verdict(results))
+        print(comparison_sentence(results))
         if config != Config():
             return
         document = _harness.document("rts_digits", [], _harness.Options()) | {"results": results}

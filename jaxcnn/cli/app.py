@@ -22,6 +22,7 @@ from jaxcnn.cli.augment import Augment, run_augment
 from jaxcnn.cli.evaluate import Eval, run_eval
 from jaxcnn.cli.models import Models, run_models
 from jaxcnn.cli.predict import Predict, run_predict
+from jaxcnn.cli.report import Report, run_report
 from jaxcnn.cli.train import Train, run_train
 from jaxcnn.cli.weights import Convert, Download, Inspect, Records, run_convert, run_download, run_inspect, run_records
 
@@ -42,6 +43,7 @@ _COMMANDS = {
     "train": _Command(Train, run_train),
     "eval": _Command(Eval, run_eval),
     "predict": _Command(Predict, run_predict),
+    "report": _Command(Report, run_report),
     "models": _Command(Models, run_models),
     "augment": _Command(Augment, run_augment),
     "records": _Command(Records, run_records),

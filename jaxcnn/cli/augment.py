@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from rich.console import Console
 
 from jaxcnn.cli.options import given, option
 
@@ -40,7 +41,6 @@ class Augment:
 
 def run_augment(command: Augment) -> None:
     """Writes the gallery and prints the paths of its files."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from jaxcnn.report import gallery_folder

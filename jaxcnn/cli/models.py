@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from rich.console import Console
+
 from jaxcnn.cli.options import table
 
 __all__ = ["Models", "run_models"]
@@ -17,7 +19,6 @@ def run_models(command: Models) -> None:
     del command
     import jax
     import jax.numpy as jnp
-    from rich.console import Console
 
     from jaxcnn import models
 

@@ -2,15 +2,19 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol
 
 import tyro
+from rich import box
+from rich.table import Table
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-    from rich.table import Table
+__all__ = ["Options", "given", "option", "table"]
 
-__all__ = ["given", "option", "table"]
+
+class Options(Protocol):
+    """The options of a command: a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
 
 def option(metavar: str | None, default: str) -> Any:
@@ -18,19 +22,14 @@ def option(metavar: str | None, default: str) -> Any:
     return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
 
 
-def given(command: "DataclassInstance") -> dict[str, object]:
+def given(command: Options) -> dict[str, object]:
     """Returns the options of a command that differ from their defaults, flag -> value, as on the command line."""
-    values = {
-        f.name: getattr(command, f.name) for f in dataclasses.fields(command) if f.default != getattr(command, f.name)
-    }
-    return {f"--{name.replace('_', '-')}": value for name, value in values.items()}
+    values = {field.name: (getattr(command, field.name), field.default) for field in dataclasses.fields(command)}
+    return {f"--{name.replace('_', '-')}": value for name, (value, default) in values.items() if value != default}
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> "Table":
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> Table:
     """Builds a table for the terminal; all columns but the first are aligned to the right."""
-    from rich import box
-    from rich.table import Table
-
     result = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title or None, title_style="bold")
     for i, name in enumerate(header):
         width = max(len(cell) for cell in (name, *(row[i] for row in rows)))

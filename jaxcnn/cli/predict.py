@@ -1,66 +1,116 @@
 """The command ``jaxcnn predict``."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
+import numpy as np
 import tyro
+from rich.console import Console
+from rich.table import Table
 
+from jaxcnn import report, train
+from jaxcnn.cli.inputs import InputFormat, Invert
 from jaxcnn.cli.options import option, table
-from jaxcnn.recipes.rts_digits import Arm
+from jaxcnn.cli.runs import RunOptions, first_run, load_networks, trained_networks
+from jaxcnn.report.networks import LabeledImages, Network, classify
+from jaxcnn.report.run_page import to_displayable
 
 __all__ = ["Predict", "run_predict"]
 
+COLUMNS = 40
+"""Characters that the names of all classes may take for a column each."""
 
-@dataclasses.dataclass(frozen=True)
-class Predict:
-    """Classify pictures of digits with a network of a run, and draw where it looked."""
 
-    run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
-    """The run folder."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Predict(RunOptions):
+    """Classify pictures with a network of a run, and draw the probabilities, and where a spatial transformer looked."""
+
     images: Annotated[
         tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGE", help_behavior_hint="(required)")
     ]
-    """Pictures of one digit each, of any size; dark on light or light on dark."""
-    arm: Annotated[Arm | None, option(None, "the one behind a transformer, where the run has one")] = None
-    """Which network."""
+    """Pictures of any size. They are brought to the size and range of the network's inputs; for digits, dark on light
+    or light on dark, the ink is cut out and centered first."""
+    arm: Annotated[str | None, option("ARM", "the last, which is behind a transformer where the run has one")] = None
+    """Of an experiment: which arm."""
     seed: int = 0
-    """Which of its seeds."""
-    invert: Literal["auto", "yes", "no"] = "auto"
-    """Whether to swap dark and light; auto does where a picture's edge is light."""
+    """Of an experiment: which of the arm's seeds."""
+    member: Annotated[int | None, option("N", "the best")] = None
+    """Of an ensemble: which member."""
+    invert: Invert = "auto"
+    """For digits: whether to swap dark and light; auto does where a picture's edge is light."""
     out: Annotated[str | None, option("FILE", "predictions.png in the run folder")] = None
     """Where to draw it."""
 
 
 def run_predict(command: Predict) -> None:
-    """Prints the probabilities of every class for each picture, and draws them."""
-    import numpy as np
-    from rich.console import Console
-
-    from jaxcnn import data, report
-    from jaxcnn.recipes import _experiment as experiment
-    from jaxcnn.recipes import _report as rts_report
-
-    folder = Path(command.run)
-    config = experiment.read_folder(folder)
+    """Prints the probabilities of the classes for each picture, and draws them."""
+    info = train.read_run(command.run)
     if not command.images:
         raise ValueError("predict: images must be at least one picture, got none.")
-    arm = command.arm or config.arms[-1]
-    found = [n for n in experiment.networks(config, folder) if n.arm == arm and n.seed == command.seed]
-    if not found:
-        text = f"predict: the run must have {arm} seed {command.seed}; it has {', '.join(config.arms)}"
-        raise ValueError(f"{text}, seeds 0 to {config.seeds - 1}.")
-    images = np.stack([data.read_digit(path, canvas=config.canvas, invert=command.invert) for path in command.images])
-    parts = experiment.classify(config, found[0], experiment.load(found[0]), images)
-    classes, names = rts_report.CLASSES, [Path(path).name for path in command.images]
-    rows = [
-        (name, classes[int(p.argmax())], *(f"{100 * v:.0f}" for v in p))
-        for name, p in zip(names, parts["probabilities"], strict=True)
-    ]
-    Console().print(table(("image", "digit", *classes), rows, title="probability in percent"))
-    out = Path(command.out) if command.out else folder / "predictions.png"
-    picture = report.predictions(
-        images, parts["probabilities"], names, classes=classes, corners=parts.get("frame"), seen=parts.get("seen")
-    )
+    network = _choose(info, command)
+    about = first_run(info)
+    form = InputFormat.of(about)
+    if command.invert != "auto" and not form.reads_digits:
+        raise ValueError(
+            f"predict: --invert must be left alone, as the run does not read digits, got {command.invert}."
+        )
+    inputs = np.stack([form.read(path, invert=command.invert) for path in command.images])
+    (trained,) = load_networks([network], command)
+    answers = classify(trained.model, trained.variables, LabeledImages(np.zeros(len(inputs), int), lambda i: inputs[i]))
+    classes = about.classes or tuple(map(str, range(answers.logits.shape[1])))
+    names = [Path(path).name for path in command.images]
+    Console().print(_table(names, answers.probabilities, classes))
+    out = Path(command.out) if command.out else info.folder / "predictions.png"
+    seen = None if answers.seen is None else to_displayable(answers.seen, about.preprocessing)
+    shown = to_displayable(inputs, about.preprocessing)
+    picture = report.predictions(shown, answers.probabilities, names, classes=classes, corners=answers.frame, seen=seen)
     out.write_bytes(report.png(picture))
     Console().print(f"Picture: {out}", highlight=False, soft_wrap=True)
+
+
+def _choose(info: train.RunInfo | train.ExperimentInfo, command: Predict) -> Network:
+    """Finds the network that the options name."""
+    networks = trained_networks(info)
+    if isinstance(info, train.ExperimentInfo):
+        arm = command.arm or networks[-1].arm
+        found = [network for network in networks if network.arm == arm and network.seed == command.seed]
+        if not found:
+            arms = ", ".join(dict.fromkeys(network.arm for network in networks))
+            seeds = 1 + max(network.seed or 0 for network in networks)
+            text = f"predict: the run must have {arm} seed {command.seed}; it has {arms}"
+            raise ValueError(f"{text}, seeds 0 to {seeds - 1}.")
+        return found[0]
+    if info.members is None:
+        return networks[0]
+    member = _best_member(networks) if command.member is None else command.member
+    if not 0 <= member < info.members:
+        raise ValueError(f"predict: --member must be one of the {info.members} members, from 0, got {member}.")
+    return networks[member]
+
+
+def _best_member(networks: Sequence[Network]) -> int:
+    """Returns the member with the highest last test accuracy, the first where there is none."""
+    last = [0.0] * len(networks)
+    for i, network in enumerate(networks):
+        for line in network.history():
+            if line["split"] == "test":
+                last[i] = line.get("accuracy") or 0.0
+    return int(np.argmax(last))
+
+
+def _table(names: Sequence[str], probabilities: np.ndarray, classes: Sequence[str]) -> Table:
+    """Builds a table of all probabilities, or of the largest three where there are many classes or long names."""
+    if sum(len(name) + 3 for name in classes) <= COLUMNS:
+        rows = [
+            (name, classes[int(p.argmax())], *(f"{100 * v:.0f}" for v in p))
+            for name, p in zip(names, probabilities, strict=True)
+        ]
+        return table(("image", "class", *classes), rows, title="probability in percent")
+    top = [np.argsort(-p, kind="stable")[:3].tolist() for p in probabilities]
+    rows = [
+        (name, *(f"{classes[j]} {100 * p[j]:.0f} %" for j in best))
+        for name, p, best in zip(names, probabilities, top, strict=True)
+    ]
+    return table(("image", "most probable", "second", "third")[: 1 + len(top[0])], rows)

@@ -6,8 +6,12 @@ import time
 from pathlib import Path
 from typing import Annotated
 
+from rich.console import Console
+
 from jaxcnn.cli.options import given, option, table
-from jaxcnn.recipes.rts_digits import Config
+from jaxcnn.recipes._results import HEADER, comparison_sentence, result_rows
+from jaxcnn.recipes._runner import open_experiment, read_experiment, run_experiment
+from jaxcnn.recipes.rts_digits import RECIPE, Config
 
 __all__ = ["Train", "run_train"]
 
@@ -38,26 +42,20 @@ def run_train(command: Train) -> None:
 
 
 def _train(command: Train, folder: Path) -> None:
-    from rich.console import Console
-
-    from jaxcnn.recipes import _experiment as experiment
-    from jaxcnn.recipes import _report as rts_report
-
-    began = time.perf_counter()
-    console = Console()
-    if command.resume is not None:
-        others = [flag for flag in given(command) if flag not in ("--resume", "--progress")]
-        if others:
-            raise ValueError(f"train: --resume takes all options from the run, got also {', '.join(others)}.")
-        config = experiment.read_folder(folder)
-    else:
+    began, console = time.perf_counter(), Console()
+    if command.resume is None:
         config = Config(**{f.name: getattr(command, f.name) for f in dataclasses.fields(Config)})
-        experiment.open_folder(folder, config)
+        info = open_experiment(RECIPE, config, folder)
+    elif others := [flag for flag in given(command) if flag not in ("--resume", "--progress")]:
+        raise ValueError(f"train: --resume takes all options from the run, got also {', '.join(others)}.")
+    else:
+        info = read_experiment(folder)
     console.print(f"Run folder: {folder}", highlight=False)
-    results = experiment.run(
-        config, folder, progress=command.progress, say=lambda text: print(f"warning: {text}", file=sys.stderr)
-    )
-    page = rts_report.write(config, folder, results)
-    console.print(table(rts_report.HEADER, rts_report.table(results)))
-    console.print(rts_report.verdict(results), highlight=False)
+    results, page = run_experiment(info, progress=command.progress, warn=_warn)
+    console.print(table(HEADER, result_rows(results)))
+    console.print(comparison_sentence(results), highlight=False)
     console.print(f"Report: {page} ({time.perf_counter() - began:.0f} s in all)", highlight=False, soft_wrap=True)
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from rich.console import Console
 
 from jaxcnn.cli.options import option
 from jaxcnn.zoo.records.weight_records import Record, find, suggest
@@ -105,7 +106,6 @@ def _show(one: Record) -> None:
 def run_download(command: Download) -> None:
     """Downloads a file, with a progress bar, and prints its path."""
     from rich import progress
-    from rich.console import Console
 
     from jaxcnn.zoo.download.downloads import download
 

@@ -24,27 +24,24 @@ import optax
 from jaxcnn import data, models
 from jaxcnn._check import check, check_choice, is_integer_at_least
 from jaxcnn._typing import Batch, PyTree
+from jaxcnn.recipes._runner import Recipe, check_config
 
-__all__ = ["ARMS", "Arm", "Config", "build", "generator", "optimizer", "test_set"]
+__all__ = ["ARMS", "RECIPE", "Arm", "Config", "build", "generator", "optimizer", "test_set"]
 
 Arm = Literal["cnn", "st_cnn"]
 ARMS: tuple[Arm, ...] = ("cnn", "st_cnn")
 
+# 20,112 and 20,240 parameters on the 42 x 42 canvas
+_LOCALIZER = {"localizer_features": (8, 16), "localizer_units": 32, "localizer_pool_last": True}
 _ARCHITECTURES: dict[str, dict[str, Any]] = {
-    # 20,112 and 20,240 parameters on the 42 x 42 canvas
     "cnn": {"features": (19, 38)},
-    "st_cnn": {
-        "features": (16, 32),
-        "localizer_features": (8, 16),
-        "localizer_units": 32,
-        "localizer_pool_last": True,
-    },
+    "st_cnn": {"features": (16, 32), **_LOCALIZER},
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What a run is made of.
+    """Configuration of a run.
 
     Example:
         >>> recipes.rts_digits.Config(steps=100).learning_rate
@@ -75,30 +72,17 @@ class Config:
     """Steps between measurements of the test error, for the curves."""
 
     def __post_init__(self) -> None:
-        """Refuses what no run can be made of."""
-        for name in ("steps", "seeds", "batch", "test_repeats", "evaluate_every"):
-            value = getattr(self, name)
-            check(is_integer_at_least(value, 1), "Config", name, "a positive integer", repr(value))
-        for name in ("learning_rate", "localizer_scale"):
-            value = getattr(self, name)
-            check(0 < value < float("inf"), "Config", name, "a positive number", repr(value))
-        check(
-            is_integer_at_least(self.canvas, 28) and self.canvas <= 512,
-            "Config",
-            "canvas",
-            "28 to 512 pixels",
-            self.canvas,
-        )
-        check(len(self.arms) > 0 and len(set(self.arms)) == len(self.arms), "Config", "arms", "distinct", self.arms)
-        for arm in self.arms:
-            check_choice("Config", "arms", arm, ARMS)
+        """Refuses values that no run can have."""
+        check_config(self, ARMS, counts=("test_repeats",), rates=("learning_rate", "localizer_scale"))
+        fits = is_integer_at_least(self.canvas, 28) and self.canvas <= 512
+        check(fits, "Config", "canvas", "28 to 512 pixels", self.canvas)
 
 
 def build(config: Config, arm: Arm) -> nn.Module:
-    """Makes the network of an arm, untrained.
+    """Builds the network of an arm, untrained.
 
     Args:
-        config: What the run is made of.
+        config: The configuration.
         arm: Which network.
 
     Returns:
@@ -109,17 +93,15 @@ def build(config: Config, arm: Arm) -> nn.Module:
         'CNN'
     """
     check_choice("build", "arm", arm, ARMS)
-    options = dict(_ARCHITECTURES[arm])
-    if arm == "st_cnn":
-        options["transform"] = config.transform
-    return models.create(arm, num_classes=10, kernel_sizes=(5, 5), downsample=2, **options)
+    transform: dict[str, Any] = {"transform": config.transform} if arm == "st_cnn" else {}
+    return models.create(arm, kernel_sizes=(5, 5), downsample=2, **_ARCHITECTURES[arm], **transform)
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
-    """Makes Adam with a cosine schedule, slower for the spatial transformer.
+    """Builds Adam with a cosine schedule, slower for the spatial transformer.
 
     Args:
-        config: What the run is made of.
+        config: The configuration.
 
     Returns:
         The Optax transformation.
@@ -132,29 +114,19 @@ def optimizer(config: Config) -> optax.GradientTransformation:
         [0.5]
     """
     schedule = optax.cosine_decay_schedule(config.learning_rate, config.steps, alpha=0.01)
-    scales: dict[Any, optax.GradientTransformation] = {
-        "transformer": optax.scale(config.localizer_scale),
-        "rest": optax.identity(),
-    }
-    return optax.chain(
-        optax.scale_by_adam(),
-        optax.partition(scales, _parts),
-        optax.scale_by_learning_rate(schedule),
-    )
+    scale = optax.masked(optax.scale(config.localizer_scale), _is_localizer)
+    return optax.chain(optax.scale_by_adam(), scale, optax.scale_by_learning_rate(schedule))
 
 
-def _parts(params: PyTree) -> PyTree:
-    return {
-        name: jax.tree.map(lambda _, n=name: "transformer" if n == "transformer" else "rest", tree)
-        for name, tree in params.items()
-    }
+def _is_localizer(params: PyTree) -> PyTree:
+    return {name: jax.tree.map(lambda _, n=name: n == "transformer", tree) for name, tree in params.items()}
 
 
 def generator(config: Config, *, split: Literal["train", "test"] = "train") -> data.Generator:
-    """Makes what draws distorted digits.
+    """Builds the generator of distorted digits.
 
     Args:
-        config: What the run is made of.
+        config: The configuration.
         split: The 1437 digits to train on, or the 360 to test with.
 
     Returns:
@@ -169,10 +141,10 @@ def generator(config: Config, *, split: Literal["train", "test"] = "train") -> d
 
 
 def test_set(config: Config) -> Batch:
-    """Makes the test set, the same in every run of one configuration.
+    """Draws the test set, the same in every run of one configuration.
 
     Args:
-        config: What the run is made of.
+        config: The configuration.
 
     Returns:
         ``{"image": (n, canvas, canvas, 1), "label": (n,)}`` as NumPy arrays.
@@ -184,3 +156,18 @@ def test_set(config: Config) -> Batch:
     """
     batch = generator(config, split="test").fixed(jax.random.key(1000), repeats=config.test_repeats)
     return {name: np.asarray(value) for name, value in batch.items()}
+
+
+RECIPE = Recipe(
+    name="rts_digits",
+    title="Digits behind a spatial transformer",
+    config=Config,
+    arms=ARMS,
+    classes=tuple("0123456789"),
+    build=build,
+    optimizer=optimizer,
+    data=lambda config: generator(config).stream(config.batch),
+    test_set=test_set,
+    preprocessing=lambda config: {"reader": "digit", "size": [config.canvas] * 2, "channels": 1, "value_range": [0, 1]},
+    setting=lambda config: f"Built-in digits, distorted on the fly ({config.kind}, {config.canvas} x {config.canvas}).",
+)

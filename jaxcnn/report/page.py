@@ -5,9 +5,13 @@ import html
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 __all__ = ["figure_html", "table_html", "write_page"]
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+_LEAST = 0.6
+"""Smallest scale of a figure: labels of 8 points at 144 dots per inch become some 10 pixels high."""
 
 STYLE = """
 :root { color-scheme: light; }
@@ -27,12 +31,12 @@ pre { background: #f5f6f8; padding: .75rem 1rem; overflow-x: auto; border-radius
 """
 
 
-def table_html(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Makes a table; all columns but the first are set as numbers.
+def table_html(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Builds a table; all columns but the first are aligned as numbers.
 
     Args:
         header: Names of the columns.
-        rows: Cells, turned into escaped text.
+        rows: Cells, converted to escaped text.
 
     Returns:
         HTML.
@@ -42,7 +46,7 @@ def table_html(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         True
     """
 
-    def cells(tag: str, row: Sequence[Any]) -> str:
+    def cells(tag: str, row: Sequence[object]) -> str:
         kinds = ["", *[' class="number"'] * (len(row) - 1)]
         return "".join(f"<{tag}{k}>{html.escape(str(v))}</{tag}>" for k, v in zip(kinds, row, strict=True))
 
@@ -51,23 +55,26 @@ def table_html(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def figure_html(image: bytes, caption: str, *, alternative: str) -> str:
-    """Embeds a PNG.
+    """Embeds a PNG; on a narrow screen it scrolls before its labels become too small to read.
 
     Args:
         image: The file's bytes.
-        caption: What one sees.
-        alternative: What stands in for the image.
+        caption: A description of the figure.
+        alternative: The text that replaces the image where it cannot be shown.
 
     Returns:
         HTML.
 
     Example:
-        >>> report.figure_html(b"...", "Loss.", alternative="curves").startswith('<figure><img alt="curves" src="data:')
-        True
+        >>> report.figure_html(b"...", "Loss.", alternative="curves").count('<img alt="curves" src="data:')
+        1
     """
     source = f"data:image/png;base64,{base64.b64encode(image).decode()}"
-    text = html.escape(caption)
-    return f'<figure><img alt="{html.escape(alternative)}" src="{source}"><figcaption>{text}</figcaption></figure>'
+    text, is_png = html.escape(caption), image.startswith(_PNG)
+    width = round(_LEAST * int.from_bytes(image[16:20], "big")) if is_png else 0  # of the header, in pixels
+    style = f' style="min-width: {width}px"' if width else ""
+    embedded = f'<div class="scroll"><img alt="{html.escape(alternative)}" src="{source}"{style}></div>'
+    return f"<figure>{embedded}<figcaption>{text}</figcaption></figure>"
 
 
 def write_page(
@@ -77,9 +84,9 @@ def write_page(
 
     Args:
         path: The file.
-        title: Its title, plain text.
+        title: The title, plain text.
         summary: The first paragraph, plain text.
-        sections: Heading and pieces of HTML of each, such as ``table_html`` and ``figure_html`` give.
+        sections: Heading and pieces of HTML of each, as ``table_html`` and ``figure_html`` return them.
 
     Example:
         >>> import pathlib, tempfile
@@ -99,7 +106,7 @@ def write_page(
 </head>
 <body>
 <h1>{html.escape(title)}</h1>
-<p>{html.escape(summary)}</p>
+<p>{html.escape(summary).replace(" %", "&nbsp;%")}</p>
 {chr(10).join(parts)}
 </body>
 </html>

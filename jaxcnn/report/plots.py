@@ -7,18 +7,27 @@ import numpy as np
 
 from jaxcnn._check import check
 from jaxcnn._typing import Float, Int
-from jaxcnn.report.style import FAINT, INK, PALETTE, figure
+from jaxcnn.report.style import FAINT, INK, PALETTE, Axes, Figure, figure
 
-__all__ = ["confusion", "frames", "learning_curves", "mistakes", "predictions"]
+__all__ = ["confusion", "frames", "learning_curves", "mistakes", "prediction_text", "predictions"]
 
 Lines = Sequence[Mapping[str, Any]]
 
+_COUNTED = 20
+"""Classes up to which a confusion matrix shows counts and names."""
 
-def learning_curves(histories: Mapping[str, Sequence[Lines]]) -> Any:
+_BARS = 5
+"""Bars per picture where there are more classes than fit, or their names are long."""
+
+
+def learning_curves(histories: Mapping[str, Sequence[Lines]]) -> Figure:
     """Draws training loss and test error over steps, mean and range over the runs of each arm.
 
+    Where runs end at different steps, mean and range are over those that have the step. The test loss takes the
+    place of the test error where no accuracy was measured.
+
     Args:
-        histories: Arm -> the metrics of each of its runs, as ``train.read_history`` gives them.
+        histories: Arm -> the metrics of each of its runs, as ``train.read_history`` returns them.
 
     Returns:
         The figure.
@@ -33,20 +42,26 @@ def learning_curves(histories: Mapping[str, Sequence[Lines]]) -> Any:
     """
     check(bool(histories), "learning_curves", "histories", "at least one arm", "none")
     canvas, axes = figure(1, 2, width=9, height=3.4)
-    shown = (("train", "loss", "training loss", 1.0), ("test", "accuracy", "test error, %", 100.0))
-    for axis, (split, name, label, factor) in zip(axes[0], shown, strict=True):
-        for color, (arm, runs) in zip(PALETTE, histories.items(), strict=False):
+    every = [lines for runs in histories.values() for lines in runs]
+    by_error = any(_series(lines, "test", "accuracy") for lines in every) or not any(
+        _series(lines, "test", "loss") for lines in every
+    )
+    right = ("test", "accuracy", "test error, %") if by_error else ("test", "loss", "test loss")
+    for axis, (split, name, label) in zip(axes[0], (("train", "loss", "training loss"), right), strict=True):
+        for i, (arm, runs) in enumerate(histories.items()):
             tables = [_series(lines, split, name) for lines in runs]
-            steps = sorted(set.intersection(*(set(table) for table in tables))) if tables else []
+            steps = sorted(set().union(*tables))
             if not steps:
                 continue
-            values = np.array([[table[s] for s in steps] for table in tables], float)
-            values = factor * (1 - values) if name == "accuracy" else factor * values
-            axis.plot(
-                steps, values.mean(0), color=color, linewidth=2, label=arm, marker="o" if len(steps) < 3 else None
-            )
-            axis.fill_between(steps, values.min(0), values.max(0), color=color, alpha=0.2, linewidth=0)
-        axis.set_xlabel("step")
+            values = np.array([[table.get(s, np.nan) for s in steps] for table in tables], float)
+            values = 100 * (1 - values) if name == "accuracy" else values
+            color, dashes = PALETTE[i % len(PALETTE)], ("-", "--", ":", "-.")[i // len(PALETTE) % 4]
+            marker = "o" if len(steps) < 3 else None
+            axis.plot(steps, np.nanmean(values, 0), dashes, color=color, linewidth=2, label=arm, marker=marker)
+            low, high = np.nanmin(values, 0), np.nanmax(values, 0)
+            axis.fill_between(steps, low, high, color=color, alpha=0.2, linewidth=0)
+        axis.locator_params(axis="x", integer=True)
+        axis.set_xlabel("training step")
         axis.set_ylabel(label)
         axis.grid(axis="y", color=FAINT, linewidth=0.6)
         axis.set_axisbelow(True)
@@ -63,16 +78,16 @@ def frames(
     captions: Sequence[str],
     *,
     columns: int = 5,
-) -> Any:
-    """Draws images with the sampling frame in them, beside what the classifier then sees.
+) -> Figure:
+    """Draws images with the sampling frame of a spatial transformer in orange, beside the transformed images.
 
     Convention:
         ``corners`` are (x, y) in [-1, 1] over the outer edges of the image, in drawing order.
 
     Args:
-        images: The images (n, h, w, 1) in [0, 1].
+        images: The images (n, h, w, c) in [0, 1], gray or color.
         corners: The frame in each (n, 4, 2), or None without a transformer.
-        seen: What the transformer passes on (n, h_out, w_out, 1), or None.
+        seen: The transformed images (n, h_out, w_out, 1), which the classifier reads, or None.
         captions: A line below each image.
         columns: How many pairs side by side.
 
@@ -99,26 +114,28 @@ def frames(
         )
     columns = min(columns, n)
     rows, each = -(-n // columns), 1 if seen is None else 2
-    canvas, axes = figure(rows, columns * each, width=1.06 * columns * each + 0.2, height=1.36 * rows + 0.1)
+    tall = max(caption.count("\n") for caption in captions)
+    canvas, axes = figure(
+        rows, columns * each, width=1.06 * columns * each + 0.2, height=(1.36 + 0.13 * tall) * rows + 0.1
+    )
     for axis in axes.ravel():
         axis.axis("off")
     for i in range(n):
         left = axes[i // columns, (i % columns) * each]
         h, w = images[i].shape[:2]
-        _picture(left, images[i])
+        _draw_image(left, images[i])
         if corners is not None:
-            points = (np.asarray(corners[i]) + 1) * (w / 2, h / 2) - 0.5
-            closed = np.concatenate([points, points[:1]])
-            left.plot(*closed.T, color=PALETTE[1], linewidth=1.6, clip_on=True)
-            left.plot(*points[0], "o", color=PALETTE[1], markersize=3.5, clip_on=True)  # the output's upper left corner
+            _draw_frame(left, corners[i], (h, w), linewidth=1.6, dot=3.5)
         left.set_title(captions[i], fontsize=8, fontweight="normal", color=INK, pad=3)
         if seen is not None:
-            _picture(axes[i // columns, (i % columns) * each + 1], seen[i], edge=PALETTE[1])
+            _draw_image(axes[i // columns, (i % columns) * each + 1], seen[i], edge=PALETTE[1])
     return canvas
 
 
-def confusion(matrices: Mapping[str, Int[np.ndarray, "k k"]], *, classes: Sequence[str]) -> Any:
-    """Draws confusion matrices side by side: counts as text, shares of the true class as colour.
+def confusion(matrices: Mapping[str, Int[np.ndarray, "k k"]], *, classes: Sequence[str]) -> Figure:
+    """Draws confusion matrices side by side: counts as text, the share of the true class as depth of blue.
+
+    Beyond 20 classes counts and names are left out.
 
     Args:
         matrices: Arm -> counts (classes, classes), a row per true class.
@@ -138,20 +155,22 @@ def confusion(matrices: Mapping[str, Int[np.ndarray, "k k"]], *, classes: Sequen
     k = len(classes)
     for arm, counts in matrices.items():
         check(np.shape(counts) == (k, k), "confusion", f"matrices[{arm!r}]", f"of shape ({k}, {k})", np.shape(counts))
-    side = 0.36 * k + 1.0
-    canvas, axes = figure(1, len(matrices), width=side * len(matrices), height=side)
+    counted, names = k <= _COUNTED, [_shorten(name, 14) for name in classes]
+    turned = counted and max(map(len, names)) > 3
+    side = 0.36 * min(k, _COUNTED) + 1.0 + (1.4 if turned else 0)
+    canvas, axes = figure(1, len(matrices), width=side * len(matrices), height=side + (0.5 if turned else 0))
     for axis, (arm, counts) in zip(axes[0], matrices.items(), strict=True):
         share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
         axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
-        for i, j in np.ndindex(k, k):
-            if counts[i, j]:
-                color = "white" if share[i, j] > 0.55 else INK
-                axis.text(j, i, int(counts[i, j]), ha="center", va="center", fontsize=7, color=color)
-        axis.set_xticks(range(k), classes)
-        axis.set_yticks(range(k), classes)
+        for i, j in np.argwhere(counts) if counted else ():
+            color = "white" if share[i, j] > 0.55 else INK
+            axis.text(j, i, int(counts[i, j]), ha="center", va="center", fontsize=7, color=color)
+        if counted:
+            axis.set_xticks(range(k), names, rotation=90 if turned else 0)
+            axis.set_yticks(range(k), names)
         axis.tick_params(length=0)
-        axis.set_xlabel("predicted")
-        axis.set_ylabel("true")
+        axis.set_xlabel("predicted class" if counted else "predicted class, number")
+        axis.set_ylabel("true class" if counted else "true class, number")
         axis.set_title(arm, fontsize=11, fontweight="bold")
     return canvas
 
@@ -163,18 +182,18 @@ def mistakes(
     *,
     classes: Sequence[str],
     most: int = 12,
-) -> Any:
-    """Draws the wrong predictions with the highest loss: the least probability for the true class.
+) -> Figure:
+    """Draws the misclassified images with the highest loss, the lowest probability of the true class first.
 
     Args:
-        images: The images (n, h, w, 1) in [0, 1].
+        images: The images (n, h, w, c) in [0, 1], gray or color.
         labels: True classes (n,).
         probabilities: Predicted probabilities (n, classes).
         classes: Names of the classes.
         most: How many at most.
 
     Returns:
-        The figure; it says so if nothing was wrong.
+        The figure; without mistakes it says so.
 
     Raises:
         ValueError: If the arrays differ in length.
@@ -204,9 +223,8 @@ def mistakes(
     if not len(wrong):
         axes[0, 0].text(0.5, 0.5, "no mistakes", ha="center", va="center")
     for axis, i in zip(axes.ravel(), wrong, strict=False):
-        _picture(axis, images[i])
-        true, taken = int(labels[i]), int(predicted[i])
-        title = f"{classes[true]} → {classes[taken]} ({100 * probabilities[i, taken]:.0f} %)"
+        _draw_image(axis, images[i])
+        title = prediction_text(classes, int(labels[i]), probabilities[i])
         axis.set_title(title, fontsize=8, fontweight="normal", pad=3)
     return canvas
 
@@ -219,13 +237,15 @@ def predictions(
     classes: Sequence[str],
     corners: Float[np.ndarray, "n 4 2"] | None = None,
     seen: Float[np.ndarray, "n h_out w_out c"] | None = None,
-) -> Any:
-    """Draws one row per image: the image with its frame, what the classifier sees, the probabilities.
+) -> Figure:
+    """Draws one row per image: the image with its sampling frame, the transformed image, the probabilities.
+
+    Of more than ten classes, or of classes with long names, the five most probable are shown.
 
     Args:
-        images: The images (n, h, w, 1) in [0, 1].
+        images: The images (n, h, w, c) in [0, 1], gray or color.
         probabilities: Predicted probabilities (n, classes).
-        names: What to call each image.
+        names: A title for each image.
         classes: Names of the classes.
         corners: As for ``frames``.
         seen: As for ``frames``.
@@ -252,39 +272,76 @@ def predictions(
     ratios = [1.0] * (each - 1) + [2.2]
     canvas, axes = figure(n, each, width=1.75 * sum(ratios), height=1.85 * n, width_ratios=ratios)
     for i, row in enumerate(axes):
-        h, w = images[i].shape[:2]
-        _picture(row[0], images[i])
+        _draw_image(row[0], images[i])
         if corners is not None:
-            points = (np.asarray(corners[i]) + 1) * (w / 2, h / 2) - 0.5
-            row[0].plot(*np.concatenate([points, points[:1]]).T, color=PALETTE[1], linewidth=1.8)
-            row[0].plot(*points[0], "o", color=PALETTE[1], markersize=4)
-        name = names[i] if len(names[i]) <= 18 else f"{names[i][:8]}…{names[i][-9:]}"
-        row[0].set_title(name, fontsize=9, fontweight="normal")
+            _draw_frame(row[0], corners[i], images[i].shape[:2], linewidth=1.8, dot=4)
+        row[0].set_title(_shorten_file(names[i], 18), fontsize=9, fontweight="normal")
         if seen is not None:
-            _picture(row[1], seen[i], edge=PALETTE[1])
-            row[1].set_title("what it sees", fontsize=9, fontweight="normal")
+            _draw_image(row[1], seen[i], edge=PALETTE[1])
+            row[1].set_title("transformed", fontsize=9, fontweight="normal")
         best = int(probabilities[i].argmax())
-        colors = [PALETTE[1] if j == best else PALETTE[0] for j in range(len(classes))]
-        row[-1].bar(range(len(classes)), 100 * probabilities[i], color=colors, width=0.7)
-        row[-1].set_xticks(range(len(classes)), classes)
-        row[-1].set_ylim(0, 109)
-        row[-1].set_yticks([0, 50, 100])
-        row[-1].set_ylabel("%")
-        row[-1].set_title(f"{classes[best]} ({100 * probabilities[i, best]:.1f} %)", fontsize=9)
+        _draw_bars(row[-1], probabilities[i], classes)
+        row[-1].set_title(f"{_shorten(classes[best], 28)} ({100 * probabilities[i, best]:.1f} %)", fontsize=9)
         row[-1].tick_params(length=0, labelsize=8)
     return canvas
+
+
+def prediction_text(classes: Sequence[str], true: int, probabilities: np.ndarray, *, most: int = 14) -> str:
+    """Writes ``true → predicted (probability)``, in two lines where the names are long."""
+    taken = int(probabilities.argmax())
+    names = _shorten(classes[true], most), _shorten(classes[taken], most)
+    gap = " " if max(map(len, names)) <= 3 else "\n"
+    return f"{names[0]}{gap}→ {names[1]} ({100 * probabilities[taken]:.0f} %)"
+
+
+def _draw_bars(axis: Axes, probabilities: np.ndarray, classes: Sequence[str]) -> None:
+    """Draws the probability of every class, or of the most probable ones by name, the largest in orange."""
+    k, percent = len(classes), 100 * probabilities
+    colors = [PALETTE[1] if j == percent.argmax() else PALETTE[0] for j in range(k)]
+    if k <= 10 and max(map(len, classes)) <= 3:
+        axis.bar(range(k), percent, color=colors, width=0.7)
+        axis.set_xticks(range(k), classes)
+        axis.set_ylim(0, 109)
+        axis.set_yticks([0, 50, 100])
+        axis.set_ylabel("probability, %", fontsize=8)
+        return
+    top: list[int] = np.argsort(-percent, kind="stable")[:_BARS].tolist()
+    axis.barh(range(len(top)), percent[top], color=[colors[j] for j in top], height=0.7)
+    axis.set_yticks(range(len(top)), [_shorten(classes[j], 16) for j in top])
+    axis.set_ylim(len(top) - 0.5, -0.5)
+    axis.set_xlim(0, 100)
+    axis.set_xticks([0, 50, 100])
+    axis.set_xlabel("probability, %", fontsize=8)
+
+
+def _draw_frame(axis: Axes, corners: np.ndarray, shape: tuple[int, ...], *, linewidth: float, dot: float) -> None:
+    """Draws a sampling frame in orange, with a dot at the upper left corner of what is read."""
+    points = (np.asarray(corners) + 1) * (shape[1] / 2, shape[0] / 2) - 0.5
+    axis.plot(*np.concatenate([points, points[:1]]).T, color=PALETTE[1], linewidth=linewidth, clip_on=True)
+    axis.plot(*points[0], "o", color=PALETTE[1], markersize=dot, clip_on=True)
+
+
+def _shorten(name: str, most: int) -> str:
+    return name if len(name) <= most else f"{name[: most - 1].rstrip()}…"
+
+
+def _shorten_file(name: str, most: int) -> str:
+    """Shortens in the middle: the end has what tells apart pictures of one camera."""
+    return name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-(most // 2) :]}"
 
 
 def _series(lines: Lines, split: str, name: str) -> dict[int, float]:
     return {line["step"]: line[name] for line in lines if line["split"] == split and line.get(name) is not None}
 
 
-def _picture(axis: Any, image: np.ndarray, edge: str = FAINT) -> None:
-    """Shows a grey or colour image with a thin edge, and clips what is drawn over it to the image."""
+def _draw_image(axis: Axes, image: np.ndarray, edge: str = FAINT) -> None:
+    """Shows a gray or color image with a thin edge, and clips what is drawn over it to the image."""
     image = np.asarray(image, float)
     h, w, c = image.shape
     axis.axis("on")
-    axis.imshow(image[..., 0] if c == 1 else np.clip(image, 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axis.imshow(
+        image[..., 0] if c == 1 else np.clip(image[..., :3], 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
+    )
     axis.set_xlim(-0.5, w - 0.5)
     axis.set_ylim(h - 0.5, -0.5)
     axis.set_xticks([])

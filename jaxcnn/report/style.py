@@ -1,15 +1,29 @@
-"""One look for all figures: dark on white, one palette that colour-blind readers can tell apart."""
+"""One look for all figures: dark on white, one palette that color-blind readers can tell apart."""
 
-from typing import Any
+import io
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["INK", "PALETTE", "figure", "png"]
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+else:  # matplotlib is imported where it is used
+    Axes = Figure = object
+
+__all__ = ["FAINT", "INK", "PALETTE", "Axes", "Figure", "figure", "png"]
 
 PALETTE = ("#5b6b7b", "#d9622b", "#2a7f8e", "#8a4f9e", "#b59a2b")
+"""Slate, orange, teal, purple, ochre."""
+
 INK, FAINT = "#20262d", "#d5dae0"
 
 
-def figure(rows: int, columns: int, *, width: float, height: float, **options: Any) -> tuple[Any, Any]:
-    """Makes an empty figure (size in inches) that needs no display, and its axes as a 2-D array."""
+def figure(rows: int, columns: int, *, width: float, height: float, **options: Any) -> tuple[Figure, np.ndarray]:
+    """Makes an empty figure (size in inches) that needs no display, and its axes as a 2-D array.
+
+    ``options`` are those of matplotlib's ``Figure.subplots``.
+    """
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -35,7 +49,7 @@ def figure(rows: int, columns: int, *, width: float, height: float, **options: A
     return canvas, axes
 
 
-def png(canvas: Any, *, dpi: int = 144) -> bytes:
+def png(canvas: Figure, *, dpi: int = 144) -> bytes:
     """Renders a figure.
 
     Args:
@@ -49,8 +63,6 @@ def png(canvas: Any, *, dpi: int = 144) -> bytes:
         >>> report.png(report.confusion({"net": np.eye(2, dtype=int)}, classes=["a", "b"]))[1:4]
         b'PNG'
     """
-    import io
-
     buffer = io.BytesIO()
     canvas.savefig(buffer, format="png", dpi=dpi, facecolor="white")
     return buffer.getvalue()

@@ -28,6 +28,7 @@ __all__ = [
     "make_eval_step",
     "make_train_step",
     "step_keys",
+    "train_flag",
 ]
 
 Loss = Callable[[Any, Any], Float[Array, " n"]]
@@ -121,7 +122,7 @@ def make_train_step(
                 batch["image"],
                 rngs={"dropout": dropout},
                 mutable=list(state.model_state),
-                **_train_flag(model, True),
+                **train_flag(model, True),
             )
         return _mean(loss(logits, batch["label"]), batch, axis_name), (logits, updated)
 
@@ -191,7 +192,7 @@ def make_eval_step(model: nn.Module, *, metrics: Metrics | None = None) -> EvalS
     check("count" not in functions, "make_eval_step", "metrics", 'without the name "count"', sorted(functions))
 
     def step(state: State, batch: Batch) -> dict[str, Array]:
-        logits = model.apply(state.eval_variables, batch["image"], **_train_flag(model, False))
+        logits = model.apply(state.eval_variables, batch["image"], **train_flag(model, False))
         n = batch["image"].shape[0]
         weight = batch["weight"] if "weight" in batch else jnp.ones(n, jnp.float32)
         sums = {"count": jnp.sum(weight)}
@@ -213,13 +214,13 @@ def count_classes(model: nn.Module, state: State, batch: Batch) -> int | None:
     """Gives the number of classes of a model, None if it gives no plain logits."""
 
     def logits(variables: Variables, image: Any) -> Any:
-        return model.apply(variables, image, **_train_flag(model, False))
+        return model.apply(variables, image, **train_flag(model, False))
 
     shape = jax.eval_shape(logits, state.variables, batch["image"])
     return shape.shape[-1] if isinstance(shape, jax.ShapeDtypeStruct) and shape.ndim == 2 else None
 
 
-def _train_flag(model: nn.Module, train: bool) -> dict[str, Any]:
+def train_flag(model: nn.Module, train: bool) -> dict[str, Any]:
     """Gives ``train`` to models that take it; a bare Linen layer such as ``nn.Dense`` does not."""
     parameters = inspect.signature(type(model).__call__).parameters.values()
     takes = any(p.name == "train" or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)

@@ -6,9 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxcnn.recipes import _experiment as experiment
-from jaxcnn.recipes import _report as rts_report
 from jaxcnn.recipes import rts_digits
+from jaxcnn.report.networks import LabeledImages, classify
 from tests.support.untyped import untyped
 
 
@@ -45,28 +44,14 @@ def test_the_test_set_is_fixed_and_apart_from_training():
     assert sum(np.asarray(image).tobytes() in known for image in test) < 5  # scikit-learn's set holds few doubles
 
 
-def test_comparison_counts_standard_errors():
-    arms = {
-        "cnn": {"mean": 20.0, "std": 2.0, "errors": [18.0, 20.0, 22.0]},
-        "st_cnn": {"mean": 5.0, "std": 1.0, "errors": [4.0, 5.0, 6.0]},
-    }
-    found = experiment._compare(arms["cnn"], arms["st_cnn"])
-    assert found["ratio"] == 0.25 and found["gap"] == 15
-    assert found["gap_in_standard_errors"] == pytest.approx(15 / np.sqrt((4 + 1) / 3))
-    said = rts_report.verdict({"comparison": found, "config": {"steps": 7, "batch": 8}})
-    assert "0.25 times" in said and "11.6 standard errors" in said and "not at convergence" in said
-
-
 def test_classify_pads_the_last_chunk():
-    config = rts_digits.Config()
-    network = experiment.Network("st_cnn", 0, experiment.Path("unused"))
-    variables = jax.jit(rts_digits.build(config, "st_cnn").init)(jax.random.key(0), jnp.zeros((1, 42, 42, 1)))
+    model = rts_digits.build(rts_digits.Config(), "st_cnn")
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 42, 42, 1)))
     images = np.random.default_rng(0).random((362, 42, 42, 1), np.float32)
-    parts = experiment.classify(config, network, variables, images)
-    assert parts["probabilities"].shape == (362, 10) and parts["frame"].shape == (362, 4, 2)
-    np.testing.assert_array_equal(parts["seen"], images)  # an untrained transformer changes nothing
-    few = experiment.classify(config, network, variables, images[-2:])
-    np.testing.assert_allclose(few["probabilities"], parts["probabilities"][-2:], atol=1e-5)
+    answers = classify(model, variables, LabeledImages.of({"image": images, "label": np.zeros(362, int)}))
+    assert answers.logits.shape == (362, 10) and answers.frame.shape == (362, 4, 2)
+    np.testing.assert_array_equal(answers.seen, images)  # an untrained transformer changes nothing
+    np.testing.assert_allclose(answers.logits[-2:], model.apply(variables, images[-2:]), atol=1e-5)
 
 
 @pytest.mark.parametrize(
