@@ -16,25 +16,25 @@ __all__ = ["Augment", "run_augment"]
 
 @dataclasses.dataclass(frozen=True)
 class Augment:
-    """Show what every augmentation, and a whole policy, makes of pictures: two plots and a page."""
+    """Show every augmentation, and samples of a whole policy, on pictures: two plots and a page."""
 
     images: Annotated[tyro.conf.Positional[tuple[str, ...]], option("IMAGE", "a photograph of a flower")] = ()
-    """Pictures of any size; the functions are shown on the first."""
+    """Pictures of any size; the single functions are shown on the first."""
     policy: Annotated[str | None, option("NAME", "trivial_augment")] = None
     """Which policy to draw samples from: trivial_augment, rand_augment, auto_augment, aug_mix, or basic (a flip, an
     affine map, a change of colors)."""
     functions: Annotated[tuple[str, ...], option("NAME...", "all")] = ()
     """Which functions to show, such as random_rotation."""
     out: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/augment"
-    """Folder for plots and page; new, empty, or of an earlier call of this command."""
+    """Folder for plots and page: new, empty, or written by an earlier call of this command."""
     size: int = 192
-    """Pixels of the longer side that every picture is resized to first."""
+    """Longer side, in pixels, that every picture is resized to first."""
     seed: int = 0
     """Seed of the random draws."""
     samples: int = 24
-    """How many samples of the policy to draw of each picture."""
+    """Samples of the policy per picture."""
     overview: bool = False
-    """Also write overview.png, small enough for a README: one picture per function."""
+    """Also write overview.png, one picture per function, small enough for a README."""
     progress: bool = True
     """Show a progress bar."""
 

@@ -1,6 +1,6 @@
 """A CNN against the same kind of CNN behind a spatial transformer, on rotated, scaled and shifted digits.
 
-Paper: Jaderberg et al. 2015, arXiv:1506.02025, section 4.1, in small: the 8x8 digits that come with
+Paper: Jaderberg et al. 2015, arXiv:1506.02025, section 4.1, at a small scale: the 8x8 digits that come with
     scikit-learn instead of MNIST, enlarged to 20 pixels; networks of 20,000 parameters; 800 steps.
     It shows a gap at a short, equal budget; the paper's gap after 150,000 steps is far smaller.
 Command: ``jaxcnn train``
@@ -10,7 +10,7 @@ Result: test error 15.97 ± 0.68 % (CNN), 5.07 ± 1.21 % (behind the transformer
     deviation over 3 seeds; ``benchmarks/results/rts_digits-cpu-2.json``
 
 Learning rates. The localizer gets a fifth of the classifier's: with one rate for both, 6e-3 and more
-sends the sampling frame out of the image for some seeds, and nothing is learned from there on.
+moves the sampling frame out of the image for some seeds, and nothing is learned after that.
 """
 
 import dataclasses
@@ -53,13 +53,13 @@ class Config:
     seeds: int = 3
     """How many networks to train per arm, seeded 0, 1, ..."""
     arms: tuple[Arm, ...] = ARMS
-    """Which networks: the plain CNN, the CNN behind a spatial transformer."""
+    """Which networks to train: the plain CNN, the CNN behind a spatial transformer."""
     batch: int = 64
     """Examples per step, each distorted anew."""
     learning_rate: float = 5e-3
-    """Adam's rate at the start; it falls to 1 % of that along a cosine."""
+    """Adam's initial learning rate; it decays to 1 % of that along a cosine."""
     localizer_scale: float = 0.2
-    """What the transformer's rate is multiplied by; a rate above about 1e-3 can kill it."""
+    """Factor of the transformer's learning rate; above about 1e-3 its frame may leave the image."""
     transform: Literal["attention", "translation", "similarity", "affine", "projective", "tps"] = "affine"
     """Family of transforms that the transformer predicts."""
     kind: Literal["R", "RTS", "P", "E", "T", "TC"] = "RTS"
@@ -67,9 +67,9 @@ class Config:
     canvas: int = 42
     """Side of the distorted images, in pixels."""
     test_repeats: int = 10
-    """How often each of the 360 test digits appears in the fixed test set, each time distorted otherwise."""
+    """How often each of the 360 test digits appears in the fixed test set, each time distorted differently."""
     evaluate_every: int = 100
-    """Steps between measurements of the test error, for the curves."""
+    """Steps between evaluations on the test set, for the curves."""
 
     def __post_init__(self) -> None:
         """Refuses values that no run can have."""

@@ -13,7 +13,7 @@ def test_help_and_version(capsys):
     for arguments in ([], ["--help"], ["train", "--help"], ["predict", "--help"], ["augment", "--help"], ["--version"]):
         assert main(arguments) == 0
     said = capsys.readouterr().out
-    assert "Show what every augmentation, and a whole policy, makes of pictures" in said
+    assert "Show every augmentation, and samples of a whole policy, on pictures" in said
     assert "Train a CNN, and a CNN behind a spatial transformer" in said
     assert "Training steps of each network. (default: 800)" in said
     assert "jaxcnn 0." in said
