@@ -8,10 +8,10 @@ import tyro
 from rich import box
 from rich.table import Table
 
-__all__ = ["Options", "given", "option", "table"]
+__all__ = ["CommandOptions", "given", "option", "table"]
 
 
-class Options(Protocol):
+class CommandOptions(Protocol):
     """The options of a command: a dataclass."""
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
@@ -22,7 +22,7 @@ def option(metavar: str | None, default: str) -> Any:
     return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
 
 
-def given(command: Options) -> dict[str, object]:
+def given(command: CommandOptions) -> dict[str, object]:
     """Returns the options of a command that differ from their defaults, flag -> value, as on the command line."""
     values = {field.name: (getattr(command, field.name), field.default) for field in dataclasses.fields(command)}
     return {f"--{name.replace('_', '-')}": value for name, (value, default) in values.items() if value != default}

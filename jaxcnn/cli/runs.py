@@ -92,7 +92,7 @@ def _build(folder: Path, imported: str | None) -> nn.Module:
         raise ValueError(f"run: the model of {folder} cannot be built: {error}; {hint}.") from None
 
 
-def _find_in(description: Any, imported: str) -> Any:
+def _find_in(description: object, imported: str) -> Any:
     """Takes classes whose module is unknown, or was the main program, from the imported module."""
     if isinstance(description, list):
         return [_find_in(item, imported) for item in description]

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxcnn import train
 
-__all__ = ["HEADER", "ArmResult", "Comparison", "Results", "comparison_sentence", "result_rows", "summarize"]
+__all__ = ["HEADER", "ArmResult", "Comparison", "Results", "comparison_sentence", "result_rows", "summarize_experiment"]
 
 HEADER = ("network", "test error, %", "parameters", "seeds", "time, s", "compile time, s")
 """Columns of the result table."""
@@ -45,7 +45,7 @@ class Results(TypedDict):
     seconds: float
 
 
-def summarize(
+def summarize_experiment(
     info: train.ExperimentInfo, outcomes: Mapping[str, Sequence[train.Result]], *, test_images: int, seconds: float
 ) -> Results:
     """Computes the results of an experiment from those of its runs."""

@@ -18,7 +18,7 @@ import pkgutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import flax.linen as nn
 import jax
@@ -28,7 +28,7 @@ import optax
 from jaxcnn import train
 from jaxcnn._check import check, check_choice, is_integer_at_least
 from jaxcnn._typing import Batch, PRNGKey
-from jaxcnn.recipes._results import HEADER, Results, comparison_sentence, result_rows, summarize
+from jaxcnn.recipes._results import HEADER, Results, comparison_sentence, result_rows, summarize_experiment
 from jaxcnn.report.networks import LabeledImages, Network, classify, list_networks
 from jaxcnn.report.run_page import Evaluation, RunPage, write_run_page
 from jaxcnn.train.history import write_atomically
@@ -48,8 +48,10 @@ REACH = 3.0
 """Largest parameter of a transform above which its sampling frame has left the image."""
 
 
-class Budget(Protocol):
+class ExperimentConfig(Protocol):
     """What every configuration has; it is a frozen dataclass of JSON values."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
     @property
     def steps(self) -> int:
@@ -77,7 +79,7 @@ class Budget(Protocol):
         ...
 
 
-C = TypeVar("C", bound=Budget)
+C = TypeVar("C", bound=ExperimentConfig)
 A = TypeVar("A", bound=str)
 
 
@@ -124,7 +126,9 @@ class Recipe(Generic[C, A]):
             raise ValueError(f"{text}, got {dict(values)}.") from None
 
 
-def check_config(config: Budget, arms: tuple[str, ...], *, counts: tuple[str, ...], rates: tuple[str, ...]) -> None:
+def check_config(
+    config: ExperimentConfig, arms: tuple[str, ...], *, counts: tuple[str, ...], rates: tuple[str, ...]
+) -> None:
     """Refuses a configuration with unknown or repeated arms, counts below 1, or rates that are not positive."""
     for name in ("steps", "seeds", "batch", "evaluate_every", *counts):
         value = getattr(config, name)
@@ -152,7 +156,7 @@ def open_experiment(recipe: Recipe[C, A], config: C, folder: Path) -> train.Expe
     check(not taken, "run", "folder", "new or empty (--resume continues a run)", str(folder))
     folder.mkdir(parents=True, exist_ok=True)
     runs = [RunReference(f"{arm}/seed{seed}", arm, seed) for arm in config.arms for seed in range(config.seeds)]
-    write_experiment(folder, recipe=recipe.name, config=_to_dict(config), runs=runs)
+    write_experiment(folder, recipe=recipe.name, config=dataclasses.asdict(config), runs=runs)
     return read_experiment(folder)
 
 
@@ -184,7 +188,7 @@ def run_experiment(
     config = recipe.configure(info.config)
     test, data = recipe.test_set(config), recipe.data(config)
     description = {"train": {"kind": "recipe"}, "test": {"kind": "recipe", "examples": len(test["label"])}}
-    of_recipe = {"recipe": {"name": recipe.name, "config": _to_dict(config)}}
+    of_recipe = {"recipe": {"name": recipe.name, "config": dataclasses.asdict(config)}}
     lines: list[dict[str, Any]] = []
     outcomes: dict[str, list[train.Result]] = {arm: [] for arm in config.arms}
     for network in list_networks(info):
@@ -211,7 +215,7 @@ def run_experiment(
         lines += [{"arm": network.arm, "seed": network.seed, **line} for line in result.history]
         _check_reach(model, result, test, network, warn)
     write_atomically(info.folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
-    results = summarize(info, outcomes, test_images=len(test["label"]), seconds=time.perf_counter() - began)
+    results = summarize_experiment(info, outcomes, test_images=len(test["label"]), seconds=time.perf_counter() - began)
     write_atomically(info.folder / "results.json", json.dumps(results, indent=1) + "\n")
     return results, write_experiment_page(info)
 
@@ -253,7 +257,3 @@ def _check_reach(
     reach = 0.0 if theta is None else float(np.abs(theta).max())
     if reach > REACH:
         warn(f"{network.label}: the transform reaches {reach:.1f}; its sampling frame leaves the image.")
-
-
-def _to_dict(config: Any) -> dict[str, Any]:
-    return dataclasses.asdict(config)
