@@ -32,7 +32,9 @@ def run_eval(command: Eval) -> None:
     networks = trained_networks(info)
     images = find_test_images(first_run(info), command.data)
     if images is None:
-        raise ValueError(f"eval: --data must name test data, as the run {command.run} does not describe its own.")
+        raise ValueError(
+            f"eval: --data must name test data, as {command.run} does not say where its own are, or they are gone."
+        )
     found: dict[Network, dict[str, float]] = {}
     for trained in load_networks(networks, command):
         answers = classify(trained.model, trained.variables, images)

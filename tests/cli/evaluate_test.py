@@ -67,7 +67,7 @@ def test_eval_of_an_ensemble_takes_data_and_the_users_module(ensemble, capsys):
 def test_errors_of_models_and_data(ensemble, color_run, tmp_path, capsys, monkeypatch):
     monkeypatch.delitem(sys.modules, "user_net", raising=False)  # another test may have imported it
     run, test = ensemble / "run", ensemble / "test.npz"
-    assert "--data must name test data, as the run" in refused(capsys, "eval", run)
+    assert "--data must name test data, as" in refused(capsys, "eval", run)
     said = refused(capsys, "eval", run, "--data", test)
     assert "the module of class user_net:UserNet is not imported; --import FILE.py imports the file" in said
     said = refused(capsys, "eval", run, "--data", test, "--import", tmp_path / "none.py")

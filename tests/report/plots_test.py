@@ -69,6 +69,43 @@ def test_predictions_show_every_image():
     np.testing.assert_allclose([bar.get_height() for bar in figure.axes[1].patches], [20, 80])
 
 
+def test_many_classes_and_long_names_stay_readable():
+    classes = [f"a class with a long name {i}" for i in range(30)]
+    likely = np.linspace(1, 2, 30)[None] / 45
+    names = ["IMG_2024_from_a_camera_0001.jpeg"]
+    picture, bars = report.predictions(np.zeros((1, 4, 4, 3)), likely, names, classes=classes).axes
+    assert picture.get_title() == "IMG_2024…0001.jpeg"
+    assert [text.get_text() for text in bars.get_yticklabels()] == ["a class with a…"] * 5
+    np.testing.assert_allclose([bar.get_width() for bar in bars.patches], 100 * likely[0, :-6:-1])
+    (axis,) = report.confusion({"net": np.eye(30, dtype=int)}, classes=classes).axes
+    assert not axis.texts and axis.get_xlabel() == "predicted class, number"
+    (axis,) = report.mistakes(np.zeros((1, 4, 4, 3)), np.zeros(1, int), likely, classes=classes).axes
+    assert axis.get_title() == "a class with…\n→ a class with… (4 %)"
+
+
+def test_every_arm_has_a_curve_of_its_own():
+    figure = report.learning_curves({f"arm {i}": [history(0.01 * i)] for i in range(7)})
+    looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}
+    assert len(looks) == 7
+
+
+def test_runs_that_stop_earlier_count_as_far_as_they_go():
+    figure = report.learning_curves({"a": [history(0.0), history(0.1)[:2]]})
+    np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), [1.05, 0.5, 1 / 3])
+
+
+def test_without_accuracy_the_test_loss_is_drawn():
+    lines = [{"step": 1, "split": "test", "loss": 0.5}]
+    _, right = report.learning_curves({"a": [lines]}).axes
+    assert right.get_ylabel() == "test loss" and right.lines[0].get_ydata() == [0.5]
+
+
+def test_figures_of_a_page_keep_a_readable_width():
+    png = report.png(report.frames(np.zeros((1, 4, 4, 1)), None, None, ["x"]), dpi=100)
+    width = PIL.Image.open(io.BytesIO(png)).width
+    assert f'style="min-width: {round(0.6 * width)}px"' in report.figure_html(png, "c", alternative="a")
+
+
 def test_page_escapes_text(tmp_path):
     report.write_page(tmp_path / "p.html", "a < b", "c & d", [("<h>", [report.table_html(["<i>"], [["<j>"]])])])
     text = (tmp_path / "p.html").read_text()
