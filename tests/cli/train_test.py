@@ -99,7 +99,7 @@ def test_errors_of_run_folders(run, small, tmp_path, capsys):
         assert message in refused(capsys, "train", "--resume", other)
     (other / "run.json").write_text("{")
     for command in (["eval", other], ["predict", other, "x.png"], ["report", other], ["train", "--resume", other]):
-        assert "with an unreadable run.json" in refused(capsys, *command)
+        assert "with a damaged run.json" in refused(capsys, *command)
     (other / "run.json").write_text(json.dumps(about))
     for command in (["eval", other], ["predict", other, "x.png"]):
         said = refused(capsys, *command)
