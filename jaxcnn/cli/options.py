@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import tyro
 from rich import box
@@ -11,6 +11,7 @@ from rich.table import Table
 __all__ = ["CommandOptions", "given", "option", "table"]
 
 
+@runtime_checkable
 class CommandOptions(Protocol):
     """The options of a command: a dataclass."""
 

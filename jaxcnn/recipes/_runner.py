@@ -18,7 +18,7 @@ import pkgutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import flax.linen as nn
 import jax
@@ -48,6 +48,7 @@ REACH = 3.0
 """Largest parameter of a transform above which its sampling frame has left the image."""
 
 
+@runtime_checkable
 class ExperimentConfig(Protocol):
     """What every configuration has; it is a frozen dataclass of JSON values."""
 
@@ -103,7 +104,7 @@ class Recipe(Generic[C, A]):
 
     name: str
     title: str
-    config: type[C]
+    config: Callable[..., C]
     arms: tuple[A, ...]
     classes: tuple[str, ...]
     build: Callable[[C, A], nn.Module]

@@ -41,7 +41,7 @@ def learning_curves(histories: Mapping[str, Sequence[Lines]]) -> Figure:
         ['training loss', 'test error, %']
     """
     check(bool(histories), "learning_curves", "histories", "at least one arm", "none")
-    canvas, axes = figure(1, 2, width=9, height=3.4)
+    canvas, axes = figure(1, 2, width=9.0, height=3.4)
     every = [lines for runs in histories.values() for lines in runs]
     by_error = any(_series(lines, "test", "accuracy") for lines in every) or not any(
         _series(lines, "test", "loss") for lines in every
@@ -217,7 +217,7 @@ def mistakes(
     wrong = wrong[np.argsort(probabilities[wrong, labels[wrong]], kind="stable")][:most]
     columns = max(1, min(6, len(wrong)))
     rows = max(1, -(-len(wrong) // columns))
-    canvas, axes = figure(rows, columns, width=max(1.5 * columns, 3), height=1.75 * rows)
+    canvas, axes = figure(rows, columns, width=max(1.5 * columns, 3.0), height=1.75 * rows)
     for axis in axes.ravel():
         axis.axis("off")
     if not len(wrong):
@@ -274,7 +274,7 @@ def predictions(
     for i, row in enumerate(axes):
         _draw_image(row[0], images[i])
         if corners is not None:
-            _draw_frame(row[0], corners[i], images[i].shape[:2], linewidth=1.8, dot=4)
+            _draw_frame(row[0], corners[i], images[i].shape[:2], linewidth=1.8, dot=4.0)
         row[0].set_title(_shorten_file(names[i], 18), fontsize=9, fontweight="normal")
         if seen is not None:
             _draw_image(row[1], seen[i], edge=PALETTE[1])

@@ -81,4 +81,6 @@ def test_errors_of_models_and_data(ensemble, color_run, tmp_path, capsys, monkey
     assert "a folder of the classes blue sky, red brick, got a" in said
     np.savez(tmp_path / "many.npz", images=np.zeros((2, 4, 4, 3), np.uint8), labels=[0, 7])
     assert "labels 0 to 1, got 0 to 7" in refused(capsys, "eval", color_run, "--data", tmp_path / "many.npz")
-    assert "checkpoint must be 'last', 'best' or one of [4, 5]" in refused(capsys, "eval", color_run, "--checkpoint", "3")
+    assert "checkpoint must be 'last', 'best' or one of [4, 5]" in refused(
+        capsys, "eval", color_run, "--checkpoint", "3"
+    )
