@@ -27,7 +27,7 @@ import optax
 
 from jaxcnn import train
 from jaxcnn._check import check, check_choice, is_integer_at_least
-from jaxcnn._typing import Batch, PRNGKey
+from jaxcnn._typing import Batch, PRNGKey, Variables
 from jaxcnn.recipes._results import HEADER, Results, comparison_sentence, result_rows, summarize_experiment
 from jaxcnn.report.networks import LabeledImages, Network, classify, list_networks
 from jaxcnn.report.run_page import Evaluation, RunPage, write_run_page
@@ -214,7 +214,7 @@ def run_experiment(
         )
         outcomes[network.arm].append(result)
         lines += [{"arm": network.arm, "seed": network.seed, **line} for line in result.history]
-        _check_reach(model, result, test, network, warn)
+        _check_reach(model, result.variables, test, network, warn)
     write_atomically(info.folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     results = summarize_experiment(info, outcomes, test_images=len(test["label"]), seconds=time.perf_counter() - began)
     write_atomically(info.folder / "results.json", json.dumps(results, indent=1) + "\n")
@@ -251,10 +251,10 @@ def write_experiment_page(info: train.ExperimentInfo) -> Path:
 
 
 def _check_reach(
-    model: nn.Module, result: train.Result, test: Batch, network: Network, warn: Callable[[str], None]
+    model: nn.Module, variables: Variables, test: Batch, network: Network, warn: Callable[[str], None]
 ) -> None:
     """Warns where a spatial transformer samples outside of the image, from where it learns nothing more."""
-    theta = classify(model, result.variables, LabeledImages.of(test)).theta
+    theta = classify(model, variables, LabeledImages.of(test)).theta
     reach = 0.0 if theta is None else float(np.abs(theta).max())
     if reach > REACH:
         warn(f"{network.label}: the transform reaches {reach:.1f}; its sampling frame leaves the image.")

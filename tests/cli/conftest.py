@@ -12,6 +12,7 @@ import pytest
 from jaxcnn import data, train
 from jaxcnn.cli import main
 from tests.support.toy_recipe import Perceptron
+from tests.support.untyped import untyped
 
 SMALL = {"steps": 4, "seeds": 1, "batch": 8, "test-repeats": 1, "evaluate-every": 2}
 
@@ -79,7 +80,7 @@ def ensemble(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ensemble")
     source = folder / "user_net.py"
     source.write_text(USER_MODULE)
-    spec = importlib.util.spec_from_file_location("user_net", source)
+    spec = untyped(importlib.util.spec_from_file_location("user_net", source))
     module = importlib.util.module_from_spec(spec)
     sys.modules["user_net"] = module
     spec.loader.exec_module(module)

@@ -18,6 +18,7 @@ from jaxcnn.recipes import _results, _runner
 from jaxcnn.report.networks import LabeledImages, classify, list_networks, measure
 from tests.support import toy_recipe
 from tests.support.paths import ROOT
+from tests.support.untyped import untyped
 
 FILES = ("results.json", "metrics.jsonl", "report.html")
 
@@ -58,7 +59,7 @@ def test_an_experiment_leaves_runs_lines_results_and_page(experiment):
 
 def test_every_run_describes_itself(experiment):
     info, _ = experiment
-    about = train.read_run(info.folder / "hidden" / "seed1")
+    about = untyped(train.read_run(info.folder / "hidden" / "seed1"))
     assert about.classes == ("left", "right") and about.preprocessing == {
         "size": [2, 2],
         "channels": 1,
@@ -102,14 +103,15 @@ def test_a_transform_that_leaves_the_image_is_warned_of():
     variables = model.init(jax.random.key(0), images)
     variables["params"]["regression"]["bias"] = jnp.full(6, 5.0)
     said = []
-    result = type("Result", (), {"variables": variables})
     network = _runner.Network(ROOT, "st_cnn", 1)
-    _runner._check_reach(model, result, {"image": images, "label": np.zeros(2, int)}, network, said.append)
+    _runner._check_reach(model, variables, {"image": images, "label": np.zeros(2, int)}, network, said.append)
     assert said == ["st_cnn seed 1: the transform reaches 5.0; its sampling frame leaves the image."]
 
 
 def arm(mean, std, errors):
-    return {"parameters": 1, "errors": errors, "mean": mean, "std": std, "seconds": 2.0, "compile_seconds": 1.0}
+    return untyped(
+        {"parameters": 1, "errors": errors, "mean": mean, "std": std, "seconds": 2.0, "compile_seconds": 1.0}
+    )
 
 
 def test_arms_are_compared_with_the_first():
@@ -117,7 +119,7 @@ def test_arms_are_compared_with_the_first():
     found = _results.compare(arms["cnn"], arms["st_cnn"])
     assert found["gap"] == pytest.approx(14.96)
     assert found["gap_in_standard_errors"] == pytest.approx(14.96 / np.sqrt((4 + 1) / 3))
-    results = {"config": {"steps": 7000, "batch": 8}, "arms": arms}
+    results = untyped({"config": {"steps": 7000, "batch": 8}, "arms": arms})
     assert _results.comparison_sentence(results) == (
         "Test error falls from 20.0 % for cnn to 5.0 % for st_cnn (mean of 3 seeds), at the same budget of 7,000 steps "
         "of 8 images each; no network is trained to convergence."
@@ -127,7 +129,7 @@ def test_arms_are_compared_with_the_first():
 
 def test_one_arm_is_compared_with_none_and_one_seed_has_no_spread():
     arms = {"cnn": arm(20.0, None, [20.0])}
-    results = {"config": {"steps": 7, "batch": 8}, "arms": arms}
+    results = untyped({"config": {"steps": 7, "batch": 8}, "arms": arms})
     assert _results.comparison_sentence(results) == "Trained for 7 steps of 8 images."
     assert _results.compare(arms["cnn"], arms["cnn"]) == {"gap": 0.0, "gap_in_standard_errors": None}
     assert _results.result_rows(results)[0][1] == "20.00"
@@ -140,7 +142,7 @@ def code_lines(text):
         for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     )
-    prose = {line for node in nodes for line in range(node.lineno, node.end_lineno + 1)}
+    prose = {line for node in nodes for line in range(node.lineno, (node.end_lineno or 0) + 1)}
     layout = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
     tokens = tokenize.generate_tokens(io.StringIO(text).readline)
     return len({n for t in tokens if t.type not in layout for n in range(t.start[0], t.end[0] + 1)} - prose)

@@ -7,6 +7,7 @@ import PIL.Image
 import pytest
 
 from jaxcnn import report
+from tests.support.untyped import untyped
 
 
 def pixels(figure):
@@ -22,7 +23,7 @@ def history(offset):
 
 
 def test_learning_curves_show_mean_and_range_of_each_arm():
-    figure = report.learning_curves({"a": [history(0.0), history(0.1)], "b": [history(0.2)]})
+    figure = untyped(report.learning_curves)({"a": [history(0.0), history(0.1)], "b": [history(0.2)]})
     loss, error = figure.axes
     np.testing.assert_allclose(loss.lines[0].get_ydata(), [1.05, 0.55, 1 / 3 + 0.05])
     np.testing.assert_allclose(error.lines[1].get_ydata(), [80, 55, 30 + 50 / 3])
@@ -32,7 +33,7 @@ def test_learning_curves_show_mean_and_range_of_each_arm():
 def test_frames_are_drawn_where_they_read():
     images = np.zeros((3, 10, 20, 1))
     corners = np.tile(np.array([[-1.0, -1], [0, -1], [0, 1], [-1, 1]]), (3, 1, 1))  # the left half
-    figure = report.frames(images, corners, np.ones((3, 4, 4, 1)), ["x", "y", "z"], columns=2)
+    figure = untyped(report.frames)(images, corners, np.ones((3, 4, 4, 1)), ["x", "y", "z"], columns=2)
     assert len(figure.axes) == 8  # two rows of two pairs
     x, y = figure.axes[0].lines[0].get_data()
     np.testing.assert_allclose(x, [-0.5, 9.5, 9.5, -0.5, -0.5])  # edges of pixels, whose centres are integers
@@ -47,7 +48,7 @@ def test_frames_without_a_transformer():
 
 def test_confusion_counts_and_shares():
     counts = np.array([[3, 1], [0, 0]])
-    (axis,) = report.confusion({"net": counts}, classes=["a", "b"]).axes
+    (axis,) = untyped(report.confusion)({"net": counts}, classes=["a", "b"]).axes
     np.testing.assert_allclose(axis.images[0].get_array(), [[0.75, 0.25], [0, 0]])
     assert [text.get_text() for text in axis.texts] == ["3", "1"]
 
@@ -62,7 +63,7 @@ def test_mistakes_are_the_surest_ones_first():
 
 
 def test_predictions_show_every_image():
-    figure = report.predictions(
+    figure = untyped(report.predictions)(
         np.zeros((2, 4, 4, 1)), np.array([[0.2, 0.8], [0.7, 0.3]]), ["p.png", "q.png"], classes=["a", "b"]
     )
     assert [axis.get_title() for axis in figure.axes] == ["p.png", "b (80.0 %)", "q.png", "a (70.0 %)"]
@@ -73,7 +74,7 @@ def test_many_classes_and_long_names_stay_readable():
     classes = [f"a class with a long name {i}" for i in range(30)]
     likely = np.linspace(1, 2, 30)[None] / 45
     names = ["IMG_2024_from_a_camera_0001.jpeg"]
-    picture, bars = report.predictions(np.zeros((1, 4, 4, 3)), likely, names, classes=classes).axes
+    picture, bars = untyped(report.predictions)(np.zeros((1, 4, 4, 3)), likely, names, classes=classes).axes
     assert picture.get_title() == "IMG_2024…0001.jpeg"
     assert [text.get_text() for text in bars.get_yticklabels()] == ["a class with a…"] * 5
     np.testing.assert_allclose([bar.get_width() for bar in bars.patches], 100 * likely[0, :-6:-1])
@@ -90,7 +91,7 @@ def test_every_arm_has_a_curve_of_its_own():
 
 
 def test_runs_that_stop_earlier_count_as_far_as_they_go():
-    figure = report.learning_curves({"a": [history(0.0), history(0.1)[:2]]})
+    figure = untyped(report.learning_curves)({"a": [history(0.0), history(0.1)[:2]]})
     np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), [1.05, 0.5, 1 / 3])
 
 
