@@ -103,7 +103,7 @@ def write_run_page(
 
 def to_displayable(
     images: Float[np.ndarray, "n h w c"], preprocessing: Mapping[str, Any] | None
-) -> Float[np.ndarray, "n h w c"]:
+) -> Float[np.ndarray, "n h w shown"]:
     """Undoes the pre-processing of inputs, for display: values in [0, 1], one or three channels."""
     images = np.asarray(images, np.float32)
     known = preprocessing or {}
