@@ -17,6 +17,7 @@ from jaxcnn import train
 from jaxcnn.cli.options import option
 from jaxcnn.report.networks import Network, list_networks
 from jaxcnn.train.module_description import build_module
+from jaxcnn.train.run_folder import read_single_run
 
 __all__ = ["RunOptions", "Trained", "first_run", "load_networks", "trained_networks"]
 
@@ -62,9 +63,7 @@ def first_run(info: train.RunInfo | train.ExperimentInfo) -> train.RunInfo:
     """Returns what a run says of model and data; of an experiment its first run, which the others resemble in these."""
     if isinstance(info, train.RunInfo):
         return info
-    found = train.read_run(trained_networks(info)[0].folder)
-    assert isinstance(found, train.RunInfo)
-    return found
+    return read_single_run("run", trained_networks(info)[0].folder)
 
 
 def load_networks(networks: Sequence[Network], options: RunOptions) -> Iterator[Trained]:
@@ -83,8 +82,7 @@ def load_networks(networks: Sequence[Network], options: RunOptions) -> Iterator[
 
 
 def _build(folder: Path, imported: str | None) -> nn.Module:
-    info = train.read_run(folder)
-    assert isinstance(info, train.RunInfo)
+    info = read_single_run("run", folder)
     try:
         return build_module(info.model if imported is None else _find_in(info.model, imported))
     except ValueError as error:
