@@ -2,13 +2,12 @@
 
 from jaxcnn._namespace import close_namespace as _close_namespace
 from jaxcnn.train.ensemble import fit_ensemble as fit_ensemble
-from jaxcnn.train.fitting import Result as Result
 from jaxcnn.train.fitting import fit as fit
 from jaxcnn.train.freezing import freeze as freeze
 from jaxcnn.train.history import read_history as read_history
 from jaxcnn.train.loading import load_model as load_model
 from jaxcnn.train.loading import load_variables as load_variables
-from jaxcnn.train.loop import NonFiniteLossError as NonFiniteLossError
+from jaxcnn.train.result import Result as Result
 from jaxcnn.train.run_folder import ExperimentInfo as ExperimentInfo
 from jaxcnn.train.run_folder import RunInfo as RunInfo
 from jaxcnn.train.run_folder import read_run as read_run
@@ -16,5 +15,6 @@ from jaxcnn.train.state import State as State
 from jaxcnn.train.state import create_state as create_state
 from jaxcnn.train.step import make_eval_step as make_eval_step
 from jaxcnn.train.step import make_train_step as make_train_step
+from jaxcnn.train.stopping import NonFiniteLossError as NonFiniteLossError
 
 _close_namespace(__name__)

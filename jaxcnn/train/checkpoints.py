@@ -19,7 +19,7 @@ import numpy as np
 from flax import traverse_util
 
 from jaxcnn._check import shape_text
-from jaxcnn._typing import PyTree
+from jaxcnn._typing import AnyArray, PyTree
 from jaxcnn.train.state import State, is_key
 
 __all__ = ["Checkpointer", "checkpoint_steps", "key_text", "read_checkpoint", "tree_text"]
@@ -66,9 +66,9 @@ class Checkpointer:
         """Returns the step of the last checkpoint, None where there is none."""
         return max(checkpoint_steps(self._checkpoints.parent), default=None)
 
-    def path(self, step: int) -> Path:
-        """Returns the folder of a checkpoint."""
-        return self._checkpoints / str(step)
+    def saved_path(self) -> Path | None:
+        """Returns the folder of the checkpoint that was written or restored last, None before."""
+        return None if self.saved is None else self._checkpoints / str(self.saved)
 
     def save(self, state: State, progress: Mapping[str, Any], best_step: int | None) -> None:
         """Writes a checkpoint and returns when it is on the disk; then drops those that are not kept."""
@@ -121,14 +121,14 @@ def read_checkpoint(function: str, folder: Path, step: int) -> tuple[dict[str, A
                 progress = checkpointer.restore(path / "progress")
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        text = f"{function}: checkpoint {path} cannot be read ({reason}); remove it to go on from an earlier one."
+        text = f"{function}: checkpoint {path} cannot be read ({reason}); remove it to continue from an earlier one."
         raise ValueError(text) from error
     return packed, progress
 
 
 @contextlib.contextmanager
 def _first_error_only(path: Path) -> Iterator[None]:
-    """Keeps to itself what is printed after the first array of a checkpoint that cannot be read.
+    """Suppresses what is printed after the first array of a checkpoint that cannot be read.
 
     Orbax closes its event loop on an error while TensorStore's threads still read other arrays. Each of them then
     prints a traceback about the closed loop, or asyncio logs that nobody asks for its error. As they end at any later
@@ -136,28 +136,28 @@ def _first_error_only(path: Path) -> Iterator[None]:
     """
     hook, log = sys.unraisablehook, logging.getLogger("asyncio")
 
-    def without_late_reads(unraisable: Any) -> None:
+    def without_late_reads(unraisable: "sys.UnraisableHookArgs") -> None:
         error = unraisable.exc_value
         if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed" and unraisable.object is None):
             hook(unraisable)
 
-    def of_another_place(record: logging.LogRecord) -> bool:
+    def is_about_another_path(record: logging.LogRecord) -> bool:
         return not (record.exc_info and str(path) in str(record.exc_info[1]))
 
     sys.unraisablehook = without_late_reads
-    log.addFilter(of_another_place)
+    log.addFilter(is_about_another_path)
     yield
-    log.removeFilter(of_another_place)
+    log.removeFilter(is_about_another_path)
     sys.unraisablehook = hook
 
 
 def _pack(state: State) -> dict[str, Any]:
     """Turns a state into nested dicts of NumPy arrays: keys as their data, no empty arrays (Orbax refuses them)."""
 
-    def array(leaf: Any) -> np.ndarray:
+    def array(leaf: AnyArray) -> np.ndarray:
         return np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
 
-    def nested(tree: PyTree) -> Any:
+    def nested(tree: PyTree) -> PyTree:
         leaves: dict[Any, Any] = traverse_util.flatten_dict(tree)
         return traverse_util.unflatten_dict({path: array(leaf) for path, leaf in leaves.items() if leaf.size})
 
@@ -168,17 +168,18 @@ def _pack(state: State) -> dict[str, Any]:
 
 
 def _unpack(packed: Mapping[str, Any], like: State) -> State:
-    def leaf_like(value: Any, leaf: Any) -> Any:
+    def leaf_like(value: np.ndarray | None, leaf: jax.Array) -> jax.Array:
+        if not leaf.size or value is None:
+            return leaf
         if is_key(leaf):
-            return placed_as(jax.random.wrap_key_data(jnp.asarray(value), impl=jax.random.key_impl(leaf)), leaf)
-        return placed_as(jnp.asarray(value, dtype=leaf.dtype), leaf) if leaf.size else leaf
+            return shard_like(jax.random.wrap_key_data(jnp.asarray(value), impl=jax.random.key_impl(leaf)), leaf)
+        return shard_like(jnp.asarray(value, dtype=leaf.dtype), leaf)
 
-    def placed_as(value: Any, leaf: Any) -> Any:
-        """Spreads over devices what was spread."""
+    def shard_like(value: jax.Array, leaf: jax.Array) -> jax.Array:
         return jax.device_put(value, leaf.sharding) if len(leaf.sharding.device_set) > 1 else value
 
-    def nested(tree: PyTree, values: PyTree) -> Any:
-        found = traverse_util.flatten_dict(values)
+    def nested(tree: PyTree, values: Mapping[str, Any]) -> PyTree:
+        found: dict[Any, Any] = traverse_util.flatten_dict(values)
         return jax.tree_util.tree_map_with_path(
             lambda path, leaf: leaf_like(found.get(tuple(entry.key for entry in path)), leaf), tree
         )
@@ -201,6 +202,6 @@ def tree_text(state: State) -> dict[str, str]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): shape_text(leaf) for path, leaf in leaves}
 
 
-def key_text(key: Any) -> str:
-    """Gives kind and data of a key, or of a stack of them."""
+def key_text(key: jax.Array) -> str:
+    """Returns kind and data of a key, or of a stack of them, as text."""
     return f"{jax.random.key_impl(key)} {np.asarray(jax.random.key_data(key)).tolist()}"

@@ -11,20 +11,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import ArrayLike
 
 from jaxcnn import losses
 from jaxcnn._check import check
-from jaxcnn._typing import Array, Key, Variables
-from jaxcnn.train.data_description import check_classes, check_json, describe_data
-from jaxcnn.train.evaluation import Evaluator
-from jaxcnn.train.fitting import Result, evaluation_at, with_source
-from jaxcnn.train.freezing import check_prefixes, freeze
-from jaxcnn.train.loop import Settings, run_loop
-from jaxcnn.train.members import Members, best_member, member_mesh, over_members, placed
-from jaxcnn.train.module_description import describe_module
-from jaxcnn.train.sources import make_source
-from jaxcnn.train.state import State, check_key, create_state, strong
-from jaxcnn.train.step import Augment, Loss, Metrics, count_classes, default_metrics, make_eval_step, make_train_step
+from jaxcnn._typing import Array, Key, PRNGKey, Variables
+from jaxcnn.train.evaluation import TestData
+from jaxcnn.train.members import Members, best_member, member_mesh, over_members, shard_members
+from jaxcnn.train.result import Result
+from jaxcnn.train.settings import Settings
+from jaxcnn.train.setup import last_evaluation, make_steps, restrict, start_state, train_and_record
+from jaxcnn.train.sources import TrainingData, make_source
+from jaxcnn.train.state import State, check_key
+from jaxcnn.train.step import Augment, Loss, Metrics
 
 __all__ = ["fit_ensemble"]
 
@@ -33,11 +32,11 @@ def fit_ensemble(
     keys: Key[Array, " members"],
     model: nn.Module,
     make_tx: Callable[..., optax.GradientTransformation],
-    data: Any,
+    data: TrainingData,
     *,
-    hparams: Mapping[str, Any] | None = None,
+    hparams: Mapping[str, ArrayLike] | None = None,
     steps: int,
-    evaluate: Any = None,
+    evaluate: TestData | None = None,
     evaluate_every: int | None = None,
     evaluate_batch: int = 256,
     run: str | os.PathLike[str] | None = None,
@@ -62,12 +61,12 @@ def fit_ensemble(
 ) -> Result:
     """Trains one model per key, each with its own hyper-parameters, in one jitted step.
 
-    Member ``i`` becomes what ``fit(keys[i], model, make_tx(**hparams of i), data, ...)`` gives, up to
+    Member ``i`` becomes what ``fit(keys[i], model, make_tx(**hparams of i), data, ...)`` returns, up to
     rounding. A callable ``data`` draws for every member from its own key, as ``fit`` does; batches
     that come from the host are shared by all members.
 
     Hyper-parameters go through ``optax.inject_hyperparams``: they are arrays in the state of the
-    optimiser, and ``make_tx`` is called with traced values, so it must not branch on them.
+    optimizer, and ``make_tx`` is called with traced values, so it must not branch on them.
 
     The step is one step under ``vmap``. On several devices each has members of its own (``shard_map``): as many
     devices take part as divide the number of members evenly. On CPU that needs convolutions that stay fast
@@ -134,77 +133,66 @@ def fit_ensemble(
     check(count > 0, name, "keys", "at least one key", f"shape {keys.shape}")
     settings = Settings(
         function=name,
+        members=count,
         steps=steps,
+        evaluate=evaluate,
         evaluate_every=evaluate_every,
+        evaluate_batch=evaluate_batch,
         run=run,
+        classes=classes,
+        preprocessing=preprocessing,
+        description=description,
+        loss=loss,
+        metrics=metrics,
+        augment=augment,
+        frozen=frozen,
+        ema=ema,
+        variables=variables,
         checkpoint_every=checkpoint_every,
         keep=keep,
-        best=None if evaluate is None else best,
+        best=best,
         early_stopping=early_stopping,
         log_every=log_every,
         progress=progress,
-        members=count,
+        donate=donate,
     )
-    measures = default_metrics(loss) if metrics is None else metrics
-    settings.check_measures(measures)
     source = make_source(name, data)
     batch = source.example()
-    values = _of_members(hparams or {}, count)
-    members = Members(name, count, halve_every, evaluate_every, settings.best)
+    values = _stack_hparams(hparams or {}, count)
+    members = Members(name, count, halve_every, settings.evaluate_every, settings.best)
     mesh = member_mesh(name, count, devices)
 
-    def start(key: Any, values: Mapping[str, Array]) -> State:
-        state = create_state(key, model, optax.identity(), batch, variables=variables, ema=ema is not None)
-        return state.replace(opt_state=strong(transformation(values, state.variables).init(state.params)))
+    def make_member_tx(values: Mapping[str, Array], variables: Variables) -> optax.GradientTransformation:
+        return restrict(settings, _inject(make_tx, values), variables)
 
-    def transformation(values: Mapping[str, Array], variables: Variables) -> optax.GradientTransformation:
-        tx = _injected(make_tx, values)
-        return freeze(tx, variables, frozen) if check_prefixes(name, variables, frozen) else tx
+    def start_member(key: PRNGKey, values: Mapping[str, Array]) -> State:
+        return start_state(settings, key, model, lambda variables: make_member_tx(values, variables), batch)
 
-    state = placed(jax.jit(jax.vmap(start))(keys, values), mesh)
-    one = jax.tree.map(lambda leaf: leaf[0], state)
+    state = shard_members(jax.jit(jax.vmap(start_member))(keys, values), mesh)
+    first = jax.tree.map(lambda leaf: leaf[0], state)
     # The injected hyper-parameters live in the state, so that the transformation of one member serves for all.
-    tx = transformation({argument: array[0] for argument, array in values.items()}, one.variables)
-    train_step = make_train_step(model, tx, loss=loss, augment=augment, frozen=frozen, ema=ema)
+    tx = make_member_tx({argument: array[0] for argument, array in values.items()}, first.variables)
+    train_step, eval_step = make_steps(settings, model, tx, source)
     step = jax.jit(
-        over_members(with_source(train_step, source), mesh, masked=halve_every is not None),
-        donate_argnums=(0,) if donate else (),
+        over_members(train_step, mesh, masked=halve_every is not None), donate_argnums=(0,) if donate else ()
     )
-    eval_step = jax.jit(over_members(make_eval_step(model, metrics=measures), mesh))
-    outputs = count_classes(model, one, batch)
-    check_classes(name, classes, outputs)
-    check_json(name, "preprocessing", preprocessing)
-    check_json(name, "description", description)
-    about = {
-        "model": describe_module(model),
-        "input": {"shape": list(batch["image"].shape[1:]), "dtype": str(batch["image"].dtype)},
-        **describe_data(
-            data,
-            evaluate,
-            outputs=outputs,
-            classes=classes,
-            preprocessing=preprocessing,
-            description=description,
-        ),
-    }
-    outcome = run_loop(
+    outcome = train_and_record(
         settings,
+        model,
         state,
-        step if halve_every is None else lambda *arguments: step(*arguments, members.active),
+        first,
+        data,
         source,
-        None if evaluate is None else Evaluator(name, eval_step, evaluate, evaluate_batch),
-        classes=outputs,
-        about=about,
-        config={
-            "frozen": list(frozen),
-            "ema": ema,
+        step if halve_every is None else lambda *arguments: step(*arguments, members.active),
+        jax.jit(over_members(eval_step, mesh)),
+        training={
             "halve_every": halve_every,
-            "hparams": {k: np.asarray(v).tolist() for k, v in values.items()},
+            "hparams": {name: np.asarray(value).tolist() for name, value in values.items()},
         },
         members=members,
     )
     history = [[line for line in outcome.lines if line["member"] == i] for i in range(count)]
-    evaluations = [evaluation_at(lines, outcome.step) for lines in history]
+    evaluations = [last_evaluation(lines, outcome.step) for lines in history]
     evaluation = {metric: np.asarray([e[metric] for e in evaluations]) for metric in evaluations[0]}
     chosen = None
     if settings.best is not None:
@@ -222,16 +210,18 @@ def fit_ensemble(
     )
 
 
-def _of_members(hparams: Mapping[str, Any], count: int) -> dict[str, Array]:
-    """Gives the hyper-parameters as arrays, and refuses those without a value per member."""
+def _stack_hparams(hparams: Mapping[str, ArrayLike], count: int) -> dict[str, Array]:
+    """Returns the hyper-parameters as arrays, and refuses those without a value per member."""
     values = {name: jnp.asarray(value) for name, value in hparams.items()}
     for name, value in values.items():
         check(value.shape[:1] == (count,), "fit_ensemble", f"hparams[{name!r}]", f"({count}, ...)", value.shape)
     return {name: value.astype(value.dtype) for name, value in values.items()}
 
 
-def _injected(make_tx: Callable[..., optax.GradientTransformation], values: Mapping[str, Array]) -> Any:
-    """Makes the transformation of one member with its hyper-parameters in the state of the optimiser.
+def _inject(
+    make_tx: Callable[..., optax.GradientTransformation], values: Mapping[str, Array]
+) -> optax.GradientTransformation:
+    """Makes the transformation of one member with its hyper-parameters in the state of the optimizer.
 
     Only the given arguments are injected: ``optax.inject_hyperparams`` alone would take the defaults of
     ``make_tx`` too, and a number of steps must stay a number.
@@ -239,7 +229,7 @@ def _injected(make_tx: Callable[..., optax.GradientTransformation], values: Mapp
     if not values:
         return make_tx()
 
-    def factory(**given: Any) -> optax.GradientTransformation:
+    def factory(**given: Array) -> optax.GradientTransformation:
         return make_tx(**given)
 
     kind = inspect.Parameter.KEYWORD_ONLY

@@ -1,7 +1,7 @@
 """Evaluation of a whole data set in chunks of one size, so that the evaluation step compiles once."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -11,41 +11,53 @@ from jaxcnn._typing import Array, Batch
 from jaxcnn.train.sources import STEP_FIELDS
 from jaxcnn.train.state import State
 
-__all__ = ["Evaluator", "chunk_size", "chunks"]
+__all__ = ["Evaluator", "TestData", "chunk_size", "chunks"]
+
+
+@runtime_checkable
+class Epochs(Protocol):
+    """Data that can be gone through once in order, such as a ``data.Loader``."""
+
+    def epoch(self) -> Iterable[Batch]:
+        """Returns the batches of one pass."""
+        ...
+
+
+TestData = Batch | Sequence[Batch] | Epochs | Callable[[], Iterable[Batch]]
+"""What ``fit`` takes as ``evaluate``."""
 
 
 class Evaluator:
     """Evaluates states on one data set.
 
     Args of the constructor: ``step`` is a jitted evaluation step, ``data`` one batch, a list of
-    batches, an object with ``epoch()`` or a callable without arguments that gives an iterable of
+    batches, an object with ``epoch()`` or a callable without arguments that returns an iterable of
     batches, ``limit`` the largest chunk.
     """
 
-    def __init__(self, function: str, step: Callable[[State, Batch], Mapping[str, Array]], data: Any, limit: int):
+    def __init__(self, function: str, step: Callable[[State, Batch], Mapping[str, Array]], data: TestData, limit: int):
         """Checks the kind of data."""
         check(is_integer_at_least(limit, 1), function, "evaluate_batch", "a positive integer", limit)
-        kinds = "one batch, a list of batches, an object with epoch(), or a callable that gives an iterable"
-        known = isinstance(data, Mapping | list | tuple) or hasattr(data, "epoch") or callable(data)
+        kinds = "one batch, a list of batches, an object with epoch(), or a callable that returns an iterable"
+        known = isinstance(data, Mapping | Sequence | Epochs) or callable(data)
         check(known, function, "evaluate", kinds, type(data).__name__)
         self._function, self._step, self._data, self._limit = function, step, data, limit
         self._size: int | None = None
 
     def _batches(self) -> Iterable[Batch]:
-        data: Any = self._data
-        if isinstance(data, Mapping):
-            return [data]
-        if isinstance(data, list | tuple):
-            return data
-        return data.epoch() if hasattr(data, "epoch") else data()
+        if isinstance(self._data, Mapping):
+            return [self._data]
+        if isinstance(self._data, Sequence):
+            return self._data
+        return self._data.epoch() if isinstance(self._data, Epochs) else self._data()
 
     @property
     def fresh(self) -> bool:
-        """Says that nothing was evaluated, so nothing compiled, yet."""
+        """Whether nothing has been evaluated, so nothing compiled, yet."""
         return self._size is None
 
     def __call__(self, state: State) -> dict[str, np.ndarray]:
-        """Gives the mean of every metric over all examples."""
+        """Returns the mean of every metric over all examples."""
         sums = []
         for batch in self._batches():
             n = len(batch["label"])

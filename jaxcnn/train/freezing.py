@@ -1,4 +1,4 @@
-"""Freezing parts of a model by the prefix of their path: parameters, statistics and optimiser state."""
+"""Freezing parts of a model by the prefix of their path: parameters, statistics and optimizer state."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from flax import traverse_util
 from jaxcnn._check import check
 from jaxcnn._typing import PyTree, Variables
 
-__all__ = ["check_prefixes", "freeze", "frozen_mask", "keep_frozen", "norm_behaviour"]
+__all__ = ["check_prefixes", "freeze", "frozen_mask", "keep_frozen", "norm_behavior"]
 
 
 def _parts(prefix: str) -> tuple[str, ...]:
@@ -20,7 +20,7 @@ def _parts(prefix: str) -> tuple[str, ...]:
 
 
 def _under(path: Sequence[str], prefixes: Sequence[str]) -> bool:
-    """Says whether a path lies under one of the prefixes, whole names compared: "a/b" is not under "a/bc"."""
+    """Returns whether a path lies under one of the prefixes, whole names compared: "a/b" is not under "a/bc"."""
     return any(tuple(path[: len(parts)]) == parts for parts in map(_parts, prefixes))
 
 
@@ -40,7 +40,7 @@ def check_prefixes(function: str, variables: Variables, prefixes: Sequence[str])
     """
     expected = 'a sequence of paths such as ("block1", "block1/conv")'
     check(not isinstance(prefixes, str), function, "frozen", expected, repr(prefixes))
-    paths = {path for tree in variables.values() for path in traverse_util.flatten_dict(_plain(tree))}
+    paths = {path for tree in variables.values() for path in traverse_util.flatten_dict(_to_dicts(tree))}
     for prefix in prefixes:
         parts = _parts(prefix)
         if any(path[: len(parts)] == parts for path in paths):
@@ -52,13 +52,13 @@ def check_prefixes(function: str, variables: Variables, prefixes: Sequence[str])
     return tuple(prefixes)
 
 
-def _plain(tree: Any) -> Any:
-    """Turns any mapping (a FrozenDict too) into dicts."""
-    return {name: _plain(child) for name, child in tree.items()} if isinstance(tree, Mapping) else tree
+def _to_dicts(tree: PyTree) -> PyTree:
+    """Converts mappings of any kind (a FrozenDict too) to dicts."""
+    return {name: _to_dicts(child) for name, child in tree.items()} if isinstance(tree, Mapping) else tree
 
 
 def frozen_mask(tree: PyTree, prefixes: Sequence[str]) -> PyTree:
-    """Gives a tree of bools like ``tree``, True where a leaf lies under one of the prefixes."""
+    """Returns a tree of bools like ``tree``, True where a leaf lies under one of the prefixes."""
 
     def names(path: tuple[Any, ...]) -> tuple[str, ...]:
         return tuple(str(getattr(entry, "key", getattr(entry, "name", getattr(entry, "idx", entry)))) for entry in path)
@@ -74,12 +74,12 @@ def keep_frozen(new: PyTree, old: PyTree, prefixes: Sequence[str]) -> PyTree:
 
 
 @contextlib.contextmanager
-def norm_behaviour(frozen: Sequence[str], axis_name: str | None = None) -> Iterator[None]:
+def norm_behavior(frozen: Sequence[str], axis_name: str | None = None) -> Iterator[None]:
     """Changes, for the time of a ``with`` block, how the batch norms of any Linen model behave.
 
-    Under a frozen prefix a batch norm normalises with its running statistics and leaves them alone,
+    Under a frozen prefix a batch norm normalizes with its running statistics and leaves them alone,
     whatever the model asks for. With ``axis_name`` the others average their statistics over that
-    mapped axis, so that devices that share a batch normalise as one device would.
+    mapped axis, so that devices that share a batch normalize as one device would.
 
     Args:
         frozen: Prefixes of module paths.

@@ -1,4 +1,4 @@
-"""What a run measured: lines in memory and in ``metrics.jsonl``, and what is read out of them."""
+"""The metrics of a run: lines in memory and in ``metrics.jsonl``, and the evaluations among them."""
 
 import json
 import math
@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["History", "best_evaluation", "evaluations", "read_history", "write_atomically"]
+__all__ = ["LINE_FIELDS", "History", "Line", "best_evaluation", "evaluations", "read_history", "write_atomically"]
 
 Line = dict[str, Any]
+
+LINE_FIELDS = ("step", "split", "member", "seconds", "rate")
+"""What a line of metrics holds besides metrics."""
 
 
 def read_history(run: str | os.PathLike[str]) -> list[Line]:
@@ -27,7 +30,7 @@ def read_history(run: str | os.PathLike[str]) -> list[Line]:
         for training lines ``rate``, for ensembles ``member``. A value that was not finite is None.
 
     Raises:
-        ValueError: If there is no such file, or a line that is no JSON.
+        ValueError: If there is no such file, or a line of it is not JSON.
 
     Example:
         >>> import pathlib, tempfile
@@ -74,7 +77,7 @@ class History:
 
 
 def evaluations(lines: Sequence[Line], name: str) -> list[tuple[int, float]]:
-    """Gives ``(step, value)`` of a test metric, averaged over members; not finite counts as minus infinity.
+    """Returns ``(step, value)`` of a test metric, averaged over members; not finite counts as minus infinity.
 
     A name with a leading minus stands for the negated metric.
     """
@@ -88,7 +91,7 @@ def evaluations(lines: Sequence[Line], name: str) -> list[tuple[int, float]]:
 
 
 def best_evaluation(lines: Sequence[Line], name: str) -> tuple[int | None, int]:
-    """Gives the step of the best evaluation, the first of equals, and how many came after it without a better one."""
+    """Returns the step of the best evaluation, the first of equals, and how many came after it without a better one."""
     found = evaluations(lines, name)
     if not found:
         return None, 0
@@ -106,7 +109,7 @@ def write_atomically(path: Path, text: str) -> None:
     fresh.replace(path)
 
 
-def _jsonable(value: Any) -> Any:
+def _jsonable(value: object) -> object:
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, list):

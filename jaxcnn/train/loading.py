@@ -22,7 +22,7 @@ __all__ = ["load_model", "load_variables"]
 def load_variables(
     run: str | os.PathLike[str], *, checkpoint: int | str = "last", member: int | Literal["best"] | None = None
 ) -> dict[str, Any]:
-    """Reads the model's variables out of a run folder, without model or optimiser.
+    """Reads the model's variables out of a run folder, without model or optimizer.
 
     Args:
         run: Folder that ``fit`` or ``fit_ensemble`` wrote.

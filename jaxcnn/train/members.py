@@ -10,12 +10,19 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxcnn._check import check, is_integer_at_least
+from jaxcnn._typing import AnyArray, PyTree
+from jaxcnn.train.history import Line
+from jaxcnn.train.state import State
 
-__all__ = ["Members", "best_member", "member_mesh", "over_members", "placed"]
+__all__ = ["Members", "best_member", "member_mesh", "over_members", "shard_members"]
+
+
+Value = float | list[float] | None
+"""A metric of one member, as a line has it: None was not finite."""
 
 
 class Members:
-    """Which members of an ensemble train on: every so many steps the worse half of those that did stops.
+    """Which members of an ensemble still train: every so many steps the worse half of them stops.
 
     Attributes:
         active: One boolean per member.
@@ -31,8 +38,8 @@ class Members:
         self.active = np.ones(count, bool)
         self._every, self._metric = every, metric
 
-    def look(self, step: int, lines: Sequence[dict[str, Any]]) -> None:
-        """Stops the worse half if it is time, by the evaluation lines of this step, one per active member."""
+    def halve(self, step: int, lines: Sequence[Line]) -> None:
+        """Stops the worse half if it is due, by the evaluation lines of this step, one per active member."""
         if self._every is None or self._metric is None or step % self._every != 0:
             return
         metric = self._metric
@@ -41,15 +48,15 @@ class Members:
         self.active = np.array([i in stay for i in range(len(self.active))])
 
 
-def best_member(values: Any, metric: str, active: Any) -> int | None:
-    """Gives the member with the best value of a metric among the active ones, None if none is a number."""
+def best_member(values: Sequence[Value] | np.ndarray, metric: str, active: Sequence[bool] | np.ndarray) -> int | None:
+    """Returns the member with the best value of a metric among the active ones, None if none is a number."""
     found = [(_badness(value, metric), i) for i, value in enumerate(values) if active[i]]
     found = [pair for pair in found if np.isfinite(pair[0])]
     return min(found)[1] if found else None
 
 
-def _badness(value: Any, metric: str) -> float:
-    """Turns a metric into what is to be small; what is no number is worst."""
+def _badness(value: Value, metric: str) -> float:
+    """Turns a metric into a number that is smaller for better values; nan is worst."""
     value = float(np.mean(np.asarray(value, np.float64)))
     value = value if metric.startswith("-") else -value
     return np.inf if np.isnan(value) else value
@@ -65,35 +72,35 @@ def member_mesh(function: str, count: int, devices: Sequence[Any] | None) -> Mes
     return jax.make_mesh((number,), ("members",), axis_types=(AxisType.Auto,), devices=found[:number])
 
 
-def placed(state: Any, mesh: Mesh | None) -> Any:
-    """Spreads what has a leading axis of members over the devices."""
+def shard_members(state: State, mesh: Mesh | None) -> State:
+    """Spreads a state with a leading axis of members over the devices."""
     return state if mesh is None else jax.device_put(state, NamedSharding(mesh, P("members")))
 
 
-def over_members(function: Callable[..., Any], mesh: Mesh | None, *, masked: bool = False) -> Callable[..., Any]:
+def over_members(function: Callable[..., PyTree], mesh: Mesh | None, *, masked: bool = False) -> Callable[..., PyTree]:
     """Maps a function over the members of its first argument; the others are shared.
 
-    With ``masked`` the last argument tells of each member whether it is active; of those that are not, the first part
-    of the result is the first argument as it was.
+    With ``masked`` the last argument is one boolean per member; where it is False, the first part of the result is the
+    first argument unchanged.
     """
 
-    def one(state: Any, shared: Any, active: Any) -> Any:
+    def one(state: State, shared: tuple[PyTree, ...], active: AnyArray | None) -> PyTree:
         result = function(state, *shared)
         if active is None:
             return result
         after, *rest = result
         return (jax.tree.map(lambda new, old: jnp.where(active, new, old), after, state), *rest)
 
-    def mapped(state: Any, shared: Any, active: Any) -> Any:
+    def mapped(state: State, shared: tuple[PyTree, ...], active: AnyArray | None) -> PyTree:
         return jax.vmap(one, (0, None, None if active is None else 0))(state, shared, active)
 
-    every: Any = mapped
+    every: Callable[..., PyTree] = mapped
     if mesh is not None:
         own = P("members")
         # No value is shared between members, so there is nothing to sum over devices that a check could find missing.
         every = jax.shard_map(mapped, mesh=mesh, in_specs=(own, P(), own), out_specs=own, check_vma=False)
 
-    def call(state: Any, *arguments: Any) -> Any:
+    def call(state: State, *arguments: PyTree) -> PyTree:
         shared, active = (arguments[:-1], arguments[-1]) if masked else (arguments, None)
         return every(state, shared, active)
 

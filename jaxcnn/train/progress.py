@@ -15,11 +15,12 @@ REDRAW = 0.1
 
 
 class Progress:
-    """Shows label, step of total, rate, time gone and left, loss and accuracy on standard error.
+    """Shows label, step of total, rate, time elapsed and to go, loss and accuracy on standard error.
+
+    A context manager: the bar stays on the screen when the block ends.
 
     The rate counts from one measurement to a later one: only then are steps known to be done, as the
-    device works behind the host. The bar stays on the screen when it ends. Without a terminal a line
-    is printed at every tenth of the run.
+    device works behind the host. Without a terminal a line is printed at every tenth of the run.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Progress:
         self._first: tuple[int, float] | None = None
         self._last: tuple[int, float] | None = None
         self._figures: dict[str, float] = {}
+        self._done = start
         self._tenth = start * LINES // max(total, 1)
         self._bar: Any = None
         self._task: Any = None
@@ -59,7 +61,8 @@ class Progress:
         self._figures.update(figures)
 
     def update(self, done: int) -> None:
-        """Says how many steps have been handed to the device."""
+        """Takes the number of steps that were passed to the device."""
+        self._done = done
         now = self._clock()
         if self._bar is not None and (done >= self._total or now - self._drawn >= REDRAW):
             self._drawn = now
@@ -68,16 +71,20 @@ class Progress:
             self._tenth = done * LINES // self._total
             print(f"{self._label}: {done}/{self._total}  {self._text(done, now)}", file=sys.stderr, flush=True)
 
-    def close(self, done: int) -> None:
-        """Ends the bar, and leaves it on the screen as it is."""
+    def __enter__(self) -> "Progress":
+        """Returns the bar, which is already on the screen."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Ends the bar."""
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, text=self._text(done, self._clock()))
+            self._bar.update(self._task, completed=self._done, text=self._text(self._done, self._clock()))
             self._bar.stop()
 
     def _text(self, done: int, now: float) -> str:
         (first, began), (last, ended) = self._first or (0, 0.0), self._last or (0, 0.0)
         rate = (last - first) / (ended - began) if ended > began else 0.0
         parts = [f"{rate:.1f} steps/s"] if rate else []
-        parts += [f"{now - self._began:.0f} s gone"]
-        parts += [f"{(self._total - done) / rate:.0f} s left"] if rate else []
+        parts += [f"{now - self._began:.0f} s elapsed"]
+        parts += [f"{(self._total - done) / rate:.0f} s to go"] if rate else []
         return "  ".join(parts + [f"{name} {value:.3f}" for name, value in self._figures.items()])

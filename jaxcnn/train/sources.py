@@ -1,19 +1,33 @@
 """Where batches come from: drawn on the device, looked up by step, or taken one after another."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, cast
+from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
 
-from jaxcnn._typing import Batch, PRNGKey
+from jaxcnn._typing import Batch, PRNGKey, PyTree
 
-__all__ = ["Drawn", "Indexed", "Iterated", "Source", "make_source"]
+__all__ = ["TracedSource", "IndexedSource", "IterableSource", "Source", "make_source"]
 
 STEP_FIELDS = ("image", "label", "weight")
+"""What steps read of a batch."""
 
 
-class Drawn:
+@runtime_checkable
+class BatchesByStep(Protocol):
+    """Batches by number, such as a ``data.Loader`` or a list."""
+
+    def __getitem__(self, step: int, /) -> Batch:
+        """Returns the batch of a step."""
+        ...
+
+
+TrainingData = Callable[[PRNGKey], Batch] | BatchesByStep | Iterable[Batch]
+"""What ``fit`` takes as ``data``."""
+
+
+class TracedSource:
     """Batches that a callable ``key -> batch`` draws inside the jitted step.
 
     A callable that is a registered pytree of arrays is an argument of the jitted step; of any other
@@ -26,39 +40,40 @@ class Drawn:
         self.argument = data if is_tree else None
         self._data = data
 
-    def draw(self, argument: Any, key: PRNGKey) -> Batch:
+    def draw(self, argument: PyTree, key: PRNGKey) -> Batch:
         """Draws a batch; traced."""
         return (self._data if argument is None else argument)(key)
 
     def at(self, step: int) -> Batch | None:
-        """Gives what the host hands to a step: nothing."""
+        """Returns what the host passes to a step: nothing."""
 
     def example(self) -> Batch:
-        """Gives shapes and dtypes of a batch."""
+        """Returns shapes and dtypes of a batch."""
         return jax.eval_shape(self._data, jax.random.key(0))
 
 
-class Indexed:
-    """Batches by number: an object with ``__getitem__(step)``, or a list or tuple that is gone through in circles."""
+class IndexedSource:
+    """Batches by number: an object with ``__getitem__(step)``, or a list or tuple that repeats."""
 
     argument = None
 
-    def __init__(self, data: Any):
+    def __init__(self, data: BatchesByStep):
         """Keeps the object."""
         self._data = data
 
     def at(self, step: int) -> Batch:
-        """Gives the batch of a step."""
-        circular = isinstance(self._data, list | tuple)
-        return _fields(self._data[step % len(self._data) if circular else step])
+        """Returns the batch of a step."""
+        if isinstance(self._data, list | tuple):
+            step = step % len(self._data)
+        return _fields(self._data[step])
 
     def example(self) -> Batch:
-        """Gives a batch."""
+        """Returns a batch."""
         return self.at(0)
 
 
-class Iterated:
-    """Batches one after another; going on at a later step skips the ones before, pass after pass."""
+class IterableSource:
+    """Batches one after another; resuming at a later step skips the ones before it."""
 
     argument = None
 
@@ -69,7 +84,7 @@ class Iterated:
         self._current: Batch | None = None
 
     def at(self, step: int) -> Batch:
-        """Gives the batch of a step; steps must not decrease."""
+        """Returns the batch of a step; steps must not decrease."""
         while self._taken <= step:
             self._current = self._next(step)
             self._taken += 1
@@ -77,7 +92,7 @@ class Iterated:
         return _fields(self._current)
 
     def example(self) -> Batch:
-        """Gives the first batch; it is still there for step 0."""
+        """Returns the first batch; it is still there for step 0."""
         return self.at(0)
 
     def _next(self, step: int) -> Batch:
@@ -90,11 +105,11 @@ class Iterated:
         return batch
 
 
-Source = Drawn | Indexed | Iterated
+Source = TracedSource | IndexedSource | IterableSource
 
 
-def make_source(function: str, data: Any) -> Source:
-    """Finds out which kind of data it is.
+def make_source(function: str, data: TrainingData) -> Source:
+    """Makes the source that fits the kind of data.
 
     Args:
         function: Name for the message.
@@ -104,16 +119,16 @@ def make_source(function: str, data: Any) -> Source:
         The source.
 
     Raises:
-        ValueError: If it is none of them, or an empty list.
+        ValueError: If it is none of these, or an empty list.
     """
     if callable(data):
-        return Drawn(cast(Callable[[PRNGKey], Batch], data))
+        return TracedSource(data)
     empty = isinstance(data, list | tuple) and not data
     if not isinstance(data, Mapping) and not empty:
-        if hasattr(data, "__getitem__"):
-            return Indexed(data)
+        if isinstance(data, BatchesByStep):
+            return IndexedSource(data)
         if isinstance(data, Iterable):
-            return Iterated(data)
+            return IterableSource(data)
     raise ValueError(
         f"{function}: data must be a callable key -> batch, an object with __getitem__(step), "
         f"or an iterable of batches, got {'an empty ' if empty else ''}{type(data).__name__}."
@@ -121,5 +136,5 @@ def make_source(function: str, data: Any) -> Source:
 
 
 def _fields(batch: Batch) -> Batch:
-    """Leaves out of a host batch what the step does not read, file names for example."""
+    """Drops from a host batch what the step does not read, such as file names."""
     return {name: batch[name] for name in STEP_FIELDS if name in batch}

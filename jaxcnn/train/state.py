@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import core, struct
+from jax.typing import ArrayLike
 
 from jaxcnn._check import check
-from jaxcnn._typing import Array, Batch, Int, PRNGKey, PyTree, Variables
+from jaxcnn._typing import AnyArray, Array, Batch, Int, PRNGKey, PyTree, Variables
 
-__all__ = ["State", "averaged", "check_key", "create_state", "init_variables", "is_key", "strong"]
+__all__ = ["State", "averaged", "check_key", "create_state", "init_variables", "is_key", "strip_weak_types"]
 
 
 class State(struct.PyTreeNode):
@@ -55,24 +56,24 @@ class State(struct.PyTreeNode):
         return {"params": params, **self.model_state}
 
 
-def strong(tree: PyTree) -> PyTree:
-    """Copies a tree with dtypes made explicit: a weak type in a state would have the step traced a second time."""
+def strip_weak_types(tree: PyTree) -> PyTree:
+    """Copies a tree with dtypes made explicit: with a weak type in a state the step would be traced a second time."""
 
-    def copy(leaf: Any) -> Any:
+    def copy(leaf: ArrayLike) -> jax.Array:
         return jnp.array(leaf, copy=True) if is_key(leaf) else jnp.array(leaf, dtype=jnp.asarray(leaf).dtype, copy=True)
 
     return jax.tree.map(copy, tree)
 
 
-def is_key(leaf: Any) -> bool:
-    """Says whether a leaf is an array of typed keys."""
-    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+def is_key(leaf: object) -> bool:
+    """Returns whether a leaf is an array of typed keys."""
+    return isinstance(leaf, jax.Array | jax.ShapeDtypeStruct) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def averaged(params: PyTree) -> PyTree:
     """Copies parameters into the dtype of their moving average."""
 
-    def copy(param: Any) -> Any:
+    def copy(param: AnyArray) -> jax.Array:
         narrow = jnp.issubdtype(param.dtype, jnp.floating) and jnp.finfo(param.dtype).bits < 32
         return jnp.array(param, dtype=jnp.float32 if narrow else param.dtype, copy=True)
 
@@ -88,13 +89,13 @@ def create_state(
     variables: Variables | None = None,
     ema: bool = False,
 ) -> State:
-    """Initialises model and optimiser.
+    """Initializes model and optimizer.
 
-    The model is initialised as ``model.init(keys, image[:1])``, or takes copies of ``variables``:
+    The model is initialized as ``model.init(keys, image[:1])``, or takes copies of ``variables``:
     a step may donate the buffers of the state, and donated arrays are gone.
 
     Args:
-        key: Split into the key that initialises and the base key of the run.
+        key: Split into the key that initializes and the base key of the run.
         model: A Linen module, called as ``model(image, train=...)``; one without ``train`` works too.
         tx: Optax transformation.
         batch: Any batch of the data; shapes and dtypes count, values do not.
@@ -105,7 +106,7 @@ def create_state(
         The state at step 0.
 
     Raises:
-        ValueError: If ``key`` is no single typed key, or batch or variables lack a part.
+        ValueError: If ``key`` is not a single typed key, or batch or variables lack a part.
 
     Example:
         >>> import flax.linen as nn, jax, jax.numpy as jnp, optax
@@ -120,25 +121,27 @@ def create_state(
     if variables is None:
         variables = _init(init_key, model, batch["image"])
     check("params" in variables, "create_state", "variables", 'a mapping with "params"', sorted(variables))
-    collections = {name: strong(core.unfreeze(tree)) for name, tree in variables.items() if name != "intermediates"}
+    collections = {
+        name: strip_weak_types(core.unfreeze(tree)) for name, tree in variables.items() if name != "intermediates"
+    }
     params = collections.pop("params")
     return State(
         step=jnp.zeros((), jnp.int32),
         key=base_key,
         params=params,
         model_state=collections,
-        opt_state=strong(tx.init(params)),
+        opt_state=strip_weak_types(tx.init(params)),
         ema=averaged(params) if ema else None,
     )
 
 
-def _init(key: PRNGKey, model: nn.Module, image: Any) -> Variables:
+def _init(key: PRNGKey, model: nn.Module, image: AnyArray | jax.ShapeDtypeStruct) -> Variables:
     example = jnp.zeros((1, *image.shape[1:]), image.dtype)
     return jax.jit(init_variables(model))(key, example)
 
 
 def init_variables(model: nn.Module) -> Callable[[PRNGKey, Array], Variables]:
-    """Returns the function ``(key, image) -> variables`` that initialises a model."""
+    """Returns the function ``(key, image) -> variables`` that initializes a model."""
 
     def init(key: PRNGKey, image: Array) -> Variables:
         params_key, dropout_key = jax.random.split(key)
@@ -147,10 +150,10 @@ def init_variables(model: nn.Module) -> Callable[[PRNGKey, Array], Variables]:
     return init
 
 
-def check_key(function: str, key: Any, *, rank: int = 0) -> None:
-    """Refuses what is no typed key, or a stack of keys of another rank."""
-    typed = isinstance(key, jax.Array) and is_key(key)
+def check_key(function: str, key: object, *, rank: int = 0) -> None:
+    """Refuses anything that is not a typed key, or a stack of keys of the rank."""
     expected = "one typed key (jax.random.key(seed))" if rank == 0 else "a stack of typed keys, shape (members,)"
     argument = "key" if rank == 0 else "keys"
-    check(typed, function, argument, expected, f"{getattr(key, 'dtype', type(key).__name__)}")
+    if not isinstance(key, jax.Array) or not is_key(key):
+        raise ValueError(f"{function}: {argument} must be {expected}, got {getattr(key, 'dtype', type(key).__name__)}.")
     check(key.ndim == rank, function, argument, expected, f"shape {key.shape}")

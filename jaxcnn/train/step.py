@@ -12,8 +12,8 @@ import optax
 from jaxcnn import losses
 from jaxcnn import metrics as metrics_lib
 from jaxcnn._check import check, shape_text
-from jaxcnn._typing import Array, Batch, Float, PRNGKey, PyTree, Variables
-from jaxcnn.train.freezing import check_prefixes, frozen_mask, keep_frozen, norm_behaviour
+from jaxcnn._typing import AnyArray, Array, Batch, Float, PRNGKey, PyTree, Variables
+from jaxcnn.train.freezing import check_prefixes, frozen_mask, keep_frozen, norm_behavior
 from jaxcnn.train.state import State, averaged, is_key
 
 __all__ = [
@@ -53,7 +53,7 @@ class StepKeys(NamedTuple):
 
 
 def step_keys(state: State) -> StepKeys:
-    """Gives the keys of the step that a state is about to do: they depend on base key and step number only."""
+    """Returns the keys of the step that a state is about to take: they depend on base key and step number only."""
     key = jax.random.fold_in(state.key, state.step)
     return StepKeys(*(jax.random.fold_in(key, purpose) for purpose in range(3)))
 
@@ -75,9 +75,9 @@ def make_train_step(
     key and the step number. A batch is ``{"image", "label"}`` and may hold ``"weight"`` (n,).
 
     Frozen prefixes name parts of the model that do not move at all while the rest trains: parameters
-    stay bit for bit what they were, and batch norms there normalise with their running statistics
+    stay bit for bit what they were, and batch norms there normalize with their running statistics
     and leave them alone. Dropout in a frozen part stays on. Give ``freeze(tx, variables, frozen)`` as
-    ``tx`` to spare the optimiser's memory too.
+    ``tx`` to spare the optimizer's memory too.
 
     Args:
         model: Linen module, ``model(image, train=...) -> logits``.
@@ -116,7 +116,7 @@ def make_train_step(
         params = jax.tree.map(
             lambda fixed, p: jax.lax.stop_gradient(p) if fixed else p, frozen_mask(params, frozen), params
         )
-        with norm_behaviour(frozen, axis_name):
+        with norm_behavior(frozen, axis_name):
             logits, updated = model.apply(
                 {"params": params, **state.model_state},
                 batch["image"],
@@ -206,14 +206,14 @@ def make_eval_step(model: nn.Module, *, metrics: Metrics | None = None) -> EvalS
 
 
 def default_metrics(loss: Loss = losses.cross_entropy) -> dict[str, Callable[[Any, Any], Array]]:
-    """Gives what evaluation measures unless told otherwise."""
+    """Returns what evaluation measures by default."""
     return {"loss": loss, "accuracy": metrics_lib.accuracy}
 
 
 def count_classes(model: nn.Module, state: State, batch: Batch) -> int | None:
-    """Gives the number of classes of a model, None if it gives no plain logits."""
+    """Returns the number of classes of a model, None if it does not return plain logits."""
 
-    def logits(variables: Variables, image: Any) -> Any:
+    def logits(variables: Variables, image: AnyArray) -> PyTree:
         return model.apply(variables, image, **train_flag(model, False))
 
     shape = jax.eval_shape(logits, state.variables, batch["image"])
@@ -221,7 +221,7 @@ def count_classes(model: nn.Module, state: State, batch: Batch) -> int | None:
 
 
 def train_flag(model: nn.Module, train: bool) -> dict[str, Any]:
-    """Gives ``train`` to models that take it; a bare Linen layer such as ``nn.Dense`` does not."""
+    """Returns the argument ``train`` for models that take it; a bare Linen layer such as ``nn.Dense`` does not."""
     parameters = inspect.signature(type(model).__call__).parameters.values()
     takes = any(p.name == "train" or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
     return {"train": train} if takes else {}
@@ -235,7 +235,7 @@ def _weighted_sum(values: Array, weight: Array) -> Array:
 
 
 def _mean(values: Array, batch: Batch, axis_name: str | None) -> Array:
-    """Averages over the examples of a batch; of one that is spread over an axis, gives this device's share."""
+    """Averages over the examples of a batch; of one that is spread over an axis, returns the share of this device."""
     weight = batch["weight"] if "weight" in batch else jnp.ones(values.shape[:1], jnp.float32)
     share = _weighted_sum(values, weight)
     total = jnp.sum(weight).astype(share.dtype)

@@ -1,0 +1,80 @@
+"""What training returns, of one model or of an ensemble."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxcnn._check import check, is_integer_at_least
+from jaxcnn.train.state import State
+
+__all__ = ["Result"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What training returns.
+
+    Attributes:
+        state: The state after the last step; of an ensemble every leaf has a leading axis of members.
+        history: The lines of ``metrics.jsonl`` as of ``read_history``; of an ensemble one list per member.
+        evaluation: Test metrics of the last state, floats; of an ensemble arrays with a leading axis of members.
+        seconds: Wall-clock time, compilation and evaluation included, over all parts of a resumed run.
+        compile_seconds: Time of the first training step and the first evaluation in this call, which is nearly all
+            tracing and compilation.
+        best_step: Step of the best evaluation, None without one.
+        stopped_early: Whether early stopping ended the run.
+        run: The run folder, or None.
+        best_member: Of an ensemble, the member whose last evaluation is best among those that trained to the end;
+            None without evaluation, and for one model.
+
+    Example:
+        >>> import flax.linen as nn, jax.numpy as jnp, optax
+        >>> from jaxcnn.train import fit
+        >>> batch = {"image": jnp.eye(3), "label": jnp.arange(3)}
+        >>> result = fit(jax.random.key(0), nn.Dense(3), optax.sgd(1.0), [batch], steps=4, evaluate=batch)
+        >>> isinstance(result, Result), int(result.state.step), sorted(result.evaluation)
+        (True, 4, ['accuracy', 'loss'])
+    """
+
+    state: State
+    history: list[Any]
+    evaluation: dict[str, Any]
+    seconds: float
+    compile_seconds: float
+    best_step: int | None
+    stopped_early: bool
+    run: Path | None
+    best_member: int | None = None
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """Flax variables to evaluate with."""
+        return self.state.eval_variables
+
+    def member(self, i: int) -> "Result":
+        """Returns one member of an ensemble as a result of its own, without the step of the ensemble's best evaluation.
+
+        Raises:
+            ValueError: If this is not the result of an ensemble, or it has no such member.
+
+        Example:
+            >>> import flax.linen as nn, jax.numpy as jnp, optax
+            >>> from jaxcnn.train import fit_ensemble
+            >>> batch = {"image": jnp.eye(3), "label": jnp.arange(3)}
+            >>> keys = jax.random.split(jax.random.key(0), 2)
+            >>> result = fit_ensemble(keys, nn.Dense(3), lambda: optax.sgd(1.0), [batch], steps=4, evaluate=batch)
+            >>> result.member(result.best_member).state.params["kernel"].shape
+            (3, 3)
+        """
+        count = self.state.step.size if self.state.step.ndim else 0
+        check(is_integer_at_least(i, 0) and i < count, "member", "i", f"one of the {count} members, from 0", repr(i))
+        return dataclasses.replace(
+            self,
+            state=jax.tree.map(lambda leaf: leaf[i], self.state),
+            history=self.history[i],
+            evaluation={name: value[i] for name, value in self.evaluation.items()},
+            best_step=None,
+            best_member=None,
+        )
