@@ -2,6 +2,7 @@
 
 import functools
 import warnings
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -12,7 +13,9 @@ import pytest
 
 from jaxcnn import data, losses, metrics, train
 from jaxcnn.train.progress import Progress
+from jaxcnn.train.step import step_keys
 from tests.support.training_models import Net, assert_same, draw, host_batch
+from tests.support.untyped import untyped
 
 TEST = host_batch(99, 50)
 
@@ -32,7 +35,7 @@ def test_it_learns_and_measures():
     ]
     assert result.evaluation["accuracy"] > 0.8
     assert result.history[3]["loss"] < result.history[1]["loss"]
-    logits = Net().apply(result.variables, TEST["image"])
+    logits: Any = Net().apply(result.variables, TEST["image"])
     assert result.evaluation["accuracy"] == pytest.approx(float(metrics.accuracy(logits, TEST["label"]).mean()))
     loss = float(losses.cross_entropy(logits, TEST["label"]).mean())
     assert result.evaluation["loss"] == pytest.approx(loss, rel=1e-5)
@@ -51,7 +54,7 @@ def test_fit_is_a_loop_over_the_pure_step():
     state = train.create_state(jax.random.key(0), Net(), tx, draw(jax.random.key(0)))
     step = jax.jit(train.make_train_step(Net(), tx))
     for _ in range(3):
-        state, _ = step(state, draw(train.step.step_keys(state).data))
+        state, _ = step(state, draw(step_keys(state).data))
     for a, b in zip(jax.tree.leaves(result.state.params), jax.tree.leaves(state.params), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
@@ -92,7 +95,7 @@ def test_early_stopping():
     wrong = dict(TEST, label=(TEST["label"] + 1) % 3)  # training on right labels makes this only worse
     result = fit(steps=400, evaluate=wrong, evaluate_every=10, early_stopping=3, tx=optax.adam(3e-2))
     assert result.stopped_early and int(result.state.step) < 400
-    assert int(result.state.step) - result.best_step == 30
+    assert int(result.state.step) - untyped(result.best_step) == 30
 
 
 def test_loss_that_is_not_finite_stops_and_names_the_place(tmp_path):
@@ -168,7 +171,7 @@ def test_the_rate_is_of_steps_that_are_done(capsys):
 
 
 def test_counts_may_be_numpys(tmp_path):
-    two = np.int64(2)
+    two = untyped(np.int64(2))
     result = fit(
         steps=two, evaluate=TEST, evaluate_every=two, log_every=two, keep=two, checkpoint_every=two, run=tmp_path
     )
