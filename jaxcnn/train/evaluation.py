@@ -70,7 +70,8 @@ class Evaluator:
         total = jax.tree.map(lambda *parts: np.sum(np.asarray(parts, np.float64), axis=0), *jax.device_get(sums))
         count = total.pop("count")
         return {
-            name: value / count.reshape(count.shape + (1,) * (value.ndim - count.ndim)) for name, value in total.items()
+            name: np.asarray(value / np.expand_dims(count, tuple(range(count.ndim, value.ndim))))
+            for name, value in total.items()
         }
 
 

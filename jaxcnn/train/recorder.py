@@ -64,7 +64,9 @@ class Recorder:
     def means(self) -> tuple[dict[str, np.ndarray], int]:
         """Returns the means of the figures that no line covers yet, and of how many steps they are."""
         rows = self._pending
-        return {name: np.mean([row[i] for row in rows], axis=0) for i, name in enumerate(FIGURES)}, len(rows)
+        return {name: np.asarray(np.mean([row[i] for row in rows], axis=0)) for i, name in enumerate(FIGURES)}, len(
+            rows
+        )
 
     def latest(self) -> dict[str, float]:
         """Returns loss and accuracy of the last step, averaged over members."""

@@ -11,7 +11,7 @@ from flax import core, struct
 from jax.typing import ArrayLike
 
 from jaxcnn._check import check
-from jaxcnn._typing import AnyArray, Array, Batch, Int, PRNGKey, PyTree, Variables
+from jaxcnn._typing import AnyArray, Array, Batch, Int, Key, PRNGKey, PyTree, Variables
 
 __all__ = ["State", "averaged", "check_key", "create_state", "init_variables", "is_key", "strip_weak_types"]
 
@@ -20,7 +20,7 @@ class State(struct.PyTreeNode):
     """Everything that a training run carries from one step to the next.
 
     Attributes:
-        step: Number of steps done.
+        step: Number of steps done; of an ensemble one per member, as all leaves have a leading axis of members.
         key: Base key of the run; the key of a step is ``fold_in(key, step)``.
         params: Parameters.
         model_state: The model's other collections, such as ``{"batch_stats": ...}``.
@@ -35,8 +35,8 @@ class State(struct.PyTreeNode):
         (True, 0, ['bias', 'kernel'])
     """
 
-    step: Int[Array, ""]
-    key: PRNGKey
+    step: Int[Array, "*members"]
+    key: Key[Array, "*members"]
     params: PyTree
     model_state: dict[str, Any]
     opt_state: optax.OptState

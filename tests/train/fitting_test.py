@@ -170,6 +170,7 @@ def test_the_rate_is_of_steps_that_are_done(capsys):
     assert "10 s to go" in lines[4]
 
 
+@pytest.mark.errors  # annotations say int
 def test_counts_may_be_numpys(tmp_path):
     two = untyped(np.int64(2))
     result = fit(

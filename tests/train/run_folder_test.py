@@ -2,6 +2,7 @@
 
 import json
 import sys
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -14,6 +15,7 @@ from PIL import Image
 from jaxcnn import data, models, train
 from jaxcnn.train.run_folder import RunReference, write_experiment
 from tests.support.training_models import Net, host_batch
+from tests.support.untyped import untyped
 
 BATCH = host_batch(1)
 IMAGES, LABELS = BATCH["image"], BATCH["label"]
@@ -25,13 +27,17 @@ def fit(folder, batches=None, model=None, **options):
     return train.fit(jax.random.key(0), model, optax.sgd(0.1), batches or [BATCH], **options)
 
 
+def read_run(folder) -> Any:
+    return train.read_run(folder)
+
+
 def stored(folder):
     return json.loads((folder / "run.json").read_text())
 
 
 def test_a_run_says_what_made_it(tmp_path):
     fit(tmp_path, classes=("low", "middle", "high"), preprocessing={"size": [9, 9]}, evaluate=BATCH)
-    info = train.read_run(tmp_path)
+    info = read_run(tmp_path)
     assert (info.folder, info.function, info.members) == (tmp_path, "fit", None)
     assert info.model == {"name": "fcn", "options": {"num_classes": 3, "units": [4]}}
     assert info.input == {"shape": [9, 9, 1], "dtype": "float32"}
@@ -69,14 +75,14 @@ def test_data_are_asked_what_they_are(tmp_path, pictures):
 
 def _info(folder, batches):
     fit(folder, batches)
-    return train.read_run(folder)
+    return read_run(folder)
 
 
 def test_the_caller_knows_better_than_the_data(tmp_path, pictures):
     loader = data.Loader(data.image_folder(pictures, size=9, channels=1), 3, seed=0)
     told = {"classes": ["x", "y", "z"], "preprocessing": {"invert": "auto"}, "description": {"kind": "letters"}}
     fit(tmp_path / "run", loader, **told)
-    info = train.read_run(tmp_path / "run")
+    info = read_run(tmp_path / "run")
     assert (list(info.classes), info.preprocessing, info.data) == tuple(told.values())
 
 
@@ -87,7 +93,7 @@ def test_what_only_describes_may_be_told_later(tmp_path):
     fit(tmp_path, steps=2, classes="abc")
     assert stored(tmp_path) == began | {"classes": ["a", "b", "c"]}
     fit(tmp_path, steps=3)
-    assert train.read_run(tmp_path).classes == ("a", "b", "c")
+    assert read_run(tmp_path).classes == ("a", "b", "c")
 
 
 @pytest.mark.errors
@@ -110,7 +116,7 @@ def test_errors_of_what_is_told(tmp_path, options, message):
 def test_an_experiment_lists_its_runs(tmp_path):
     runs = [RunReference(f"{arm}/seed{seed}", arm, seed) for arm in ("cnn", "st_cnn") for seed in range(2)]
     write_experiment(tmp_path, recipe="rts_digits", config={"steps": 5}, runs=runs)
-    info = train.read_run(tmp_path)
+    info = read_run(tmp_path)
     assert isinstance(info, train.ExperimentInfo)
     assert (info.recipe, info.config, info.runs) == ("rts_digits", {"steps": 5}, tuple(runs))
     with pytest.raises(ValueError, match=r"one run, got the experiment .*; it has cnn/seed0, cnn/seed1, .*, \.\.\.\.$"):
@@ -126,10 +132,10 @@ def test_errors_of_old_folders_name_the_version(tmp_path):
     (tmp_path / "run.json").unlink()
     (tmp_path / "config.json").write_text(json.dumps({"format": 1, "jaxcnn": "0.1.7", "config": {}}))
     with pytest.raises(ValueError, match=r"read_run: .* was written by jaxcnn 0\.1\.7 \(format 1\)"):
-        train.read_run(tmp_path)
+        read_run(tmp_path)
     (tmp_path / "config.json").unlink()
     with pytest.raises(ValueError, match=r"read_run: run must be a run folder with run\.json, got"):
-        train.read_run(tmp_path)
+        read_run(tmp_path)
 
 
 @pytest.mark.errors
@@ -147,7 +153,7 @@ def test_errors_of_old_folders_name_the_version(tmp_path):
 def test_errors_of_a_damaged_description(folder, tmp_path, change, message):
     (tmp_path / "run.json").write_text(json.dumps(stored(folder) | change))
     with pytest.raises(ValueError, match=rf"read_run: .*run\.json is damaged: {message}\.$"):
-        train.read_run(tmp_path)
+        read_run(tmp_path)
 
 
 @pytest.mark.errors
@@ -155,7 +161,7 @@ def test_errors_of_a_damaged_description(folder, tmp_path, change, message):
 def test_errors_of_what_is_no_description(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(ValueError, match=r"^read_run: run must be a run folder, got .* with a damaged run\.json\.$"):
-        train.read_run(tmp_path)
+        read_run(tmp_path)
 
 
 @pytest.mark.errors
@@ -165,7 +171,7 @@ def test_errors_of_runs_outside_of_the_experiment(folder, tmp_path):
         json.dumps(stored(folder) | {"recipe": {"name": "a", "config": {}}, "runs": runs})
     )
     with pytest.raises(ValueError, match=r"names runs below it, got '\.\./other'"):
-        train.read_run(tmp_path)
+        read_run(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +184,7 @@ def folder(tmp_path_factory):
 def test_models_are_rebuilt(folder):
     model, variables = train.load_model(folder)
     assert model == models.create("fcn", num_classes=3, units=(4,))
-    assert model.apply(variables, IMAGES).shape == (12, 3)
+    assert untyped(model.apply(variables, jnp.asarray(IMAGES))).shape == (12, 3)
     with pytest.raises(
         ValueError, match=r"model must be that of the run, dense1/bias float32\(4,\), got float32\(5,\)"
     ):
@@ -218,19 +224,19 @@ def test_classes_that_nobody_can_import_are_passed(tmp_path):
     with pytest.raises(ValueError, match=r"load_model: the model of run .* cannot be built: .*<locals>\.Local is not"):
         train.load_model(tmp_path)
     model, variables = train.load_model(tmp_path, model=Local())
-    assert model.apply(variables, IMAGES).shape == (12, 3)
+    assert untyped(model.apply(variables, jnp.asarray(IMAGES))).shape == (12, 3)
 
 
 def test_ensembles_are_rebuilt(tmp_path):
     keys, model = jax.random.split(jax.random.key(0), 2), models.create("fcn", num_classes=3, units=(4,))
     rates = {"learning_rate": jnp.array([0.1, 0.2])}
     result = train.fit_ensemble(keys, model, optax.sgd, [BATCH], hparams=rates, steps=2, run=tmp_path, evaluate=BATCH)
-    assert train.read_run(tmp_path).members == 2
+    assert read_run(tmp_path).members == 2
     for member, number in ((1, 1), ("best", result.best_member)):
-        loaded, variables = train.load_model(tmp_path, member=member)
+        loaded, variables = train.load_model(tmp_path, member=untyped(member))
         assert loaded == model
         np.testing.assert_array_equal(
-            variables["params"]["head"]["kernel"], result.member(number).state.params["head"]["kernel"]
+            variables["params"]["head"]["kernel"], result.member(untyped(number)).state.params["head"]["kernel"]
         )
     assert train.load_model(tmp_path)[1]["params"]["head"]["kernel"].shape == (2, 4, 3)
 

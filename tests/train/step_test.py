@@ -274,6 +274,7 @@ def test_create_state_copies_given_variables():
     assert not variables["params"]["head"]["kernel"].is_deleted()
 
 
+@pytest.mark.errors
 def test_create_state_refuses():
     model, tx = Net(), optax.sgd(0.1)
     with pytest.raises(ValueError, match=r"create_state: key must be one typed key .*, got uint32"):
