@@ -197,7 +197,7 @@ class Localizer(nn.Module):
 
 def transformer(transform: str, **options: Any) -> nn.Module:
     """Builds a spatial transformer with the small localizer."""
-    return layers.SpatialTransformer(Localizer(), transform, output_shape=(4, 5), **options)  # pyright: ignore
+    return layers.SpatialTransformer(Localizer(), transform, output_shape=(4, 5), **options)  # pyright: ignore[reportArgumentType] options differ between transforms
 
 
 class VolumeLocalizer(nn.Module):

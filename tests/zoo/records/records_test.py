@@ -241,7 +241,7 @@ def test_errors_of_names():
     with pytest.raises(ValueError, match=r"got 'keras/xceptoin' \(did you mean 'keras/xception' or "):
         zoo.record("keras/xceptoin")
     with pytest.raises(ValueError, match="^record: name must be one of those in records.., got 3[.]$"):
-        zoo.record(3)  # pyright: ignore[reportArgumentType]
+        zoo.record(untyped(3))
     with pytest.raises(ValueError, match="^records: source must be one of .*, got 'torch'"):
         zoo.records(source="torch")
 
