@@ -51,7 +51,7 @@ class EarlyStopping:
     """Ends a run when its best metric has not improved for too many evaluations."""
 
     def __init__(self, metric: str | None, patience: int | None):
-        """Never ends it without a metric or a patience."""
+        """Takes the metric and the patience; without one of them it never stops a run."""
         self._metric, self._patience = metric, patience
 
     def best_step(self, lines: Sequence[Line]) -> int | None:
