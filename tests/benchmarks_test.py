@@ -290,7 +290,7 @@ def test_augmentation_arms_change_images_and_mixup_labels(tmp_path):
 def test_augmentation_tells_better_from_worse_seed_by_seed():
     """Intervals are those of the gaps, so what all seeds share does not widen them."""
     plain = [1.0, 5.0, 9.0]
-    arm = lambda test: augmentation.entry([{"test": error, "training": 0.0} for error in test], plain)
+    arm = lambda test: augmentation.summarize_arm([{"test": error, "training": 0.0} for error in test], plain)
     found = {"none": arm(plain), "a": arm([0.9, 4.8, 8.85]), "b": arm([2.0, 6.1, 10.0]), "c": arm([0.0, 6.0, 9.0])}
     assert [augmentation.verdict(entry) for entry in found.values()] == [0, 1, -1, 0]
     assert found["c"]["interval"] == pytest.approx(4.303 / 3**0.5, abs=0.01)

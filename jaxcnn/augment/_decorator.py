@@ -134,12 +134,12 @@ def check_functions(name: str, functions: object) -> tuple[Augmentation, ...]:
     return tuple(functions) if isinstance(functions, Sequence) else ()
 
 
-def takes_chain(function: Augmentation) -> bool:
+def takes_chain(function: object) -> bool:
     """Returns whether a function is one of ours, also with options bound by ``functools.partial``."""
     return _find_step(function) is not None
 
 
-def is_geometric(function: Augmentation) -> bool:
+def is_geometric(function: object) -> bool:
     """Returns whether a function of ours only moves pixels."""
     step = _find_step(function)
     return step is not None and step.geometric

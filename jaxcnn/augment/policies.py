@@ -8,7 +8,7 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxcnn._check import check, check_choice, is_integer_at_least
-from jaxcnn._typing import AnyArray, PRNGKey
+from jaxcnn._typing import AnyArray, Number, PRNGKey
 from jaxcnn.augment._chain import Chain
 from jaxcnn.augment._decorator import augmentation
 from jaxcnn.augment._draws import draw_uniforms, lookup, to_integer, to_sign
@@ -28,7 +28,7 @@ def rand_augment(
     image: Chain,
     *,
     num_ops: int = 2,
-    magnitude: float | AnyArray = 9,
+    magnitude: Number | AnyArray = 9,
     num_bins: int = 31,
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",

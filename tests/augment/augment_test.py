@@ -127,7 +127,7 @@ class TestErrors:
             ),
             (lambda: augment.batched(augment.random_hue)(KEY, IMAGE[None], start=-1), "start must be an integer of at"),
             (
-                lambda: augment.batched(augment.random_hue)(KEY, IMAGE[None], start=0.5),
+                lambda: augment.batched(augment.random_hue)(KEY, IMAGE[None], start=untyped(0.5)),
                 "start must be an integer of at",
             ),
             (

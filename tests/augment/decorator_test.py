@@ -28,7 +28,7 @@ def test_functions_are_recognized_by_identity():
     wrapped = functools.wraps(hue)(lambda key, image: image)
     for ours in (hue, functools.partial(hue, hue=0.2), functools.partial(functools.partial(hue, hue=0.2))):
         assert _decorator.takes_chain(ours)
-    for other in (wrapped, jax.jit(hue), hue.__wrapped__, len, functools.partial(wrapped)):
+    for other in (wrapped, jax.jit(hue), inspect.unwrap(hue), len, functools.partial(wrapped)):
         assert not _decorator.takes_chain(other)
     assert _decorator.is_geometric(augment.random_crop) and not _decorator.is_geometric(hue)
     policy = augment.trivial_augment

@@ -1,5 +1,6 @@
 """Inverses of geometric augmentations."""
 
+import jax
 import numpy as np
 import pytest
 

@@ -76,7 +76,7 @@ def test_uint8_is_the_rounded_result_of_floats(name):
 def test_gray_weights_and_channels():
     gray = ops.rgb_to_grayscale(IMAGE)
     assert gray.shape == (2, 9, 7, 1)
-    np.testing.assert_allclose(gray[..., 0], IMAGE @ np.float32([0.2989, 0.587, 0.114]), rtol=1e-6)
+    np.testing.assert_allclose(gray[..., 0], IMAGE @ np.array([0.2989, 0.587, 0.114], np.float32), rtol=1e-6)
     np.testing.assert_array_equal(ops.to_grayscale(IMAGE), np.repeat(gray, 3, -1))
     for function in (ops.to_grayscale, lambda x: ops.adjust_saturation(x, 0.2), lambda x: ops.adjust_hue(x, 0.2)):
         np.testing.assert_array_equal(function(IMAGE[..., :1]), IMAGE[..., :1])
@@ -104,9 +104,10 @@ def test_hsv_against_matplotlib_and_back():
     np.testing.assert_allclose(got, matplotlib.colors.rgb_to_hsv(image), atol=1e-6)
     assert got[..., 0].max() < 1
     np.testing.assert_allclose(to_rgb(got), image, atol=1e-6)
-    wheel = np.linspace(0, 1, 50, dtype=np.float32)[None, :, None] * np.float32([1, 0, 0]) + np.float32([0, 0.7, 0.9])
+    hues = np.linspace(0, 1, 50, dtype=np.float32)[None, :, None]
+    wheel = hues * np.array([1, 0, 0], np.float32) + np.array([0, 0.7, 0.9], np.float32)
     np.testing.assert_allclose(to_rgb(wheel), matplotlib.colors.hsv_to_rgb(wheel), atol=1e-6)
-    np.testing.assert_allclose(to_rgb(wheel - np.float32([2, 0, 0])), to_rgb(wheel), atol=5e-6)
+    np.testing.assert_allclose(to_rgb(wheel - np.array([2, 0, 0], np.float32)), to_rgb(wheel), atol=5e-6)
 
 
 def test_hue_rotations_add_up_and_keep_the_extremes():

@@ -90,7 +90,11 @@ def test_grid_mask_drops_squares(period, ratio, offset):
 
 
 def test_grid_mask_per_example():
-    options = {"period": np.float32([3, 5]), "ratio": np.float32([0.5, 1]), "offset": np.float32([[1, 0], [0, 2]])}
+    options = {
+        "period": np.array([3, 5], np.float32),
+        "ratio": np.array([0.5, 1], np.float32),
+        "offset": np.array([[1, 0], [0, 2]], np.float32),
+    }
     mask = jax.jit(ops.grid_mask)
     got = mask(IMAGE, **options)
     np.testing.assert_array_equal(got[0], mask(IMAGE[0], period=3.0, ratio=0.5, offset=(1.0, 0.0)))

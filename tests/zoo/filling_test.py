@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.zoo.filling import fill
+from tests.support.untyped import untyped
 
 
 def test_error_lists_everything_at_once():
@@ -25,4 +26,4 @@ def test_filling_converts_to_the_dtype_of_the_variable():
 
 def test_error_for_tensors_without_names():
     with pytest.raises(ValueError, match="fill: tensors must be a mapping"):
-        fill({}, [1])
+        fill({}, untyped([1]))

@@ -188,7 +188,9 @@ def test_no_framework_is_imported():
     fixtures = [FIXTURES / "tensorflow" / name for name in ("frozen.pb", "saved_model", "named_v1")]
     done = subprocess.run(
         [sys.executable, "-c", code, *one_of_each.values(), *map(str, fixtures)],
-        **{"capture_output": True, "text": True, "check": False},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"

@@ -160,7 +160,8 @@ def test_statistics_of_a_batch_normalization_are_divided_by_their_factor(tmp_pat
 
 def test_one_note_for_all_batch_normalizations(tmp_path):
     factors = {"first": 2.0, "second": 4.0, "third": 2.0}
-    layers = [layer(name, "BatchNorm", values(5), values(5), np.float32([each])) for name, each in factors.items()]
+    arrays = {name: np.array([each], np.float32) for name, each in factors.items()}
+    layers = [layer(name, "BatchNorm", values(5), values(5), each) for name, each in arrays.items()]
     notes = read(tmp_path / "net", b"".join(layers)).metadata["notes"]
     assert notes == ["first and 2 others: mean and variance are divided by the stored factor 2 to 4"]
 
