@@ -296,7 +296,7 @@ def test_augmentation_tells_better_from_worse_seed_by_seed():
     assert found["c"]["interval"] == pytest.approx(4.303 / 3**0.5, abs=0.01)
     timed = {"contenders": {name: {"ratio": {"median": 1.0 + i}} for i, name in enumerate(found)}}
     said = augmentation.summary(found, timed)["What it shows"]
-    assert "(better) for 1 (a), above 0 (worse) for 1 (b), and holds 0 for 1 (c)" in said["against no augmentation"]
+    assert "(better) for 1 (a), above 0 (worse) for 1 (b), and contains 0 for 1 (c)" in said["against no augmentation"]
     assert "without augmentation 5.00 % are wrong" in said["best and worst"]
     assert said["price"].startswith("a step of a takes 2.00 times")
     assert said["price"].endswith("the slowest arm, c, 4.00 times.")

@@ -54,7 +54,7 @@ class Preprocessing:
     interpolation: str | None = None
     antialias: bool | None = None
     color_order: str | None = None
-    value_range: tuple[float, float] | None = None
+    value_range: tuple[int, int] | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
 
