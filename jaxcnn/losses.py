@@ -39,6 +39,8 @@ def cross_entropy(
             they are neither integer nor floating, or the smoothing lies outside [0, 1].
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import losses
         >>> loss = losses.cross_entropy(jnp.array([[0.0, 0.0], [2.0, 0.0]]), jnp.array([0, 1]))
         >>> loss.round(3).tolist()  # log 2 and log(1 + e ** 2)
         [0.6930000185966492, 2.127000093460083]
@@ -83,6 +85,8 @@ def jensen_shannon(logits: Float[AnyArray, "*n k classes"]) -> Float[Array, "*n"
         ValueError: If logits are not floating, or have no versions or no classes.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import losses
         >>> plain, first, second = (jnp.zeros((1, 2)) for _ in range(3))
         >>> losses.jensen_shannon(jnp.stack([plain, first, second], -2)).tolist()
         [0.0]

@@ -34,6 +34,8 @@ def accuracy(
         ValueError: If logits are not floating or have no classes, or the shape of labels does not match.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import metrics
         >>> metrics.accuracy(jnp.array([[1.0, 2.0], [1.0, 2.0]]), jnp.array([0, 1])).tolist()
         [0.0, 1.0]
     """
@@ -62,6 +64,8 @@ def top_k_accuracy(
         ValueError: As in ``accuracy``, or if k is not an integer from 1 to the number of classes.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import metrics
         >>> metrics.top_k_accuracy(jnp.array([[3.0, 2.0, 1.0]]), jnp.array([1]), k=2).tolist()
         [1.0]
     """
@@ -103,6 +107,8 @@ def confusion_matrix(
             does not match.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import metrics
         >>> logits = jnp.array([[2.0, 1.0], [1.0, 2.0], [1.0, 2.0]])
         >>> metrics.confusion_matrix(logits, jnp.array([0, 0, 1]), num_classes=2).tolist()
         [[1, 1], [0, 1]]
@@ -129,6 +135,8 @@ def mean(sums: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: If there is no ``"count"``, or it is not above 0.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import metrics
         >>> metrics.mean({"loss": jnp.array(6.0), "count": jnp.array(4)})
         {'loss': 1.5}
     """

@@ -49,6 +49,8 @@ def batched(function: Augmentation) -> BatchAugmentation:
             key, or ``start`` is not the number of an example.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> flips = augment.batched(augment.random_flip_left_right)
         >>> flips(jax.random.key(0), jnp.ones((4, 2, 2, 3))).shape
         (4, 2, 2, 3)

@@ -44,6 +44,8 @@ def random_brightness(key: PRNGKey, image: Chain, *, brightness: float | tuple[f
         ValueError: If ``image`` is not an example, or ``brightness`` is not a range.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> augment.random_brightness(jax.random.key(0), jnp.ones((2, 2, 3)), brightness=(0.5, 0.5)).max().item()
         0.5
 
@@ -69,6 +71,8 @@ def random_contrast(key: PRNGKey, image: Chain, *, contrast: float | tuple[float
         ValueError: If ``image`` is not an example, or ``contrast`` is not a range.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> augment.random_contrast(jax.random.key(0), jnp.ones((2, 2, 3)), contrast=0.0).min().item()
         1.0
 
@@ -94,6 +98,8 @@ def random_saturation(key: PRNGKey, image: Chain, *, saturation: float | tuple[f
         ValueError: If ``image`` is not an example, or ``saturation`` is not a range.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> augment.random_saturation(jax.random.key(0), jnp.ones((2, 2, 3)), saturation=0.0).min().item()
         1.0
 
@@ -119,6 +125,8 @@ def random_hue(key: PRNGKey, image: Chain, *, hue: float | tuple[float, float] =
         ValueError: If ``image`` is not an example, or ``hue`` is not a range within [-0.5, 0.5].
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> augment.random_hue(jax.random.key(0), jnp.ones((2, 2, 3)), hue=0.0).min().item()
         1.0
 
@@ -158,6 +166,8 @@ def random_color_jitter(
         ValueError: If ``image`` is not an example, or a range is invalid.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> augment.random_color_jitter(jax.random.key(0), jnp.ones((2, 2, 3)), brightness=0.4, hue=0.1).shape
         (2, 2, 3)
 
@@ -201,6 +211,8 @@ def random_gamma(key: PRNGKey, image: Chain, *, gamma: tuple[float, float] = (0.
         ValueError: If ``image`` is not an example, or ``gamma`` is not a range above 0.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> augment.random_gamma(jax.random.key(0), jnp.ones((2, 2, 3))).max().item()
         1.0
 
@@ -230,6 +242,8 @@ def random_grayscale(key: PRNGKey, image: Chain, *, p: float | Float[AnyArray, "
         ValueError: If ``image`` is not an example, or ``p`` is outside of [0, 1].
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> red = jnp.array([1.0, 0.0, 0.0]).reshape(1, 1, 3)
         >>> bool(jnp.allclose(augment.random_grayscale(jax.random.key(0), red, p=1.0), 0.2989))
         True
@@ -256,6 +270,8 @@ def random_channel_shuffle(key: PRNGKey, image: Chain, *, p: float | Float[AnyAr
         ValueError: If ``image`` is not an example, or ``p`` is outside of [0, 1].
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> image = jnp.arange(3.0).reshape(1, 1, 3)
         >>> sorted(augment.random_channel_shuffle(jax.random.key(0), image)[0, 0].tolist())
         [0.0, 1.0, 2.0]

@@ -43,6 +43,8 @@ def sequence(functions: Sequence[Augmentation]) -> Augmentation:
         ValueError: If ``functions`` is empty, or one of them cannot be called.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> from functools import partial
         >>> change = augment.sequence([augment.random_flip_left_right, partial(augment.random_rotation, degrees=10.0)])
         >>> change(jax.random.key(0), jnp.ones((8, 8, 3))).shape
@@ -74,6 +76,8 @@ def random_apply(function: Augmentation, *, p: float | Float[AnyArray, ""] = 0.5
         ValueError: If ``p`` is outside of [0, 1], or ``function`` cannot be called.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> seldom = augment.random_apply(augment.random_invert, p=0.0)
         >>> seldom(jax.random.key(0), jnp.ones((2, 2, 3))).max().item()
         1.0
@@ -117,6 +121,8 @@ def one_of(functions: Sequence[Augmentation], *, weights: Sequence[float] | None
             their results differ in shape.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> flip = augment.one_of([augment.random_flip_left_right, augment.random_flip_up_down])
         >>> flip(jax.random.key(0), jnp.ones((2, 2, 3))).shape
         (2, 2, 3)

@@ -55,6 +55,7 @@ def counter_bits(key: PRNGKey, shape: Sequence[int]) -> UInt32[Array, "*shape"]:
         ValueError: If ``key`` is not one typed key or ``shape`` is not a sequence of integers of at least 0.
 
     Example:
+        >>> import jax
         >>> from jaxcnn.augment.counter import counter_bits
         >>> long, short = (counter_bits(jax.random.key(0), (n,)) for n in (6, 2))
         >>> bool((long[:2] == short).all())
@@ -86,6 +87,7 @@ def counter_uniform(key: PRNGKey, shape: Sequence[int], *, dtype: Dtype = jnp.fl
         ValueError: As for ``counter_bits``, and if ``dtype`` is not floating.
 
     Example:
+        >>> import jax
         >>> from jaxcnn.augment.counter import counter_uniform
         >>> u = counter_uniform(jax.random.key(0), (1000,))
         >>> bool((u >= 0).all() and (u < 1).all()), round(float(u.mean()), 1)
@@ -118,6 +120,7 @@ def counter_normal(key: PRNGKey, shape: Sequence[int], *, dtype: Dtype = jnp.flo
         ValueError: As for ``counter_bits``, and if ``dtype`` is not floating.
 
     Example:
+        >>> import jax
         >>> from jaxcnn.augment.counter import counter_normal
         >>> keys = jax.random.split(jax.random.key(0), 4)
         >>> batch = jax.vmap(lambda key: counter_normal(key, (8, 8, 3)))(keys)

@@ -35,6 +35,8 @@ def center_crop(key: PRNGKey, image: Chain, *, shape: tuple[int, int]) -> Chain:
         ValueError: If ``image`` is not an example, or smaller than ``shape``.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> augment.center_crop(jax.random.key(0), jnp.arange(5.0).reshape(1, 5, 1), shape=(1, 3))[0, :, 0].tolist()
         [1.0, 2.0, 3.0]
 
@@ -64,6 +66,8 @@ def random_crop(key: PRNGKey, image: Chain, *, shape: tuple[int, int]) -> Chain:
         ValueError: If ``image`` is not an example, or smaller than ``shape``.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> augment.random_crop(jax.random.key(0), jnp.ones((8, 8, 3)), shape=(4, 6)).shape
         (4, 6, 3)
 
@@ -101,6 +105,8 @@ def random_pad_and_crop(
         ValueError: If ``image`` is not an example, or an option is invalid.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> augment.random_pad_and_crop(jax.random.key(0), jnp.ones((8, 8, 3)), padding=2).shape
         (8, 8, 3)
 
@@ -161,6 +167,8 @@ def random_resized_crop(
         ValueError: If ``image`` is not an example, or an option is invalid.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> augment.random_resized_crop(jax.random.key(0), jnp.ones((30, 40, 3)), shape=(16, 16)).shape
         (16, 16, 3)
 

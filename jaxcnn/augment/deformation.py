@@ -45,6 +45,8 @@ def random_tps(
         ValueError: If ``image`` is not an example, or an option is invalid.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> augment.random_tps(jax.random.key(0), jnp.ones((8, 8, 3)), strength=0.0).min().item()
         1.0
 
@@ -98,6 +100,8 @@ def random_elastic(
         ValueError: If ``image`` is not an example, or an option is invalid.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> augment.random_elastic(jax.random.key(0), jnp.ones((8, 8, 3))).shape
         (8, 8, 3)
 

@@ -44,6 +44,8 @@ def random_erasing(
         ValueError: If ``image`` is not an example, or an option is invalid.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> erased = augment.random_erasing(jax.random.key(0), jnp.ones((20, 20, 1)), p=1.0)
         >>> 0.01 < float((erased == 0).mean()) < 0.35
         True
@@ -97,6 +99,8 @@ def random_cutout(
         ValueError: If ``image`` is not an example, or an option is invalid.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> cut = augment.random_cutout(jax.random.key(0), jnp.ones((32, 32, 1)), size=8)
         >>> 16 <= int((cut == 0).sum()) <= 64
         True
@@ -143,6 +147,8 @@ def random_grid_mask(
         ValueError: If ``image`` is not an example, or an option is invalid.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> masked = augment.random_grid_mask(jax.random.key(0), jnp.ones((32, 32, 1)))
         >>> 0.0 < float((masked == 0).mean()) < 0.4
         True

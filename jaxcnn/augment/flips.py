@@ -34,6 +34,8 @@ def random_flip_left_right(key: PRNGKey, image: Chain, *, p: float | Float[AnyAr
         ValueError: If ``image`` is not an example, or ``p`` is outside of [0, 1].
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> augment.random_flip_left_right(jax.random.key(0), jnp.arange(3.0).reshape(1, 3, 1), p=1.0)[0, :, 0].tolist()
         [2.0, 1.0, 0.0]
 
@@ -59,6 +61,8 @@ def random_flip_up_down(key: PRNGKey, image: Chain, *, p: float | Float[AnyArray
         ValueError: If ``image`` is not an example, or ``p`` is outside of [0, 1].
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> augment.random_flip_up_down(jax.random.key(0), jnp.arange(3.0).reshape(3, 1, 1), p=1.0)[:, 0, 0].tolist()
         [2.0, 1.0, 0.0]
 
@@ -84,6 +88,8 @@ def random_rotate_90(key: PRNGKey, image: Chain, *, turns: tuple[int, ...] = (0,
         ValueError: If ``image`` is not an example, or it is not square and ``turns`` holds an odd number.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> square = jnp.arange(4.0).reshape(2, 2, 1)
         >>> augment.random_rotate_90(jax.random.key(0), square, turns=(1,))[..., 0].tolist()
         [[1.0, 3.0], [0.0, 2.0]]

@@ -54,6 +54,8 @@ def random_rotation(
         ValueError: If ``image`` is not an example, or an option is invalid.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> image = jnp.ones((8, 8, 3))
         >>> augment.random_rotation(jax.random.key(0), image, degrees=30.0).shape
         (8, 8, 3)
@@ -93,6 +95,8 @@ def random_translation(
         ValueError: If ``image`` is not an example, or an option is invalid.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> augment.random_translation(jax.random.key(0), jnp.ones((8, 8, 3)), translate=0.0).min().item()
         1.0
 
@@ -133,6 +137,8 @@ def random_scale(
         ValueError: If ``image`` is not an example, or an option is invalid.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> augment.random_scale(jax.random.key(0), jnp.ones((8, 8, 3)), scale=(1.0, 1.0)).min().item()
         1.0
 
@@ -171,6 +177,8 @@ def random_shear(
         ValueError: If ``image`` is not an example, or an option is invalid.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> augment.random_shear(jax.random.key(0), jnp.ones((8, 8, 3)), degrees=0.0).min().item()
         1.0
 
@@ -218,6 +226,8 @@ def random_affine(
         ValueError: If ``image`` is not an example, or an option is invalid.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> image = jnp.ones((8, 8, 3))
         >>> augment.random_affine(jax.random.key(0), image, degrees=15.0, translate=0.1, scale=(0.9, 1.1)).shape
         (8, 8, 3)
@@ -270,6 +280,8 @@ def random_perspective(
         ValueError: If ``image`` is not an example, or an option is invalid.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> augment.random_perspective(jax.random.key(0), jnp.ones((8, 8, 3)), distortion=0.0).min().item()
         1.0
 

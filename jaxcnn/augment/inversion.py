@@ -39,6 +39,8 @@ def inverse(function: Augmentation) -> InverseAugmentation:
         ValueError: If ``function`` is not one of ``augment``'s, or (when called) the shapes do not fit.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> image, key = jnp.arange(3.0).reshape(1, 3, 1), jax.random.key(1)
         >>> there = augment.random_flip_left_right(key, image)
         >>> back = augment.inverse(augment.random_flip_left_right)(key, there)

@@ -39,6 +39,8 @@ def mixup(
         ValueError: If a shape or dtype is wrong, or ``alpha`` is not above 0.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> images, labels = jnp.stack([jnp.zeros((2, 2, 1)), jnp.ones((2, 2, 1))]), jnp.array([0, 1])
         >>> mixed, soft = augment.mixup(jax.random.key(0), images, labels, num_classes=2)
         >>> bool(jnp.allclose(mixed[:, 0, 0, 0], soft[:, 1]))
@@ -86,6 +88,8 @@ def cutmix(
         ValueError: If a shape or dtype is wrong, or ``alpha`` is not above 0.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> images, labels = jnp.stack([jnp.zeros((8, 8, 1)), jnp.ones((8, 8, 1))]), jnp.array([0, 1])
         >>> mixed, soft = augment.cutmix(jax.random.key(0), images, labels, num_classes=2)
         >>> bool(jnp.allclose(mixed.mean((1, 2, 3)), soft[:, 1]))

@@ -37,6 +37,8 @@ def random_gaussian_noise(key: PRNGKey, image: Chain, *, sigma: float | tuple[fl
         ValueError: As for ``ops.add_gaussian_noise``, and if ``sigma`` is neither a number nor a range.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> images, keys = jnp.full((4, 32, 32, 3), 0.5), jax.random.split(jax.random.key(0), 4)
         >>> noisy = jax.vmap(lambda key, image: augment.random_gaussian_noise(key, image, sigma=0.1))(keys, images)
         >>> noisy.shape, round(float(noisy.std()), 2)
@@ -64,6 +66,8 @@ def random_speckle_noise(key: PRNGKey, image: Chain, *, sigma: float | tuple[flo
         ValueError: As for ``ops.add_speckle_noise``, and if ``sigma`` is neither a number nor a range.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> noisy = augment.random_speckle_noise(jax.random.key(0), jnp.full((64, 64, 3), 0.5), sigma=0.2)
         >>> round(float(noisy.std()), 2)
         0.1
@@ -91,6 +95,8 @@ def random_shot_noise(key: PRNGKey, image: Chain, *, photons: float | tuple[floa
         ValueError: As for ``ops.add_shot_noise``, and if ``photons`` is neither a number nor a range.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> noisy = augment.random_shot_noise(jax.random.key(0), jnp.full((64, 64, 3), 0.5), photons=50.0)
         >>> round(float(noisy.std()), 2)
         0.1
@@ -126,6 +132,8 @@ def random_salt_and_pepper(
         ValueError: As for ``ops.add_salt_and_pepper``, and if ``amount`` or ``salt`` is neither a number nor a range.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> noisy = augment.random_salt_and_pepper(jax.random.key(0), jnp.full((64, 64, 3), 0.5), amount=0.1)
         >>> round(float((noisy != 0.5).mean()), 1)
         0.1

@@ -58,6 +58,8 @@ def rand_augment(
         ValueError: If ``image`` is not an example, or an option is invalid.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> augment.rand_augment(jax.random.key(0), jnp.ones((8, 8, 3))).shape
         (8, 8, 3)
 
@@ -112,6 +114,8 @@ def trivial_augment(
         ValueError: If ``image`` is not an example, or an option is invalid.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> augment.trivial_augment(jax.random.key(0), jnp.ones((8, 8, 3))).shape
         (8, 8, 3)
 
@@ -159,6 +163,8 @@ def auto_augment(
         ValueError: If ``image`` is not an example, or an option is invalid.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> augment.auto_augment(jax.random.key(0), jnp.ones((8, 8, 3)), policy="cifar10").shape
         (8, 8, 3)
 
@@ -225,6 +231,8 @@ def aug_mix(
         ValueError: If ``image`` is not an example, or an option is invalid.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> augment.aug_mix(jax.random.key(0), jnp.ones((8, 8, 3))).shape
         (8, 8, 3)
 

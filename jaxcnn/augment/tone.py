@@ -40,6 +40,8 @@ def random_invert(key: PRNGKey, image: Chain, *, p: float | Float[AnyArray, ""] 
         ValueError: If ``image`` is not an example, or ``p`` is outside of [0, 1].
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> augment.random_invert(jax.random.key(0), jnp.ones((2, 2, 3)), p=1.0).max().item()
         0.0
 
@@ -68,6 +70,8 @@ def random_posterize(
         ValueError: If ``image`` is not an example, or an option is invalid.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> augment.random_posterize(jax.random.key(0), jnp.full((1, 1, 1), 200, jnp.uint8), bits=2, p=1.0).item()
         192
 
@@ -102,6 +106,8 @@ def random_solarize(
         ValueError: If ``image`` is not an example, or an option is invalid.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> augment.random_solarize(jax.random.key(0), jnp.array([[[0.25, 0.75]]]), p=1.0).tolist()
         [[[0.25, 0.25]]]
 
@@ -131,6 +137,8 @@ def random_equalize(key: PRNGKey, image: Chain, *, p: float | Float[AnyArray, ""
         ValueError: If ``image`` is not an example, or ``p`` is outside of [0, 1].
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> augment.random_equalize(jax.random.key(0), jnp.ones((2, 2, 3)), p=1.0).max().item()
         1.0
 
@@ -156,6 +164,8 @@ def random_autocontrast(key: PRNGKey, image: Chain, *, p: float | Float[AnyArray
         ValueError: If ``image`` is not an example, or ``p`` is outside of [0, 1].
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> augment.random_autocontrast(jax.random.key(0), jnp.array([[[0.25]], [[0.5]]]), p=1.0)[:, 0, 0].tolist()
         [0.0, 1.0]
 
@@ -184,6 +194,8 @@ def random_sharpness(
         ValueError: If ``image`` is not an example, or an option is invalid.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> augment.random_sharpness(jax.random.key(0), jnp.ones((4, 4, 3)), p=1.0).shape
         (4, 4, 3)
 
@@ -223,6 +235,8 @@ def random_gaussian_blur(
         ValueError: If ``image`` is not an example, or an option is invalid.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import augment
         >>> augment.random_gaussian_blur(jax.random.key(0), jnp.ones((8, 8, 3))).shape
         (8, 8, 3)
 

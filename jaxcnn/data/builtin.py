@@ -37,6 +37,7 @@ def digits(
         ValueError: If an option is out of range.
 
     Example:
+        >>> from jaxcnn import data
         >>> images, labels = data.digits(split="test")
         >>> images.shape, labels.shape
         ((360, 20, 20, 1), (360,))

@@ -31,6 +31,7 @@ class ImageFolder:
         root: The folder.
 
     Example:
+        >>> from jaxcnn import data
         >>> import pathlib, tempfile
         >>> from PIL import Image
         >>> root = pathlib.Path(tempfile.mkdtemp())
@@ -105,6 +106,7 @@ def image_folder(
         ValueError: If the folder has no class folders, or one of them no images, or an option is invalid.
 
     Example:
+        >>> from jaxcnn import data
         >>> import pathlib, tempfile
         >>> from PIL import Image
         >>> root = pathlib.Path(tempfile.mkdtemp())

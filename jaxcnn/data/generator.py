@@ -38,6 +38,8 @@ class Generator:
         options: Kind, canvas and ranges.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import data
         >>> images, labels = data.digits(split="test")
         >>> generator = data.distorted(images, labels, kind="R")
         >>> few, many = generator(jax.random.key(0), 2), generator(jax.random.key(0), 5)
@@ -122,6 +124,8 @@ class Stream:
     Example:
         As an argument of a jitted function its source images are not constants of the program.
 
+        >>> import jax
+        >>> from jaxcnn import data
         >>> stream = data.distorted(*data.digits(), kind="RTS").stream(8)
         >>> batch = jax.jit(lambda stream, key: stream(key))(stream, jax.random.key(0))
         >>> batch["image"].shape
@@ -205,6 +209,8 @@ def distorted(
         ValueError: If a shape, dtype, kind or range is invalid, or an option belongs to another kind.
 
     Example:
+        >>> import jax
+        >>> from jaxcnn import data
         >>> generator = data.distorted(*data.digits(), kind="RTS")
         >>> batch = generator(jax.random.key(0), 8)
         >>> batch["image"].shape, batch["label"].shape

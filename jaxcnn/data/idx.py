@@ -38,6 +38,7 @@ def read_idx(path: str | os.PathLike[str], *, max_bytes: int = 2**33) -> Num[np.
             larger than ``max_bytes``.
 
     Example:
+        >>> from jaxcnn import data
         >>> import pathlib, tempfile
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "three.idx"
         >>> _ = path.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 3, 10, 20, 30]))
@@ -84,6 +85,7 @@ def mnist(
     Example:
         Two images of 1 x 2 pixels in the form of the test set.
 
+        >>> from jaxcnn import data
         >>> import pathlib, tempfile
         >>> folder = pathlib.Path(tempfile.mkdtemp())
         >>> header = [0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2]

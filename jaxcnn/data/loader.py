@@ -40,6 +40,7 @@ class Loader:
             or the items of a batch differ in shape.
 
     Example:
+        >>> from jaxcnn import data
         >>> loader = data.Loader(data.digits(split="test"), 32, seed=0)
         >>> loader.steps_per_epoch, loader[0]["image"].shape, loader[1000]["label"].shape
         (11, (32, 20, 20, 1), (32,))

@@ -44,6 +44,8 @@ def read_npz(
         ValueError: If the archive is damaged or lacks an array, or an array has another shape or dtype.
 
     Example:
+        >>> import numpy as np
+        >>> from jaxcnn import data
         >>> import os, tempfile
         >>> path = os.path.join(tempfile.mkdtemp(), "two.npz")
         >>> np.savez(path, x_train=np.zeros((2, 16)), y_train=np.array([[3], [4]]))

@@ -40,6 +40,8 @@ def read_digit(
         ValueError: If the picture cannot be read or is blank.
 
     Example:
+        >>> import numpy as np
+        >>> from jaxcnn import data
         >>> import PIL.Image, tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     picture = np.full((90, 60), 255, np.uint8)

@@ -25,6 +25,8 @@ class PreparedSource:
         classes: Names of the classes, or None where the data set has none.
 
     Example:
+        >>> import numpy as np
+        >>> from jaxcnn import data
         >>> examples = [{"picture": np.zeros((4, 4, 3), np.uint8), "class": 5}]
         >>> source = data.PreparedSource(examples, image="picture", label="class", classes=None)
         >>> source[0]["image"].shape, int(source[0]["label"])
@@ -106,6 +108,7 @@ def tfds_source(
         ValueError: If the split or a feature does not exist, or the files are damaged or allow no random access.
 
     Example:
+        >>> from jaxcnn import data
         >>> import tempfile
         >>> data.tfds_source("mnist", split="train", data_dir=tempfile.mkdtemp())
         Traceback (most recent call last):

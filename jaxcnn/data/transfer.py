@@ -36,6 +36,7 @@ def prefetch(iterable: Iterable[T], *, size: int = 2, sharding: PyTree = None) -
         ValueError: If ``size`` is not positive.
 
     Example:
+        >>> from jaxcnn import data
         >>> batches = data.prefetch(data.Loader(data.digits(split="test"), 128, seed=0))
         >>> [len(batch["label"]) for batch in batches]
         [128, 128, 104]

@@ -35,6 +35,8 @@ def depthwise_variance_scaling(
         ValueError: If an option is unknown or ``scale`` is not above 0.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import initializers
         >>> kernel = initializers.depthwise_variance_scaling(2.0)(jax.random.key(0), (3, 3, 256, 1), jnp.float32)
         >>> round(float(kernel.std()), 2), round((2 / 9) ** 0.5, 2)
         (0.47, 0.47)

@@ -56,6 +56,8 @@ class Conv(nn.Conv):
         ValueError: If mask and kernel have different shapes, or as ``jax.lax.conv_general_dilated``.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import layers
         >>> layer = layers.Conv(7, (1, 1), strides=2)
         >>> y, variables = layer.init_with_output(jax.random.key(0), jnp.ones((1, 8, 8, 5)))
         >>> y.shape, variables["params"]["kernel"].shape
@@ -104,6 +106,8 @@ class DepthwiseConv(nn.Module):
         ValueError: If an option is wrong, the input has the wrong rank or dtype, or the kernel does not fit.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import layers
         >>> layer = layers.DepthwiseConv((3, 3), depth_multiplier=2, strides=2)
         >>> y, variables = layer.init_with_output(jax.random.key(0), jnp.ones((1, 8, 8, 5)))
         >>> y.shape, variables["params"]["kernel"].shape
@@ -184,6 +188,8 @@ class SeparableConv(nn.Module):
         ValueError: If an option is wrong, the input has the wrong rank or dtype, or the kernel does not fit.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import layers
         >>> layer = layers.SeparableConv(64, (3, 3), depth_multiplier=2, shared=True, use_depthwise_bias=True)
         >>> variables = layer.init(jax.random.key(0), jnp.ones((1, 8, 8, 32)))
         >>> sum(leaf.size for leaf in jax.tree.leaves(variables))  # 2 (9 + 1) + 64 (2 * 32 + 1)

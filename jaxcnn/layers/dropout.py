@@ -26,6 +26,8 @@ class SpatialDropout(nn.Module):
         ValueError: If the rate is outside [0, 1] or the input has the wrong rank or dtype.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import layers
         >>> x = jnp.ones((2, 4, 4, 8))
         >>> y = layers.SpatialDropout(0.5).apply({}, x, train=True, rngs={"dropout": jax.random.key(0)})
         >>> bool((y == y[:, :1, :1]).all()), sorted(set(y.ravel().tolist()))
@@ -57,6 +59,8 @@ class DropPath(nn.Module):
         ValueError: If the rate is outside [0, 1] or the input has the wrong rank or dtype.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import layers
         >>> x = jnp.ones((3, 2, 2, 1))
         >>> layers.DropPath(1.0).apply({}, x, train=True, rngs={"dropout": jax.random.key(0)}).sum().item()
         0.0
@@ -91,6 +95,8 @@ class DropBlock(nn.Module):
             than the map, or the input has the wrong rank or dtype.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import layers
         >>> x = jnp.ones((1, 8, 8, 4))
         >>> y = layers.DropBlock(0.3, 3).apply({}, x, train=True, rngs={"dropout": jax.random.key(0)})
         >>> float(y.mean().round(3)), bool((y == 0).any())

@@ -57,6 +57,8 @@ class ParallelTransformer(nn.Module):
         ValueError: If an option is unknown, ``starts`` has the wrong shape, or the input the wrong rank or dtype.
 
     Example:
+        >>> import flax.linen as nn, jax, jax.numpy as jnp, numpy as np
+        >>> from jaxcnn import layers
         >>> class Localizer(nn.Module):
         ...     @nn.compact
         ...     def __call__(self, x):

@@ -59,6 +59,8 @@ class GlobalWeightedAveragePool(nn.Module):
             axis, or a callable changes the shape.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import layers, ops
         >>> layer = layers.GlobalWeightedAveragePool()
         >>> x = jnp.arange(8.0).reshape(1, 2, 2, 2)
         >>> pooled, sown = layer.init_with_output(jax.random.key(0), x)

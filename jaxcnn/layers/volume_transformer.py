@@ -42,6 +42,8 @@ class VolumeTransformer(nn.Module):
         ValueError: If an option is unknown, or the input has the wrong rank or dtype.
 
     Example:
+        >>> import flax.linen as nn, jax, jax.numpy as jnp, numpy as np
+        >>> from jaxcnn import layers
         >>> class Localizer(nn.Module):
         ...     @nn.compact
         ...     def __call__(self, x):

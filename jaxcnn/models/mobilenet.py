@@ -90,6 +90,8 @@ class MobileNet(nn.Module):
         ValueError: If ``alpha`` leaves a layer without filters, or the image is too small for the strides.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import models
         >>> model = models.create("mobilenet", num_classes=1000, alpha=0.25)
         >>> variables = jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, 224, 224, 3)))
         >>> sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))

@@ -119,6 +119,8 @@ class MobileNetV2(nn.Module):
         ValueError: If ``alpha`` is not above 0 or the variant unknown.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import models
         >>> model = models.create("mobilenet_v2", num_classes=1000)
         >>> variables = jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, 224, 224, 3)))
         >>> sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))

@@ -109,6 +109,8 @@ def create(
         ValueError: If the name or an option is unknown, or ``num_classes`` is not a positive integer.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import models
         >>> model = models.create("st_cnn", num_classes=10, transform="similarity", downsample=2)
         >>> sorted(jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, 60, 60, 1)))["params"])
         ['classifier', 'transformer']
@@ -133,6 +135,7 @@ def names() -> tuple[str, ...]:
         The names.
 
     Example:
+        >>> from jaxcnn import models
         >>> "st_cnn" in models.names()
         True
     """

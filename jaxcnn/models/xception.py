@@ -80,6 +80,8 @@ class Xception(nn.Module):
         param_dtype: Dtype of the parameters.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import models
         >>> model = models.create("xception", num_classes=1000)
         >>> variables = jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, 299, 299, 3)))
         >>> sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
@@ -135,6 +137,8 @@ class MiniXception(nn.Module):
         param_dtype: Dtype of the parameters.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import models
         >>> model = models.create("mini_xception", num_classes=7)
         >>> variables = jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, 64, 64, 1)))
         >>> sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))

@@ -48,6 +48,8 @@ def rgb_to_grayscale(
         ValueError: If the image does not have three channels, or its shape or dtype is wrong.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> ops.rgb_to_grayscale(jnp.array([[[0.0, 1.0, 0.0]]])).round(3).tolist()
         [[[0.5870000123977661]]]
 
@@ -75,6 +77,8 @@ def to_grayscale(
         ValueError: If the image has neither one channel nor three, or its shape or dtype is wrong.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> ops.to_grayscale(jnp.array([[[0.0, 1.0, 0.0]]])).round(3).tolist()
         [[[0.5870000123977661, 0.5870000123977661, 0.5870000123977661]]]
 
@@ -108,6 +112,8 @@ def adjust_brightness(
         ValueError: If a shape or dtype is wrong, leading axes do not broadcast, or ``factor`` is a negative number.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> ops.adjust_brightness(jnp.array([[[0.25, 0.5, 0.75]]]), 2.0).tolist()
         [[[0.5, 1.0, 1.0]]]
 
@@ -144,6 +150,8 @@ def adjust_contrast(
         ValueError: If a shape or dtype is wrong, leading axes do not broadcast, or ``factor`` is a negative number.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> ops.adjust_contrast(jnp.array([[[0.25], [0.75]]]), 0.5).tolist()
         [[[0.375], [0.625]]]
 
@@ -183,6 +191,8 @@ def adjust_saturation(
             broadcast, or ``factor`` is a negative number.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> ops.adjust_saturation(jnp.array([[[0.0, 1.0, 0.0]]]), 0.5).round(4).tolist()
         [[[0.2935..., 0.7935..., 0.2935...]]]
 
@@ -218,6 +228,8 @@ def permute_channels(
         ValueError: If a shape or dtype is wrong, leading axes do not broadcast, or a sequence is not a permutation.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> ops.permute_channels(jnp.array([[[0.25, 0.5, 0.75]]]), (2, 0, 1)).tolist()
         [[[0.75, 0.25, 0.5]]]
 

@@ -54,6 +54,8 @@ def apply_color_matrix(
             broadcast.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> swap = jnp.array([[0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.25]])
         >>> ops.apply_color_matrix(jnp.array([[[0.25, 0.5, 0.5]]]), swap).tolist()
         [[[0.5, 0.25, 0.75]]]
@@ -92,6 +94,7 @@ def brightness_matrix(factor: float | Float[AnyArray, "*b"]) -> Float[Array, "*b
         ValueError: If ``factor`` is a negative number, or has a wrong dtype.
 
     Example:
+        >>> from jaxcnn import ops
         >>> ops.brightness_matrix(0.5).diagonal().tolist()
         [0.5, 0.5, 0.5, 1.0]
     """
@@ -112,6 +115,7 @@ def saturation_matrix(factor: float | Float[AnyArray, "*b"]) -> Float[Array, "*b
         ValueError: If ``factor`` is a negative number, or has a wrong dtype.
 
     Example:
+        >>> from jaxcnn import ops
         >>> [round(v, 4) for v in ops.saturation_matrix(0.0)[0].tolist()]
         [0.2989, 0.587, 0.114, 0.0]
     """
@@ -135,6 +139,7 @@ def contrast_matrix(
         ValueError: If ``factor`` is a negative number, a dtype is wrong, or the two do not broadcast.
 
     Example:
+        >>> from jaxcnn import ops
         >>> ops.contrast_matrix(0.5, 0.25)[0].tolist()
         [0.5, 0.0, 0.0, 0.125]
     """

@@ -60,6 +60,8 @@ def conv(
             the padded x, or a reflection would extend beyond it.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> x = jnp.arange(4.0).reshape(1, 4, 1)
         >>> ops.conv(x, jnp.array([[[1.0, 0.0]], [[0.0, 2.0]]]), padding="VALID")[0].tolist()  # (kw=2, c=1, f=2)
         [[0.0, 2.0], [1.0, 4.0], [2.0, 6.0]]
@@ -116,6 +118,8 @@ def depthwise_conv(
             the padded x, or a reflection would extend beyond it.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> x = jnp.arange(8.0).reshape(1, 4, 2)
         >>> difference = jnp.array([[[1.0], [1.0]], [[-1.0], [-1.0]]])  # (kw=2, c=2, m=1)
         >>> ops.depthwise_conv(x, difference, padding="VALID")[0].tolist()
@@ -163,6 +167,8 @@ def shared_depthwise_conv(
         ValueError: As in ``depthwise_conv``, and if the second last axis of the kernel is not 1.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> sobel = jnp.array([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])[..., None, None]
         >>> ramp = jnp.broadcast_to(jnp.arange(5.0)[:, None], (5, 5, 3))  # rises along x in all 3 channels
         >>> ops.shared_depthwise_conv(ramp, sobel, padding="VALID")[0, 0].tolist()
@@ -207,6 +213,8 @@ def separable_conv(
         ValueError: As in ``depthwise_conv``, and if the pointwise kernel has another shape.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> x = jnp.ones((1, 4, 4, 2))
         >>> ops.separable_conv(x, jnp.ones((3, 3, 2, 1)), jnp.ones((1, 1, 2, 5)), padding="VALID").shape
         (1, 2, 2, 5)

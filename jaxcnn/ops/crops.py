@@ -49,6 +49,8 @@ def crop_and_resize(
         ValueError: If an option is unknown, or a shape or dtype is wrong.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> image = jnp.arange(16.0).reshape(4, 4, 1)
         >>> ops.crop_and_resize(image, jnp.array([[1.0, 1.0, 3.0, 3.0]]), (2, 2))[0, :, :, 0].tolist()
         [[5.0, 6.0], [9.0, 10.0]]

@@ -41,6 +41,8 @@ def erase(
         ValueError: If a shape or dtype is wrong, or leading axes do not broadcast.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> ops.erase(jnp.ones((2, 3, 1)), (1, 0, 3, 1))[..., 0].tolist()
         [[1.0, 0.0, 0.0], [1.0, 1.0, 1.0]]
 
@@ -91,6 +93,8 @@ def grid_mask(
         ValueError: If a shape or dtype is wrong, leading axes do not broadcast, or a number is outside of its range.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> ops.grid_mask(jnp.ones((4, 4, 1)), period=2.0)[..., 0].tolist()
         [[1.0, 1.0, 1.0, 1.0], [1.0, 0.0, 1.0, 0.0], [1.0, 1.0, 1.0, 1.0], [1.0, 0.0, 1.0, 0.0]]
 

@@ -46,6 +46,8 @@ def gaussian_blur(
             ``kernel_size`` is not odd, too large for the image, or None with an array as ``sigma``.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> image = jnp.zeros((5, 5, 1)).at[2, 2].set(1.0)
         >>> [round(v, 3) for v in ops.gaussian_blur(image, 0.5, kernel_size=3)[2, :, 0].tolist()]
         [0.0, 0.084, 0.619, 0.084, 0.0]
@@ -100,6 +102,8 @@ def adjust_sharpness(
         ValueError: If a shape or dtype is wrong, leading axes do not broadcast, or ``factor`` is a negative number.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> image = jnp.zeros((3, 3, 1)).at[1, 1].set(0.5)
         >>> round(ops.adjust_sharpness(image, 0.0)[1, 1, 0].item(), 4)  # 5 / 13 of it
         0.1923

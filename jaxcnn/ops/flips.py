@@ -22,6 +22,8 @@ def flip_left_right(image: Num[AnyArray, "*b h w c"]) -> Num[Array, "*b h w c"]:
         ValueError: If the image has fewer than three axes.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> ops.flip_left_right(jnp.array([[[1.0], [2.0]], [[3.0], [4.0]]]))[..., 0].tolist()
         [[2.0, 1.0], [4.0, 3.0]]
 
@@ -44,6 +46,8 @@ def flip_up_down(image: Num[AnyArray, "*b h w c"]) -> Num[Array, "*b h w c"]:
         ValueError: If the image has fewer than three axes.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> ops.flip_up_down(jnp.array([[[1.0], [2.0]], [[3.0], [4.0]]]))[..., 0].tolist()
         [[3.0, 4.0], [1.0, 2.0]]
 
@@ -68,6 +72,8 @@ def rotate_90(image: Num[AnyArray, "*b h w c"], turns: int) -> Num[Array, "*b h_
         ValueError: If the image has fewer than three axes, or ``turns`` is not an integer.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> ops.rotate_90(jnp.array([[[1.0], [2.0]], [[3.0], [4.0]]]), 1)[..., 0].tolist()
         [[2.0, 4.0], [1.0, 3.0]]
 

@@ -59,6 +59,8 @@ def affine_grid(
         ValueError: If ``theta`` or ``shape`` has the wrong shape or dtype.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> identity = jnp.eye(2, 3)
         >>> ops.affine_grid(identity, (1, 2))[0, :, 0].tolist()
         [-0.5, 0.5]
@@ -101,6 +103,8 @@ def projective_grid(
         ValueError: If ``matrix`` or ``shape`` has the wrong shape or dtype.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> twice = jnp.diag(jnp.array([2.0, 2.0, 1.0]))
         >>> ops.projective_grid(twice, (1, 2))[0, :, 0].tolist()
         [-1.0, 1.0]
@@ -151,6 +155,8 @@ def tps_grid(
             ones the result is NaN in these cases; traced regularization is not checked.
 
     Example:
+        >>> import jax.numpy as jnp, numpy as np
+        >>> from jaxcnn import ops
         >>> regular = jnp.array([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]])
         >>> grid = ops.tps_grid(regular + jnp.array([[0.5, 0.0]]), (1, 2))
         >>> np.round(grid[0, :, 0], 3).tolist()
@@ -193,6 +199,8 @@ def flow_grid(
         ValueError: If ``flow`` has the wrong shape or dtype.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> ops.flow_grid(jnp.ones((1, 4, 2)))[0, :, 0].tolist()
         [-0.25, 0.25, 0.75, 1.25]
     """

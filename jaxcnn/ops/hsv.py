@@ -41,6 +41,8 @@ def rgb_to_hsv(
         ValueError: If the image does not have three channels, or its shape or dtype is wrong.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> ops.rgb_to_hsv(jnp.array([[[0.25, 0.5, 0.25]]])).round(3).tolist()
         [[[0.3330000042915344, 0.5, 0.5]]]
 
@@ -77,6 +79,8 @@ def hsv_to_rgb(
         ValueError: If the image does not have three channels, or its shape or dtype is wrong.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> ops.hsv_to_rgb(jnp.array([[[0.5, 0.5, 1.0]]])).tolist()
         [[[0.5, 1.0, 1.0]]]
 
@@ -110,6 +114,8 @@ def adjust_hue(
             broadcast, or ``delta`` is a number outside of [-0.5, 0.5].
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> ops.adjust_hue(jnp.array([[[1.0, 0.5, 0.5]]]), 0.5).tolist()
         [[[0.5, 1.0, 1.0]]]
 

@@ -55,6 +55,8 @@ def linearized_grid_sample(
     Example:
         An edge two pixels away has no bilinear slope at the point, but the linearized gradient points to it.
 
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> image = jnp.repeat(jnp.array([0.0, 0.0, 0.0, 0.0, 1.0, 1.0]), 2).reshape(1, 12, 1)
         >>> grid, reach = jnp.zeros((1, 1, 2)), jnp.array([[-0.8, 0.1], [0.8, 0.1], [0.8, -0.1]])
         >>> jax.grad(lambda g: ops.grid_sample(image, g, padding_mode="border").sum())(grid)[0, 0, 0].item()

@@ -47,6 +47,8 @@ def apply_matrix(
         ValueError: If a shape or dtype is wrong, or leading axes do not broadcast.
 
     Example:
+        >>> import jax.numpy as jnp, numpy as np
+        >>> from jaxcnn import ops
         >>> half = jnp.array([[0.5, 0.0, 0.1], [0.0, 0.5, 0.0]])
         >>> np.round(ops.apply_matrix(half, jnp.array([[1.0, -1.0]])), 3).tolist()
         [[0.6000000238418579, -0.5]]
@@ -86,6 +88,8 @@ def compose_matrices(
         ValueError: If a shape or dtype is wrong, or leading axes do not broadcast.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> zoom = jnp.array([[0.5, 0.0, 0.0], [0.0, 0.5, 0.0]])
         >>> right = jnp.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]])
         >>> ops.compose_matrices(zoom, right).tolist()
@@ -127,6 +131,8 @@ def invert_matrix(matrix: Float[AnyArray, "*batch rows columns"]) -> Float[Array
         ValueError: If ``matrix`` has the wrong shape or dtype.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> (ops.invert_matrix(jnp.array([[2.0, 0.0, 1.0], [0.0, 4.0, 0.0]])) + 0.0).tolist()
         [[0.5, 0.0, -0.5], [0.0, 0.25, 0.0]]
     """
@@ -162,6 +168,8 @@ def fit_affine(
         ValueError: If a shape or dtype is wrong, or leading axes do not broadcast.
 
     Example:
+        >>> import jax.numpy as jnp, numpy as np
+        >>> from jaxcnn import ops
         >>> corners = jnp.array([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0]])
         >>> (np.round(ops.fit_affine(corners, corners * 2 + 0.5), 3) + 0.0).tolist()
         [[2.0, 0.0, 0.5], [0.0, 2.0, 0.5]]
@@ -194,6 +202,8 @@ def fit_homography(
         ValueError: If a shape or dtype is wrong, or leading axes do not broadcast.
 
     Example:
+        >>> import jax.numpy as jnp, numpy as np
+        >>> from jaxcnn import ops
         >>> corners = jnp.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
         >>> matrix = ops.fit_homography(corners, corners * jnp.array([[1.0], [1.0], [0.5], [0.5]]))
         >>> np.round(ops.apply_matrix(matrix, corners), 3).tolist()
@@ -245,6 +255,8 @@ def fit_tps(
         ValueError: As ``tps_grid``.
 
     Example:
+        >>> import jax.numpy as jnp, numpy as np
+        >>> from jaxcnn import ops
         >>> corners = jnp.array([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0], [0.0, 0.0]])
         >>> moved = corners.at[4, 0].set(0.5)
         >>> coefficients = ops.fit_tps(moved, corners)
@@ -288,6 +300,8 @@ def apply_tps(
         ValueError: If a shape or dtype is wrong, or leading axes do not broadcast.
 
     Example:
+        >>> import jax.numpy as jnp, numpy as np
+        >>> from jaxcnn import ops
         >>> corners = jnp.array([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]])
         >>> twice = ops.fit_tps(2 * corners, corners)
         >>> np.round(ops.apply_tps(twice, corners, jnp.array([[0.25, 0.5]])), 3).tolist()

@@ -44,6 +44,8 @@ def add_gaussian_noise(
         ValueError: If a shape or dtype is wrong, or ``sigma`` a negative number.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> image, noise = jnp.full((1, 2, 1), 0.5), jnp.array([[[1.0], [-10.0]]])
         >>> ops.add_gaussian_noise(image, noise, 0.25)[0, :, 0].tolist()
         [0.75, 0.0]
@@ -79,6 +81,8 @@ def add_speckle_noise(
         ValueError: If a shape or dtype is wrong, or ``sigma`` a negative number.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> image, noise = jnp.array([[[0.0], [0.5]]]), jnp.ones((1, 2, 1))
         >>> ops.add_speckle_noise(image, noise, 0.25)[0, :, 0].tolist()
         [0.0, 0.625]
@@ -122,6 +126,8 @@ def add_shot_noise(
         ValueError: If a shape or dtype is wrong, or ``photons`` a number that is not positive and finite.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> image, uniform = jnp.full((1, 3, 1), 0.5), jnp.array([[[0.2], [0.5], [0.9]]])
         >>> ops.add_shot_noise(image, uniform, 4.0)[0, :, 0].tolist()
         [0.25, 0.5, 1.0]
@@ -170,6 +176,8 @@ def add_salt_and_pepper(
         ValueError: If a shape or dtype is wrong, or ``amount`` or ``salt`` a number outside of [0, 1].
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> image, uniform = jnp.full((1, 3, 1), 0.5), jnp.array([[[0.1], [0.3], [0.4]]])
         >>> ops.add_salt_and_pepper(image, uniform, 0.4)[0, :, 0].tolist()
         [1.0, 0.0, 0.5]

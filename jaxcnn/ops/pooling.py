@@ -62,6 +62,8 @@ def max_pool(
             has another form than above, or if no window fits.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> x = jnp.arange(16.0).reshape(4, 4, 1)
         >>> ops.max_pool(x, 2)[..., 0].tolist()
         [[5.0, 7.0], [13.0, 15.0]]
@@ -105,6 +107,8 @@ def avg_pool(
         ValueError: As for ``max_pool``.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> x = jnp.arange(16.0).reshape(4, 4, 1)
         >>> ops.avg_pool(x, 2)[..., 0].tolist()
         [[2.5, 4.5], [10.5, 12.5]]
@@ -134,6 +138,8 @@ def global_average_pool(x: Float[AnyArray, "*b h w c"]) -> Float[Array, "*b c"]:
         ValueError: If ``x`` is not floating, has too few axes or an empty spatial axis.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> ops.global_average_pool(jnp.array([[[1.0], [3.0]]])).tolist()
         [2.0]
     """
@@ -157,6 +163,8 @@ def global_max_pool(x: Float[AnyArray, "*b h w c"]) -> Float[Array, "*b c"]:
         ValueError: If ``x`` is not floating, has too few axes or an empty spatial axis.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> ops.global_max_pool(jnp.array([[[1.0], [3.0]]])).tolist()
         [3.0]
     """
@@ -183,6 +191,8 @@ def lse_pool(
             number not above 0 or has another shape.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> round(ops.lse_pool(jnp.array([[[1000.0], [0.0]]]), r=1.0).item(), 3)
         999.307
 
@@ -217,6 +227,8 @@ def gem_pool(
             number not above 0 or has another shape.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> round(ops.gem_pool(jnp.array([[[1.0], [2.0]]]), p=3.0).item(), 3)  # (9 / 2) ** (1 / 3)
         1.651
 
@@ -253,6 +265,8 @@ def weighted_average_pool(
             axis, or the shape of ``weights`` is not that of ``x`` with 1 or c as its last entry.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> x, weights = jnp.array([[[1.0], [3.0]]]), jnp.array([[[3.0], [1.0]]])
         >>> ops.weighted_average_pool(x, weights).tolist()
         [1.5]
@@ -294,6 +308,8 @@ def class_activation_map(
         ValueError: If an argument is not floating or has another rank, or the channels do not agree.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> features = jnp.array([[[1.0, 0.0], [0.0, 2.0]]])  # h=1, w=2, c=2
         >>> ops.class_activation_map(features, jnp.array([[1.0], [-1.0]]))[..., 0].tolist()
         [[1.0, -2.0]]

@@ -47,6 +47,8 @@ def remap(
         ValueError: If a shape, dtype or option is wrong, or leading axes do not broadcast.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> image = jnp.arange(6.0).reshape(2, 3, 1)
         >>> ops.remap(image, jnp.array([[[2.0, 1.0], [0.5, 0.0]]]))[0, :, 0].tolist()
         [5.0, 0.5]
@@ -101,6 +103,8 @@ def affine(
         ValueError: If a shape, dtype or option is wrong, or leading axes do not broadcast.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> image = jnp.arange(3.0).reshape(1, 3, 1)
         >>> ops.affine(image, translate=(1.0, 0.0))[0, :, 0].tolist()
         [0.0, 0.0, 1.0]
@@ -159,6 +163,8 @@ def perspective(
         ValueError: If a shape, dtype or option is wrong, or leading axes do not broadcast.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> image = jnp.arange(4.0).reshape(2, 2, 1)
         >>> corners = jnp.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
         >>> jnp.round(ops.perspective(image, corners, corners[jnp.array([1, 0, 3, 2])])[..., 0], 4).tolist()

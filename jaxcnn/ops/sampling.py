@@ -87,6 +87,8 @@ def grid_sample(
     Example:
         Midway between two pixels the result is their mean.
 
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> image = jnp.array([[[10.0], [20.0]]])  # h_in=1, w_in=2, c=1
         >>> ops.grid_sample(image, jnp.zeros((1, 1, 2))).item()
         15.0

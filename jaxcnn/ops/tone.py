@@ -46,6 +46,8 @@ def adjust_gamma(
             negative number.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> ops.adjust_gamma(jnp.array([[[0.0, 0.25, 1.0]]]), 0.5).round(4).tolist()
         [[[0.0, 0.5, 1.0]]]
 
@@ -81,6 +83,8 @@ def invert(
         ValueError: If the shape or dtype of the image is wrong.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> ops.invert(jnp.array([[[0, 100, 255]]], jnp.uint8)).tolist()
         [[[255, 155, 0]]]
 
@@ -112,6 +116,8 @@ def posterize(
             from 0 to 8.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> ops.posterize(jnp.array([[[0, 100, 255]]], jnp.uint8), 2).tolist()
         [[[0, 64, 192]]]
 
@@ -153,6 +159,8 @@ def solarize(
         ValueError: If a shape or dtype is wrong, or leading axes do not broadcast.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> ops.solarize(jnp.array([[[0, 100, 255]]], jnp.uint8), 100.0).tolist()
         [[[0, 155, 0]]]
 
@@ -182,6 +190,8 @@ def autocontrast(
         ValueError: If the shape or dtype of the image is wrong.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> ops.autocontrast(jnp.array([[[0.25], [0.375], [0.75]]])).tolist()
         [[[0.0], [0.25], [1.0]]]
 
@@ -223,6 +233,8 @@ def equalize(
         ValueError: If the shape or dtype of the image is wrong.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> image = jnp.arange(100, 116, dtype=jnp.uint8).repeat(30).reshape(1, 480, 1)
         >>> ops.equalize(image)[0, ::120, 0].tolist()
         [0, 120, 240, 255]

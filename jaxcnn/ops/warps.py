@@ -64,6 +64,8 @@ def warp_affine(
         ValueError: As ``affine_grid`` and ``grid_sample``.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> image = jnp.arange(3.0).reshape(1, 3, 1)
         >>> mirror = jnp.array([[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
         >>> ops.warp_affine(image, mirror)[0, :, 0].tolist()
@@ -114,6 +116,8 @@ def warp_perspective(
         ValueError: As ``projective_grid`` and ``grid_sample``.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> image = jnp.arange(3.0).reshape(1, 3, 1)
         >>> ops.warp_perspective(image, jnp.diag(jnp.array([-1.0, 1.0, 1.0])))[0, :, 0].tolist()
         [2.0, 1.0, 0.0]
@@ -166,6 +170,8 @@ def warp_tps(
         ValueError: As ``tps_grid`` and ``grid_sample``.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> image = jnp.arange(4.0).reshape(2, 2, 1)
         >>> corners = jnp.array([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]])
         >>> bool(jnp.all(ops.warp_tps(image, corners) == image))
@@ -218,6 +224,8 @@ def warp_flow(
         ValueError: If a shape, dtype or option is wrong, or if the two differ in their spatial axes.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
         >>> image = jnp.arange(3.0).reshape(1, 3, 1)
         >>> one_right = jnp.broadcast_to(jnp.array([1.0, 0.0]), (1, 3, 2))
         >>> ops.warp_flow(image, one_right, padding_mode="border")[0, :, 0].tolist()

@@ -69,6 +69,7 @@ def policies() -> dict[str, Callable[..., Any]]:
         Name -> ``(key, image) -> image``. ``"basic"`` is a flip, a small affine map and a change of colors.
 
     Example:
+        >>> import jax, jax.numpy as jnp
         >>> from jaxcnn.report.gallery import policies
         >>> policies()["basic"](jax.random.key(0), jnp.ones((8, 8, 3))).shape
         (8, 8, 3)
@@ -104,6 +105,7 @@ def policy_samples(
         ValueError: If ``samples`` is not a positive integer.
 
     Example:
+        >>> import numpy as np
         >>> from jaxcnn.report.gallery import policies, policy_samples
         >>> len(policy_samples(policies()["basic"], np.zeros((8, 8, 3)), samples=3))
         3
@@ -128,6 +130,7 @@ def function_gallery(image: Float[np.ndarray, "h w c"], *, functions: Sequence[s
         ValueError: If ``image`` is not of shape (h, w, c), or a function does not exist.
 
     Example:
+        >>> import numpy as np
         >>> from jaxcnn.report.gallery import function_gallery
         >>> figure = function_gallery(np.zeros((4, 6, 3)), functions=["random_rotation"])
         >>> [text.get_text() for text in figure.axes[0].texts][:3]
@@ -151,6 +154,7 @@ def overview_gallery(image: Float[np.ndarray, "h w c"], *, functions: Sequence[s
         ValueError: If ``image`` is not of shape (h, w, c), or a function does not exist.
 
     Example:
+        >>> import numpy as np
         >>> from jaxcnn.report.gallery import overview_gallery
         >>> float(overview_gallery(np.zeros((4, 6, 3)), functions=["random_rotation"]).get_figwidth())
         9.0
@@ -248,6 +252,7 @@ def sample_gallery(
         ValueError: If the sequences differ in length, or are empty.
 
     Example:
+        >>> import numpy as np
         >>> from jaxcnn.report.gallery import sample_gallery
         >>> figure = sample_gallery([np.zeros((4, 6, 3))], [[np.ones((4, 6, 3))] * 3], ["black.png"])
         >>> len(figure.axes[0].images)

@@ -42,6 +42,7 @@ def table_html(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
         HTML.
 
     Example:
+        >>> from jaxcnn import report
         >>> "<td>a &lt; b</td>" in report.table_html(["name", "n"], [["a < b", 3]])
         True
     """
@@ -66,6 +67,7 @@ def figure_html(image: bytes, caption: str, *, alternative: str) -> str:
         HTML.
 
     Example:
+        >>> from jaxcnn import report
         >>> report.figure_html(b"...", "Loss.", alternative="curves").count('<img alt="curves" src="data:')
         1
     """
@@ -89,6 +91,7 @@ def write_page(
         sections: Heading and pieces of HTML of each, as ``table_html`` and ``figure_html`` return them.
 
     Example:
+        >>> from jaxcnn import report
         >>> import pathlib, tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     report.write_page(f"{folder}/page.html", "Digits", "It worked.", [("Results", ["<p>fine</p>"])])

@@ -36,6 +36,7 @@ def learning_curves(histories: Mapping[str, Sequence[Lines]]) -> Figure:
         ValueError: If there is no arm.
 
     Example:
+        >>> from jaxcnn import report
         >>> lines = [{"step": s, "split": "test", "loss": 1 / s, "accuracy": 1 - 1 / s} for s in (1, 2)]
         >>> [axis.get_ylabel() for axis in report.learning_curves({"cnn": [lines]}).axes]
         ['training loss', 'test error, %']
@@ -98,6 +99,8 @@ def frames(
         ValueError: If the arrays differ in length.
 
     Example:
+        >>> import numpy as np
+        >>> from jaxcnn import report
         >>> square = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * 0.5
         >>> figure = report.frames(np.zeros((2, 8, 8, 1)), np.stack([square] * 2), np.zeros((2, 4, 4, 1)), ["a", "b"])
         >>> len(figure.axes)
@@ -148,6 +151,8 @@ def confusion(matrices: Mapping[str, Int[np.ndarray, "k k"]], *, classes: Sequen
         ValueError: If a matrix is not of shape (classes, classes).
 
     Example:
+        >>> import numpy as np
+        >>> from jaxcnn import report
         >>> figure = report.confusion({"cnn": np.eye(3, dtype=int)}, classes=["a", "b", "c"])
         >>> figure.axes[0].get_title()
         'cnn'
@@ -199,6 +204,8 @@ def mistakes(
         ValueError: If the arrays differ in length.
 
     Example:
+        >>> import numpy as np
+        >>> from jaxcnn import report
         >>> wrong = np.array([[0.1, 0.9], [0.6, 0.4]])
         >>> figure = report.mistakes(np.zeros((2, 4, 4, 1)), np.array([0, 0]), wrong, classes=["a", "b"])
         >>> figure.axes[0].get_title()
@@ -257,6 +264,8 @@ def predictions(
         ValueError: If the arrays differ in length.
 
     Example:
+        >>> import numpy as np
+        >>> from jaxcnn import report
         >>> figure = report.predictions(np.zeros((1, 8, 8, 1)), np.array([[0.2, 0.8]]), ["x.png"], classes=["a", "b"])
         >>> figure.axes[0].get_title()
         'x.png'

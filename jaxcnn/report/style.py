@@ -60,6 +60,8 @@ def png(canvas: Figure, *, dpi: int = 144) -> bytes:
         The bytes of a PNG file.
 
     Example:
+        >>> import numpy as np
+        >>> from jaxcnn import report
         >>> report.png(report.confusion({"net": np.eye(2, dtype=int)}, classes=["a", "b"]))[1:4]
         b'PNG'
     """

@@ -29,6 +29,8 @@ def fill(variables: Variables, tensors: Mapping[str, AnyArray]) -> dict[str, Any
         ValueError: If names are missing or unexpected, or shapes or kinds of dtype differ; all are listed together.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn.zoo import fill
         >>> variables = {"params": {"dense": {"kernel": jnp.zeros((2, 1)), "bias": jnp.zeros(1)}}}
         >>> tensors = {"params/dense/kernel": jnp.ones((2, 1)), "params/dense/bias": jnp.ones(1)}
         >>> fill(variables, tensors)["params"]["dense"]["bias"]

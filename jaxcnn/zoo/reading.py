@@ -24,6 +24,8 @@ def formats() -> tuple[WeightFormat, ...]:
         The formats.
 
     Example:
+        >>> from pathlib import Path
+        >>> from jaxcnn.zoo.reading import formats
         >>> [one.name for one in formats() if one.matches(Path("a.tflite"), b"    TFL3")]
         ['TensorFlow Lite']
     """
@@ -81,6 +83,8 @@ def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES, download: 
         ValueError: If ``max_bytes`` is not a positive integer.
 
     Example:
+        >>> import os
+        >>> from jaxcnn.zoo import read
         >>> import tempfile
         >>> import numpy as np
         >>> with tempfile.TemporaryDirectory() as folder:

@@ -44,6 +44,9 @@ def save(variables: Variables, path: str | os.PathLike[str], *, provenance: Mapp
             ``/``, a provenance that JSON cannot hold, and a path whose folder does not exist.
 
     Example:
+        >>> import os, tempfile
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn.zoo import read, save
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = os.path.join(folder, "weights.safetensors")
         ...     save({"params": {"conv": {"kernel": jnp.ones((3, 3, 1, 8))}}}, path, provenance={"seed": 0})
@@ -87,6 +90,9 @@ def convert(
         ValueError: If it cannot be read (``FormatError``), or its tensors have dtypes that the format does not have.
 
     Example:
+        >>> import os, tempfile
+        >>> import numpy as np
+        >>> from jaxcnn.zoo import convert, read
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     source, target = os.path.join(folder, "a.npy"), os.path.join(folder, "a.safetensors")
         ...     np.save(source, np.arange(3))

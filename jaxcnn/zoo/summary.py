@@ -22,6 +22,8 @@ def summarize(checkpoint: Checkpoint, *, tensors: int = 20) -> list[str]:
         ValueError: If ``tensors`` is negative.
 
     Example:
+        >>> from jaxcnn.zoo import Checkpoint
+        >>> from jaxcnn.zoo.summary import summarize
         >>> import numpy as np
         >>> kernel = np.ones((3, 3, 1, 8), np.float32)
         >>> metadata = {"format": "pytorch", "framework": "pytorch", "layouts": {"w": "OIHW"}, "notes": []}
@@ -66,6 +68,7 @@ def count_layers(graph: object) -> int:
         Their number.
 
     Example:
+        >>> from jaxcnn.zoo.summary import count_layers
         >>> count_layers({"layers": [{"type": "conv"}, {"type": "relu"}]})
         2
     """

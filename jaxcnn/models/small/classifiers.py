@@ -28,6 +28,8 @@ class LeNet(nn.Module):
         param_dtype: Dtype of the parameters.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import models
         >>> model = models.create("lenet", num_classes=10)
         >>> variables = model.init(jax.random.key(0), jnp.ones((1, 28, 28, 1)))
         >>> model.apply(variables, jnp.ones((1, 28, 28, 1))).shape
@@ -69,6 +71,8 @@ class FCN(nn.Module):
         param_dtype: Dtype of the parameters.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import models
         >>> model = models.create("fcn", num_classes=10, units=(32, 32))
         >>> variables = model.init(jax.random.key(0), jnp.ones((1, 28, 28, 1)))
         >>> model.apply(variables, jnp.ones((1, 28, 28, 1))).shape
@@ -112,6 +116,8 @@ class CNN(nn.Module):
         param_dtype: Dtype of the parameters.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import models
         >>> model = models.create("cnn", num_classes=10, features=(8, 8), kernel_sizes=(5, 5))
         >>> variables = model.init(jax.random.key(0), jnp.ones((1, 28, 28, 1)))
         >>> model.apply(variables, jnp.ones((1, 28, 28, 1))).shape

@@ -85,6 +85,8 @@ class TransformedClassifier(nn.Module):
         classifier: The network that gets the transformed images.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import models
         >>> model = models.create("st_fcn", transform="affine", units=(16,))
         >>> variables = model.init(jax.random.key(0), jnp.ones((1, 28, 28, 1)))
         >>> sorted(variables["params"])

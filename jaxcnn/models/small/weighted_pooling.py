@@ -35,6 +35,8 @@ class WeightedPoolingCNN(nn.Module):
         ValueError: If ``num_classes`` is None in a class-specific network, which has no pooled features.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import models
         >>> model = models.create("gwap_cnn", num_classes=10, features=(8, 8))
         >>> variables = model.init(jax.random.key(0), jnp.ones((1, 28, 28, 1)))
         >>> logits, sown = model.apply(variables, jnp.ones((1, 28, 28, 1)), mutable="intermediates")

@@ -24,6 +24,7 @@ def crc32c(data: bytes | bytearray | memoryview | np.ndarray) -> int:
         The checksum, 32 bits.
 
     Example:
+        >>> from jaxcnn.zoo.containers.crc32c import crc32c
         >>> hex(crc32c(b"123456789"))
         '0xe3069283'
 

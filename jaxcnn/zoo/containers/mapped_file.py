@@ -25,6 +25,7 @@ def map_file(path: str | os.PathLike[str]) -> memoryview:
         FormatError: If it is a folder or a device, or if it is empty.
 
     Example:
+        >>> from jaxcnn.zoo.containers.mapped_file import map_file
         >>> import pathlib, tempfile
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "four"
         >>> _ = path.write_bytes(b"1234")

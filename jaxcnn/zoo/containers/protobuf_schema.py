@@ -1,5 +1,6 @@
 """How the messages of protocol buffers are described to ``ProtobufReader``: field numbers, names and kinds.
 
+>>> from jaxcnn.zoo.containers.protobuf_schema import INT, TEXT, Enumeration, Message, Repeated
 >>> shape = Message({1: ("dim", Repeated(INT))})
 >>> tensor = Message({1: ("name", TEXT), 2: ("shape", shape), 3: ("type", Enumeration("FLOAT", "INT"))})
 

@@ -42,6 +42,7 @@ def read_prototxt(path: str | os.PathLike[str]) -> dict[str, list[Any]]:
         FormatError: If it is not such a text.
 
     Example:
+        >>> from jaxcnn.zoo.containers.protobuf_text import read_prototxt
         >>> import pathlib, tempfile
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "net.prototxt"
         >>> _ = path.write_text('name: "LeNet" layer { name: "pool1" pooling_param { stride: 2 } }')
@@ -77,6 +78,8 @@ def parse_prototxt(content: bytes, *, source: SourceFile) -> dict[str, list[Any]
         FormatError: If it is not such a text.
 
     Example:
+        >>> from jaxcnn.zoo.containers.protobuf_text import parse_prototxt
+        >>> from jaxcnn.zoo.containers.source_file import SourceFile
         >>> parse_prototxt(b'dim: 1 dim: -3 pool: MAX name: "a" "b"', source=SourceFile("example"))
         {'dim': [1, -3], 'pool': ['MAX'], 'name': ['ab']}
     """

@@ -62,6 +62,7 @@ def download(
             of a file.
 
     Example:
+        >>> from pathlib import Path
         >>> import tempfile
         >>> from jaxcnn.zoo.download.downloads import download
         >>> with tempfile.TemporaryDirectory() as folder:

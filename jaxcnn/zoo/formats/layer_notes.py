@@ -7,6 +7,7 @@ class LayerNotes:
     """Collects notes about layers or tensors.
 
     Example:
+        >>> from jaxcnn.zoo.formats.layer_notes import LayerNotes
         >>> notes = LayerNotes()
         >>> for name, groups in [("conv2", 2), ("conv4", 2), ("conv5", 4)]:
         ...     notes.add(name, "a grouped kernel; groups:", groups)

@@ -26,6 +26,7 @@ def labels(name: str) -> tuple[str, ...]:
         ValueError: If this package has no list of that name.
 
     Example:
+        >>> from jaxcnn.zoo import labels
         >>> labels("imagenet-1000")[:3], labels("imagenet-1001")[:2]
         (('tench', 'goldfish', 'great white shark'), ('background', 'tench'))
 

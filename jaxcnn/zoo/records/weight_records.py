@@ -142,6 +142,7 @@ def records(*, source: str | None = None) -> tuple[Record, ...]:
         ValueError: If the source is unknown.
 
     Example:
+        >>> from jaxcnn.zoo import records
         >>> [one.name for one in records(source="keras") if one.network == "Xception"]
         ['keras/xception', 'keras/xception_notop']
 
@@ -168,6 +169,7 @@ def record(name: str) -> Record:
         ValueError: If there is none of that name; the message suggests similar names.
 
     Example:
+        >>> from jaxcnn.zoo import record
         >>> one = record("pytorch/resnet18_imagenet1k_v1")
         >>> one.checksum, one.preprocessing.resize, one.preprocessing.size, one.accuracy("top-1")
         ('sha256:f37072fd', 256, 224, 69.758)

@@ -74,6 +74,7 @@ def read_caffe(path: Path, *, max_bytes: int) -> Checkpoint:
         FormatError: If it is truncated, damaged, or holds more than ``max_bytes``.
 
     Example:
+        >>> from jaxcnn.zoo.formats.caffe.caffemodel import read_caffe
         >>> import pathlib, tempfile
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "net.prototxt"
         >>> _ = path.write_text('layer { name: "relu1" type: "ReLU" bottom: "a" top: "b" }')

@@ -239,6 +239,7 @@ def from_text(tree: Mapping[str, list[Any]], schema: Message) -> dict[str, Any]:
         Name to value; lists only where a field is repeated or, if it is unknown, occurs several times.
 
     Example:
+        >>> from jaxcnn.zoo.formats.caffe.messages import NET, from_text
         >>> from_text({"layer": [{"name": ["a"], "convolution_param": [{"pad": [1]}]}]}, NET)
         {'layer': [{'name': 'a', 'convolution_param': {'pad': [1]}}]}
     """

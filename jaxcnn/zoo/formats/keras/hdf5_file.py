@@ -54,6 +54,7 @@ def read_keras_h5(path: Path, *, max_bytes: int) -> Checkpoint:
         FileNotFoundError: If there is no such file.
 
     Example:
+        >>> import numpy as np
         >>> import h5py, pathlib, tempfile
         >>> folder = tempfile.TemporaryDirectory()
         >>> path = pathlib.Path(folder.name) / "weights.h5"

@@ -72,6 +72,7 @@ def read_matconvnet(path: Path, *, max_bytes: int) -> Checkpoint:
         FileNotFoundError: If there is no such file.
 
     Example:
+        >>> import numpy as np
         >>> import pathlib, scipy.io, tempfile
         >>> folder = tempfile.TemporaryDirectory()
         >>> path = pathlib.Path(folder.name) / "net.mat"

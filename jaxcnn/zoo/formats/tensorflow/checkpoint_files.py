@@ -90,6 +90,7 @@ def read_tensorflow_checkpoint(path: Path, *, max_bytes: int) -> Checkpoint:
         FormatError: If a file is truncated or damaged, a checksum differs, or tensors exceed ``max_bytes``.
 
     Example:
+        >>> from jaxcnn.zoo.formats.tensorflow.checkpoint_files import read_tensorflow_checkpoint
         >>> import pathlib, tempfile
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.ckpt.index"
         >>> _ = path.write_bytes(bytes(100))

@@ -113,6 +113,7 @@ def read_tensorflow_graph(path: Path, *, max_bytes: int) -> Checkpoint:
         FormatError: If it is truncated, damaged, or holds more than ``max_bytes``.
 
     Example:
+        >>> from jaxcnn.zoo.formats.tensorflow.graph_def import read_tensorflow_graph
         >>> import pathlib, tempfile
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "graph.pb"
         >>> _ = path.write_bytes(bytes.fromhex("0a09 0a0178 12044e6f4f70"))

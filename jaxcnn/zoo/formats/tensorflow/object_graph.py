@@ -124,6 +124,7 @@ def is_slot(name: str, shapes: Mapping[str, tuple[int, ...]]) -> bool:
         Whether it is.
 
     Example:
+        >>> from jaxcnn.zoo.formats.tensorflow.object_graph import is_slot
         >>> shapes = {"w": (3, 2), "w/Adam": (3, 2), "w/Adam_1": (3, 2), "Adam": (1,)}
         >>> [name for name in shapes if is_slot(name, shapes)]
         ['w/Adam', 'w/Adam_1']

@@ -89,6 +89,8 @@ def decode(content: memoryview, dtype: np.dtype, order: Literal["<", ">"] = "<")
         A read-only view where possible; bytes of any value become booleans.
 
     Example:
+        >>> import numpy as np
+        >>> from jaxcnn.zoo.formats.tensorflow.tensor_proto import decode
         >>> decode(memoryview(bytes([0, 1, 2, 0])), np.dtype("int16"), ">").tolist()
         [1, 512]
     """

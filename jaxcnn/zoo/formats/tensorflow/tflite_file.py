@@ -98,6 +98,7 @@ def read_tflite(path: Path, *, max_bytes: int) -> Checkpoint:
         FormatError: If it is truncated, damaged, or holds more than ``max_bytes``.
 
     Example:
+        >>> from jaxcnn.zoo.formats.tensorflow.tflite_file import read_tflite
         >>> import pathlib, tempfile
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.tflite"
         >>> _ = path.write_bytes(b"no model of this kind")

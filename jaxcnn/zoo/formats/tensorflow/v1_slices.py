@@ -37,6 +37,7 @@ def slice_key(name: str, piece: Mapping[str, Any]) -> bytes:
         The key.
 
     Example:
+        >>> from jaxcnn.zoo.formats.tensorflow.v1_slices import slice_key
         >>> slice_key("w", {"extent": [{"length": 2}, {}]}).hex(" ")
         '00 77 00 01 01 02 80 82 80 7f'
     """
