@@ -1,4 +1,4 @@
-"""What every test and doctest runs under: eight fake CPU devices, and the names that examples use."""
+"""What every test and example runs under: eight fake CPU devices, quick compilation and a cache of it."""
 
 import os
 from importlib.metadata import version
@@ -20,11 +20,6 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 )
 
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
 import pytest
 
 from tests.support.compilation_cache import CompilationCache
@@ -43,14 +38,6 @@ def _bounded_memory():
 def pytest_unconfigure():
     """Leaves what was compiled to later runs."""
     CACHE.close()
-
-
-@pytest.fixture(autouse=True)
-def _names_for_examples(doctest_namespace):
-    import jaxcnn
-
-    doctest_namespace.update(jax=jax, jnp=jnp, np=np, nn=nn, optax=optax, jaxcnn=jaxcnn)
-    doctest_namespace.update({name: value for name, value in vars(jaxcnn).items() if not name.startswith("_")})
 
 
 # Scripts that write fixtures, with frameworks that need not be there. Collecting them would also put their folder, with

@@ -44,6 +44,7 @@ class Config:
     """Configuration of a run.
 
     Example:
+        >>> from jaxcnn import recipes
         >>> recipes.rts_digits.Config(steps=100).learning_rate
         0.005
     """
@@ -89,6 +90,7 @@ def build(config: Config, arm: Arm) -> nn.Module:
         A Linen module for images (*b, canvas, canvas, 1), 10 logits.
 
     Example:
+        >>> from jaxcnn import recipes
         >>> type(recipes.rts_digits.build(recipes.rts_digits.Config(), "cnn")).__name__
         'CNN'
     """
@@ -107,6 +109,8 @@ def optimizer(config: Config) -> optax.GradientTransformation:
         The Optax transformation.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn import recipes
         >>> tx = recipes.rts_digits.optimizer(recipes.rts_digits.Config(localizer_scale=0.5))
         >>> params = {"transformer": jnp.zeros(1), "classifier": jnp.zeros(1)}
         >>> updates, _ = tx.update(jax.tree.map(jnp.ones_like, params), tx.init(params), params)
@@ -133,6 +137,8 @@ def generator(config: Config, *, split: Literal["train", "test"] = "train") -> d
         The generator.
 
     Example:
+        >>> import jax
+        >>> from jaxcnn import recipes
         >>> draw = recipes.rts_digits.generator(recipes.rts_digits.Config())
         >>> draw(jax.random.key(0), 2)["image"].shape
         (2, 42, 42, 1)
@@ -150,6 +156,8 @@ def test_set(config: Config) -> Batch:
         ``{"image": (n, canvas, canvas, 1), "label": (n,)}`` as NumPy arrays.
 
     Example:
+        >>> import numpy as np
+        >>> from jaxcnn import recipes
         >>> test = recipes.rts_digits.test_set(recipes.rts_digits.Config(test_repeats=1))
         >>> np.bincount(test["label"]).sum()
         np.int64(360)

@@ -116,6 +116,8 @@ def fit_ensemble(
         NonFiniteLossError: If the loss or a parameter of a member that trains is not finite; the message names them.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn.train import fit_ensemble
         >>> import flax.linen as nn, optax
         >>> batch = {"image": jnp.eye(3), "label": jnp.arange(3)}
         >>> keys = jax.random.split(jax.random.key(0), 2)

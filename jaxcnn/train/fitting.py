@@ -108,6 +108,8 @@ def fit(
         NonFiniteLossError: If the loss or a parameter is not finite.
 
     Example:
+        >>> import jax
+        >>> from jaxcnn.train import fit
         >>> import flax.linen as nn, optax
         >>> def draw(key):
         ...     image = jax.random.uniform(key, (8, 2))

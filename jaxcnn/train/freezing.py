@@ -145,6 +145,8 @@ def freeze(
         ValueError: If a prefix matches nothing.
 
     Example:
+        >>> import jax
+        >>> from jaxcnn.train import freeze
         >>> import jax.numpy as jnp, optax
         >>> params = {"body": {"kernel": jnp.ones(3)}, "head": {"kernel": jnp.ones(2)}}
         >>> tx = freeze(optax.adam(0.1), {"params": params}, ["body"])

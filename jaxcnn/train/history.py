@@ -33,6 +33,7 @@ def read_history(run: str | os.PathLike[str]) -> list[Line]:
         ValueError: If there is no such file, or a line of it is not JSON.
 
     Example:
+        >>> from jaxcnn.train import read_history
         >>> import pathlib, tempfile
         >>> with tempfile.TemporaryDirectory() as run:
         ...     _ = pathlib.Path(run, "metrics.jsonl").write_text('{"step": 1, "split": "test", "loss": 0.5}\n{"st')

@@ -38,6 +38,8 @@ def load_variables(
         ValueError: If there is no such run, checkpoint or member, or it is of another format.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn.train import load_variables
         >>> import flax.linen as nn, optax, tempfile
         >>> from jaxcnn.train import fit
         >>> batch = {"image": jnp.eye(3), "label": jnp.arange(3)}
@@ -79,6 +81,7 @@ def load_model(
             built, or has other parameters than the run.
 
     Example:
+        >>> import jax, jax.numpy as jnp
         >>> import optax, tempfile
         >>> from jaxcnn import models, train
         >>> batch = {"image": jnp.ones((3, 8, 8, 1)), "label": jnp.arange(3)}

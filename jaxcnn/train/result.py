@@ -30,6 +30,8 @@ class Result:
             None without evaluation, and for one model.
 
     Example:
+        >>> import jax
+        >>> from jaxcnn.train import Result
         >>> import flax.linen as nn, jax.numpy as jnp, optax
         >>> from jaxcnn.train import fit
         >>> batch = {"image": jnp.eye(3), "label": jnp.arange(3)}
@@ -60,6 +62,7 @@ class Result:
             ValueError: If this is not the result of an ensemble, or it has no such member.
 
         Example:
+            >>> import jax
             >>> import flax.linen as nn, jax.numpy as jnp, optax
             >>> from jaxcnn.train import fit_ensemble
             >>> batch = {"image": jnp.eye(3), "label": jnp.arange(3)}

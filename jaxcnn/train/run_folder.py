@@ -78,6 +78,8 @@ class RunInfo:
         training: What must stay the same for the run to be continued.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn.train import RunInfo, read_run
         >>> import flax.linen as nn, optax, tempfile
         >>> from jaxcnn.train import fit
         >>> batch = {"image": jnp.eye(3), "label": jnp.arange(3)}
@@ -121,6 +123,7 @@ class ExperimentInfo:
         runs: The runs it consists of, trained or not.
 
     Example:
+        >>> from jaxcnn.train import ExperimentInfo, read_run
         >>> import tempfile
         >>> from jaxcnn.train.run_folder import RunReference, write_experiment
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -150,6 +153,8 @@ def read_run(folder: str | os.PathLike[str]) -> RunInfo | ExperimentInfo:
         ValueError: If the folder is no run folder, was written by a version with another format, or is damaged.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn.train import read_run
         >>> import flax.linen as nn, optax, tempfile
         >>> from jaxcnn.train import fit
         >>> batch = {"image": jnp.eye(3), "label": jnp.arange(3)}

@@ -28,6 +28,7 @@ class State(struct.PyTreeNode):
         ema: Moving average of the parameters in at least float32, or None.
 
     Example:
+        >>> from jaxcnn.train import State, create_state
         >>> import flax.linen as nn, jax, jax.numpy as jnp, optax
         >>> batch = {"image": jnp.ones((1, 2)), "label": jnp.zeros(1, int)}
         >>> state = create_state(jax.random.key(0), nn.Dense(3), optax.sgd(0.1), batch)
@@ -109,6 +110,7 @@ def create_state(
         ValueError: If ``key`` is not a single typed key, or batch or variables lack a part.
 
     Example:
+        >>> from jaxcnn.train import create_state
         >>> import flax.linen as nn, jax, jax.numpy as jnp, optax
         >>> batch = {"image": jnp.ones((4, 8)), "label": jnp.zeros(4, int)}
         >>> state = create_state(jax.random.key(0), nn.Dense(3), optax.adam(1e-3), batch)

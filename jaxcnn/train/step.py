@@ -98,6 +98,8 @@ def make_train_step(
         ValueError: If ``ema`` is outside [0, 1); when traced, if a frozen prefix matches nothing or a batch is empty.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn.train import make_train_step
         >>> import flax.linen as nn, optax
         >>> batch = {"image": jnp.eye(3), "label": jnp.arange(3)}
         >>> model, tx = nn.Dense(3), optax.sgd(1.0)
@@ -180,6 +182,8 @@ def make_eval_step(model: nn.Module, *, metrics: Metrics | None = None) -> EvalS
         ValueError: If a metric is named ``"count"``; when traced, if one gives no value per example.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn.train import make_eval_step
         >>> import flax.linen as nn, optax
         >>> batch = {"image": jnp.eye(3), "label": jnp.arange(3), "weight": jnp.array([1.0, 1.0, 0.0])}
         >>> from jaxcnn.train import create_state

@@ -30,6 +30,8 @@ class NonFiniteLossError(RuntimeError):
         checkpoint: Path of the last checkpoint, where everything is finite, or None.
 
     Example:
+        >>> import jax
+        >>> from jaxcnn.train import NonFiniteLossError
         >>> import flax.linen as nn, jax.numpy as jnp, optax
         >>> from jaxcnn.train import fit
         >>> batch = {"image": jnp.full((1, 2), jnp.nan), "label": jnp.zeros(1, int)}

@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     nightly = is_nightly(config)
     for item in items:
         if not isinstance(item, pytest.Function):
-            continue  # doctests show errors, but are not about them
+            continue
         if "error" in item.nodeid.lower():
             item.add_marker("errors")
         if nightly and is_generated(item):
