@@ -72,7 +72,8 @@ def grid_mask(
     *,
     period: float | Float[AnyArray, "*#b"],
     ratio: float | Float[AnyArray, "*#b"] = 0.5,
-    offset: tuple[int | float, int | float] | Float[AnyArray, "*#b xy=2"] = (0.0, 0.0),
+    offset: tuple[int | float | Float[AnyArray, ""], int | float | Float[AnyArray, ""]]
+    | Float[AnyArray, "*#b xy=2"] = (0.0, 0.0),
 ) -> Float[Array, "*b h w c"] | UInt8[Array, "*b h w c"]:
     """Sets the squares of a regular grid to 0.
 

@@ -64,7 +64,7 @@ class FlatbufferTable:
         offset = self.buffer.unpack("<H", self.fields + 4 + 2 * field)
         return self.position + offset if offset else None
 
-    def number(self, field: int, code: str, default: float = 0) -> Any:
+    def number(self, field: int, code: str, default: int | float = 0) -> Any:
         """Reads a number or, with the code ``<?``, a boolean."""
         position = self.find(field)
         return default if position is None else self.buffer.unpack(code, position)

@@ -16,9 +16,9 @@ class LayerNotes:
     """
 
     def __init__(self) -> None:
-        self._found: dict[str, list[tuple[str, float | None]]] = {}
+        self._found: dict[str, list[tuple[str, int | float | None]]] = {}
 
-    def add(self, name: str, text: str, value: float | None = None) -> None:
+    def add(self, name: str, text: str, value: int | float | None = None) -> None:
         """Adds a note.
 
         Args:

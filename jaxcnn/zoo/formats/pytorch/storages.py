@@ -97,7 +97,7 @@ def _dequantize(
 ) -> np.ndarray:
     """Computes ``(q - zero_point) * scale`` in float32, as PyTorch does."""
 
-    def numbers(value: float | TensorView) -> np.ndarray | np.float32:
+    def numbers(value: int | float | TensorView) -> np.ndarray | np.float32:
         if not isinstance(value, TensorView):
             return np.float32(value)
         if (
