@@ -1,5 +1,6 @@
 """The state of training: one tree of arrays that a step maps to the next."""
 
+import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from jaxcnn._typing import AnyArray, Array, Batch, Int, Key, PRNGKey, PyTree, Va
 __all__ = ["State", "averaged", "check_key", "create_state", "init_variables", "is_key", "strip_weak_types"]
 
 
+@typing.no_type_check  # at run time: JAX rebuilds a tree with anything as leaves, such as shardings and axes
 class State(struct.PyTreeNode):
     """Everything that a training run carries from one step to the next.
 
