@@ -60,7 +60,9 @@ def is_integer_at_least(value: object, low: int) -> bool:
 
 def repeat_per_axis(value: int | T, count: int) -> tuple[int, ...] | T:
     """Repeats an integer ``count`` times, once per axis; returns anything else unchanged."""
-    return (operator.index(value),) * count if isinstance(value, int | np.integer) else value
+    if not isinstance(value, int | np.integer):
+        return value
+    return (value if isinstance(value, bool) else operator.index(value),) * count  # booleans are for callers to refuse
 
 
 def check_choice(function: str, argument: str, value: object, allowed: Sequence[object]) -> None:
