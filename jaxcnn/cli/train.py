@@ -50,7 +50,7 @@ def _train(command: Train, folder: Path) -> None:
         raise ValueError(f"train: --resume takes all options from the run, got also {', '.join(others)}.")
     else:
         info = read_experiment(folder)
-    console.print(f"Run folder: {folder}", highlight=False)
+    console.print(f"Run folder: {folder}", highlight=False, soft_wrap=True)
     results, page = run_experiment(info, progress=command.progress, warn=_warn)
     console.print(table(HEADER, result_rows(results)))
     console.print(comparison_sentence(results), highlight=False)

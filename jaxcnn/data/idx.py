@@ -1,11 +1,12 @@
 """The idx format of MNIST and similar data sets."""
 
 import gzip
+import io
 import math
 import os
 import zlib
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -123,7 +124,7 @@ def _describe_damage(path: str | os.PathLike[str], reason: str) -> str:
     return f"read_idx: path must be an intact idx file, got {os.fspath(path)!r} ({reason})."
 
 
-def _read_array(file: BinaryIO | gzip.GzipFile, path: str | os.PathLike[str], bound: int, max_bytes: int) -> np.ndarray:
+def _read_array(file: io.BufferedIOBase, path: str | os.PathLike[str], bound: int, max_bytes: int) -> np.ndarray:
     """Reads header and values; ``bound`` is the largest number of bytes that the file can hold."""
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _DTYPES:

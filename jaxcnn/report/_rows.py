@@ -117,7 +117,7 @@ def _times(value: float) -> str:
     return f"{value:g} times"
 
 
-def _pixels(value: float) -> str:
+def _pixels(value: int | float) -> str:
     return f"{value:g} px"
 
 

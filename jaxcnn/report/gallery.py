@@ -231,8 +231,8 @@ def draw_overview(image: Float[np.ndarray, "h w c"], table: Pictures) -> Any:
 
 
 def sample_gallery(
-    images: Sequence[Float[np.ndarray, "h w c"]],
-    samples: Sequence[Sequence[Float[np.ndarray, "h_out w_out c"]]],
+    images: Sequence[Float[np.ndarray, "_h _w _c"]],
+    samples: Sequence[Sequence[Float[np.ndarray, "_h _w _c"]]],
     names: Sequence[str],
     *,
     columns: int = 6,

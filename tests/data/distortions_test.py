@@ -60,6 +60,7 @@ def test_uint8_sources_equal_float_ones(kind):
     np.testing.assert_allclose(a(jax.random.key(0), 4)["image"], b(jax.random.key(0), 4)["image"], atol=1e-6)
 
 
+@pytest.mark.errors  # annotations say int and float
 def test_options_may_be_numpys():
     given = {"canvas": np.int64(14), "points": np.int64(3), "scale": np.array([0.5, 1.0]), "point_sigma": np.float32(2)}
     expected = data.distorted(*sources(), kind="E", canvas=14, points=3, scale=(0.5, 1.0), point_sigma=2.0)
@@ -312,6 +313,7 @@ def test_wrong_option(argument, options):
         data.distorted(*sources(), **options)
 
 
+@pytest.mark.errors
 @pytest.mark.parametrize(
     ("argument", "images", "labels"),
     [

@@ -114,6 +114,7 @@ def test_mnist_files_must_belong_together(tmp_path):
         data.mnist(tmp_path, split="test")
 
 
+@pytest.mark.errors
 def test_wrong_split_of_mnist(tmp_path):
     with pytest.raises(ValueError, match="mnist: split must be one of"):
         data.mnist(tmp_path, split=untyped("valid"))
@@ -270,6 +271,7 @@ def test_image_folder_names_a_truncated_image(tmp_path):
         data.image_folder(tmp_path)[0]
 
 
+@pytest.mark.errors  # annotations say int
 def test_image_folder_sizes(tmp_path):
     (tmp_path / "a").mkdir()
     pixels = np.zeros((10, 30, 3), np.uint8)

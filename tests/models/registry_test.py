@@ -197,6 +197,7 @@ def test_errors_of_names_and_options():
         model.init(jax.random.key(0), jnp.ones((1, 8, 8, 1)))
 
 
+@pytest.mark.errors
 def test_shortcut_that_would_be_broadcast_is_refused():
     block = SeparableModule(filters=(4, 4), shortcut="identity")
     with pytest.raises(AssertionError, match="shape"):
