@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxcnn import ops
 from jaxcnn._check import check, check_floating, check_min_rank, check_positive_shape
-from jaxcnn._typing import Dtype
+from jaxcnn._typing import AnyArray, Dtype
 from jaxcnn.ops._sampling.transforms import (
     affine_points,
     projective_points,
@@ -60,14 +60,14 @@ class TransformFamily(NamedTuple):
 
 
 def prepare_input(
-    name: str, x: jax.Array, output_shape: Sequence[int] | None, dtype: Dtype | None, axes: str = "h w"
+    name: str, x: AnyArray, output_shape: Sequence[int] | None, dtype: Dtype | None, axes: str = "h w"
 ) -> tuple[jax.Array, tuple[int, ...]]:
     """Checks the input of a transformer; returns it in the dtype of the computation, and the shape of the output."""
     check_min_rank(name, "x", x, f"{axes} c")
     check_floating(name, "x", x)
     size = x.shape[-1 - len(axes.split()) : -1] if output_shape is None else output_shape
     size = check_positive_shape(name, "output_shape", size, axes)
-    return (x if dtype is None else x.astype(dtype)), size
+    return jnp.asarray(x, dtype), size
 
 
 def extract_features(localizer: nn.Module, x: jax.Array, train: bool, name: str, dimensions: int = 2) -> jax.Array:

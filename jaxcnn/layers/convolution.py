@@ -12,7 +12,7 @@ from flax.typing import ConvGeneralDilatedT
 
 from jaxcnn import ops
 from jaxcnn._check import check, check_floating, check_min_rank, is_integer_at_least, repeat_per_axis, shape_text
-from jaxcnn._typing import Array, Dtype, Float, Initializer, Padding, PerAxis
+from jaxcnn._typing import AnyArray, Array, Dtype, Float, Initializer, Padding, PerAxis
 from jaxcnn.initializers import depthwise_variance_scaling
 from jaxcnn.ops._convolution.depthwise_dispatch import Implementation
 from jaxcnn.ops._convolution.ordinary import conv_general_dilated
@@ -71,7 +71,7 @@ class Conv(nn.Conv):
     promote_dtype: Any = promote_to_common_dtype
     conv_general_dilated: ConvGeneralDilatedT | None = conv_general_dilated
 
-    def __call__(self, x: Float[Array, "*b_spatial_c"], *, train: bool = False) -> Float[Array, "*b_spatial_f"]:
+    def __call__(self, x: Float[AnyArray, "*b_spatial_c"], *, train: bool = False) -> Float[Array, "*b_spatial_f"]:
         """Convolves ``x``; ``train`` changes nothing."""
         del train
         return super().__call__(x)
@@ -131,7 +131,7 @@ class DepthwiseConv(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*b_spatial_c"], *, train: bool = False) -> Float[Array, "*b_spatial_cm"]:
+    def __call__(self, x: Float[AnyArray, "*b_spatial_c"], *, train: bool = False) -> Float[Array, "*b_spatial_cm"]:
         """Filters ``x``; ``train`` changes nothing."""
         del train
         size = _check_arguments("DepthwiseConv", x, self.kernel_size, depth_multiplier=self.depth_multiplier)
@@ -217,7 +217,7 @@ class SeparableConv(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*b_spatial_c"], *, train: bool = False) -> Float[Array, "*b_spatial_f"]:
+    def __call__(self, x: Float[AnyArray, "*b_spatial_c"], *, train: bool = False) -> Float[Array, "*b_spatial_f"]:
         """Convolves ``x``; ``train`` changes nothing."""
         del train
         name = "SeparableConv"
@@ -250,7 +250,7 @@ class SeparableConv(nn.Module):
         return _add_bias(mix_channels(x, pointwise.reshape(c * m, self.features)), bias)
 
 
-def _check_arguments(name: str, x: Array, kernel_size: PerAxis, **numbers: int) -> tuple[int, ...]:
+def _check_arguments(name: str, x: AnyArray, kernel_size: PerAxis, **numbers: int) -> tuple[int, ...]:
     """Returns the kernel's size per spatial axis; raises an error for wrong input or numbers."""
     for argument, value in numbers.items():
         check(is_integer_at_least(value, 1), name, argument, "a positive integer", repr(value))

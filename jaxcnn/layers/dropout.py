@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxcnn import ops
 from jaxcnn._check import check, check_floating, check_min_rank, shape_text
-from jaxcnn._typing import Array, Float
+from jaxcnn._typing import AnyArray, Array, Float
 
 __all__ = ["DropBlock", "DropPath", "SpatialDropout"]
 
@@ -40,7 +40,7 @@ class SpatialDropout(nn.Module):
     rate: float
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b h w c"]:
+    def __call__(self, x: Float[AnyArray, "*b h w c"], *, train: bool = False) -> Float[Array, "*b h w c"]:
         """Drops channels of ``x`` in training."""
         return _drop(self, x, (*x.shape[:-3], 1, 1, x.shape[-1]), train)
 
@@ -72,7 +72,7 @@ class DropPath(nn.Module):
     rate: float
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b h w c"]:
+    def __call__(self, x: Float[AnyArray, "*b h w c"], *, train: bool = False) -> Float[Array, "*b h w c"]:
         """Drops entire examples of ``x`` in training."""
         return _drop(self, x, (*x.shape[:-3], 1, 1, 1), train)
 
@@ -111,7 +111,7 @@ class DropBlock(nn.Module):
     block_size: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b h w c"]:
+    def __call__(self, x: Float[AnyArray, "*b h w c"], *, train: bool = False) -> Float[Array, "*b h w c"]:
         """Drops blocks of ``x`` in training."""
         _check_input(self, x)
         b = self.block_size
@@ -120,7 +120,7 @@ class DropBlock(nn.Module):
         h, w, c = x.shape[-3:]
         check(b <= min(h, w), "DropBlock", "block_size", f"at most height and width of x, {shape_text(x)}", b)
         if not train or self.rate == 0:
-            return x
+            return jnp.asarray(x)
         if self.rate == 1:
             return jnp.zeros_like(x)
         rows, columns = h - b + 1, w - b + 1
@@ -129,7 +129,7 @@ class DropBlock(nn.Module):
         dropped = ops.max_pool(seeds.astype(jnp.float32), b, strides=1, padding=b - 1)
         kept = 1 - dropped + jnp.zeros_like(x, jnp.float32)  # sharded as x
         scale = h * w * c / jnp.maximum(jnp.sum(kept, (-3, -2, -1), keepdims=True), 1)
-        return x * (kept * scale).astype(x.dtype)  # not jnp.where: a mesh may shard x, but not the draw
+        return jnp.multiply(x, (kept * scale).astype(x.dtype))  # not jnp.where: a mesh may shard x, but not the draw
 
 
 @runtime_checkable
@@ -146,11 +146,11 @@ class DropoutLayer(Protocol):
         ...
 
 
-def _drop(layer: DropoutLayer, x: Array, shape: tuple[int, ...], train: bool) -> Array:
+def _drop(layer: DropoutLayer, x: AnyArray, shape: tuple[int, ...], train: bool) -> Array:
     """Drops the parts of ``x`` that a mask of this shape distinguishes."""
     _check_input(layer, x)
     if not train or layer.rate == 0:
-        return x
+        return jnp.asarray(x)
     if layer.rate == 1:
         return jnp.zeros_like(x)
     keep = 1 - layer.rate
@@ -158,7 +158,7 @@ def _drop(layer: DropoutLayer, x: Array, shape: tuple[int, ...], train: bool) ->
     return jnp.where(kept, x / keep, jnp.zeros_like(x))
 
 
-def _check_input(layer: DropoutLayer, x: Array) -> None:
+def _check_input(layer: DropoutLayer, x: AnyArray) -> None:
     name = type(layer).__name__
     check(0 <= layer.rate <= 1, name, "rate", "in [0, 1]", layer.rate)
     check_min_rank(name, "x", x, "h w c")

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxcnn import ops
 from jaxcnn._check import check, check_choice, is_integer_at_least
-from jaxcnn._typing import Array, Dtype, Float
+from jaxcnn._typing import AnyArray, Array, Dtype, Float
 from jaxcnn.layers._transforms import (
     IDENTITIES,
     LinearTransform,
@@ -89,7 +89,7 @@ class InverseCompositionalTransformer(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b h_out w_out c"]:
+    def __call__(self, x: Float[AnyArray, "*b h w c"], *, train: bool = False) -> Float[Array, "*b h_out w_out c"]:
         """Warps ``x`` by the transform after the last step."""
         name = "InverseCompositionalTransformer"
         check_choice(name, "transform", self.transform, tuple(IDENTITIES))

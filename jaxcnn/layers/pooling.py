@@ -11,7 +11,7 @@ from jax import lax
 
 from jaxcnn import ops
 from jaxcnn._check import check, check_choice, check_floating, check_min_rank, is_integer_at_least, shape_text
-from jaxcnn._typing import Array, Dtype, Float
+from jaxcnn._typing import AnyArray, Array, Dtype, Float
 
 __all__ = ["GlobalWeightedAveragePool"]
 
@@ -80,7 +80,7 @@ class GlobalWeightedAveragePool(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b features"]:
+    def __call__(self, x: Float[AnyArray, "*b h w c"], *, train: bool = False) -> Float[Array, "*b features"]:
         """Pools ``x``; ``train`` changes nothing."""
         del train
         name = "GlobalWeightedAveragePool"

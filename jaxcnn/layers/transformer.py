@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxcnn import ops
 from jaxcnn._check import check, check_choice, is_integer_at_least
-from jaxcnn._typing import Array, Dtype, Float
+from jaxcnn._typing import AnyArray, Array, Dtype, Float
 from jaxcnn.layers._transforms import (
     IDENTITIES,
     Transform,
@@ -102,7 +102,7 @@ class SpatialTransformer(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b h_out w_out c"]:
+    def __call__(self, x: Float[AnyArray, "*b h w c"], *, train: bool = False) -> Float[Array, "*b h_out w_out c"]:
         """Warps ``x`` by the transform that is predicted from it."""
         name = "SpatialTransformer"
         check_choice(name, "transform", self.transform, (*IDENTITIES, "tps"))

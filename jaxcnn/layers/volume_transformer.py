@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn import ops
-from jaxcnn._typing import Array, Dtype, Float
+from jaxcnn._typing import AnyArray, Array, Dtype, Float
 from jaxcnn.layers._transforms import build_regression, extract_features, prepare_input
 from jaxcnn.ops.sampling import Mode, PaddingMode
 
@@ -68,7 +68,9 @@ class VolumeTransformer(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*b d h w c"], *, train: bool = False) -> Float[Array, "*b d_out h_out w_out c"]:
+    def __call__(
+        self, x: Float[AnyArray, "*b d h w c"], *, train: bool = False
+    ) -> Float[Array, "*b d_out h_out w_out c"]:
         """Warps ``x`` by the transform that is predicted from it."""
         name = "VolumeTransformer"
         x, size = prepare_input(name, x, self.output_shape, self.dtype, "d h w")

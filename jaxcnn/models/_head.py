@@ -5,7 +5,7 @@ from typing import Unpack
 import flax.linen as nn
 
 from jaxcnn import ops
-from jaxcnn._typing import Array, Float
+from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.layers.dropout import SpatialDropout
 from jaxcnn.models._dtypes import Dtypes
 
@@ -13,7 +13,7 @@ __all__ = ["pool_and_classify"]
 
 
 def pool_and_classify(
-    x: Float[Array, "*b h w c"], num_classes: int | None, *, dropout: float, train: bool, **dtypes: Unpack[Dtypes]
+    x: Float[AnyArray, "*b h w c"], num_classes: int | None, *, dropout: float, train: bool, **dtypes: Unpack[Dtypes]
 ) -> Float[Array, "*b classes"]:
     """Computes logits from feature maps, or returns the pooled features where ``num_classes`` is None.
 

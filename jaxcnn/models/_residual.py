@@ -2,12 +2,12 @@
 
 import chex
 
-from jaxcnn._typing import Array, Float
+from jaxcnn._typing import AnyArray, Array, Float
 
 __all__ = ["add_shortcut"]
 
 
-def add_shortcut(x: Float[Array, "*b h w c"], shortcut: Float[Array, "*b h w c"]) -> Float[Array, "*b h w c"]:
+def add_shortcut(x: Float[Array, "*b h w c"], shortcut: Float[AnyArray, "*b h w c"]) -> Float[Array, "*b h w c"]:
     """Adds the shortcut of a residual block to its output.
 
     Checks at trace time that the shapes are equal: a shortcut of one channel, or of one pixel, would otherwise be

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxcnn._check import check
-from jaxcnn._typing import Array, Dtype, Float
+from jaxcnn._typing import AnyArray, Array, Dtype, Float
 from jaxcnn.initializers import depthwise_variance_scaling
 from jaxcnn.layers.convolution import Conv, DepthwiseConv
 from jaxcnn.models._dtypes import Dtypes
@@ -49,7 +49,7 @@ class MobileNetBlock(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b h_out w_out f"]:
+    def __call__(self, x: Float[AnyArray, "*b h w c"], *, train: bool = False) -> Float[Array, "*b h_out w_out f"]:
         """Returns the maps of the block."""
         dtypes = Dtypes(dtype=self.dtype, param_dtype=self.param_dtype)
         norm = functools.partial(nn.BatchNorm, use_running_average=not train, **KERAS_NORM, **dtypes)
@@ -115,7 +115,7 @@ class MobileNet(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b classes"]:
+    def __call__(self, x: Float[AnyArray, "*b h w c"], *, train: bool = False) -> Float[Array, "*b classes"]:
         """Returns logits, or pooled features where ``num_classes`` is None."""
         narrowest = min(self.stem, *(filters for filters, _ in self.blocks))
         check(self.alpha * narrowest >= 1, "mobilenet", "alpha", f"at least 1 / {narrowest}", self.alpha)

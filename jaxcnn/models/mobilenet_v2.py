@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxcnn._check import check, check_choice
-from jaxcnn._typing import Array, Dtype, Float
+from jaxcnn._typing import AnyArray, Array, Dtype, Float
 from jaxcnn.initializers import depthwise_variance_scaling
 from jaxcnn.layers.convolution import Conv, DepthwiseConv
 from jaxcnn.models._dtypes import Dtypes
@@ -69,7 +69,7 @@ class InvertedResidual(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b h_out w_out f"]:
+    def __call__(self, x: Float[AnyArray, "*b h w c"], *, train: bool = False) -> Float[Array, "*b h_out w_out f"]:
         """Returns the maps of the block."""
         dtypes = Dtypes(dtype=self.dtype, param_dtype=self.param_dtype)
         conv = functools.partial(Conv, kernel_size=(1, 1), use_bias=False, kernel_init=_he, **dtypes)
@@ -145,7 +145,7 @@ class MobileNetV2(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b classes"]:
+    def __call__(self, x: Float[AnyArray, "*b h w c"], *, train: bool = False) -> Float[Array, "*b classes"]:
         """Returns logits, or pooled features where ``num_classes`` is None."""
         check_choice("mobilenet_v2", "variant", self.variant, tuple(_FRAMEWORKS))
         check(self.alpha > 0, "mobilenet_v2", "alpha", "above 0", self.alpha)

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxcnn import ops
-from jaxcnn._typing import Array, Dtype, Float
+from jaxcnn._typing import AnyArray, Array, Dtype, Float
 from jaxcnn.layers.convolution import Conv, SeparableConv
 from jaxcnn.models._dtypes import Dtypes
 from jaxcnn.models._head import pool_and_classify
@@ -43,11 +43,11 @@ class SeparableModule(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b h_out w_out f"]:
+    def __call__(self, x: Float[AnyArray, "*b h w c"], *, train: bool = False) -> Float[Array, "*b h_out w_out f"]:
         """Returns the maps of the module."""
         dtypes = Dtypes(dtype=self.dtype, param_dtype=self.param_dtype)
         norm = functools.partial(nn.BatchNorm, use_running_average=not train, **KERAS_NORM, **dtypes)
-        y = x
+        y = jnp.asarray(x)
         for i, filters in enumerate(self.filters, 1):
             if i > 1 or self.activate_first:
                 y = nn.relu(y)
@@ -111,7 +111,7 @@ class Xception(nn.Module):
         return [*entry, *middle, ((wide, self.exit[0]), "projection"), (self.exit[1:], "none")]
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b classes"]:
+    def __call__(self, x: Float[AnyArray, "*b h w c"], *, train: bool = False) -> Float[Array, "*b classes"]:
         """Returns logits, or pooled features where ``num_classes`` is None."""
         check_images("xception", x, smallest=7)
         dtypes = Dtypes(dtype=self.dtype, param_dtype=self.param_dtype)
@@ -159,7 +159,7 @@ class MiniXception(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b classes"]:
+    def __call__(self, x: Float[AnyArray, "*b h w c"], *, train: bool = False) -> Float[Array, "*b classes"]:
         """Returns logits, or pooled features where ``num_classes`` is None."""
         check_images("mini_xception", x, smallest=5)
         dtypes = Dtypes(dtype=self.dtype, param_dtype=self.param_dtype)
@@ -173,14 +173,15 @@ class MiniXception(nn.Module):
 
 
 def _apply_stem(
-    x: Float[Array, "*b h w c"], features: tuple[int, int], *, strides: int, train: bool, **dtypes: Unpack[Dtypes]
+    x: Float[AnyArray, "*b h w c"], features: tuple[int, int], *, strides: int, train: bool, **dtypes: Unpack[Dtypes]
 ) -> Float[Array, "*b h_out w_out f"]:
     """Applies two valid 3x3 convolutions with batch norm and ReLU; ``strides`` are those of the first."""
+    y = jnp.asarray(x)
     for i, filters in enumerate(features, 1):
         step = strides if i == 1 else 1
-        x = Conv(filters, (3, 3), step, padding="VALID", use_bias=False, kernel_init=_he, name=f"conv{i}", **dtypes)(x)
-        x = nn.relu(nn.BatchNorm(use_running_average=not train, name=f"conv{i}_bn", **KERAS_NORM, **dtypes)(x))
-    return x
+        y = Conv(filters, (3, 3), step, padding="VALID", use_bias=False, kernel_init=_he, name=f"conv{i}", **dtypes)(y)
+        y = nn.relu(nn.BatchNorm(use_running_average=not train, name=f"conv{i}_bn", **KERAS_NORM, **dtypes)(y))
+    return y
 
 
 _he = nn.initializers.he_normal()

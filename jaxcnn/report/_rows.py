@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxcnn import augment
 from jaxcnn._check import check_choice
-from jaxcnn._typing import Float
+from jaxcnn._typing import Float, Number
 
 __all__ = ["Cell", "Row", "cells", "rows"]
 
@@ -97,31 +97,31 @@ def _draws(group: str, name: str, note: str, **options: object) -> Row:
     return Row(group, (name,), note, tuple(Cell(f"draw {i + 1}", function, i) for i in range(DRAWS)))
 
 
-def _exactly(value: float) -> tuple[float, float]:
+def _exactly(value: Number) -> tuple[Number, Number]:
     return value, value
 
 
-def _degrees(value: float) -> str:
+def _degrees(value: Number) -> str:
     return f"{value:g}°"
 
 
-def _percent(value: float) -> str:
+def _percent(value: Number) -> str:
     return f"{100 * value:g} %"
 
 
-def _plain(value: float) -> str:
+def _plain(value: Number) -> str:
     return f"{value:g}"
 
 
-def _times(value: float) -> str:
+def _times(value: Number) -> str:
     return f"{value:g} times"
 
 
-def _pixels(value: int | float) -> str:
+def _pixels(value: Number) -> str:
     return f"{value:g} px"
 
 
-def _at_most(value: float) -> str:
+def _at_most(value: Number) -> str:
     return f"≤ {100 * value:g} %"
 
 

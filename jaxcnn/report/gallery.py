@@ -281,13 +281,13 @@ def sample_gallery(
     return canvas
 
 
-def _box(shape: Sequence[int], side: float) -> tuple[float, float]:
+def _box(shape: Sequence[int], side: int | float) -> tuple[int | float, int | float]:
     """Returns width and height, in inches, of a picture with a given longer side."""
     h, w = shape[:2]
     return side * w / max(h, w), side * h / max(h, w)
 
 
-def _sheet(width: float, height: float) -> tuple[Any, Any]:
+def _sheet(width: int | float, height: int | float) -> tuple[Any, Any]:
     """Makes a figure and one axis that covers it, in inches from the upper left corner."""
     canvas, axes = figure(1, 1, width=width, height=height)
     canvas.set_layout_engine("none")
@@ -299,7 +299,11 @@ def _sheet(width: float, height: float) -> tuple[Any, Any]:
 
 
 def _picture(
-    axis: Any, image: np.ndarray, original: Sequence[int], center: tuple[float, float], box: tuple[float, float]
+    axis: Any,
+    image: np.ndarray,
+    original: Sequence[int],
+    center: tuple[int | float, int | float],
+    box: tuple[int | float, int | float],
 ) -> None:
     """Shows an image centered on a point, at the scale at which the original fills a box."""
     h, w, c = image.shape

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn import ops
-from jaxcnn._typing import Array, Dtype, Float
+from jaxcnn._typing import AnyArray, Array, Dtype, Float
 from jaxcnn.layers.convolution import Conv
 from jaxcnn.models._dtypes import Dtypes
 from jaxcnn.models._inputs import check_images, flatten_maps
@@ -45,7 +45,7 @@ class LeNet(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b classes"]:
+    def __call__(self, x: Float[AnyArray, "*b h w c"], *, train: bool = False) -> Float[Array, "*b classes"]:
         """Returns logits, or features where ``num_classes`` is None."""
         del train
         check_images("lenet", x, smallest=12)
@@ -89,7 +89,7 @@ class FCN(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b classes"]:
+    def __call__(self, x: Float[AnyArray, "*b h w c"], *, train: bool = False) -> Float[Array, "*b classes"]:
         """Returns logits, or features where ``num_classes`` is None."""
         del train
         check_images("fcn", x, smallest=self.downsample)
@@ -135,7 +135,7 @@ class CNN(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b classes"]:
+    def __call__(self, x: Float[AnyArray, "*b h w c"], *, train: bool = False) -> Float[Array, "*b classes"]:
         """Returns logits, or features where ``num_classes`` is None."""
         del train
         smallest = 1
@@ -154,5 +154,5 @@ class CNN(nn.Module):
 _he = nn.initializers.he_normal()
 
 
-def _downsample(x: Float[Array, "*b h w c"], factor: int) -> Float[Array, "*b h_out w_out c"]:
-    return ops.avg_pool(x, factor) if factor > 1 else x
+def _downsample(x: Float[AnyArray, "*b h w c"], factor: int) -> Float[Array, "*b h_out w_out c"]:
+    return ops.avg_pool(x, factor) if factor > 1 else jnp.asarray(x)

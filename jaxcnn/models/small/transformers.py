@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxcnn import ops
-from jaxcnn._typing import Array, Dtype, Float
+from jaxcnn._typing import AnyArray, Array, Dtype, Float
 from jaxcnn.layers.convolution import Conv
 from jaxcnn.layers.transformer import SpatialTransformer
 from jaxcnn.models._dtypes import Dtypes
@@ -27,7 +27,7 @@ class DenseLocalizer(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*b h w c"]) -> Float[Array, "*b features"]:
+    def __call__(self, x: Float[AnyArray, "*b h w c"]) -> Float[Array, "*b features"]:
         """Returns the features that the transform is regressed from."""
         x = flatten_maps(x)
         for i, width in enumerate(self.units, 1):
@@ -59,7 +59,7 @@ class ConvLocalizer(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*b h w c"]) -> Float[Array, "*b features"]:
+    def __call__(self, x: Float[AnyArray, "*b h w c"]) -> Float[Array, "*b features"]:
         """Returns the features that the transform is regressed from."""
         dtypes = Dtypes(dtype=self.dtype, param_dtype=self.param_dtype)
         last = len(self.features)
@@ -100,7 +100,7 @@ class TransformedClassifier(nn.Module):
     classifier: nn.Module
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b classes"]:
+    def __call__(self, x: Float[AnyArray, "*b h w c"], *, train: bool = False) -> Float[Array, "*b classes"]:
         """Returns the classifier's output for the transformed images."""
         check_images("transformed classifier", x)
         return self.classifier(self.transformer(x, train=train), train=train)

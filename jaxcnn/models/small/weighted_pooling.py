@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn import ops
-from jaxcnn._typing import Array, Dtype, Float
+from jaxcnn._typing import AnyArray, Array, Dtype, Float
 from jaxcnn.layers.convolution import Conv
 from jaxcnn.layers.pooling import Activation, GlobalWeightedAveragePool
 from jaxcnn.models._dtypes import Dtypes
@@ -57,7 +57,7 @@ class WeightedPoolingCNN(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*b h w c"], *, train: bool = False) -> Float[Array, "*b classes"]:
+    def __call__(self, x: Float[AnyArray, "*b h w c"], *, train: bool = False) -> Float[Array, "*b classes"]:
         """Returns logits, or pooled features where ``num_classes`` is None."""
         check_images("gwap_cnn", x, smallest=2 ** (len(self.features) - 1))
         if self.class_specific and self.num_classes is None:
