@@ -75,8 +75,8 @@ class NonlinearMap(NamedTuple):
 class PixelMap:
     """A map from the pixels of a result (h, w) to those of its source.
 
-    ``links`` are what points pass through, in this order; two neighbors are never both matrices. ``exact`` does the
-    same to an image (..., h, w, c) without interpolation, where that is possible.
+    ``links`` are what points pass through, in this order; two neighbors are both matrices only if both are projective.
+    ``exact`` does the same to an image (..., h, w, c) without interpolation, where that is possible.
     """
 
     source: tuple[int, int]
@@ -97,9 +97,12 @@ class PixelMap:
             return None
         links = list(after.links)
         for link in self.links:
-            if links and not isinstance(links[-1], NonlinearMap) and not isinstance(link, NonlinearMap):
-                links[-1] = matrices.compose_entries(link, links[-1])
-            else:
+            before = links[-1] if links else None
+            if before is None or isinstance(before, NonlinearMap) or isinstance(link, NonlinearMap):
+                links.append(link)
+            elif matrices.is_affine(before) or matrices.is_affine(link):
+                links[-1] = matrices.compose_entries(link, before)
+            else:  # the product would bring back what lies behind the horizon of the first
                 links.append(link)
         exact = None
         if self.exact is not None and after.exact is not None:

@@ -15,6 +15,7 @@ from jaxcnn import ops
 from jaxcnn._check import check, check_floating, check_min_rank, check_positive_shape
 from jaxcnn._typing import AnyArray, Dtype
 from jaxcnn.ops._sampling.transforms import (
+    OUTSIDE,
     affine_points,
     projective_points,
     regular_points,
@@ -118,7 +119,7 @@ def make_transform(transform: Transform, theta: jax.Array, control_points: tuple
             _projective_matrix(theta),
             ops.warp_perspective,
             ops.projective_grid,
-            lambda m: _map_batch(lambda one: jnp.stack(projective_points(one, x, y), -1), m),
+            lambda m: _map_batch(lambda one: jnp.stack(projective_points(one, x, y, outside=OUTSIDE), -1), m),
         )
     return TransformFamily(
         _affine_matrix(theta, transform),

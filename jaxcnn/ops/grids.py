@@ -9,6 +9,7 @@ from jaxcnn._check import as_array, check, check_floating, check_min_rank, check
 from jaxcnn._typing import AnyArray, Array, Dtype, Float
 from jaxcnn.ops._batching import over_batch, working_dtype
 from jaxcnn.ops._sampling.transforms import (
+    OUTSIDE,
     affine_points,
     pixel_centers,
     projective_points,
@@ -88,8 +89,8 @@ def projective_grid(
     Convention:
         ``matrix`` maps points (x, y, 1) of the output to (u, v, w); the input is read at (u/w, v/w),
         all in [-1, 1] over their image. Scaling the matrix by a positive factor changes nothing. Points with
-        w <= 0 lie on or behind the horizon: they are sent to (1000, 1000), far outside, with zero
-        gradient. NaN in the matrix propagates to the coordinates that depend on it.
+        w <= 0 lie on or behind the horizon: they are sent to (1000, 1000), outside of an image of any size, with
+        zero gradient. NaN in the matrix propagates to the coordinates that depend on it.
 
     Args:
         matrix: The matrix; float32 is used for narrower ones.
@@ -116,7 +117,7 @@ def projective_grid(
     x, y = pixel_grid("projective_grid", shape, align_corners, working_dtype(matrix))
 
     def map_grid(matrix: jax.Array) -> jax.Array:
-        return jnp.stack(projective_points(matrix.astype(x.dtype), x, y), -1)
+        return jnp.stack(projective_points(matrix.astype(x.dtype), x, y, outside=OUTSIDE), -1)
 
     return over_batch(map_grid, (matrix,), (2,), name="projective_grid", arguments="matrix")
 

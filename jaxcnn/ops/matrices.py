@@ -9,7 +9,7 @@ import numpy as np
 from jaxcnn._check import as_array, check, check_floating, check_min_rank, shape_text
 from jaxcnn._typing import AnyArray, Array, Dtype, Float
 from jaxcnn.ops._batching import over_batch, working_dtype
-from jaxcnn.ops._sampling.transforms import adjugate, projective_points, tps_coefficients, tps_points
+from jaxcnn.ops._sampling.transforms import FAR_OUTSIDE, adjugate, projective_points, tps_coefficients, tps_points
 from jaxcnn.ops.grids import check_matrix, check_points
 
 __all__ = [
@@ -34,7 +34,7 @@ def apply_matrix(
     Convention:
         Points (x, y) or (x, y, z), in the units of the matrix: [-1, 1] for those of ``warp_affine``
         and ``warp_perspective``, which map output points to input points. Projective points with w <= 0
-        have no image and are sent to (1000, 1000), as in ``projective_grid``.
+        have no image and are sent to (1e10, 1e10): outside of an image of any size, also in pixels.
 
     Args:
         matrix: The matrix.
@@ -61,7 +61,7 @@ def apply_matrix(
     def map_one(matrix: jax.Array, points: jax.Array) -> jax.Array:
         matrix, points = matrix.astype(dtype), points.astype(dtype)
         if matrix.shape == (3, 3):
-            return jnp.stack(projective_points(matrix, points[:, 0], points[:, 1]), -1)
+            return jnp.stack(projective_points(matrix, points[:, 0], points[:, 1], outside=FAR_OUTSIDE), -1)
         return _apply_affine(matrix, points)
 
     return over_batch(map_one, (matrix, points), (2, 2), name="apply_matrix", arguments="matrix and points")
@@ -75,7 +75,8 @@ def compose_matrices(
     Convention:
         Matrices map output points to input points, so points pass ``second`` before ``first``: the result is
         their product. Two affine matrices (2x3 or 3x4) give an affine one; with a projective one (3x3) the
-        result is projective.
+        result is projective. The product of two projective ones knows only its own horizon: points behind that of
+        ``second`` may lie in front of it.
 
     Args:
         first: The transform of the image.

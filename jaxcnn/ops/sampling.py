@@ -56,7 +56,8 @@ def grid_sample(
         - Axes: channels last; any number of leading axes, also none, broadcast as in NumPy.
         - Points: ``grid[..., 0]`` is x (column, rightwards), ``grid[..., 1]`` is y (row, downwards), and of
           volumes ``grid[..., 2]`` is z (along the first spatial axis). All span [-1, 1] over the image:
-          its outer edges or, with ``align_corners``, the centers of its border pixels.
+          its outer edges or, with ``align_corners``, the centers of its border pixels (along an axis of one pixel
+          every finite coordinate then is that pixel).
         - At a point on a pixel center the slope of ``"bilinear"`` is the right-hand one, as in PyTorch.
         - A NaN coordinate gives NaN. An infinite one lies outside (with ``"reflection"``: NaN).
         - Pixels of weight zero are not read, so infinite and NaN pixels do not spread to points that do not
@@ -232,5 +233,7 @@ def sample_pixels(
 
 def _to_pixels(coordinate: jax.Array, size: int, align_corners: bool) -> jax.Array:
     if align_corners:
-        return (coordinate + 1) * (0.5 * (size - 1))
+        position = (coordinate + 1) * (0.5 * (size - 1))
+        # An axis of one pixel has no extent: every number times zero, except that infinity stays outside.
+        return jnp.where(jnp.isinf(coordinate), coordinate, position) if size == 1 else position
     return ((coordinate + 1) * size - 1) * 0.5

@@ -16,7 +16,7 @@ from jaxcnn._check import check, check_positive_shape, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.ops._batching import batch_size, over_batch, working_dtype
 from jaxcnn.ops._sampling.interpolation import take_coordinate
-from jaxcnn.ops._sampling.transforms import affine_points, projective_points, tps_coefficients, tps_points
+from jaxcnn.ops._sampling.transforms import OUTSIDE, affine_points, projective_points, tps_coefficients, tps_points
 from jaxcnn.ops.grids import AFFINE_SHAPES, SPATIAL_AXES, check_matrix, check_points, check_vectors, pixel_grid
 from jaxcnn.ops.sampling import (
     Mode,
@@ -126,7 +126,7 @@ def warp_perspective(
         Jaderberg et al. 2015, arXiv:1506.02025, section 3.2.
     """
     matrix = check_matrix("warp_perspective", "matrix", matrix, (3, 3))
-    displace = functools.partial(projective_points, relative=True)
+    displace = functools.partial(projective_points, outside=OUTSIDE, relative=True)
     image = check_image("warp_perspective", image)
     options = check_options("warp_perspective", image, mode, padding_mode, fill_value, align_corners, antialias)
     return _warp("warp_perspective", image, matrix, "matrix", displace, shape, options)
@@ -272,7 +272,7 @@ def _warp(
     def warp_one(image: jax.Array, transform: jax.Array) -> jax.Array:
         transform = transform.astype(dtype)
         displacements = displace(transform, *points)
-        positions = [p + half * d for p, half, d in zip(starts, halves, displacements, strict=True)]
+        positions = [_displace(p, half, d) for p, half, d in zip(starts, halves, displacements, strict=True)]
         steps = None
         if options.antialias and 1 in size:
             displace_by = functools.partial(displace, transform)
@@ -280,6 +280,14 @@ def _warp(
         return sample_pixels(image, positions, options, batch, steps=steps)
 
     return over_batch(warp_one, arrays, (dimensions + 1, 2), name=name, arguments=f"image and {argument}")
+
+
+def _displace(start: jax.Array, half: float, displacement: jax.Array) -> jax.Array:
+    """Adds a normalized displacement to positions in pixels."""
+    if half > 0:
+        return start + half * displacement
+    # An axis of one pixel with ``align_corners`` has no extent, but what was sent outside of the image stays there.
+    return jnp.where(displacement >= OUTSIDE - 1, displacement, start + half * displacement)
 
 
 def _step_along(

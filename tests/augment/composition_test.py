@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from jaxcnn import augment
+from jaxcnn.augment._pixel_maps import PixelMap
+from jaxcnn.ops._sampling.pixel_matrices import from_array
 from tests.augment.functions import (
     COLORING,
     IMAGE,
@@ -55,6 +57,16 @@ class TestSequence:
             apart = jax.jit(step)(jax.random.fold_in(KEY, i), apart)
         difference = np.abs(together - apart)[10:-10, 10:-10]
         assert difference.max() < 0.02 and float(np.abs(together - image).max()) > 0.3
+
+    def test_of_two_perspectives_keeps_the_horizon_of_either(self):
+        """In the product of the two matrices w is positive everywhere."""
+        rows = jnp.array([[1.0, 0, 0], [0, 1.0, 0], [-0.5, 0, 1.0]])  # w = 1 - x / 2
+        step, back = (PixelMap((9, 9), (9, 9), (from_array(m),)) for m in (rows, jnp.linalg.inv(rows)))
+        both = back.then(step)
+        assert both is not None
+        found = jnp.stack(both.forward(jnp.array([1.0, 2.0, 5.0]), jnp.array([3.0, 3.0, 3.0])))
+        np.testing.assert_allclose(found[:, 0], [1.0, 3.0], atol=1e-5)
+        assert jnp.all(found[:, 1:] > 1e8)
 
     def test_of_colors_equals_the_steps(self):
         steps = [function(name) for name in list(COLORING)[::3]]

@@ -7,6 +7,7 @@ import pytest
 from jax.test_util import check_grads
 
 from jaxcnn import ops
+from jaxcnn.ops._sampling import pixel_matrices
 
 REGULAR = np.stack(np.meshgrid(np.linspace(-1, 1, 4), np.linspace(-1, 1, 4)), -1).reshape(16, 2)
 
@@ -143,6 +144,25 @@ def test_fits_are_differentiable():
             (lambda m: ops.invert_matrix(m), (jnp.asarray(affine(), jnp.float64),)),
         ):
             check_grads(jax.jit(f), args, order=1, modes=("fwd", "rev"), eps=1e-6)
+
+
+def test_points_behind_the_horizon_are_outside_of_an_image_of_any_size():
+    matrix = jnp.array([[1.0, 0, 0], [0, 1.0, 0], [0, -1.0, 1.0]])  # in pixels: the horizon is the row y = 1
+    moved = ops.apply_matrix(matrix, jnp.array([[3.0, 0.5], [3.0, 1.0], [3.0, 7.0], [jnp.nan, 0.0]]))
+    np.testing.assert_array_equal(moved, [[6, 1], [1e10, 1e10], [1e10, 1e10], [np.nan, np.nan]])
+
+
+def test_what_a_matrix_sends_outside_stays_there_under_further_ones():
+    """A projective matrix moves what is infinitely far to its vanishing point, which may lie inside."""
+    first, second = jnp.array([[1.0, 0, 0], [0, 1.0, 0], [0, -1.0, 1.0]]), projective(3) + jnp.eye(3) * 0.5
+    x, y = jnp.array([3.0, 3.0]), jnp.array([0.5, 7.0])
+    for matrix in (
+        pixel_matrices.from_array(second),
+        pixel_matrices.matrix_from_affine(30.0, (1, 2), 9.0, (0, 0), (9, 9)),
+    ):
+        found = pixel_matrices.map_points(matrix, *pixel_matrices.map_points(pixel_matrices.from_array(first), x, y))
+        outside = np.abs(np.stack(found)).max(0) > 1e8
+        np.testing.assert_array_equal(outside, [False, True])
 
 
 @pytest.mark.parametrize(

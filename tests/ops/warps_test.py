@@ -87,6 +87,33 @@ def test_points_behind_the_horizon_lie_outside():
     assert np.all(np.isfinite(gradient))
 
 
+def test_points_behind_the_horizon_lie_outside_of_large_images_in_pixels():
+    image = jnp.zeros((1400, 1400, 1)).at[1000, 1000].set(1.0)
+    start = jnp.array([[0.0, 0], [1399, 0], [1399, 1399], [0, 1399]])
+    end = jnp.array([[686.0, 630], [714, 630], [1399, 1399], [0, 1399]])
+    result = jax.jit(functools.partial(ops.perspective, mode="nearest"))(image, start, end)
+    assert int(jnp.sum(result)) <= 4  # the pixel itself, wherever it is seen
+    behind = ops.perspective(jnp.ones((1400, 1400, 1)), start, end, padding_mode="fill", fill_value=-1.0)[:600]
+    np.testing.assert_array_equal(behind, np.full((600, 1400, 1), -1.0))
+
+
+def test_points_behind_the_horizon_lie_outside_of_an_image_of_one_pixel():
+    behind = jnp.diag(jnp.array([1.0, 1.0, -1.0]))
+    for align_corners in (False, True):
+        result = ops.warp_perspective(jnp.ones((1, 1, 1)), behind, shape=(2, 3), align_corners=align_corners)
+        np.testing.assert_array_equal(result, np.zeros((2, 3, 1)))
+        kept = ops.warp_perspective(jnp.ones((1, 1, 1)), -behind, shape=(1, 1), align_corners=align_corners)
+        np.testing.assert_array_equal(kept, np.ones((1, 1, 1)))
+
+
+def test_infinite_coordinates_lie_outside_also_along_an_axis_of_one_pixel():
+    for d in (2, 3):
+        for align_corners in (False, True):
+            grid = jnp.zeros((*[1] * (d - 1), 4, d)).at[..., 1, 0].set(jnp.inf).at[..., 2, d - 1].set(-jnp.inf)
+            result = ops.grid_sample(jnp.ones((*[1] * d, 1)), grid, align_corners=align_corners)
+            np.testing.assert_array_equal(result.ravel(), [1, 0, 0, 1])
+
+
 def test_nan_in_a_projective_matrix_is_not_hidden():
     for mode in ("bilinear", "nearest"):
         warp = jax.jit(functools.partial(ops.warp_perspective, mode=mode))

@@ -19,6 +19,7 @@ from jaxcnn._check import check
 from jaxcnn._typing import AnyArray, Dtype
 
 __all__ = [
+    "FAR_OUTSIDE",
     "OUTSIDE",
     "adjugate",
     "affine_points",
@@ -31,6 +32,9 @@ __all__ = [
 
 OUTSIDE = 1e3
 """Normalized coordinate of a point that has no image in the source: far outside of it, yet finite."""
+
+FAR_OUTSIDE = 1e10
+"""The same in pixels, or where the unit is not known: outside of an image of any size."""
 
 
 def pixel_centers(size: int, align_corners: bool, dtype: Dtype) -> jax.Array:
@@ -52,9 +56,9 @@ def affine_points(theta: jax.Array, *points: jax.Array, relative: bool = False) 
 
 
 def projective_points(
-    matrix: jax.Array, x: jax.Array, y: jax.Array, *, relative: bool = False
+    matrix: jax.Array, x: jax.Array, y: jax.Array, *, outside: float, relative: bool = False
 ) -> tuple[jax.Array, jax.Array]:
-    """Maps points by a 3x3 matrix; those on or behind the horizon (w <= 0) go to ``OUTSIDE``, but NaN stays NaN."""
+    """Maps points by a 3x3 matrix; those on or behind the horizon (w <= 0) go to ``outside``, but NaN stays NaN."""
     u, v, w = (matrix[i, 0] * x + matrix[i, 1] * y + matrix[i, 2] for i in range(3))
     if relative:
         u, v = u - w * x, v - w * y
@@ -63,7 +67,7 @@ def projective_points(
     size = jnp.max(jnp.abs(jax.lax.stop_gradient(matrix)), initial=0.0, where=~jnp.isnan(matrix))
     visible = ~(w <= jnp.finfo(w.dtype).eps ** 2 * size)
     w = jnp.where(visible, w, 1.0)
-    far_x, far_y = (OUTSIDE - x, OUTSIDE - y) if relative else (OUTSIDE, OUTSIDE)
+    far_x, far_y = (outside - x, outside - y) if relative else (outside, outside)
     return jnp.where(visible, u / w, far_x), jnp.where(visible, v / w, far_y)
 
 
