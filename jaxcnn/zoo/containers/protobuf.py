@@ -44,6 +44,7 @@ class ProtobufReader:
     def __init__(self, source: SourceFile):
         self.source = source
         self.values_left = _MAX_VALUES
+        self.left_out: dict[str, int] = {}  # optional messages of another kind: name and how many
 
     def error(self, reason: str) -> FormatError:
         """Builds the error to raise for this file."""
@@ -137,6 +138,11 @@ class ProtobufReader:
                     result.setdefault(name, []).append(self._single(name, kind.kind, wire, value, depth))
             elif isinstance(kind, Message) and name in result:
                 raise self.error(f"the single field {name} occurs twice.")
+            elif isinstance(kind, Message) and kind.optional:
+                try:
+                    result[name] = self._single(name, kind, wire, value, depth)
+                except FormatError:
+                    self.left_out[name] = self.left_out.get(name, 0) + 1
             else:
                 result[name] = self._single(name, kind, wire, value, depth)
         return {name: value.array() if isinstance(value, _NumberArray) else value for name, value in result.items()}

@@ -26,6 +26,7 @@ __all__ = [
     "Repeated",
     "Scalar",
     "WireType",
+    "wire_types",
 ]
 
 
@@ -73,9 +74,13 @@ class Enumeration:
 
 @dataclasses.dataclass(frozen=True)
 class Message:
-    """A message: field number to the field's name and kind."""
+    """A message: field number to the field's name and kind.
+
+    An optional message is left out where its content is not of this kind: forks reuse the numbers of fields.
+    """
 
     fields: Mapping[int, tuple[str, "Kind"]]
+    optional: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,3 +95,30 @@ class Repeated:
 
 
 Kind = Scalar | Enumeration | Message | Repeated
+
+
+_FIXED32_KINDS, _FIXED64_KINDS = (FLOAT, FIXED32), (DOUBLE,)
+_BLOCK_KINDS = (TEXT, BYTES)
+
+
+def wire_types(kind: Kind) -> frozenset[WireType]:
+    """Returns the ways in which a field of a kind can be stored.
+
+    Args:
+        kind: The kind.
+
+    Returns:
+        One wire type, or two for repeated numbers, which may be packed.
+
+    Example:
+        >>> from jaxcnn.zoo.containers.protobuf_schema import FLOAT, Repeated, wire_types
+        >>> sorted(one.name for one in wire_types(Repeated(FLOAT)))
+        ['FIXED32', 'LENGTH_DELIMITED']
+    """
+    if isinstance(kind, Repeated):
+        return wire_types(kind.kind) | {WireType.LENGTH_DELIMITED}
+    if isinstance(kind, Message) or kind in _BLOCK_KINDS:
+        return frozenset({WireType.LENGTH_DELIMITED})
+    if kind in _FIXED32_KINDS:
+        return frozenset({WireType.FIXED32})
+    return frozenset({WireType.FIXED64 if kind in _FIXED64_KINDS else WireType.VARINT})

@@ -8,21 +8,24 @@ from typing import Any
 from jaxcnn.zoo.checkpoint import FormatError
 from jaxcnn.zoo.containers.source_file import SourceFile
 
-__all__ = ["parse_prototxt", "read_prototxt"]
+__all__ = ["find_first_field", "parse_prototxt", "read_prototxt"]
 
 _MAX_BYTES = 1 << 23
 _MAX_DEPTH = 64
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _TOKEN = re.compile(
     r"""(?P<space>[ \t\r\n\v\f]+|\#[^\n]*)
     |(?P<text>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
-    |(?P<number>-?(?:0[xX][0-9a-fA-F]+|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[fF]?)(?![\w.]))
-    |(?P<name>-?[A-Za-z_][A-Za-z0-9_]*)
+    |(?P<number>[-+]?[ \t]*(?:0[xX][0-9a-fA-F]+|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[fF]?)(?![\w.]))
+    |(?P<name>(?:-[ \t]*)?[A-Za-z_][A-Za-z0-9_]*)
     |(?P<mark>[{}<>\[\]:;,])""",
     re.VERBOSE,
 )
+_FIRST_FIELD = re.compile(rb"(?:[ \t\r\n\v\f]|#[^\n]*+)*+([A-Za-z_]\w*+)(?:[ \t\r\n\v\f]|#[^\n]*+)*+[:{<]")
 _ESCAPES = {"a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11, "\\": 92, "'": 39, '"': 34, "?": 63}
 _ESCAPE = re.compile(r"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|(.))|([^\\]+)", re.DOTALL)
-_WORDS = {"true": True, "false": False, "inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}
+_WORDS = {"true": True, "false": False, "True": True, "False": False}
+_WORDS |= {f"{sign}{name}": float(f"{sign}{name}") for sign in ("", "-") for name in ("inf", "infinity", "nan")}
 
 
 def read_prototxt(path: str | os.PathLike[str]) -> dict[str, list[Any]]:
@@ -68,7 +71,7 @@ def parse_prototxt(content: bytes, *, source: SourceFile) -> dict[str, list[Any]
         floats, booleans, text, and dictionaries for messages; the names of enumerations are text.
 
     Args:
-        content: The text, UTF-8.
+        content: The text, UTF-8; comments may be in any encoding.
         source: Where it comes from, for error messages.
 
     Returns:
@@ -83,11 +86,27 @@ def parse_prototxt(content: bytes, *, source: SourceFile) -> dict[str, list[Any]
         >>> parse_prototxt(b'dim: 1 dim: -3 pool: MAX name: "a" "b"', source=SourceFile("example"))
         {'dim': [1, -3], 'pool': ['MAX'], 'name': ['ab']}
     """
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise source.error(f"is not UTF-8: {error}") from error
+    text = content.removeprefix(_BYTE_ORDER_MARK).decode("utf-8", "surrogateescape")  # comments are often Latin-1
     return _Parser(text, source).message(None, 0)
+
+
+def find_first_field(content: bytes | memoryview) -> str | None:
+    r"""Finds the name of the first field of a text, behind any number of comments.
+
+    Args:
+        content: The text, or its beginning.
+
+    Returns:
+        The name, or None if the text begins with something other than a field.
+
+    Example:
+        >>> from jaxcnn.zoo.containers.protobuf_text import find_first_field
+        >>> find_first_field(b"# a network\n\nlayer { }")
+        'layer'
+    """
+    begin = len(_BYTE_ORDER_MARK) if bytes(content[: len(_BYTE_ORDER_MARK)]) == _BYTE_ORDER_MARK else 0
+    found = _FIRST_FIELD.match(content[:_MAX_BYTES], begin)
+    return None if found is None else found[1].decode()
 
 
 class _Parser:
@@ -161,7 +180,9 @@ class _Parser:
             except UnicodeDecodeError as error:
                 raise self.error(f"a string is not UTF-8: {error}") from error
         if self.kind == "name":
-            word = self.step()
+            word = re.sub(r"[ \t]", "", self.step())
+            if word.startswith("-"):
+                word = word.lower()  # only an infinity can follow: names of enumerations have no sign
             if word.startswith("-") and word not in _WORDS:
                 raise self.error(f"expected a value, got {word[:40]!r}.")
             return _WORDS.get(word, word)
@@ -170,7 +191,7 @@ class _Parser:
         raise self.error(f"expected a value, got {self.token[:40] or 'the end'!r}.")
 
     def number(self, token: str) -> int | float:
-        digits = token.removeprefix("-")
+        digits = token.lstrip("-+ \t")
         if len(digits) > 400:
             raise self.error(f"a number has {len(digits)} digits.")
         try:
@@ -188,7 +209,7 @@ class _Parser:
         result = bytearray()
         for octal, hexadecimal, letter, plain in _ESCAPE.findall(text):
             if plain:
-                result += plain.encode("utf-8")
+                result += plain.encode("utf-8", "surrogateescape")
             elif octal or hexadecimal:
                 value = int(octal, 8) if octal else int(hexadecimal, 16)
                 if value > 255:
@@ -197,5 +218,6 @@ class _Parser:
             elif letter in _ESCAPES:
                 result.append(_ESCAPES[letter])
             else:
-                raise self.error(f"a string has the unknown escape \\{letter}.")
+                shown = f"\\{letter}"
+                raise self.error(f"a string has the unknown escape {shown!a}.")
         return bytes(result)

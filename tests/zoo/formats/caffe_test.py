@@ -42,8 +42,8 @@ def layer(name, kind, *blobs, parameters=b"", bottom=("x",)):
     return pb.block(100, *parts, *(pb.block(7, blob(array)) for array in blobs), parameters)
 
 
-def old_layer(name, kind, *blobs, parameters=b""):
-    parts = [pb.block(2, "x"), pb.block(3, name), pb.block(4, name), pb.number(5, kind)]
+def old_layer(name, kind, *blobs, parameters=b"", bottom=("x",)):
+    parts = [*(pb.block(2, text) for text in bottom), pb.block(3, name), pb.block(4, name), pb.number(5, kind)]
     return pb.block(2, *parts, *(pb.block(6, blob(array, old=True)) for array in blobs), parameters)
 
 
@@ -197,6 +197,72 @@ def test_description_equals_the_binary_form(tmp_path):
     assert description.metadata["format"] == "caffe-prototxt" and "no weights" in description.metadata["notes"][0]
 
 
+def test_older_description_equals_the_older_binary_form(tmp_path):
+    text = b"""
+        name: "old" input: "data" input_dim: 1 input_dim: 3 input_dim: 8 input_dim: 8 force_backward: true
+        layers { name: "conv" type: CONVOLUTION bottom: "data" top: "conv" blobs_lr: 1 weight_decay: 0 param: "w"
+          convolution_param { num_output: 6 kernel_size: 2 bias_term: false } }
+        layers { name: "sum" type: ELTWISE bottom: "conv" bottom: "conv" top: "sum" blob_share_mode: PERMISSIVE }
+        layers { name: "loss" type: SOFTMAX_LOSS bottom: "sum" bottom: "label" top: "loss" loss_weight: 0.5
+          include { phase: TRAIN max_level: 2 } loss_param { normalize: true } }
+    """
+    conv = pb.block(10, pb.number(1, 6), pb.number(4, 2), pb.number(2, 0))
+    conv += pb.single(7, 1) + pb.single(8, 0) + pb.block(1001, "w")
+    loss = pb.single(35, 0.5) + pb.block(32, pb.number(1, 0), pb.number(3, 2)) + pb.block(42, pb.number(2, 1))
+    binary = pb.block(1, "old") + old_layer("conv", 4, parameters=conv, bottom=["data"])
+    binary += old_layer("sum", 25, parameters=pb.number(1002, 1), bottom=["conv", "conv"])
+    binary += old_layer("loss", 21, parameters=loss, bottom=["sum", "label"])
+    binary += pb.block(3, "data") + b"".join(pb.number(4, size) for size in (1, 3, 8, 8)) + pb.number(5, 1)
+    description, net = read(tmp_path / "net.prototxt", text), read(tmp_path / "net", binary)
+    assert description.graph == net.graph
+    assert [entry["bottom"] for entry in net.graph["layers"]] == [["data"], ["conv", "conv"], ["sum", "label"]]
+
+
+def test_fields_that_may_occur_several_times_are_lists(tmp_path):
+    text = b'layer { name: "a" type: "ReLU" param { lr_mult: 1 } loss_weight: 1 propagate_down: false }'
+    spec = pb.block(6, pb.single(3, 1)) + pb.single(5, 1) + pb.number(11, 0)
+    binary = pb.block(100, pb.block(1, "a"), pb.block(2, "ReLU"), spec)
+    description, net = read(tmp_path / "net.prototxt", text), read(tmp_path / "net", binary)
+    assert description.graph == net.graph
+    assert net.graph["layers"][0]["param"] == [{"lr_mult": 1.0}]
+
+
+@pytest.mark.parametrize(("word", "value"), [("true", True), ("False", False), ("t", True), ("f", False), ("0", False)])
+def test_every_spelling_of_true_and_false(tmp_path, word, value):
+    text = 'layer { type: "Convolution" convolution_param { bias_term: %s } }' % word
+    layers = read(tmp_path / "net", text.encode()).graph["layers"]
+    assert layers[0]["convolution_param"]["bias_term"] is value
+
+
+def test_descriptions_that_begin_with_something_unusual(tmp_path):
+    body = b'layer { name: "a" type: "ReLU" relu_param { negative_slope: +0.1 } }'
+    beginnings = [b"debug_info: true\n", b"state { phase: TEST }\n", b"\xef\xbb\xbf", b"# Gr\xf6\xdfe\n"]
+    beginnings += [b"# a long comment\n" * 400, b"\n" * 5000]
+    for number, beginning in enumerate(beginnings):
+        layers = read(tmp_path / f"{number}.prototxt", beginning + body).graph["layers"]
+        assert layers[0]["relu_param"] == {"negative_slope": 0.1}, beginning[:20]
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"), [(0, "<f8"), (1, "<f4"), (2, "<f2"), (3, "<i4"), (4, "<u4"), (5, "?")], ids=str
+)
+def test_raw_values_and_further_fields_of_a_fork(tmp_path, kind, dtype):
+    array = (values(6, 2, 3, 3) * 8).astype(dtype)
+    raw = pb.block(7, pb.packed(1, array.shape)) + pb.number(10, kind) + pb.block(12, array.tobytes())
+    content = pb.block(1, "net") + pb.number(11, 2) + pb.single(15, 1) + pb.block(17, "-1,-1,-1")
+    content += pb.block(100, pb.block(1, "a"), pb.block(2, "Convolution"), pb.block(7, raw), pb.number(150, 2))
+    result = read(tmp_path / "net", content).tensors["a/weights"]
+    assert result.dtype == np.dtype(dtype).newbyteorder("=")
+    np.testing.assert_array_equal(result, array.transpose(2, 3, 1, 0))
+
+
+def test_parameters_of_a_fork_under_a_number_of_others(tmp_path):
+    other = pb.block(141, pb.number(3, 8))  # a whole number where Caffe has the filler of a bias
+    result = read(tmp_path / "net", layer("a", "PReLU", values(2)) + layer("up", "Interp", parameters=other))
+    assert result.graph["layers"][1] == {"name": "up", "type": "Interp", "bottom": ["x"], "top": ["up"]}
+    assert result.metadata["notes"] == ["1 messages bias_param are of another kind than Caffe's and were left out."]
+
+
 def test_older_description(tmp_path):
     text = b'layers { name: "a" type: CONVOLUTION convolution_param { kernel_size: 2 } } layers { type: SOFTMAX_LOSS }'
     layers = read(tmp_path / "net", text).graph["layers"]
@@ -221,6 +287,13 @@ def test_older_description(tmp_path):
         (blob(values(2, 3)), "expected an image"),
         (b"layer { name: 'x' }", "no layers, or layers without a type"),
         (b"layer { ", "expected the name of a field"),
+        (b'layer { type: "a" convolution_param { bias_term: no } }', "bias_term must be true or false, got 'no'"),
+        (b'layer { type: "a" convolution_param { pad: "1" } }', "pad must be an integer of at least 0, got '1'"),
+        (b'layer { type: "a" convolution_param { pad: -1 } }', "pad must be an integer of at least 0, got -1"),
+        (b'layer { type: "a" convolution_param: 3 }', "convolution_param must be a message, got 3"),
+        (layer("a", "Convolution", parameters=pb.block(106, pb.block(1))), "does not fit its kind"),
+        (pb.block(100, pb.block(7, pb.block(7, pb.packed(1, [1])), pb.block(12, bytes(4)))), "raw bytes of type None"),
+        (pb.block(100, pb.block(7, pb.number(10, 2), pb.block(12, bytes(3)))), "3 raw bytes of type .FLOAT16."),
     ],
 )
 def test_impossible_files_are_refused(tmp_path, content, reason):
@@ -246,6 +319,8 @@ def test_other_formats_are_not_taken_for_caffe(tmp_path):
     np.savez(tmp_path / "b.npz", values(3))
     (tmp_path / "c").write_bytes(b"")
     (tmp_path / "d.yaml").write_text("name: net\nsteps: 3\n")
+    (tmp_path / "tfhub_module.pb").write_bytes(b"\x08\x03")
+    (tmp_path / "graph.pbtxt").write_text('node { name: "a" op: "NoOp" }')
     for path in [*others, *tmp_path.iterdir()]:
         assert not is_caffe(path, path.read_bytes()[:4096]), path
 

@@ -10,7 +10,8 @@ import numpy as np
 from jaxcnn.zoo.checkpoint import Checkpoint, FormatError
 from jaxcnn.zoo.containers.mapped_file import map_file
 from jaxcnn.zoo.containers.protobuf import ProtobufReader
-from jaxcnn.zoo.containers.protobuf_text import parse_prototxt, read_prototxt
+from jaxcnn.zoo.containers.protobuf_schema import Message, Repeated, wire_types
+from jaxcnn.zoo.containers.protobuf_text import find_first_field, parse_prototxt, read_prototxt
 from jaxcnn.zoo.containers.source_file import SourceFile
 from jaxcnn.zoo.formats.caffe.messages import BLOB, NET, from_text
 from jaxcnn.zoo.formats.layer_notes import LayerNotes
@@ -30,9 +31,10 @@ _TENSOR_NAMES = {
 }
 _DEPTHWISE = ("DepthwiseConvolution", "ConvolutionDepthwise")  # forks' names of grouped convolutions
 _FLATTENED_NOTE = "The inputs of inner products stay in the order of Caffe's flattened images: channel, row, column."
-_FIRST_FIELDS = (b"name", b"layer", b"layers", b"input", b"input_dim", b"input_shape", b"force_backward", b"state")
-_NET_WIRE_TYPES = {1: 2, 2: 2, 3: 2, 4: 0, 5: 0, 6: 2, 7: 0, 8: 2, 100: 2}
-_BLOB_WIRE_TYPES = {1: (0,), 2: (0,), 3: (0,), 4: (0,), 5: (2, 5), 6: (2, 5), 7: (2,), 8: (1, 2), 9: (1, 2)}
+_NET_FIELDS = {name for name, _ in NET.fields.values()}
+_RAW_DTYPES = {"DOUBLE": "<f8", "FLOAT": "<f4", "FLOAT16": "<f2", "INT": "<i4", "UINT": "<u4", "BOOL": "?"}
+_VALUES = ("data", "double_data", "raw_data")
+_MAX_PROBED = 3  # layers; a few suffice to show that they are layers
 
 
 def is_caffe(path: Path, head: bytes) -> bool:
@@ -91,7 +93,7 @@ def read_caffe(path: Path, *, max_bytes: int) -> Checkpoint:
     data = map_file(path)
     kind = _find_kind(path, bytes(data[:4096]))
     if kind == "text":
-        net = from_text(read_prototxt(path), NET)
+        net = from_text(read_prototxt(path), NET, source=source)
         _check_text(source, net)
         notes = ["The file describes a network and holds no weights."]
         metadata = {"format": "caffe-prototxt", "framework": "caffe", "layouts": {}, "notes": notes}
@@ -113,33 +115,55 @@ def read_caffe(path: Path, *, max_bytes: int) -> Checkpoint:
         raise source.error("holds no layer of a network.")
     for layer in layers:
         weights.add(layer)
-    metadata = {"format": "caffe", "framework": "caffe", "layouts": weights.layouts, "notes": weights.note_lines()}
+    notes = weights.note_lines() + [
+        f"{count} messages {name} are of another kind than Caffe's and were left out."
+        for name, count in reader.left_out.items()
+    ]
+    metadata = {"format": "caffe", "framework": "caffe", "layouts": weights.layouts, "notes": notes}
     return Checkpoint(weights.tensors, metadata, _graph(_to_plain(net)))
 
 
 def _find_kind(path: Path, head: bytes) -> str | None:
     """Finds out which of Caffe's files this is: ``"net"``, ``"mean"``, ``"text"``, or None."""
-    lines = [line.strip() for line in head.splitlines()]
-    first = next((line for line in lines if line and not line.startswith(b"#")), b"")
-    word = first.partition(b":")[0].partition(b"{")[0].strip()
-    if word in _FIRST_FIELDS and b"\0" not in head:
-        try:
-            tree = parse_prototxt(head, source=SourceFile(path)) if len(head) < 4096 else {}
-        except FormatError:
-            tree = {}  # truncated or damaged: the reader says where
-        return "text" if not tree or tree.keys() & {"layer", "layers", "input"} else None
     try:
-        reader, net, mean, layers = ProtobufReader(SourceFile(path)), True, True, 0
-        for number, kind, value in reader.fields(map_file(path)):
-            net = net and _NET_WIRE_TYPES.get(number) == kind
-            mean = mean and kind in _BLOB_WIRE_TYPES.get(number, ())
-            if not net and not mean:
+        data = map_file(path)
+        if b"\0" not in head and (word := find_first_field(data)) is not None:
+            if word not in _NET_FIELDS:
                 return None
-            if net and number in (2, 100) and layers < 3:  # a few suffice to show that they are messages
-                layers += sum(field < 1 << 16 for field, _, _ in reader.fields(value)) > 0
-        return "net" if net and layers else "mean" if mean else None
+            try:
+                tree = parse_prototxt(head, source=SourceFile(path)) if len(head) < 4096 else {}
+            except FormatError:
+                tree = {}  # truncated or damaged: the reader says where
+            return "text" if not tree or tree.keys() & {"layer", "layers", "input"} else None
+        return _find_binary_kind(ProtobufReader(SourceFile(path)), data)
     except (FormatError, OSError):
         return None
+
+
+def _find_binary_kind(reader: ProtobufReader, data: memoryview) -> str | None:
+    net, mean, layers, values = True, True, 0, 0
+    for number, wire, value in reader.fields(data):
+        net = net and _fits(NET, number, wire)
+        mean = mean and _fits(BLOB, number, wire)
+        if not net and not mean:
+            return None
+        name, kind = NET.fields.get(number, ("", None))
+        if net and name in ("layer", "layers") and layers < _MAX_PROBED and isinstance(kind, Repeated):
+            inner = kind.kind
+            assert isinstance(inner, Message)
+            known = 0
+            for field, stored, _ in reader.fields(value):
+                net = net and _fits(inner, field, stored)
+                known += field in inner.fields
+            layers += known > 0
+        values += mean and BLOB.fields.get(number, ("",))[0] in _VALUES
+    return "net" if net and layers else "mean" if mean and values else None
+
+
+def _fits(schema: Message, number: int, wire: int) -> bool:
+    """Tests whether a field is stored as the schema states; forks add fields that it does not list."""
+    found = schema.fields.get(number)
+    return found is None or wire in wire_types(found[1])
 
 
 def _check_text(source: SourceFile, net: dict[str, Any]) -> None:
@@ -215,13 +239,25 @@ class _Weights:
     def blob(self, data: memoryview, name: str) -> np.ndarray:
         """Reads one blob as stored."""
         blob = self.reader.message(data, BLOB)
-        values = blob.get("double_data", blob.get("data", np.zeros(0, np.float32)))
+        values = self.raw_values(blob, name) if "raw_data" in blob else blob.get("double_data", blob.get("data"))
+        values = np.zeros(0, np.float32) if values is None else values
         if "shape" in blob:
             shape = tuple(blob["shape"].get("dim", np.zeros(0, np.int64)).tolist())
         else:
             shape = tuple(blob.get(key, 0) for key in ("num", "channels", "height", "width"))
         self.source.spend_tensor(shape, values.dtype, name, stored=values.nbytes)
         return values.reshape(shape).astype(values.dtype.newbyteorder("="))
+
+    def raw_values(self, blob: dict[str, Any], name: str) -> np.ndarray:
+        """Returns the values of a blob of NVIDIA's fork."""
+        code = _RAW_DTYPES.get(str(blob.get("raw_data_type")))
+        content = blob["raw_data"]
+        if code is None or len(content) % np.dtype(code).itemsize:
+            raise self.source.error(
+                f"{name} has {len(content)} raw bytes of type {blob.get('raw_data_type')!r}, expected whole numbers "
+                f"of a type among {', '.join(_RAW_DTYPES)}."
+            )
+        return np.frombuffer(content, np.uint8) != 0 if code == "?" else np.frombuffer(content, code)
 
     def kernel(self, layer: dict[str, Any], kind: str, name: str, array: np.ndarray) -> np.ndarray:
         """Moves the axes of a kernel or a matrix."""

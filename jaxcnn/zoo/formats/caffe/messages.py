@@ -15,21 +15,12 @@ from jaxcnn.zoo.containers.protobuf_schema import (
     Kind,
     Message,
     Repeated,
+    Scalar,
 )
+from jaxcnn.zoo.containers.source_file import SourceFile
+from jaxcnn.zoo.formats.caffe.parameters import CURRENT_NUMBERS, EARLIER_NUMBERS, PARAMETERS, SHAPE
 
 __all__ = ["BLOB", "LAYER", "NET", "OLD_LAYER", "from_text"]
-
-_SHAPE = Message({1: ("dim", Repeated(INT))})
-_FILLER = Message(
-    {
-        1: ("type", TEXT),
-        2: ("value", FLOAT),
-        3: ("min", FLOAT),
-        4: ("max", FLOAT),
-        5: ("mean", FLOAT),
-        6: ("std", FLOAT),
-    }
-)
 
 BLOB = Message(
     {
@@ -38,136 +29,13 @@ BLOB = Message(
         3: ("height", INT),
         4: ("width", INT),
         5: ("data", Repeated(FLOAT)),
-        7: ("shape", _SHAPE),
+        7: ("shape", SHAPE),
         8: ("double_data", Repeated(DOUBLE)),
+        10: ("raw_data_type", Enumeration("DOUBLE", "FLOAT", "FLOAT16", "INT", "UINT", "BOOL")),
+        12: ("raw_data", BYTES),
     }
 )
-"""Values and their shape, in four numbers or, since 2015, in any."""
-
-_PARAMETERS: dict[str, dict[int, tuple[str, Kind]]] = {
-    "transform": {
-        1: ("scale", FLOAT),
-        2: ("mirror", BOOL),
-        3: ("crop_size", UINT),
-        4: ("mean_file", TEXT),
-        5: ("mean_value", Repeated(FLOAT)),
-        6: ("force_color", BOOL),
-        7: ("force_gray", BOOL),
-    },
-    "accuracy": {1: ("top_k", UINT), 2: ("axis", INT), 3: ("ignore_label", INT)},
-    "argmax": {1: ("out_max_val", BOOL), 2: ("top_k", UINT), 3: ("axis", INT)},
-    "batch_norm": {1: ("use_global_stats", BOOL), 2: ("moving_average_fraction", FLOAT), 3: ("eps", FLOAT)},
-    "bias": {1: ("axis", INT), 2: ("num_axes", INT), 3: ("filler", _FILLER)},
-    "clip": {1: ("min", FLOAT), 2: ("max", FLOAT)},
-    "concat": {1: ("concat_dim", UINT), 2: ("axis", INT)},
-    "convolution": {
-        1: ("num_output", UINT),
-        2: ("bias_term", BOOL),
-        3: ("pad", Repeated(UINT)),
-        4: ("kernel_size", Repeated(UINT)),
-        5: ("group", UINT),
-        6: ("stride", Repeated(UINT)),
-        7: ("weight_filler", _FILLER),
-        8: ("bias_filler", _FILLER),
-        9: ("pad_h", UINT),
-        10: ("pad_w", UINT),
-        11: ("kernel_h", UINT),
-        12: ("kernel_w", UINT),
-        13: ("stride_h", UINT),
-        14: ("stride_w", UINT),
-        15: ("engine", Enumeration("DEFAULT", "CAFFE", "CUDNN")),
-        16: ("axis", INT),
-        17: ("force_nd_im2col", BOOL),
-        18: ("dilation", Repeated(UINT)),
-    },
-    "crop": {1: ("axis", INT), 2: ("offset", Repeated(UINT))},
-    "dropout": {1: ("dropout_ratio", FLOAT)},
-    "eltwise": {
-        1: ("operation", Enumeration("PROD", "SUM", "MAX")),
-        2: ("coeff", Repeated(FLOAT)),
-        3: ("stable_prod_grad", BOOL),
-    },
-    "elu": {1: ("alpha", FLOAT)},
-    "embed": {1: ("num_output", UINT), 2: ("input_dim", UINT), 3: ("bias_term", BOOL)},
-    "exp": {1: ("base", FLOAT), 2: ("scale", FLOAT), 3: ("shift", FLOAT)},
-    "flatten": {1: ("axis", INT), 2: ("end_axis", INT)},
-    "inner_product": {
-        1: ("num_output", UINT),
-        2: ("bias_term", BOOL),
-        3: ("weight_filler", _FILLER),
-        4: ("bias_filler", _FILLER),
-        5: ("axis", INT),
-        6: ("transpose", BOOL),
-    },
-    "input": {1: ("shape", Repeated(_SHAPE))},
-    "log": {1: ("base", FLOAT), 2: ("scale", FLOAT), 3: ("shift", FLOAT)},
-    "lrn": {
-        1: ("local_size", UINT),
-        2: ("alpha", FLOAT),
-        3: ("beta", FLOAT),
-        4: ("norm_region", Enumeration("ACROSS_CHANNELS", "WITHIN_CHANNEL")),
-        5: ("k", FLOAT),
-    },
-    "mvn": {1: ("normalize_variance", BOOL), 2: ("across_channels", BOOL), 3: ("eps", FLOAT)},
-    "pooling": {
-        1: ("pool", Enumeration("MAX", "AVE", "STOCHASTIC")),
-        2: ("kernel_size", UINT),
-        3: ("stride", UINT),
-        4: ("pad", UINT),
-        5: ("kernel_h", UINT),
-        6: ("kernel_w", UINT),
-        7: ("stride_h", UINT),
-        8: ("stride_w", UINT),
-        9: ("pad_h", UINT),
-        10: ("pad_w", UINT),
-        12: ("global_pooling", BOOL),
-        13: ("round_mode", Enumeration("CEIL", "FLOOR")),
-    },
-    "power": {1: ("power", FLOAT), 2: ("scale", FLOAT), 3: ("shift", FLOAT)},
-    "prelu": {1: ("filler", _FILLER), 2: ("channel_shared", BOOL)},
-    "recurrent": {1: ("num_output", UINT)},
-    "reduction": {
-        1: ("operation", Enumeration("0", "SUM", "ASUM", "SUMSQ", "MEAN")),
-        2: ("axis", INT),
-        3: ("coeff", FLOAT),
-    },
-    "relu": {1: ("negative_slope", FLOAT)},
-    "reshape": {1: ("shape", _SHAPE), 2: ("axis", INT), 3: ("num_axes", INT)},
-    "scale": {
-        1: ("axis", INT),
-        2: ("num_axes", INT),
-        3: ("filler", _FILLER),
-        4: ("bias_term", BOOL),
-        5: ("bias_filler", _FILLER),
-    },
-    "slice": {1: ("slice_dim", UINT), 2: ("slice_point", Repeated(UINT)), 3: ("axis", INT)},
-    "softmax": {2: ("axis", INT)},
-    "swish": {1: ("beta", FLOAT)},
-    "threshold": {1: ("threshold", FLOAT)},
-    "tile": {1: ("axis", INT), 2: ("tiles", INT)},
-    # The fork for detection with single-shot boxes.
-    "permute": {1: ("order", Repeated(UINT))},
-    "norm": {1: ("across_spatial", BOOL), 3: ("channel_shared", BOOL), 4: ("eps", FLOAT)},
-    "prior_box": {
-        1: ("min_size", Repeated(FLOAT)),
-        2: ("max_size", Repeated(FLOAT)),
-        3: ("aspect_ratio", Repeated(FLOAT)),
-        4: ("flip", BOOL),
-        5: ("clip", BOOL),
-        6: ("variance", Repeated(FLOAT)),
-    },
-}
-
-_NUMBERS = {"transform": 100, "accuracy": 102, "argmax": 103, "concat": 104, "convolution": 106, "dropout": 108}
-_NUMBERS |= {"eltwise": 110, "exp": 111, "inner_product": 117, "lrn": 118, "mvn": 120, "pooling": 121, "power": 122}
-_NUMBERS |= {"relu": 123, "slice": 126, "softmax": 125, "threshold": 128, "prelu": 131, "reshape": 133, "log": 134}
-_NUMBERS |= {"flatten": 135, "reduction": 136, "embed": 137, "tile": 138, "batch_norm": 139, "elu": 140, "bias": 141}
-_NUMBERS |= {"scale": 142, "input": 143, "crop": 144, "recurrent": 146, "swish": 147, "clip": 148, "permute": 202}
-_NUMBERS |= {"prior_box": 203, "norm": 206}
-
-_OLD_NUMBERS = {"concat": 9, "convolution": 10, "dropout": 12, "inner_product": 17, "lrn": 18, "pooling": 19}
-_OLD_NUMBERS |= {"power": 21, "argmax": 23, "eltwise": 24, "threshold": 25, "accuracy": 27, "relu": 30, "slice": 31}
-_OLD_NUMBERS |= {"mvn": 34, "transform": 36, "softmax": 39, "exp": 41}
+"""Values and their shape, in four numbers or, since 2015, in any; raw values are NVIDIA's."""
 
 _OLD_TYPES = (
     "None Accuracy BNLL Concat Convolution Data Dropout EuclideanLoss Flatten HDF5Data HDF5Output Im2col ImageData "
@@ -183,8 +51,36 @@ _OLD_WORDS = (
 )
 _OLD_NAMES: dict[str, str] = dict(zip(_OLD_WORDS.split(), _OLD_TYPES.split(), strict=True))
 
+_OLD_KIND = Enumeration(*_OLD_NAMES.values())
+
+_BOOLEANS = {"true": True, "True": True, "t": True, 1: True, "false": False, "False": False, "f": False, 0: False}
+_FLOAT_WORDS = ("inf", "infinity", "nan", "-inf", "-infinity", "-nan")
+_EXPECTED = {BOOL: "true or false", FLOAT: "a number", DOUBLE: "a number", TEXT: "a text", BYTES: "a message"}
+_EXPECTED |= {INT: "an integer", UINT: "an integer of at least 0"}
+
 _PHASE = Enumeration("TRAIN", "TEST")
-_RULE = Message({1: ("phase", _PHASE), 4: ("stage", Repeated(TEXT)), 5: ("not_stage", Repeated(TEXT))})
+_SHARE = Enumeration("STRICT", "PERMISSIVE")
+_STATE = Message({1: ("phase", _PHASE), 2: ("level", INT), 3: ("stage", Repeated(TEXT))})
+_RULE = Message(
+    {
+        1: ("phase", _PHASE),
+        2: ("min_level", INT),
+        3: ("max_level", INT),
+        4: ("stage", Repeated(TEXT)),
+        5: ("not_stage", Repeated(TEXT)),
+    }
+)
+_SPEC = Message({1: ("name", TEXT), 2: ("share_mode", _SHARE), 3: ("lr_mult", FLOAT), 4: ("decay_mult", FLOAT)})
+_DECISIVE = ("convolution", "inner_product")  # their parameters tell how kernels are laid out
+
+
+def _list_parameters(numbers: Mapping[str, int]) -> dict[int, tuple[str, Kind]]:
+    """Describes the fields of a layer that hold parameters; forks use some of the numbers for other messages."""
+    return {
+        number: (f"{name}_param", Message(PARAMETERS[name], optional=name not in _DECISIVE))
+        for name, number in numbers.items()
+    }
+
 
 LAYER = Message(
     {
@@ -192,11 +88,14 @@ LAYER = Message(
         2: ("type", TEXT),
         3: ("bottom", Repeated(TEXT)),
         4: ("top", Repeated(TEXT)),
+        5: ("loss_weight", Repeated(FLOAT)),
+        6: ("param", Repeated(_SPEC)),
         7: ("blobs", Repeated(BYTES)),
         8: ("include", Repeated(_RULE)),
         9: ("exclude", Repeated(_RULE)),
         10: ("phase", _PHASE),
-        **{number: (f"{name}_param", Message(_PARAMETERS[name])) for name, number in _NUMBERS.items()},
+        11: ("propagate_down", Repeated(BOOL)),
+        **_list_parameters(CURRENT_NUMBERS),
     }
 )
 """A layer; its blobs are views, to be read one at a time."""
@@ -204,13 +103,19 @@ LAYER = Message(
 OLD_LAYER = Message(
     {
         1: ("layer", BYTES),
+        2: ("bottom", Repeated(TEXT)),
         3: ("top", Repeated(TEXT)),
         4: ("name", TEXT),
-        5: ("type", Enumeration(*_OLD_NAMES.values())),
+        5: ("type", _OLD_KIND),
         6: ("blobs", Repeated(BYTES)),
+        7: ("blobs_lr", Repeated(FLOAT)),
+        8: ("weight_decay", Repeated(FLOAT)),
         32: ("include", Repeated(_RULE)),
         33: ("exclude", Repeated(_RULE)),
-        **{number: (f"{name}_param", Message(_PARAMETERS[name])) for name, number in _OLD_NUMBERS.items()},
+        35: ("loss_weight", Repeated(FLOAT)),
+        1001: ("param", Repeated(TEXT)),
+        1002: ("blob_share_mode", Repeated(_SHARE)),
+        **_list_parameters(EARLIER_NUMBERS),
     }
 )
 """A layer as it was before 2014."""
@@ -221,27 +126,36 @@ NET = Message(
         2: ("layers", Repeated(OLD_LAYER)),
         3: ("input", Repeated(TEXT)),
         4: ("input_dim", Repeated(INT)),
-        8: ("input_shape", Repeated(_SHAPE)),
+        5: ("force_backward", BOOL),
+        6: ("state", _STATE),
+        7: ("debug_info", BOOL),
+        8: ("input_shape", Repeated(SHAPE)),
         100: ("layer", Repeated(LAYER)),
     }
 )
 """A network."""
 
 
-def from_text(tree: Mapping[str, list[Any]], schema: Message) -> dict[str, Any]:
+def from_text(tree: Mapping[str, list[Any]], schema: Message, *, source: SourceFile) -> dict[str, Any]:
     """Converts a parsed text to the form that the binary message of the schema is read in.
 
     Args:
         tree: Name of field to the list of its values.
         schema: The message.
+        source: The file, for error messages.
 
     Returns:
         Name to value; lists only where a field is repeated or, if it is unknown, occurs several times.
 
+    Raises:
+        FormatError: For a value that a known field cannot have, such as a text where true or false is expected.
+
     Example:
+        >>> from jaxcnn.zoo.containers.source_file import SourceFile
         >>> from jaxcnn.zoo.formats.caffe.messages import NET, from_text
-        >>> from_text({"layer": [{"name": ["a"], "convolution_param": [{"pad": [1]}]}]}, NET)
-        {'layer': [{'name': 'a', 'convolution_param': {'pad': [1]}}]}
+        >>> tree = {"layer": [{"name": ["a"], "convolution_param": [{"pad": [1], "bias_term": ["f"]}]}]}
+        >>> from_text(tree, NET, source=SourceFile("example"))
+        {'layer': [{'name': 'a', 'convolution_param': {'pad': [1], 'bias_term': False}}]}
     """
     kinds = dict(schema.fields.values())
     result: dict[str, Any] = {}
@@ -249,17 +163,33 @@ def from_text(tree: Mapping[str, list[Any]], schema: Message) -> dict[str, Any]:
         kind = kinds.get(name)
         repeated = isinstance(kind, Repeated) or (kind is None and len(values) > 1)
         single = kind.kind if isinstance(kind, Repeated) else kind
-        inner = single if isinstance(single, Message) else Message({})
-        found = [from_text(value, inner) if isinstance(value, dict) else _convert(value, single) for value in values]
+        found = [_convert(value, single, name, source) for value in values]
         if values:
             result[name] = found if repeated else found[-1]
     return result
 
 
-def _convert(value: Any, kind: Kind | None) -> Any:
+def _convert(value: Any, kind: Scalar | Enumeration | Message | None, name: str, source: SourceFile) -> Any:
     """Converts a value of a text to the form of the binary format."""
-    if kind == FLOAT and isinstance(value, int):
-        return float(value)
-    if isinstance(kind, Enumeration):
-        return kind.name(value) if isinstance(value, int) else _OLD_NAMES.get(value, value)
-    return value
+    if kind is None:
+        return from_text(value, Message({}), source=source) if isinstance(value, dict) else value
+    if isinstance(kind, Message):
+        if not isinstance(value, dict):
+            raise source.error(f"field {name} must be a message, got {value!r:.60}.")
+        return from_text(value, kind, source=source)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if isinstance(kind, Enumeration) and (whole or isinstance(value, str)):
+        found = kind.name(value) if isinstance(value, int) else value
+        return _OLD_NAMES.get(found, found) if kind is _OLD_KIND and isinstance(found, str) else found
+    if kind in (INT, UINT) and whole and (kind == INT or value >= 0):
+        return value
+    if kind == TEXT and isinstance(value, str):
+        return value
+    if kind in (FLOAT, DOUBLE):
+        if whole or isinstance(value, float):
+            return float(value)
+        if isinstance(value, str) and value.lower() in _FLOAT_WORDS:
+            return float(value)
+    if kind == BOOL and (isinstance(value, bool | str) or whole) and value in _BOOLEANS:
+        return _BOOLEANS[value]
+    raise source.error(f"field {name} must be {_EXPECTED.get(kind, 'a name or a number')}, got {value!r:.60}.")
