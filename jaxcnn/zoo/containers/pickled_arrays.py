@@ -137,11 +137,25 @@ def array_constructors(source: SourceFile) -> dict[str, object]:
             raise source.error("a set of something other than a list in the pickle.")
         return list(items)
 
+    def counter(counts: object = None) -> dict[str | int, object]:
+        if not isinstance(counts, dict | None):
+            raise source.error("a counter of something other than a dictionary in the pickle.")
+        return counts or {}
+
+    def byte_array(content: object = b"", encoding: object = "latin-1") -> object:
+        return encode(content, encoding) if isinstance(content, str) else as_bytes(content)
+
+    def as_bytes(content: object) -> object:
+        if not isinstance(content, bytes | memoryview):
+            raise source.error("bytes of something other than bytes in the pickle.")
+        return content
+
     def as_complex(real: float, imaginary: float) -> complex:
         return complex(float(real), float(imaginary))
 
     names: dict[str, object] = {
         "collections.OrderedDict": ordered_dict,
+        "collections.Counter": counter,
         "_codecs.encode": encode,
         "numpy.dtype": lambda code, *_: PickledDtype(source, code),
         "numpy.ndarray": "numpy.ndarray",
@@ -150,5 +164,10 @@ def array_constructors(source: SourceFile) -> dict[str, object]:
         names |= {f"{core}.multiarray._reconstruct": reconstruct, f"{core}.multiarray.scalar": scalar}
         names |= {f"{core}.numeric._frombuffer": from_buffer}
     for builtins in ("builtins", "__builtin__"):
-        names |= {f"{builtins}.set": as_set, f"{builtins}.complex": as_complex, f"{builtins}.bytes": lambda: b""}
+        names |= {
+            f"{builtins}.set": as_set,
+            f"{builtins}.bytearray": byte_array,
+            f"{builtins}.complex": as_complex,
+            f"{builtins}.bytes": lambda: b"",
+        }
     return names

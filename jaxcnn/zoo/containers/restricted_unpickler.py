@@ -17,6 +17,7 @@ _MAX_STEPS = 2_000_000
 _MAX_LINE = 1024
 _MAX_INTEGER = 1024  # bytes
 _LONG_TEXT = 256  # bytes; longer strings of Python 2 are data of arrays and stay views of the file
+_MAX_KEY_PARTS = 16  # of a key that is a tuple
 _MARK = object()  # on the stack, where pickle.MARK put it
 
 _CONSTANTS: dict[bytes, bool | None] = {pickle.NONE: None, pickle.NEWTRUE: True, pickle.NEWFALSE: False}
@@ -76,7 +77,7 @@ class RestrictedUnpickler:
 
     Strings of Python 2 are decoded as latin-1; long ones stay views of ``data``. Only names in ``known`` are
     instantiated. Memory is linear in the length of the pickle, and values that could be large are never compared,
-    hashed or printed: keys of dictionaries are strings, numbers, bytes or None.
+    hashed or printed: keys of dictionaries are strings, numbers, bytes, None or short tuples of them.
 
     Args:
         source: The file; long texts are taken from its budget.
@@ -302,4 +303,6 @@ def _check_key(key: object) -> Hashable:
     """Refuses keys that could take forever to hash or compare."""
     if key is None or isinstance(key, str | int | float | bytes):
         return key
+    if isinstance(key, tuple) and len(key) <= _MAX_KEY_PARTS and not any(isinstance(part, tuple) for part in key):
+        return tuple(_check_key(part) for part in key)
     raise ValueError(f"a key of type {type(key).__name__}")

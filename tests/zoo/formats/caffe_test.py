@@ -229,7 +229,7 @@ def test_fields_that_may_occur_several_times_are_lists(tmp_path):
 
 @pytest.mark.parametrize(("word", "value"), [("true", True), ("False", False), ("t", True), ("f", False), ("0", False)])
 def test_every_spelling_of_true_and_false(tmp_path, word, value):
-    text = 'layer { type: "Convolution" convolution_param { bias_term: %s } }' % word
+    text = f'layer {{ type: "Convolution" convolution_param {{ bias_term: {word} }} }}'
     layers = read(tmp_path / "net", text.encode()).graph["layers"]
     assert layers[0]["convolution_param"]["bias_term"] is value
 

@@ -55,7 +55,13 @@ _OLD_KIND = Enumeration(*_OLD_NAMES.values())
 
 _BOOLEANS = {"true": True, "True": True, "t": True, 1: True, "false": False, "False": False, "f": False, 0: False}
 _FLOAT_WORDS = ("inf", "infinity", "nan", "-inf", "-infinity", "-nan")
-_EXPECTED = {BOOL: "true or false", FLOAT: "a number", DOUBLE: "a number", TEXT: "a text", BYTES: "a message"}
+_EXPECTED: dict[Scalar, str] = {
+    BOOL: "true or false",
+    FLOAT: "a number",
+    DOUBLE: "a number",
+    TEXT: "a text",
+    BYTES: "a message",
+}
 _EXPECTED |= {INT: "an integer", UINT: "an integer of at least 0"}
 
 _PHASE = Enumeration("TRAIN", "TEST")
@@ -192,4 +198,5 @@ def _convert(value: Any, kind: Scalar | Enumeration | Message | None, name: str,
             return float(value)
     if kind == BOOL and (isinstance(value, bool | str) or whole) and value in _BOOLEANS:
         return _BOOLEANS[value]
-    raise source.error(f"field {name} must be {_EXPECTED.get(kind, 'a name or a number')}, got {value!r:.60}.")
+    expected = "a name or a number" if isinstance(kind, Enumeration) else _EXPECTED[kind]
+    raise source.error(f"field {name} must be {expected}, got {value!r:.60}.")

@@ -12,8 +12,10 @@ from jaxcnn.zoo.containers.restricted_unpickler import OpaqueObject
 from jaxcnn.zoo.containers.source_file import SourceFile
 from jaxcnn.zoo.containers.zip_archive import ZipArchive, list_entries
 from jaxcnn.zoo.formats.pytorch.layouts import infer_layouts
-from jaxcnn.zoo.formats.pytorch.pickled_tensors import TensorView, torch_unpickler
+from jaxcnn.zoo.formats.pytorch.pickled_tensors import MissingTensor, torch_unpickler
+from jaxcnn.zoo.formats.pytorch.sparse_tensors import SparseTensor
 from jaxcnn.zoo.formats.pytorch.storages import StorageReader, copy_tensors
+from jaxcnn.zoo.formats.pytorch.tensor_views import TensorView
 
 __all__ = ["is_pytorch", "read_pytorch"]
 
@@ -46,7 +48,8 @@ def read_pytorch(path: Path, *, max_bytes: int) -> Checkpoint:
     embeddings cannot be told apart from others, so their axes move likewise. A prefix ``module.`` that all names of
     a dictionary have is dropped, and so is the name of a dictionary such as ``state_dict`` that holds all tensors;
     tensors of several dictionaries have dotted names. Everything else is in ``metadata["extra"]``. Quantized
-    tensors become float32. Arrays are writable and own their memory.
+    tensors become float32, sparse ones dense, complex numbers of half precision complex64; the weight and bias that
+    dynamic quantization packs are named ``..._packed_params.weight`` and ``.bias``. Arrays are writable and own their memory.
 
     Args:
         path: The file.
@@ -132,14 +135,18 @@ def _build_checkpoint(
     big_endian: bool = False,
 ) -> Checkpoint:
     notes: list[str] = []
+    missing: dict[int, MissingTensor] = {}
 
     def children(node: object) -> object:
+        if isinstance(node, MissingTensor):
+            missing[id(node)] = node
         if isinstance(node, OpaqueObject):
             return _find_attributes(node)
         if isinstance(node, PickledArray):
             return node.content
         if not isinstance(node, dict) or not node:
             return node
+        node = {key: _name_packed(key, value) for key, value in node.items()}
         if all(isinstance(key, str) and key.startswith(_PARALLEL_PREFIX) for key in node):
             if _PREFIX_NOTE not in notes:
                 notes.append(_PREFIX_NOTE)
@@ -161,12 +168,18 @@ def _build_checkpoint(
     if not tensors:
         raise source.error("holds no tensors.")
     named = {name or "tensor": tensor for name, tensor in tensors.items()}
-    tensors = {name: tensor for name, tensor in named.items() if isinstance(tensor, TensorView)}
+    tensors = {name: tensor for name, tensor in named.items() if isinstance(tensor, TensorView | SparseTensor)}
     layouts = infer_layouts({name: tensor.shape for name, tensor in tensors.items()})
     others = [name for name in named if name not in tensors]
     if others:
         notes.append(f"{len(others)} arrays of NumPy keep their axes: {', '.join(others[:8])}.")
-    quantized = [name for name, tensor in tensors.items() if tensor.quantization]
+    sparse = [name for name, tensor in tensors.items() if isinstance(tensor, SparseTensor)]
+    if sparse:
+        notes.append(f"{len(sparse)} sparse tensors became dense: {', '.join(sparse[:8])}.")
+    if missing:
+        reason = next(iter(missing.values())).reason
+        notes.append(f"{len(missing)} tensors without values of their own are left out, such as {reason}.")
+    quantized = [name for name, tensor in tensors.items() if isinstance(tensor, TensorView) and tensor.quantization]
     if quantized:
         notes.append(f"{len(quantized)} quantized tensors were converted to float32: {', '.join(quantized[:8])}.")
     if container == "torchscript":
@@ -180,7 +193,15 @@ def _build_checkpoint(
 def _is_tensor(node: object) -> bool:
     if isinstance(node, PickledArray):
         return node.array is not None and node.array.dtype.kind not in "SU"
-    return isinstance(node, TensorView)
+    return isinstance(node, TensorView | SparseTensor)
+
+
+def _name_packed(key: object, value: object) -> object:
+    """Names the weight and bias that dynamic quantization packs into a pair without names."""
+    is_packed = isinstance(key, str) and key.rpartition(".")[2] == "_packed_params"
+    if is_packed and isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], TensorView):
+        return {"weight": value[0], "bias": value[1]}
+    return value
 
 
 def _find_attributes(node: OpaqueObject) -> object:

@@ -8,7 +8,8 @@ import numpy as np
 from jaxcnn.zoo.containers.mapped_file import release_pages
 from jaxcnn.zoo.containers.source_file import DEFLATE_RATIO, SourceFile
 from jaxcnn.zoo.formats.pytorch.layouts import TRANSPOSITIONS
-from jaxcnn.zoo.formats.pytorch.pickled_tensors import TensorView
+from jaxcnn.zoo.formats.pytorch.sparse_tensors import SparseTensor, fill_dense
+from jaxcnn.zoo.formats.pytorch.tensor_views import TensorView
 
 __all__ = ["StorageReader", "copy_tensors"]
 
@@ -18,7 +19,7 @@ StorageReader = Callable[[str], memoryview]
 
 def copy_tensors(
     source: SourceFile,
-    tensors: Mapping[str, TensorView],
+    tensors: Mapping[str, TensorView | SparseTensor],
     layouts: Mapping[str, str],
     storage: StorageReader,
     *,
@@ -43,26 +44,39 @@ def copy_tensors(
     """
     total = 0
     for name, tensor in tensors.items():
-        dtype = np.dtype(np.float32) if tensor.quantization else tensor.dtype
+        dtype = (tensor.values if isinstance(tensor, SparseTensor) else tensor).result_dtype
         total += source.spend_tensor(tensor.shape, dtype, f"tensor {name[:200]!r}")
     if total > DEFLATE_RATIO * size:
         raise source.error(f"tensors of {total} bytes, more than a file of {size} bytes can hold.")
     groups: dict[str, list[str]] = {}
-    for name, tensor in tensors.items():
-        groups.setdefault(tensor.storage.key, []).append(name)
     arrays: dict[str, np.ndarray] = {}
+    dense = {name: tensor for name, tensor in tensors.items() if isinstance(tensor, TensorView)}
+    for name, tensor in dense.items():
+        groups.setdefault(tensor.storage.key, []).append(name)
     for key, names in groups.items():
         content = storage(key)
         for name in names:
-            tensor = tensors[name]
+            tensor = dense[name]
             view = _view(source, tensor, content, big_endian)
             if tensor.quantization:
                 view = _dequantize(source, tensor, view, storage, big_endian)
-            if name in layouts:
-                view = view.transpose(TRANSPOSITIONS[layouts[name]])
-            arrays[name] = np.array(view, view.dtype.newbyteorder("="), order="C")
+            arrays[name] = _arrange(view, layouts.get(name))
         release_pages(content)
+    for name, tensor in tensors.items():
+        if isinstance(tensor, SparseTensor):
+            parts = [_view(source, part, storage(part.storage.key), big_endian) for part in _parts(tensor)]
+            arrays[name] = _arrange(fill_dense(source, tensor, parts, name), layouts.get(name))
     return {name: arrays[name] for name in tensors}
+
+
+def _parts(tensor: SparseTensor) -> tuple[TensorView, ...]:
+    return (*tensor.indices, tensor.values)
+
+
+def _arrange(view: np.ndarray, layout: str | None) -> np.ndarray:
+    """Copies a tensor with its axes in the order of this library."""
+    view = view if layout is None else view.transpose(TRANSPOSITIONS[layout])
+    return np.array(view, view.dtype.newbyteorder("="), order="C")
 
 
 def _view(source: SourceFile, tensor: TensorView, content: memoryview, big_endian: bool) -> np.ndarray:
@@ -75,11 +89,15 @@ def _view(source: SourceFile, tensor: TensorView, content: memoryview, big_endia
         raise source.error(text)
     if math.prod(tensor.shape) == 0:
         return np.empty(tensor.shape, dtype)
+    if storage.bits:
+        content, begin, end = _unpack(content[begin:end], storage.bits), 0, storage.count * 8 // storage.bits
     content = content[begin + tensor.offset * dtype.itemsize : end]
     kind, buffer = np.dtype(np.uint8) if dtype.kind == "b" else dtype, content
-    if big_endian and dtype.isbuiltin != 1:  # dtypes of ml_dtypes have no other byte order
+    if big_endian and not dtype.names and dtype.isbuiltin != 1:  # dtypes of ml_dtypes have no other byte order
         whole = len(content) // dtype.itemsize * dtype.itemsize
         buffer = np.frombuffer(content[:whole], f"u{dtype.itemsize}").byteswap().data
+    elif big_endian and dtype.names:
+        buffer = np.frombuffer(content[: len(content) // 2 * 2], "u2").byteswap().data
     elif big_endian:
         kind = kind.newbyteorder(">")
     strides = [
@@ -87,9 +105,24 @@ def _view(source: SourceFile, tensor: TensorView, content: memoryview, big_endia
         for extent, stride in zip(tensor.shape, tensor.strides, strict=True)
     ]
     view = np.ndarray(tensor.shape, kind, buffer, strides=strides)
+    view = _join_halves(view) if dtype.names else view
     view = view != 0 if dtype.kind == "b" else view  # arrays of booleans may hold no bytes but 0 and 1
     view = np.conj(view) if tensor.conjugated else view
     return np.negative(view) if tensor.negated else view
+
+
+def _unpack(content: memoryview, bits: int) -> memoryview:
+    """Unpacks integers of a few bits, one into each byte."""
+    places = np.arange(0, 8, bits, dtype=np.uint8)
+    values = np.frombuffer(content, np.uint8)[:, None] >> places & np.uint8((1 << bits) - 1)
+    return values.reshape(-1).data
+
+
+def _join_halves(view: np.ndarray) -> np.ndarray:
+    """Converts complex numbers of two half-precision parts, which NumPy does not have."""
+    result = np.empty(view.shape, np.complex64)
+    result.real, result.imag = view["real"], view["imag"]
+    return result
 
 
 def _dequantize(
@@ -111,7 +144,7 @@ def _dequantize(
 
     assert tensor.quantization is not None
     zero, scale = tensor.quantization.zero_point, tensor.quantization.scale
-    if not isinstance(zero, TensorView) and not -(1 << 31) <= zero < 1 << 31:
+    if isinstance(zero, int) and not -(1 << 31) <= zero < 1 << 31:
         raise source.error("a quantized tensor with a zero point beyond 32 bits.")
     with np.errstate(over="ignore", invalid="ignore"):
         return (view.astype(np.float32) - numbers(zero)) * numbers(scale)
