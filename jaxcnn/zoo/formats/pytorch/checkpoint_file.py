@@ -49,7 +49,8 @@ def read_pytorch(path: Path, *, max_bytes: int) -> Checkpoint:
     a dictionary have is dropped, and so is the name of a dictionary such as ``state_dict`` that holds all tensors;
     tensors of several dictionaries have dotted names. Everything else is in ``metadata["extra"]``. Quantized
     tensors become float32, sparse ones dense, complex numbers of half precision complex64; the weight and bias that
-    dynamic quantization packs are named ``..._packed_params.weight`` and ``.bias``. Arrays are writable and own their memory.
+    dynamic quantization packs are named ``..._packed_params.weight`` and ``.bias``. Arrays are writable and own
+    their memory.
 
     Args:
         path: The file.
