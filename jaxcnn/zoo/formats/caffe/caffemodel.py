@@ -10,10 +10,10 @@ import numpy as np
 from jaxcnn.zoo.checkpoint import Checkpoint, FormatError
 from jaxcnn.zoo.containers.mapped_file import map_file
 from jaxcnn.zoo.containers.protobuf import ProtobufReader
-from jaxcnn.zoo.containers.protobuf_schema import Message, Repeated, wire_types
+from jaxcnn.zoo.containers.protobuf_schema import Message, wire_types
 from jaxcnn.zoo.containers.protobuf_text import find_first_field, parse_prototxt, read_prototxt
 from jaxcnn.zoo.containers.source_file import SourceFile
-from jaxcnn.zoo.formats.caffe.messages import BLOB, NET, from_text
+from jaxcnn.zoo.formats.caffe.messages import BLOB, LAYER, NET, OLD_LAYER, from_text
 from jaxcnn.zoo.formats.layer_notes import LayerNotes
 
 __all__ = ["is_caffe", "read_caffe"]
@@ -31,6 +31,7 @@ _TENSOR_NAMES = {
 }
 _DEPTHWISE = ("DepthwiseConvolution", "ConvolutionDepthwise")  # forks' names of grouped convolutions
 _FLATTENED_NOTE = "The inputs of inner products stay in the order of Caffe's flattened images: channel, row, column."
+_LAYER_FIELDS = {2: OLD_LAYER, 100: LAYER}
 _NET_FIELDS = {name for name, _ in NET.fields.values()}
 _RAW_DTYPES = {"DOUBLE": "<f8", "FLOAT": "<f4", "FLOAT16": "<f2", "INT": "<i4", "UINT": "<u4", "BOOL": "?"}
 _VALUES = ("data", "double_data", "raw_data")
@@ -147,11 +148,8 @@ def _find_binary_kind(reader: ProtobufReader, data: memoryview) -> str | None:
         mean = mean and _fits(BLOB, number, wire)
         if not net and not mean:
             return None
-        name, kind = NET.fields.get(number, ("", None))
-        if net and name in ("layer", "layers") and layers < _MAX_PROBED and isinstance(kind, Repeated):
-            inner = kind.kind
-            assert isinstance(inner, Message)
-            known = 0
+        if net and number in _LAYER_FIELDS and layers < _MAX_PROBED:
+            inner, known = _LAYER_FIELDS[number], 0
             for field, stored, _ in reader.fields(value):
                 net = net and _fits(inner, field, stored)
                 known += field in inner.fields
