@@ -19,7 +19,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ORDER = """
 _namespace
 _typing
-_check
+_check _suggest
 ops
 losses metrics initializers
 layers augment
@@ -60,7 +60,7 @@ RANK = ranks(ORDER)
 ROOM_RANK = {name: ranks(order) for name, order in ROOMS.items()}
 
 HEAVY = ("PIL", "cramjam", "grain", "h5py", "keras", "matplotlib", "orbax", "pooch", "safetensors", "sklearn")
-HEAVY += ("tensorboardX", "tensorflow", "tensorflow_datasets", "torch", "tyro")
+HEAVY += ("tensorboardX", "tensorflow", "tensorflow_datasets", "torch")
 FOREIGN = ("caffe", "keras", "tensorflow", "tf_keras", "torch", "torchvision")
 
 

@@ -1,26 +1,25 @@
-"""The command line: parses it, runs the command, and turns errors into one line.
+"""The command line: reads it, runs the command, and turns errors into one line.
 
 A mistake of the user gives one line on standard error and exit code 2, never a traceback; with
 JAXCNN_TRACEBACK=1 in the environment the traceback is shown.
 """
 
-import contextlib
-import functools
 import io
-import operator
 import os
 import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, NamedTuple
-
-import tyro
+from typing import Any, NamedTuple
 
 import jaxcnn
+from jaxcnn._suggest import suggest
+from jaxcnn.cli import completion, help_text, output
 from jaxcnn.cli.augment import Augment, run_augment
 from jaxcnn.cli.evaluate import Eval, run_eval
 from jaxcnn.cli.models import Models, run_models
+from jaxcnn.cli.options import CommandOptions
+from jaxcnn.cli.parser import UsageError, asks_for_help, parse_command
 from jaxcnn.cli.predict import Predict, run_predict
 from jaxcnn.cli.report import Report, run_report
 from jaxcnn.cli.train import Train, run_train
@@ -28,15 +27,14 @@ from jaxcnn.cli.weights import Convert, Download, Inspect, Records, run_convert,
 
 __all__ = ["main"]
 
-DESCRIPTION = (
-    "Convolutional image models in JAX. `jaxcnn train` is the place to start; "
-    "`jaxcnn COMMAND --help` has the options, `jaxcnn --version` the version."
-)
+
+SIGPIPE = 141
+"""Exit code of a command whose reader has gone, as shells number it."""
 
 
 class _Command(NamedTuple):
-    options: type
-    run: Callable[..., None]
+    options: type[CommandOptions]
+    run: Callable[[Any], None]
 
 
 _COMMANDS = {
@@ -60,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words behind ``jaxcnn`` on the command line; None takes them from there.
 
     Returns:
-        0 if all went well, 2 for a mistake of the user, 1 if training failed, 130 after Ctrl-C.
+        0 if all went well, 2 for a mistake of the user, 1 if training failed, 130 after Ctrl-C, 141 if standard error
+        was closed.
 
     Example:
         >>> from jaxcnn.cli import main
@@ -69,17 +68,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         True
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words == ["--version"]:
-        print(f"jaxcnn {jaxcnn.__version__}")
-        return 0
-    command, code = _parse(words)
-    if command is None:
-        return code
-    run = next(run for options, run in _COMMANDS.values() if type(command) is options)
+    _tolerate_characters()
     try:
+        return _run(words)
+    except BrokenPipeError:  # nobody reads the errors either
+        output.discard(sys.stderr)
+        return SIGPIPE
+
+
+def _run(words: list[str]) -> int:
+    """Runs the command; returns the exit code."""
+    try:
+        action = _parse(words)
         with warnings.catch_warnings():
             warnings.showwarning = _warn
-            run(command)
+            action()
+        output.flush()
     except (ValueError, OSError) as error:
         return _fail(error, 2)
     except jaxcnn.train.NonFiniteLossError as error:
@@ -90,48 +94,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parse(words: list[str]) -> tuple[object | None, int]:
-    """Returns the command, or None and the exit code once help or an error was shown."""
-    captured = io.StringIO()
-    choices = [Annotated[command.options, tyro.conf.subcommand(name)] for name, command in _COMMANDS.items()]
-    union: Any = functools.reduce(operator.or_, choices)
+def _parse(words: list[str]) -> Callable[[], None]:
+    """Reads the command line; returns what it asks for.
+
+    Raises:
+        UsageError: If it cannot be understood, with a hint where to read on.
+    """
+    kinds = {name: command.options for name, command in _COMMANDS.items()}
+    if not words or words[0] in ("--help", "-h"):
+        return lambda: output.write(help_text.describe_commands(kinds))
+    first, rest = words[0], words[1:]
+    if first == "--version":
+        return lambda: output.write(f"jaxcnn {jaxcnn.__version__}")
+    if first.partition("=")[0] == "--print-completion":
+        shell = " ".join([*first.split("=")[1:], *rest])
+        if shell not in completion.SHELLS:
+            expected = f"one of {', '.join(completion.SHELLS)}"
+            raise UsageError(f"jaxcnn: --print-completion must be {expected}, got {shell!r}; see jaxcnn --help")
+        return lambda: output.write(completion.write_completion(shell, kinds))
+    if first not in _COMMANDS:
+        kind = "option" if first.startswith("-") else "command"
+        known = ["--help", "--version", "--print-completion"] if kind == "option" else list(_COMMANDS)
+        hint = suggest(first, known) or f"; the {kind}s are {', '.join(known)}"
+        raise UsageError(f"jaxcnn: unknown {kind} {first!r}{hint}; see jaxcnn --help")
+    command = _COMMANDS[first]
+    if asks_for_help(rest):
+        return lambda: output.write(help_text.describe_command(first, command.options))
     try:
-        with contextlib.redirect_stderr(captured):
-            return tyro.cli(union, args=words or ["--help"], prog="jaxcnn", description=DESCRIPTION), 0
-    except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else 2
-        if code:
-            print(_one_line(captured.getvalue(), words), file=sys.stderr)
-        return None, code
-    except ValueError as error:  # from the checks of the options
-        return None, _fail(error, 2)
+        options = parse_command(command.options, rest)
+    except ValueError as error:
+        text = str(error) if isinstance(error, UsageError) else re.sub(r"^[A-Z]\w*: ", "", str(error).rstrip("."))
+        raise UsageError(f"jaxcnn {first}: {text}; see jaxcnn {first} --help") from error
+    return lambda: command.run(options)
 
 
-def _one_line(panel: str, words: list[str]) -> str:
-    """Reduces the panel that the parser draws to its message and, if it has one, its suggestion."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", panel)
-    sections: list[list[str]] = [[]]
-    for row in plain.splitlines()[1:]:  # the first is the title; without UTF-8 the frame is drawn by dashes and spaces
-        text = row.strip(" │|")
-        if text.strip("─-╰╯+"):
-            sections[-1].append(text)
-        elif sections[-1]:
-            sections.append([])
-    message = " ".join(sections[0]).strip().rstrip(".") or "cannot read the command line"
-    message = re.sub(r"^Error parsing [A-Z]\w*: (\w+: )?", "", message)  # a check of our own, of all options together
-    suggestion = next((s[1].split()[0] for s in sections if len(s) > 1 and s[0].startswith("Perhaps you meant")), None)
-    if suggestion is not None:
-        message += f" (did you mean {suggestion}?)"
-    known = words[0] if words and words[0] in _COMMANDS else None
-    prog = f"jaxcnn {known}" if known else "jaxcnn"
-    return f"{prog}: {message[0].lower()}{message[1:]}; see {prog} --help"
+def _tolerate_characters() -> None:
+    """Lets a terminal or file without some characters show others instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            unicode = stream.encoding.lower().replace("-", "") == "utf8"
+            stream.reconfigure(errors="surrogateescape" if unicode else "replace")
 
 
 def _fail(error: Exception, code: int) -> int:
     if os.environ.get("JAXCNN_TRACEBACK") == "1":
         raise error
     text = " ".join(str(error).split()) or type(error).__name__
-    print(f"jaxcnn: {text}", file=sys.stderr)
+    print(text if isinstance(error, UsageError) else f"jaxcnn: {text}", file=sys.stderr)
     return code
 
 

@@ -6,10 +6,8 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-from rich.console import Console
-
-from jaxcnn.cli.options import given, option
+from jaxcnn.cli.options import given, option, positional
+from jaxcnn.cli.output import write
 
 __all__ = ["Augment", "run_augment"]
 
@@ -18,14 +16,14 @@ __all__ = ["Augment", "run_augment"]
 class Augment:
     """Show every augmentation, and samples of a whole policy, on pictures: two plots and a page."""
 
-    images: Annotated[tyro.conf.Positional[tuple[str, ...]], option("IMAGE", "a photograph of a flower")] = ()
+    images: Annotated[tuple[str, ...], positional("IMAGE", "a photograph of a flower")] = ()
     """Pictures of any size; the single functions are shown on the first."""
     policy: Annotated[str | None, option("NAME", "trivial_augment")] = None
     """Which policy to draw samples from: trivial_augment, rand_augment, auto_augment, aug_mix, or basic (a flip, an
     affine map, a change of colors)."""
     functions: Annotated[tuple[str, ...], option("NAME...", "all")] = ()
     """Which functions to show, such as random_rotation."""
-    out: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/augment"
+    out: Annotated[str, option("FOLDER")] = "runs/augment"
     """Folder for plots and page: new, empty, or written by an earlier call of this command."""
     size: int = 192
     """Longer side, in pixels, that every picture is resized to first."""
@@ -41,6 +39,7 @@ class Augment:
 
 def run_augment(command: Augment) -> None:
     """Writes the gallery and prints the paths of its files."""
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from jaxcnn.report import gallery_folder
@@ -62,7 +61,7 @@ def run_augment(command: Augment) -> None:
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     for path in paths:
-        Console().print(str(path), highlight=False, soft_wrap=True, markup=False)
+        write(str(path))
 
 
 def _command_line(command: Augment) -> str:

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from typing import Annotated
 
 import numpy as np
-from rich.console import Console
 
 from jaxcnn import train
 from jaxcnn.cli.inputs import find_test_images
-from jaxcnn.cli.options import option, table
+from jaxcnn.cli.options import option
+from jaxcnn.cli.output import write, write_table
 from jaxcnn.cli.runs import RunOptions, first_run, load_networks, trained_networks
 from jaxcnn.report.networks import LabeledImages, Network, classify, measure
 
@@ -40,9 +40,8 @@ def run_eval(command: Eval) -> None:
         answers = classify(trained.model, trained.variables, images)
         check_labels(images, answers.logits.shape[1])
         found[trained.network] = measure(answers, images.labels)
-    console = Console()
-    console.print(table(*metric_table(found)))
-    console.print(f"{len(images.labels):,} test images", highlight=False)
+    write_table(*metric_table(found))
+    write(f"{len(images.labels):,} test images")
 
 
 def check_labels(images: LabeledImages, classes: int) -> None:

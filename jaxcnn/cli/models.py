@@ -2,9 +2,7 @@
 
 import dataclasses
 
-from rich.console import Console
-
-from jaxcnn.cli.options import table
+from jaxcnn.cli.output import write_table
 
 __all__ = ["Models", "run_models"]
 
@@ -27,4 +25,4 @@ def run_models(command: Models) -> None:
         model, x = models.create(name), jnp.zeros((1, 42, 42, 1))
         variables = jax.eval_shape(model.init, jax.random.key(0), x)
         rows.append((name, f"{sum(leaf.size for leaf in jax.tree.leaves(variables['params'])):,}"))
-    Console().print(table(("model", "parameters, 42 x 42 x 1 to 10 classes"), rows))
+    write_table(("model", "parameters, 42 x 42 x 1 to 10 classes"), rows)

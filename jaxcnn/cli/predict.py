@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import tyro
-from rich.console import Console
-from rich.table import Table
 
 from jaxcnn import report, train
 from jaxcnn.cli.inputs import InputFormat, Invert
-from jaxcnn.cli.options import option, table
+from jaxcnn.cli.options import option, positional
+from jaxcnn.cli.output import write, write_table
 from jaxcnn.cli.runs import RunOptions, first_run, load_networks, trained_networks
 from jaxcnn.report.networks import LabeledImages, Network, classify
 from jaxcnn.report.run_page import to_displayable
@@ -27,9 +25,7 @@ COLUMNS = 40
 class Predict(RunOptions):
     """Classify pictures with a network of a run, and draw the probabilities, and where a spatial transformer looked."""
 
-    images: Annotated[
-        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGE", help_behavior_hint="(required)")
-    ]
+    images: Annotated[tuple[str, ...], positional("IMAGE")]
     """Pictures of any size. They are brought to the size and range of the network's inputs; for digits, dark on light
     or light on dark, the ink is cut out and centered first."""
     arm: Annotated[str | None, option("ARM", "the last, which is behind a transformer where the run has one")] = None
@@ -47,8 +43,6 @@ class Predict(RunOptions):
 def run_predict(command: Predict) -> None:
     """Prints the probabilities of the classes for each picture, and draws them."""
     info = train.read_run(command.run)
-    if not command.images:
-        raise ValueError("predict: images must be at least one picture, got none.")
     network = _choose(info, command)
     about = first_run(info)
     form = InputFormat.of(about)
@@ -61,13 +55,13 @@ def run_predict(command: Predict) -> None:
     answers = classify(trained.model, trained.variables, LabeledImages(np.zeros(len(inputs), int), lambda i: inputs[i]))
     classes = about.classes or tuple(map(str, range(answers.logits.shape[1])))
     names = [Path(path).name for path in command.images]
-    Console().print(_table(names, answers.probabilities, classes))
+    _write_probabilities(names, answers.probabilities, classes)
     out = Path(command.out) if command.out else info.folder / "predictions.png"
     seen = None if answers.seen is None else to_displayable(answers.seen, about.preprocessing)
     shown = to_displayable(inputs, about.preprocessing)
     picture = report.predictions(shown, answers.probabilities, names, classes=classes, corners=answers.frame, seen=seen)
     out.write_bytes(report.png(picture))
-    Console().print(f"Picture: {out}", highlight=False, soft_wrap=True)
+    write(f"Picture: {out}")
 
 
 def _choose(info: train.RunInfo | train.ExperimentInfo, command: Predict) -> Network:
@@ -100,17 +94,18 @@ def _best_member(networks: Sequence[Network]) -> int:
     return int(np.argmax(last))
 
 
-def _table(names: Sequence[str], probabilities: np.ndarray, classes: Sequence[str]) -> Table:
-    """Builds a table of all probabilities, or of the largest three where there are many classes or long names."""
+def _write_probabilities(names: Sequence[str], probabilities: np.ndarray, classes: Sequence[str]) -> None:
+    """Prints all probabilities, or the largest three where there are many classes or long names."""
     if sum(len(name) + 3 for name in classes) <= COLUMNS:
         rows = [
             (name, classes[int(p.argmax())], *(f"{100 * v:.0f}" for v in p))
             for name, p in zip(names, probabilities, strict=True)
         ]
-        return table(("image", "class", *classes), rows, title="probability in percent")
+        write_table(("image", "class", *classes), rows, title="probability in percent")
+        return
     top = [np.argsort(-p, kind="stable")[:3].tolist() for p in probabilities]
     rows = [
         (name, *(f"{classes[j]} {100 * p[j]:.0f} %" for j in best))
         for name, p, best in zip(names, probabilities, top, strict=True)
     ]
-    return table(("image", "most probable", "second", "third")[: 1 + len(top[0])], rows)
+    write_table(("image", "most probable", "second", "third")[: 1 + len(top[0])], rows)

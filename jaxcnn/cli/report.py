@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import jax
-from rich.console import Console
 
 from jaxcnn import train
 from jaxcnn.cli.evaluate import check_labels, metric_table
 from jaxcnn.cli.inputs import find_test_images
 from jaxcnn.cli.options import option
+from jaxcnn.cli.output import write
 from jaxcnn.cli.runs import RunOptions, load_networks, trained_networks
 from jaxcnn.recipes._runner import write_experiment_page
 from jaxcnn.report.networks import Answers, Network, classify, measure
@@ -37,7 +37,7 @@ def run_report(command: Report) -> None:
         page = write_experiment_page(info)
     else:
         raise ValueError("report: an experiment takes neither --data nor --checkpoint; report one of its runs instead.")
-    Console().print(f"Report: {page}", highlight=False, soft_wrap=True)
+    write(f"Report: {page}")
 
 
 def _report_run(info: train.RunInfo, command: Report) -> Path:

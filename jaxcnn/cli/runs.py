@@ -11,10 +11,9 @@ from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
-import tyro
 
 from jaxcnn import train
-from jaxcnn.cli.options import option
+from jaxcnn.cli.options import option, positional
 from jaxcnn.report.networks import Network, list_networks
 from jaxcnn.train.module_description import build_module
 from jaxcnn.train.run_folder import read_single_run
@@ -26,15 +25,13 @@ __all__ = ["RunOptions", "Trained", "first_run", "load_networks", "trained_netwo
 class RunOptions:
     """What the commands that take a run folder have in common."""
 
-    run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
+    run: Annotated[str, positional("RUN")]
     """The run folder: of jaxcnn train, or of train.fit or train.fit_ensemble in Python."""
     checkpoint: Annotated[str, option("best|last|STEP", "best, or last where the run did not choose a best one")] = (
         "best"
     )
     """Which checkpoint of each network to take."""
-    module: Annotated[
-        str | None, tyro.conf.arg(name="import", metavar="MODULE", help_behavior_hint="(default: none)")
-    ] = None
+    module: Annotated[str | None, option("MODULE", "none", name="import")] = None
     """Python module or file to import first, where the run's model is of a class of your own."""
 
 

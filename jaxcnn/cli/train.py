@@ -6,9 +6,8 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-from rich.console import Console
-
-from jaxcnn.cli.options import given, option, table
+from jaxcnn.cli.options import given, option
+from jaxcnn.cli.output import write, write_table
 from jaxcnn.recipes._results import HEADER, comparison_sentence, result_rows
 from jaxcnn.recipes._runner import open_experiment, read_experiment, run_experiment
 from jaxcnn.recipes.rts_digits import RECIPE, Config
@@ -42,7 +41,7 @@ def run_train(command: Train) -> None:
 
 
 def _train(command: Train, folder: Path) -> None:
-    began, console = time.perf_counter(), Console()
+    began = time.perf_counter()
     if command.resume is None:
         config = Config(**{f.name: getattr(command, f.name) for f in dataclasses.fields(Config)})
         info = open_experiment(RECIPE, config, folder)
@@ -50,11 +49,11 @@ def _train(command: Train, folder: Path) -> None:
         raise ValueError(f"train: --resume takes all options from the run, got also {', '.join(others)}.")
     else:
         info = read_experiment(folder)
-    console.print(f"Run folder: {folder}", highlight=False, soft_wrap=True)
+    write(f"Run folder: {folder}")
     results, page = run_experiment(info, progress=command.progress, warn=_warn)
-    console.print(table(HEADER, result_rows(results)))
-    console.print(comparison_sentence(results), highlight=False)
-    console.print(f"Report: {page} ({time.perf_counter() - began:.0f} s in all)", highlight=False, soft_wrap=True)
+    write_table(HEADER, result_rows(results))
+    write(comparison_sentence(results))
+    write(f"Report: {page} ({time.perf_counter() - began:.0f} s in all)")
 
 
 def _warn(text: str) -> None:

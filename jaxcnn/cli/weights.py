@@ -4,11 +4,9 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-from rich.console import Console
-
-from jaxcnn.cli.options import option
-from jaxcnn.zoo.records.weight_records import Record, find, suggest
+from jaxcnn.cli.options import option, positional
+from jaxcnn.cli.output import write, write_table
+from jaxcnn.zoo.records.weight_records import Record, find, suggest_record
 
 __all__ = [
     "Convert",
@@ -26,7 +24,7 @@ __all__ = [
 class Records:
     """List the known weight files, or show one record in full; nothing is downloaded."""
 
-    text: Annotated[tyro.conf.Positional[str], option("TEXT", "all")] = ""
+    text: Annotated[str, positional("TEXT", "all")] = ""
     """Only names that contain this; a complete name shows its record."""
 
 
@@ -34,7 +32,7 @@ class Records:
 class Download:
     """Download a file, such as weights, verify it, cache it and print its path; a cached file is only verified."""
 
-    url: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME|URL")]
+    url: Annotated[str, positional("NAME|URL")]
     """A name of jaxcnn records, or an address, http or https."""
     checksum: Annotated[str | None, option("CHECKSUM", "the record's, or none: the file stays unverified")] = None
     """As the source publishes it, sha256:... (8 digits or more), sha1:... or md5:..."""
@@ -50,7 +48,7 @@ class Download:
 class Inspect:
     """Show the contents of a weight file of PyTorch, Keras, TensorFlow, Caffe, MatConvNet, NumPy or safetensors."""
 
-    file: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FILE")]
+    file: Annotated[str, positional("FILE")]
     """The file; of TensorFlow also a folder, or the common prefix of a checkpoint's files."""
     tensors: int = 20
     """How many tensors to list."""
@@ -60,9 +58,9 @@ class Inspect:
 class Convert:
     """Convert a weight file that `jaxcnn inspect` reads to safetensors."""
 
-    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")]
+    source: Annotated[str, positional("SOURCE")]
     """What to read, as for inspect."""
-    target: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TARGET")]
+    target: Annotated[str, positional("TARGET")]
     """The safetensors file to write."""
     force: bool = False
     """Replace the target if it exists."""
@@ -78,15 +76,13 @@ def run_records(command: Records) -> None:
         return
     found = [one for one in zoo.records() if text in one.name]
     if not found:
-        raise ValueError(f"records: text must be part of a record's name, got {command.text!r}{suggest(text)}.")
-    rows = [("name", "top-1", "top-5", "checksum", "license")]
+        raise ValueError(f"records: text must be part of a record's name, got {command.text!r}{suggest_record(text)}.")
+    rows = []
     for one in found:
         figures = [one.accuracy(measure) for measure in ("top-1", "top-5")]
         first, fifth = ("" if figure is None else f"{figure:.1f}" for figure in figures)
         rows.append((one.name, first, fifth, (one.checksum or "none").partition(":")[0], one.license or "not stated"))
-    width = max(len(row[0]) for row in rows)
-    for name, first, fifth, checksum, license in rows:
-        print(f"{name:<{width}}  {first:>5}  {fifth:>5}  {checksum:<8}  {license}")
+    write_table(("name", "top-1", "top-5", "checksum", "license"), rows, rule=False)
 
 
 def _show(one: Record) -> None:
@@ -100,12 +96,13 @@ def _show(one: Record) -> None:
             parts = dataclasses.asdict(one.preprocessing).items()
             value = tuple(f"{key.replace('_', ' ')} {part}" for key, part in parts if part is not None)
         for text in value if isinstance(value, tuple) else (value,):
-            print(f"{title}: {'not stated' if text is None else text}")
+            write(f"{title}: {'not stated' if text is None else text}")
 
 
 def run_download(command: Download) -> None:
     """Downloads a file, with a progress bar, and prints its path."""
     from rich import progress
+    from rich.console import Console
 
     from jaxcnn.zoo.download.downloads import download
 
@@ -123,7 +120,7 @@ def run_download(command: Download) -> None:
     finally:
         if bar.live.is_started:
             bar.stop()
-    print(path)
+    write(str(path))
 
 
 def run_inspect(command: Inspect) -> None:
@@ -132,7 +129,7 @@ def run_inspect(command: Inspect) -> None:
     from jaxcnn.zoo.summary import summarize
 
     for line in summarize(zoo.read(command.file), tensors=command.tensors):
-        print(line)
+        write(line)
 
 
 def run_convert(command: Convert) -> None:
@@ -143,5 +140,5 @@ def run_convert(command: Convert) -> None:
         raise ValueError(f"convert: target must be new unless --force is given, got {command.target!r}.")
     checkpoint = zoo.convert(command.source, command.target)
     for note in checkpoint.metadata["notes"]:
-        print(f"note: {note}")
-    print(f"{len(checkpoint.tensors):,} tensors: {command.target}")
+        write(f"note: {note}")
+    write(f"{len(checkpoint.tensors):,} tensors: {command.target}")

@@ -1,6 +1,5 @@
 """The table of models: name to builder."""
 
-import difflib
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -9,6 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxcnn._check import check, is_integer_at_least
+from jaxcnn._suggest import suggest
 from jaxcnn._typing import Dtype
 from jaxcnn.layers.transformer import SpatialTransformer
 from jaxcnn.models._dtypes import Dtypes
@@ -116,9 +116,7 @@ def create(
         ['classifier', 'transformer']
     """
     if name not in _BUILDERS:
-        near = difflib.get_close_matches(str(name), _BUILDERS, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise ValueError(f"models.create: name must be one of {names()}, got {name!r}{hint}.")
+        raise ValueError(f"models.create: name must be one of {names()}, got {name!r}{suggest(name, names())}.")
     possible = num_classes is None or is_integer_at_least(num_classes, 1)
     check(possible, "models.create", "num_classes", "None or a positive integer", repr(num_classes))
     builder = _BUILDERS[name]

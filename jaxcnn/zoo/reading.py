@@ -104,7 +104,7 @@ def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES, download: 
         if one.matches(location, head):
             return one.read(location, max_bytes=max_bytes)
     if not location.exists():
-        hint = weight_records.suggest(path)
+        hint = weight_records.suggest_record(path)
         raise FileNotFoundError(f"read: path must be an existing file, got {str(path)!r}{hint}.")
     names = ", ".join(one.name for one in formats())
     if head.startswith(b"PK"):

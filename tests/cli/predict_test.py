@@ -53,7 +53,7 @@ def test_errors_of_pictures(run, color_run, tmp_path, capsys):
         assert message in said and name in said
     assert "must hold readable images" in refused(capsys, "predict", color_run, tmp_path / "text.png")
     assert "must be an existing file" in refused(capsys, "predict", color_run, tmp_path / "none.png")
-    assert "at least one picture" in refused(capsys, "predict", run)
+    assert "jaxcnn predict: missing IMAGE" in refused(capsys, "predict", run)
     said = refused(capsys, "predict", run, "x.png", "--arm", "cnn", "--seed", "5")
     assert "must have cnn seed 5; it has cnn, st_cnn, seeds 0 to 0" in said
     assert "--invert must be left alone" in refused(capsys, "predict", color_run, "x.png", "--invert", "yes")

@@ -162,7 +162,7 @@ def _check_target(
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
     except ValueError:
         raise ValueError(f"{function}: url must be {expected}, got {url!r}.") from None
-    check(good, function, "url", expected, f"{url!r}{'' if ':' in url else weight_records.suggest(url)}")
+    check(good, function, "url", expected, f"{url!r}{'' if ':' in url else weight_records.suggest_record(url)}")
     if name is None:
         name = urllib.parse.unquote(parts.path.rpartition("/")[2])
     good = isinstance(name, str) and re.fullmatch(r"[^/\\:\x00-\x1f\x7f]+", name) is not None

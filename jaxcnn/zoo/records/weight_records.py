@@ -1,7 +1,6 @@
 """Known weight files of five model zoos: where they are, what input they expect, and what their sources state."""
 
 import dataclasses
-import difflib
 import functools
 import json
 import urllib.parse
@@ -9,8 +8,9 @@ from importlib import resources
 from typing import Any
 
 from jaxcnn._check import check_choice
+from jaxcnn._suggest import suggest
 
-__all__ = ["PADDINGS", "SOURCES", "Accuracy", "Preprocessing", "Record", "find", "record", "records", "suggest"]
+__all__ = ["PADDINGS", "SOURCES", "Accuracy", "Preprocessing", "Record", "find", "record", "records", "suggest_record"]
 
 SOURCES = ("pytorch", "tensorflow", "caffe", "matconvnet", "keras")
 """First parts of names: torchvision, TensorFlow's slim, Caffe's Model Zoo, MatConvNet, keras.applications."""
@@ -176,7 +176,7 @@ def record(name: str) -> Record:
     """
     one = find(name)
     if one is None:
-        raise ValueError(f"record: name must be one of those in records(), got {name!r}{suggest(name)}.")
+        raise ValueError(f"record: name must be one of those in records(), got {name!r}{suggest_record(name)}.")
     return one
 
 
@@ -185,10 +185,9 @@ def find(name: object) -> Record | None:
     return _by_name().get(name) if isinstance(name, str) else None
 
 
-def suggest(name: object) -> str:
+def suggest_record(name: object) -> str:
     """Writes a hint with similar names; empty if there are none."""
-    found = difflib.get_close_matches(str(name), _by_name(), n=3, cutoff=0.7)
-    return f" (did you mean {' or '.join(map(repr, found))}?)" if found else ""
+    return suggest(name, _by_name())
 
 
 @functools.cache

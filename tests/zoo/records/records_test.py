@@ -238,7 +238,7 @@ def letters(name: str) -> str:
 def test_errors_of_names():
     with pytest.raises(ValueError, match="^labels: name must be one of .*'imagenet-1001'.*, got 'cifar-10'"):
         zoo.labels("cifar-10")
-    with pytest.raises(ValueError, match=r"got 'keras/xceptoin' \(did you mean 'keras/xception' or "):
+    with pytest.raises(ValueError, match=r"got 'keras/xceptoin' \(did you mean 'keras/xception'\?\)"):
         zoo.record("keras/xceptoin")
     with pytest.raises(ValueError, match="^record: name must be one of those in records.., got 3[.]$"):
         zoo.record(untyped(3))
