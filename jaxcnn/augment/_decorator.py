@@ -11,7 +11,7 @@ import inspect
 import types
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Concatenate, ParamSpec, Protocol, overload, runtime_checkable
+from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, cast, overload, runtime_checkable
 
 import jax
 import numpy as np
@@ -20,14 +20,21 @@ from jaxcnn._check import check
 from jaxcnn._typing import AnyArray, PRNGKey
 from jaxcnn.augment._argument_checks import check_single_key
 from jaxcnn.augment._chain import Chain
-from jaxcnn.augment._examples import Example
+from jaxcnn.augment._draws import to_threefry_key
+from jaxcnn.augment._examples import PARTS, Example, check_example
+from jaxcnn.augment._programs import run_program
 
 __all__ = [
     "Augmentation",
+    "Composition",
     "ExampleFunction",
     "advance",
+    "as_tree",
     "augmentation",
+    "calls_others",
+    "change_example",
     "check_functions",
+    "describe_function",
     "has_branches",
     "is_geometric",
     "takes_chain",
@@ -76,6 +83,47 @@ class _Step:
 _STEPS: weakref.WeakKeyDictionary[Callable[..., Any], _Step] = weakref.WeakKeyDictionary()
 
 
+class Composition:
+    """An augmentation made of others: a frozen dataclass, which can be pickled, and a tree with its options as leaves.
+
+    Subclasses have a field ``functions``.
+    """
+
+    name: ClassVar[str]  # of the public function that builds it
+    functions: tuple[Augmentation, ...]
+
+    def __init_subclass__(cls) -> None:
+        jax.tree_util.register_pytree_node(cls, cls._flatten, lambda _, values: cls(*values))
+
+    def __call__(self, key: PRNGKey, image: Any, /) -> Any:
+        """Draws from ``key`` and changes ``image``."""
+        return change_example(self.name, self, key, image)
+
+    def apply(self, key: PRNGKey, image: Chain) -> Chain:
+        """Continues a chain."""
+        raise NotImplementedError
+
+    @property
+    def geometric(self) -> bool:
+        """Whether it only moves pixels."""
+        return all(map(is_geometric, self.functions))
+
+    @property
+    def branches(self) -> bool:
+        """Whether it does one of several things, some of them expensive."""
+        return any(map(has_branches, self.functions))
+
+    def _values(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(cast(Any, self)) if f.name != "functions"}
+
+    def _flatten(self) -> tuple[tuple[Any, ...], None]:
+        return (tuple(map(as_tree, self.functions)), *self._values().values()), None
+
+    def __repr__(self) -> str:
+        options = "".join(f", {k}={v!r}" for k, v in self._values().items() if v is not None)
+        return f"{self.name}([{', '.join(map(describe_function, self.functions))}]{options})"
+
+
 def augmentation(
     *, geometric: bool, branches: bool = False
 ) -> Callable[[Callable[Concatenate[PRNGKey, Chain, Options], Chain]], ExampleFunction[Options]]:
@@ -103,8 +151,8 @@ def augmentation(
             key: PRNGKey, image: Mapping[str, Any], *args: Options.args, **options: Options.kwargs
         ) -> Mapping[str, Any]: ...
         def augment_example(key: PRNGKey, image: Example, *args: Options.args, **options: Options.kwargs) -> Example:
-            check_single_key(function.__name__, key)
-            return function(key, Chain.start(function.__name__, image), *args, **options).result()
+            bound = functools.partial(augment_example, *args, **options)
+            return change_example(function.__name__, bound, key, image)
 
         functools.update_wrapper(augment_example, function)
         signature = inspect.signature(function)
@@ -116,6 +164,25 @@ def augmentation(
         return augment_example
 
     return decorate
+
+
+def change_example(name: str, function: Augmentation, key: PRNGKey, example: Example) -> Example:
+    """Calls an augmentation of ours with an example, on behalf of the public function ``name``."""
+    check_single_key(name, key)
+    check_example(name, example)
+    pure, settings = not calls_others(function), (name, as_tree(function))
+    if not isinstance(example, Mapping):
+        return run_program(_change_parts, settings, key, example, pure=pure).get("image", example)
+    parts = {k: v for k, v in example.items() if k in PARTS or (not pure and isinstance(v, jax.Array | np.ndarray))}
+    return {**example, **run_program(_change_parts, settings, key, parts, pure=pure)}
+
+
+def _change_parts(settings: tuple[str, Augmentation], key: PRNGKey, example: Example) -> Mapping[str, Any]:
+    """Returns the parts of an example that are changed."""
+    name, function = settings
+    result = advance(function, to_threefry_key(key), Chain.start(name, example)).result()
+    before, after = (e if isinstance(e, Mapping) else {"image": e} for e in (example, result))
+    return {k: v for k, v in after.items() if v is not before.get(k)}
 
 
 def advance(function: Augmentation, key: PRNGKey, chain: Chain) -> Chain:
@@ -156,6 +223,31 @@ def has_branches(function: object) -> bool:
     return False
 
 
+def calls_others(function: object) -> bool:
+    """Returns whether a function is not of this namespace, or calls one that is not."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if isinstance(function, Composition):
+        return any(map(calls_others, function.functions))
+    return _find_step(function) is None
+
+
+def as_tree(function: Any) -> Any:
+    """Returns an augmentation as a tree for JAX, whose leaves are its options."""
+    if not isinstance(function, functools.partial):
+        return function
+    return jax.tree_util.Partial(as_tree(function.func), *function.args, **function.keywords)
+
+
+def describe_function(function: Any) -> str:
+    """Returns an augmentation as it would be written."""
+    if isinstance(function, functools.partial):
+        bound = [repr(v) for v in function.args] + [f"{k}={v!r}" for k, v in function.keywords.items()]
+        return f"partial({', '.join([describe_function(function.func), *bound])})"
+    named = isinstance(function, types.FunctionType | types.BuiltinFunctionType)
+    return function.__qualname__ if named else repr(function)
+
+
 def _find_step(function: object) -> _Step | None:
     """Returns the step behind an augmentation, with the options that ``functools.partial`` bound to it."""
     bound: list[functools.partial[Any]] = []
@@ -163,6 +255,8 @@ def _find_step(function: object) -> _Step | None:
         bound.append(function)
         function = function.func
     step = _STEPS.get(function) if isinstance(function, types.FunctionType) else None
+    if isinstance(function, Composition):
+        step = _Step(function.apply, function.geometric, function.branches)
     for partial in reversed(bound):
         step = step and dataclasses.replace(
             step, function=functools.partial(step.function, *partial.args, **partial.keywords)

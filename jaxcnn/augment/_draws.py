@@ -8,17 +8,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._typing import AnyArray, PRNGKey
-from jaxcnn.augment._argument_checks import check_probability, is_known_number
+from jaxcnn._typing import PRNGKey
+from jaxcnn.augment._argument_checks import Limits, NumberOption, Scalar, check_probability, is_known_number
 
 __all__ = [
     "RandomBox",
     "draw_box",
     "draw_uniforms",
+    "log",
     "lookup",
     "to_integer",
     "to_range",
     "to_sign",
+    "to_threefry_key",
     "to_unit_interval",
     "with_probability",
 ]
@@ -29,6 +31,17 @@ _TRIES = 10  # boxes that are drawn before giving up
 def to_unit_interval(words: jax.Array) -> jax.Array:
     """Converts random words of 32 bits to numbers in [0, 1), float32."""
     return (words >> 8).astype(jnp.float32) * 2.0**-24
+
+
+def to_threefry_key(key: PRNGKey) -> jax.Array:
+    """Returns a key of any implementation as a threefry key, whose draws under ``vmap`` do not depend on the batch."""
+    if jax.random.key_impl(key) == "threefry2x32":
+        return key
+    words = jax.random.key_data(key).astype(jnp.uint32).reshape(-1)
+    threefry = jax.random.wrap_key_data(jnp.resize(words[:2], (2,)), impl="threefry2x32")
+    for i in range(2, words.shape[0]):
+        threefry = jax.random.fold_in(threefry, words[i])
+    return threefry
 
 
 def draw_uniforms(key: PRNGKey, count: int) -> list[jax.Array]:
@@ -47,7 +60,12 @@ def to_sign(number: jax.Array) -> jax.Array:
     return jnp.where(number < 0.5, -1.0, 1.0)
 
 
-def to_range(number: jax.Array, limits: tuple[float, float]) -> jax.Array:
+def log(value: Scalar) -> Scalar:
+    """Returns the natural logarithm, in Python's precision of a number that is known."""
+    return math.log(value) if isinstance(value, float) else jnp.log(value)
+
+
+def to_range(number: jax.Array, limits: Limits) -> jax.Array:
     """Maps a number in [0, 1) to a range; exact where both limits are equal."""
     low, high = limits
     return low + number * (high - low)
@@ -67,8 +85,8 @@ class RandomBox(NamedTuple):
 def draw_box(
     key: PRNGKey,
     shape: tuple[int, int],
-    areas: tuple[float, float],
-    ratios: tuple[float, float],
+    areas: Limits,
+    ratios: Limits,
     accept: Callable[[jax.Array, jax.Array], jax.Array],
 ) -> RandomBox:
     """Draws a box of random area, aspect ratio and position: of ten tries the first that is accepted.
@@ -86,7 +104,7 @@ def draw_box(
     h, w = shape
     numbers = to_unit_interval(jax.random.bits(key, (_TRIES + 1, 2), jnp.uint32))
     area = h * w * to_range(numbers[:_TRIES, 0], areas)
-    ratio = jnp.exp(to_range(numbers[:_TRIES, 1], (math.log(ratios[0]), math.log(ratios[1]))))
+    ratio = jnp.exp(to_range(numbers[:_TRIES, 1], (log(ratios[0]), log(ratios[1]))))
     width, height = jnp.round(jnp.sqrt(area * ratio)), jnp.round(jnp.sqrt(area / ratio))
     accepted = accept(width, height)
     first = jnp.argmax(accepted)
@@ -99,7 +117,7 @@ def lookup(table: np.ndarray, index: jax.Array) -> jax.Array:
 
 
 def with_probability(
-    function: str, key: PRNGKey, p: float | AnyArray, change: Callable[[jax.Array], jax.Array]
+    function: str, key: PRNGKey, p: NumberOption, change: Callable[[jax.Array], jax.Array]
 ) -> Callable[[jax.Array], jax.Array]:
     """Makes a change of images that happens with probability ``p``, and is computed only then where possible."""
     check_probability(function, "p", p)

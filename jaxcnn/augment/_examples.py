@@ -14,6 +14,7 @@ from jaxcnn.ops._materialize import materialize
 from jaxcnn.ops.sampling import Mode, PaddingMode, check_options, sample_pixels
 
 __all__ = [
+    "PARTS",
     "Example",
     "check_example",
     "image_of",
@@ -33,6 +34,9 @@ outer edges; others, such as a label, stay as they are. Outside of the image a m
 0 where the image is filled; integers in it are exact up to 2^24. An image with further leading axes, a clip, is changed
 as one.
 """
+
+PARTS = ("image", "mask", "keypoints", "boxes")
+"""The entries of an example that an augmentation may change."""
 
 
 def image_of(example: Example) -> AnyArray:

@@ -1,15 +1,25 @@
 """Augmentations of single examples lifted to batches."""
 
+import dataclasses
 from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._check import check
+from jaxcnn._check import as_array, check
 from jaxcnn._typing import AnyArray, PRNGKey, PyTree
 from jaxcnn.augment._argument_checks import check_single_key
-from jaxcnn.augment._decorator import Augmentation, check_functions, has_branches
+from jaxcnn.augment._decorator import (
+    Augmentation,
+    as_tree,
+    calls_others,
+    check_functions,
+    describe_function,
+    has_branches,
+)
+from jaxcnn.augment._draws import to_threefry_key
+from jaxcnn.augment._programs import run_program
 from jaxcnn.ops._materialize import materialize
 
 __all__ = ["BatchAugmentation", "batched"]
@@ -57,50 +67,68 @@ def batched(function: Augmentation) -> BatchAugmentation:
     """
     (function,) = check_functions("batched", [function])
 
-    def augment_batch(key: PRNGKey, images: PyTree, /, *, start: Index = 0) -> PyTree:
+    return _Batched(function)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class _Batched:
+    """An augmentation of batches."""
+
+    function: Augmentation
+
+    def __call__(self, key: PRNGKey, images: PyTree, /, *, start: Index = 0) -> PyTree:
         check_single_key("batched", key)
         _check_start(start)
         leaves = jax.tree.leaves(images)
-        sizes = {jnp.shape(leaf)[0] if jnp.ndim(leaf) else -1 for leaf in leaves}
-        one_size = len(sizes) == 1 and -1 not in sizes
-        check(one_size, "batched", "images", "arrays of one leading size", str([jnp.shape(v) for v in leaves]))
+        shapes = [jnp.shape(as_array("batched", "images", leaf)) for leaf in leaves]
+        one_size = len({shape[:1] for shape in shapes} - {()}) == 1 and () not in shapes
+        check(one_size, "batched", "images", "arrays of one leading size", str(shapes))
+        start = start if isinstance(start, jax.Array) else np.uint32(start)
+        settings, pure = (as_tree(self.function), _LARGE, _CACHED), not calls_others(self.function)
+        return run_program(_augment_batch, settings, key, start, images, pure=pure)
 
-        def augment_one(number: jax.Array, example: PyTree) -> PyTree:
-            return function(jax.random.fold_in(key, jnp.uint32(start) + number.astype(jnp.uint32)), example)
+    def __repr__(self) -> str:
+        return f"batched({describe_function(self.function)})"
 
-        def augment_together(images: PyTree) -> PyTree:
-            def augment_mapped(example: PyTree) -> PyTree:
-                return augment_one(jax.lax.axis_index("example"), example)
 
-            return jax.vmap(augment_mapped, axis_name="example")(images)
+def _augment_batch(settings: tuple[Augmentation, int, int], key: PRNGKey, start: AnyArray, images: PyTree) -> PyTree:
+    function, large, cached = settings
+    key = to_threefry_key(key)
 
-        def augment_in_parts(images: PyTree) -> PyTree:
-            """Processes one example after another, or a few at a time."""
-            numbers = jnp.arange(n, dtype=jnp.uint32)
-            if has_branches(function):
-                return jax.lax.map(lambda args: augment_one(*args), (numbers, images))
+    def augment_one(number: jax.Array, example: PyTree) -> PyTree:
+        return function(jax.random.fold_in(key, jnp.uint32(start) + number.astype(jnp.uint32)), example)
 
-            def augment_part(args: tuple[jax.Array, PyTree]) -> PyTree:
-                return materialize(
-                    jax.vmap(augment_one), *args
-                )  # computed right into the result, it would use one core
+    def augment_together(images: PyTree) -> PyTree:
+        def augment_mapped(example: PyTree) -> PyTree:
+            return augment_one(jax.lax.axis_index("example"), example)
 
-            even = n - n % at_once
-            first = jax.tree.map(lambda x: x[:even].reshape(-1, at_once, *x.shape[1:]), (numbers, images))
-            done = jax.tree.map(lambda x: x.reshape(even, *x.shape[2:]), jax.lax.map(augment_part, first))
-            if even == n:
-                return done
-            rest = augment_part(jax.tree.map(lambda x: x[even:], (numbers, images)))
-            return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), done, rest)
+        return jax.vmap(augment_mapped, axis_name="example")(images)
 
-        images, n, values = jax.tree.map(jnp.asarray, images), len(leaves[0]), sum(map(jnp.size, leaves))
-        at_once = _at_once(n, values)
-        small = at_once == n and not has_branches(function)
-        if n == 0 or small or any(jax.typeof(leaf).sharding.mesh.explicit_axes for leaf in leaves):
-            return augment_together(images)
-        return jax.lax.platform_dependent(images, cpu=augment_in_parts, default=augment_together)
+    def augment_in_parts(images: PyTree) -> PyTree:
+        """Processes one example after another, or a few at a time."""
+        numbers = jnp.arange(n, dtype=jnp.uint32)
+        if has_branches(function):
+            return jax.lax.map(lambda args: augment_one(*args), (numbers, images))
 
-    return augment_batch
+        def augment_part(args: tuple[jax.Array, PyTree]) -> PyTree:
+            return materialize(jax.vmap(augment_one), *args)  # computed right into the result, it would use one core
+
+        even = n - n % at_once
+        first = jax.tree.map(lambda x: x[:even].reshape(-1, at_once, *x.shape[1:]), (numbers, images))
+        done = jax.tree.map(lambda x: x.reshape(even, *x.shape[2:]), jax.lax.map(augment_part, first))
+        if even == n:
+            return done
+        rest = augment_part(jax.tree.map(lambda x: x[even:], (numbers, images)))
+        return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), done, rest)
+
+    images = jax.tree.map(jnp.asarray, images)
+    leaves = jax.tree.leaves(images)
+    n, values = len(leaves[0]), sum(map(jnp.size, leaves))
+    at_once = _at_once(n, values, large, cached)
+    small = at_once == n and not has_branches(function)
+    if n == 0 or small or any(jax.typeof(leaf).sharding.mesh.explicit_axes for leaf in leaves):
+        return augment_together(images)
+    return jax.lax.platform_dependent(images, cpu=augment_in_parts, default=augment_together)
 
 
 def _check_start(start: Index) -> None:
@@ -113,9 +141,9 @@ def _check_start(start: Index) -> None:
     check(bool(good), "batched", "start", "an integer of at least 0 and below 2**32", repr(start))
 
 
-def _at_once(n: int, values: int) -> int:
+def _at_once(n: int, values: int, large: int, cached: int) -> int:
     """Returns how many of n examples with so many values in all to process at once on CPU: what fits in its caches."""
-    if values < _LARGE:
+    if values < large:
         return n
-    most = max(1, min(n, n * _CACHED // values))
+    most = max(1, min(n, n * cached // values))
     return next((k for k in range(most, most // 2, -1) if n % k == 0), most)

@@ -1,7 +1,6 @@
 """Random changes of brightness, contrast, saturation and hue of an image."""
 
 import functools
-import math
 from collections.abc import Callable
 
 import jax
@@ -9,11 +8,20 @@ import jax.numpy as jnp
 
 from jaxcnn import ops
 from jaxcnn._check import check
-from jaxcnn._typing import AnyArray, Float, PRNGKey
-from jaxcnn.augment._argument_checks import range_about
+from jaxcnn._typing import PRNGKey
+from jaxcnn.augment._argument_checks import (
+    Limits,
+    NumberOption,
+    PairOption,
+    RangeOption,
+    check_limits,
+    is_known_to_be,
+    is_pair,
+    range_about,
+)
 from jaxcnn.augment._chain import Chain
 from jaxcnn.augment._decorator import augmentation
-from jaxcnn.augment._draws import draw_uniforms, to_range, with_probability
+from jaxcnn.augment._draws import draw_uniforms, log, to_range, with_probability
 from jaxcnn.augment._pixel_maps import ImageFunction
 
 __all__ = [
@@ -29,7 +37,7 @@ __all__ = [
 
 
 @augmentation(geometric=False)
-def random_brightness(key: PRNGKey, image: Chain, *, brightness: float | tuple[float, float] = 0.4) -> Chain:
+def random_brightness(key: PRNGKey, image: Chain, *, brightness: RangeOption = 0.4) -> Chain:
     """Multiplies an image by a random factor.
 
     Args:
@@ -56,7 +64,7 @@ def random_brightness(key: PRNGKey, image: Chain, *, brightness: float | tuple[f
 
 
 @augmentation(geometric=False)
-def random_contrast(key: PRNGKey, image: Chain, *, contrast: float | tuple[float, float] = 0.4) -> Chain:
+def random_contrast(key: PRNGKey, image: Chain, *, contrast: RangeOption = 0.4) -> Chain:
     """Moves an image away from its mean gray level, or toward it.
 
     Args:
@@ -83,7 +91,7 @@ def random_contrast(key: PRNGKey, image: Chain, *, contrast: float | tuple[float
 
 
 @augmentation(geometric=False)
-def random_saturation(key: PRNGKey, image: Chain, *, saturation: float | tuple[float, float] = 0.4) -> Chain:
+def random_saturation(key: PRNGKey, image: Chain, *, saturation: RangeOption = 0.4) -> Chain:
     """Moves every pixel away from its gray level, or toward it.
 
     Args:
@@ -110,7 +118,7 @@ def random_saturation(key: PRNGKey, image: Chain, *, saturation: float | tuple[f
 
 
 @augmentation(geometric=False)
-def random_hue(key: PRNGKey, image: Chain, *, hue: float | tuple[float, float] = 0.1) -> Chain:
+def random_hue(key: PRNGKey, image: Chain, *, hue: RangeOption = 0.1) -> Chain:
     """Shifts the hue of every pixel.
 
     Args:
@@ -143,10 +151,10 @@ def random_color_jitter(
     key: PRNGKey,
     image: Chain,
     *,
-    brightness: float | tuple[float, float] = 0.0,
-    contrast: float | tuple[float, float] = 0.0,
-    saturation: float | tuple[float, float] = 0.0,
-    hue: float | tuple[float, float] = 0.0,
+    brightness: RangeOption = 0.0,
+    contrast: RangeOption = 0.0,
+    saturation: RangeOption = 0.0,
+    hue: RangeOption = 0.0,
 ) -> Chain:
     """Changes brightness, contrast, saturation and hue, in this order.
 
@@ -181,10 +189,10 @@ def random_color_jitter(
     steps: list[ImageFunction] = []
     for number, (argument, value, adjust) in zip(numbers, factors, strict=False):
         limits = range_about(name, argument, value, center=1.0, least=0.0)
-        if limits != (1.0, 1.0):
+        if not is_known_to_be(limits, 1.0):
             steps.append(functools.partial(adjust, factor=to_range(number, limits)))
     limits = _hue_range(name, hue)
-    if limits != (0.0, 0.0):
+    if not is_known_to_be(limits, 0.0):
         steps.append(functools.partial(ops.adjust_hue, delta=to_range(numbers[3], limits)))
 
     def jitter(pixels: jax.Array) -> jax.Array:
@@ -196,7 +204,7 @@ def random_color_jitter(
 
 
 @augmentation(geometric=False)
-def random_gamma(key: PRNGKey, image: Chain, *, gamma: tuple[float, float] = (0.7, 1.5)) -> Chain:
+def random_gamma(key: PRNGKey, image: Chain, *, gamma: PairOption = (0.7, 1.5)) -> Chain:
     """Raises an image to a random power.
 
     Args:
@@ -219,15 +227,17 @@ def random_gamma(key: PRNGKey, image: Chain, *, gamma: tuple[float, float] = (0.
     Parity:
         ``ops.adjust_gamma``, as torchvision's ``adjust_gamma``.
     """
-    low, high = range_about("random_gamma", "gamma", gamma, least=0.0)
-    check(isinstance(gamma, tuple | list) and low > 0, "random_gamma", "gamma", "(low, high) above 0", repr(gamma))
+    name, expected = "random_gamma", "(low, high) above 0"
+    check(is_pair(gamma), name, "gamma", expected, repr(gamma))
+    low, high = range_about(name, "gamma", gamma, least=0.0)
+    check_limits(name, "gamma", (low, high), expected, lambda v: v > 0, gamma)
     (number,) = draw_uniforms(key, 1)
-    exponent = jnp.exp(to_range(number, (math.log(low), math.log(high))))
+    exponent = jnp.exp(to_range(number, (log(low), log(high))))
     return image.change(functools.partial(ops.adjust_gamma, gamma=exponent))
 
 
 @augmentation(geometric=False)
-def random_grayscale(key: PRNGKey, image: Chain, *, p: float | Float[AnyArray, ""] = 0.1) -> Chain:
+def random_grayscale(key: PRNGKey, image: Chain, *, p: NumberOption = 0.1) -> Chain:
     """Converts an image to gray with probability ``p``.
 
     Args:
@@ -255,7 +265,7 @@ def random_grayscale(key: PRNGKey, image: Chain, *, p: float | Float[AnyArray, "
 
 
 @augmentation(geometric=False)
-def random_channel_shuffle(key: PRNGKey, image: Chain, *, p: float | Float[AnyArray, ""] = 1.0) -> Chain:
+def random_channel_shuffle(key: PRNGKey, image: Chain, *, p: NumberOption = 1.0) -> Chain:
     """Shuffles the channels of an image with probability ``p``.
 
     Args:
@@ -293,7 +303,7 @@ def _adjust(
     return image.change(functools.partial(adjust, factor=to_range(number, limits)))
 
 
-def _hue_range(name: str, hue: object) -> tuple[float, float]:
+def _hue_range(name: str, hue: object) -> Limits:
     limits = range_about(name, "hue", hue)
-    check(limits[0] >= -0.5 and limits[1] <= 0.5, name, "hue", "within [-0.5, 0.5]", repr(hue))
+    check_limits(name, "hue", limits, "within [-0.5, 0.5]", lambda v: -0.5 <= v <= 0.5, hue)
     return limits

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from jaxcnn._check import as_array, check, check_positive_shape, is_integer_at_least
 from jaxcnn._typing import PRNGKey
-from jaxcnn.augment._argument_checks import range_about
+from jaxcnn.augment._argument_checks import Limits, RangeOption, check_limits, range_about
 from jaxcnn.augment._chain import Chain
 from jaxcnn.augment._decorator import augmentation
 from jaxcnn.augment._draws import draw_box, draw_uniforms, to_integer
@@ -144,8 +144,8 @@ def random_resized_crop(
     image: Chain,
     *,
     shape: tuple[int, int],
-    scale: tuple[float, float] = (0.08, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    scale: RangeOption = (0.08, 1.0),
+    ratio: RangeOption = (3 / 4, 4 / 3),
     mode: Mode = "bilinear",
     antialias: bool = True,
 ) -> Chain:
@@ -179,7 +179,8 @@ def random_resized_crop(
     name = "random_resized_crop"
     h, w = check_positive_shape(name, "shape", shape, "h w")
     areas, ratios = (range_about(name, n, v, least=0.0) for n, v in (("scale", scale), ("ratio", ratio)))
-    check(areas[0] > 0 and ratios[0] > 0, name, "scale and ratio", "above 0", f"{scale} and {ratio}")
+    for argument, limits, value in (("scale", areas, scale), ("ratio", ratios, ratio)):
+        check_limits(name, argument, limits, "above 0", lambda v: v > 0, value)
     left, top, width, height = _draw_part(key, image.shape, areas, ratios)
     # The edges of the part, half a pixel before its first pixel, map to the edges of the result.
     wide, high = width / w, height / h
@@ -189,7 +190,7 @@ def random_resized_crop(
 
 
 def _draw_part(
-    key: PRNGKey, shape: tuple[int, int], areas: tuple[float, float], ratios: tuple[float, float]
+    key: PRNGKey, shape: tuple[int, int], areas: Limits, ratios: Limits
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Draws left, top, width and height of a part, whole numbers in float32."""
     h, w = shape
@@ -197,13 +198,13 @@ def _draw_part(
         key, shape, areas, ratios, lambda width, height: (width >= 1) & (width <= w) & (height >= 1) & (height <= h)
     )
     # If none fits, the largest part in the center.
-    if w / h < ratios[0]:
-        middle = (w, min(max(round(w / ratios[0]), 1), h))
-    elif w / h > ratios[1]:
-        middle = (min(max(round(h * ratios[1]), 1), w), h)
-    else:
-        middle = (w, h)
-    width, height = (jnp.where(found, v, float(m)) for v, m in zip((width, height), middle, strict=True))
+    wide, high = (jnp.float32(n) for n in (w, h))
+    narrowed = jnp.clip(jnp.round(h * ratios[1]), 1, w), jnp.clip(jnp.round(w / ratios[0]), 1, h)
+    middle = (
+        jnp.where(w / h > ratios[1], narrowed[0], wide),
+        jnp.where(w / h < ratios[0], narrowed[1], high),
+    )
+    width, height = (jnp.where(found, v, m) for v, m in zip((width, height), middle, strict=True))
     left, top = (
         jnp.where(found, jnp.floor(u * (n - v + 1)), jnp.floor((n - v) / 2))
         for u, n, v in zip(place, (w, h), (width, height), strict=True)

@@ -6,7 +6,8 @@ import numpy as np
 
 from jaxcnn import ops
 from jaxcnn._check import check, is_integer_at_least
-from jaxcnn._typing import PRNGKey
+from jaxcnn._typing import Number, PRNGKey
+from jaxcnn.augment._argument_checks import NumberOption, check_number, is_known_number
 from jaxcnn.augment._chain import Chain
 from jaxcnn.augment._decorator import augmentation
 from jaxcnn.augment._pixel_maps import FillValue, PixelMap, SamplingRequest, displacement_map
@@ -21,7 +22,7 @@ def random_tps(
     key: PRNGKey,
     image: Chain,
     *,
-    strength: float = 0.05,
+    strength: NumberOption = 0.05,
     points: int = 4,
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
@@ -55,7 +56,7 @@ def random_tps(
     """
     sampling = SamplingRequest(mode, padding_mode, fill_value)
     check(is_integer_at_least(points, 2), "random_tps", "points", "an integer of at least 2", repr(points))
-    check(strength >= 0, "random_tps", "strength", "at least 0", repr(strength))
+    strength = check_number("random_tps", "strength", strength, "at least 0", lambda v: v >= 0)
     control = regular_points(points, points)
     displacements = 2 * strength * jax.random.normal(key, control.shape, jnp.float32)
     coefficients = tps_coefficients(control, 0.0, name="random_tps", dtype=jnp.float32)
@@ -76,8 +77,8 @@ def random_elastic(
     key: PRNGKey,
     image: Chain,
     *,
-    alpha: float = 34.0,
-    sigma: float = 4.0,
+    alpha: NumberOption = 34.0,
+    sigma: Number = 4.0,
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "border",
     fill_value: FillValue = 0.0,
@@ -113,12 +114,15 @@ def random_elastic(
         Simard et al. 2003, "Best practices for convolutional neural networks applied to visual document analysis".
     """
     sampling = SamplingRequest(mode, padding_mode, fill_value)
-    check(alpha >= 0, "random_elastic", "alpha", "at least 0", repr(alpha))
-    check(sigma > 0, "random_elastic", "sigma", "above 0", repr(sigma))
+    alpha = check_number("random_elastic", "alpha", alpha, "at least 0", lambda v: v >= 0)
+    known = is_known_number(sigma) and 0 < sigma < np.inf
+    check(
+        known, "random_elastic", "sigma", "above 0 and not traced, as the size of a kernel depends on it", repr(sigma)
+    )
     noise = jax.random.uniform(key, (*image.shape, 2), jnp.float32, -1.0, 1.0)
     # As wide as the image allows: the blur reflects at the border and cannot reflect more than the image.
     reach = min(int(np.ceil(3 * sigma)), *(n - 1 for n in image.shape))
-    field = alpha * ops.gaussian_blur(noise, sigma, kernel_size=2 * reach + 1) if reach > 0 else 0 * noise
+    field = alpha * ops.gaussian_blur(noise, float(sigma), kernel_size=2 * reach + 1) if reach > 0 else 0 * noise
     options = check_options("random_elastic", field, "bilinear", "border", 0.0, False, False)
 
     def displacement(x: jax.Array, y: jax.Array, all_pixels: bool) -> tuple[jax.Array, jax.Array]:

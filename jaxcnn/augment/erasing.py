@@ -7,8 +7,16 @@ import jax.numpy as jnp
 
 from jaxcnn import ops
 from jaxcnn._check import check, is_integer_at_least
-from jaxcnn._typing import AnyArray, Float, PRNGKey
-from jaxcnn.augment._argument_checks import range_about
+from jaxcnn._typing import AnyArray, PRNGKey
+from jaxcnn.augment._argument_checks import (
+    NumberOption,
+    PairOption,
+    RangeOption,
+    check_limits,
+    check_number,
+    is_pair,
+    range_about,
+)
 from jaxcnn.augment._chain import Chain
 from jaxcnn.augment._decorator import augmentation
 from jaxcnn.augment._draws import draw_box, draw_uniforms, to_range, with_probability
@@ -22,9 +30,9 @@ def random_erasing(
     key: PRNGKey,
     image: Chain,
     *,
-    p: float | Float[AnyArray, ""] = 0.5,
-    scale: tuple[float, float] = (0.02, 0.33),
-    ratio: tuple[float, float] = (0.3, 3.3),
+    p: NumberOption = 0.5,
+    scale: RangeOption = (0.02, 0.33),
+    ratio: RangeOption = (0.3, 3.3),
     value: float | Sequence[float] | AnyArray | str = 0.0,
 ) -> Chain:
     """Overwrites a box of random area, aspect ratio and position with probability ``p``.
@@ -59,8 +67,8 @@ def random_erasing(
     """
     name = "random_erasing"
     areas, ratios = (range_about(name, n, v, least=0.0) for n, v in (("scale", scale), ("ratio", ratio)))
-    check(areas[1] <= 1, name, "scale", "a range within [0, 1]", repr(scale))
-    check(ratios[0] > 0, name, "ratio", "a range above 0", repr(ratio))
+    check_limits(name, "scale", areas, "a range within [0, 1]", lambda v: v <= 1, scale)
+    check_limits(name, "ratio", ratios, "a range above 0", lambda v: v > 0, ratio)
     check(not isinstance(value, str) or value == "random", name, "value", 'numbers or "random"', repr(value))
     h, w = image.shape
     width, height, found, place = draw_box(
@@ -127,9 +135,9 @@ def random_grid_mask(
     key: PRNGKey,
     image: Chain,
     *,
-    period: tuple[float, float] = (0.4, 1.0),
-    ratio: float = 0.6,
-    p: float | Float[AnyArray, ""] = 1.0,
+    period: PairOption = (0.4, 1.0),
+    ratio: NumberOption = 0.6,
+    p: NumberOption = 1.0,
 ) -> Chain:
     """Sets the squares of a regular grid of random period and position to 0 with probability ``p``.
 
@@ -161,8 +169,10 @@ def random_grid_mask(
         Chen et al. 2020, "GridMask data augmentation", arXiv:2001.04086.
     """
     name = "random_grid_mask"
+    check(is_pair(period), name, "period", "a range above 0", repr(period))
     limits = range_about(name, "period", period, least=0.0)
-    check(limits[0] > 0, name, "period", "a range above 0", repr(period))
+    check_limits(name, "period", limits, "a range above 0", lambda v: v > 0, period)
+    ratio = check_number(name, "ratio", ratio, "in [0, 1]", lambda v: 0 <= v <= 1)
     number, x, y = draw_uniforms(jax.random.fold_in(key, 1), 3)
     length = jnp.maximum(jnp.round(to_range(number, limits) * min(image.shape)), 1.0)
     offset = jnp.stack([jnp.floor(x * length), jnp.floor(y * length)])

@@ -6,8 +6,8 @@ import numpy as np
 
 from jaxcnn import ops
 from jaxcnn._check import check, is_integer_at_least
-from jaxcnn._typing import AnyArray, Float, PRNGKey
-from jaxcnn.augment._argument_checks import check_probability
+from jaxcnn._typing import PRNGKey
+from jaxcnn.augment._argument_checks import NumberOption, check_probability
 from jaxcnn.augment._chain import Chain
 from jaxcnn.augment._decorator import augmentation
 from jaxcnn.augment._draws import draw_uniforms, lookup, to_integer
@@ -19,7 +19,7 @@ __all__ = ["random_flip_left_right", "random_flip_up_down", "random_rotate_90"]
 
 
 @augmentation(geometric=True)
-def random_flip_left_right(key: PRNGKey, image: Chain, *, p: float | Float[AnyArray, ""] = 0.5) -> Chain:
+def random_flip_left_right(key: PRNGKey, image: Chain, *, p: NumberOption = 0.5) -> Chain:
     """Mirrors an example left to right with probability ``p``.
 
     Args:
@@ -46,7 +46,7 @@ def random_flip_left_right(key: PRNGKey, image: Chain, *, p: float | Float[AnyAr
 
 
 @augmentation(geometric=True)
-def random_flip_up_down(key: PRNGKey, image: Chain, *, p: float | Float[AnyArray, ""] = 0.5) -> Chain:
+def random_flip_up_down(key: PRNGKey, image: Chain, *, p: NumberOption = 0.5) -> Chain:
     """Mirrors an example top to bottom with probability ``p``.
 
     Args:
@@ -120,7 +120,7 @@ def random_rotate_90(key: PRNGKey, image: Chain, *, turns: tuple[int, ...] = (0,
     return image.sample(PixelMap(image.shape, image.shape, (chosen,), exact=rotate))
 
 
-def _flip(name: str, key: PRNGKey, image: Chain, p: float | AnyArray, axis: int) -> Chain:
+def _flip(name: str, key: PRNGKey, image: Chain, p: NumberOption, axis: int) -> Chain:
     check_probability(name, "p", p)
     (number,) = draw_uniforms(key, 1)
     drawn = number < p

@@ -1,10 +1,23 @@
 """Random affine and projective transforms of an example."""
 
 import jax
+import numpy as np
 
 from jaxcnn._check import check
-from jaxcnn._typing import AnyArray, Float, PRNGKey
-from jaxcnn.augment._argument_checks import check_pair, check_probability, range_about
+from jaxcnn._typing import PRNGKey
+from jaxcnn.augment._argument_checks import (
+    Limits,
+    NumberOption,
+    PairOption,
+    RangeOption,
+    Scalar,
+    check_limits,
+    check_number,
+    check_pair,
+    check_probability,
+    is_pair,
+    range_about,
+)
 from jaxcnn.augment._chain import Chain
 from jaxcnn.augment._decorator import augmentation
 from jaxcnn.augment._draws import draw_uniforms, to_range
@@ -27,7 +40,7 @@ def random_rotation(
     key: PRNGKey,
     image: Chain,
     *,
-    degrees: float | tuple[float, float] = 15.0,
+    degrees: RangeOption = 15.0,
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
     fill_value: FillValue = 0.0,
@@ -73,7 +86,7 @@ def random_translation(
     key: PRNGKey,
     image: Chain,
     *,
-    translate: float | tuple[float, float] = 0.1,
+    translate: RangeOption = 0.1,
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
     fill_value: FillValue = 0.0,
@@ -113,7 +126,7 @@ def random_scale(
     key: PRNGKey,
     image: Chain,
     *,
-    scale: tuple[float, float] = (0.8, 1.2),
+    scale: PairOption = (0.8, 1.2),
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
     fill_value: FillValue = 0.0,
@@ -155,7 +168,7 @@ def random_shear(
     key: PRNGKey,
     image: Chain,
     *,
-    degrees: float | tuple[float, float] = 10.0,
+    degrees: RangeOption = 10.0,
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
     fill_value: FillValue = 0.0,
@@ -186,7 +199,7 @@ def random_shear(
         ``ops.affine``, drawn as by torchvision's ``RandomAffine(shear=(-x, x, -y, y))``.
     """
     sampling, limits = SamplingRequest(mode, padding_mode, fill_value), check_pair("random_shear", "degrees", degrees)
-    check(max(limits) < 90, "random_shear", "degrees", "below 90", repr(degrees))
+    check_limits("random_shear", "degrees", limits, "below 90", lambda v: v < 90, degrees)
     x, y = (to_range(u, (-d, d)) for u, d in zip(draw_uniforms(key, 2), limits, strict=True))
     return _affine(image, sampling, shear=(x, y))
 
@@ -196,10 +209,10 @@ def random_affine(
     key: PRNGKey,
     image: Chain,
     *,
-    degrees: float | tuple[float, float] = 0.0,
-    translate: float | tuple[float, float] = 0.0,
-    scale: tuple[float, float] = (1.0, 1.0),
-    shear: float | tuple[float, ...] = 0.0,
+    degrees: RangeOption = 0.0,
+    translate: RangeOption = 0.0,
+    scale: PairOption = (1.0, 1.0),
+    shear: RangeOption = 0.0,
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
     fill_value: FillValue = 0.0,
@@ -236,14 +249,19 @@ def random_affine(
         ``ops.affine``, with the options of torchvision's ``RandomAffine``, which draws translations in whole pixels.
     """
     name, sampling = "random_affine", SamplingRequest(mode, padding_mode, fill_value, False, antialias)
-    shears = (shear[:2], shear[2:]) if isinstance(shear, tuple | list) and len(shear) == 4 else (shear, 0.0)
+    several = (
+        shear
+        if isinstance(shear, tuple | list) or (isinstance(shear, jax.Array | np.ndarray) and shear.ndim == 1)
+        else ()
+    )
+    shears = (several[:2], several[2:]) if len(several) == 4 else (shear, 0.0)
     limits = [
         range_about(name, "degrees", degrees),
         _factors(name, scale),
         *(range_about(name, "shear", s) for s in shears),
     ]
-    below_90 = all(low > -90 and high < 90 for low, high in limits[2:])
-    check(below_90, name, "shear", "between -90 and 90 degrees", repr(shear))
+    for ends in limits[2:]:
+        check_limits(name, "shear", ends, "between -90 and 90 degrees", lambda v: -90 < v < 90, shear)
     angle, factor, shear_x, shear_y = (
         to_range(u, v) for u, v in zip(draw_uniforms(jax.random.fold_in(key, 0), 4), limits, strict=True)
     )
@@ -256,8 +274,8 @@ def random_perspective(
     key: PRNGKey,
     image: Chain,
     *,
-    distortion: float = 0.5,
-    p: float | Float[AnyArray, ""] = 0.5,
+    distortion: NumberOption = 0.5,
+    p: NumberOption = 0.5,
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
     fill_value: FillValue = 0.0,
@@ -288,7 +306,7 @@ def random_perspective(
     Parity:
         ``ops.perspective``, drawn as by torchvision's ``RandomPerspective``, which draws whole pixels.
     """
-    check(0 <= distortion < 1, "random_perspective", "distortion", "in [0, 1)", repr(distortion))
+    distortion = check_number("random_perspective", "distortion", distortion, "in [0, 1)", lambda v: 0 <= v < 1)
     h, w = image.shape
     number, *distances = draw_uniforms(key, 9)
     reach = distortion * (w - 1) / 2, distortion * (h - 1) / 2
@@ -310,22 +328,24 @@ def _affine(
     image: Chain,
     sampling: SamplingRequest,
     *,
-    degrees: float | jax.Array = 0.0,
-    translate: tuple[float | jax.Array, float | jax.Array] = (0.0, 0.0),
-    scale: float | jax.Array = 1.0,
-    shear: tuple[float | jax.Array, float | jax.Array] = (0.0, 0.0),
+    degrees: Scalar = 0.0,
+    translate: Limits = (0.0, 0.0),
+    scale: Scalar = 1.0,
+    shear: Limits = (0.0, 0.0),
 ) -> Chain:
     matrix = matrices.matrix_from_affine(degrees, translate, scale, shear, image.shape)
     return image.sample(PixelMap(image.shape, image.shape, (matrix,), sampling))
 
 
-def _shift(image: Chain, fractions: tuple[float, float], numbers: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
+def _shift(image: Chain, fractions: Limits, numbers: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
     h, w = image.shape
     x, y = (to_range(u, (-share * n, share * n)) for u, share, n in zip(numbers, fractions, (w, h), strict=True))
     return x, y
 
 
-def _factors(name: str, scale: object) -> tuple[float, float]:
+def _factors(name: str, scale: object) -> Limits:
+    expected = "(low, high) above 0"
+    check(is_pair(scale), name, "scale", expected, repr(scale))
     limits = range_about(name, "scale", scale, least=0.0)
-    check(isinstance(scale, tuple | list) and limits[0] > 0, name, "scale", "(low, high) above 0", repr(scale))
+    check_limits(name, "scale", limits, expected, lambda v: v > 0, scale)
     return limits

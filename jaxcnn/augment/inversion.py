@@ -1,12 +1,17 @@
 """Geometric augmentations undone."""
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from jaxcnn._check import check, check_positive_shape
 from jaxcnn._typing import PRNGKey
+from jaxcnn.augment._argument_checks import check_single_key
 from jaxcnn.augment._chain import Chain
-from jaxcnn.augment._decorator import Augmentation, advance, takes_chain
-from jaxcnn.augment._examples import Example
+from jaxcnn.augment._decorator import Augmentation, advance, as_tree, describe_function, takes_chain
+from jaxcnn.augment._draws import to_threefry_key
+from jaxcnn.augment._examples import PARTS, Example, check_example
+from jaxcnn.augment._programs import run_program
 
 __all__ = ["InverseAugmentation", "inverse"]
 
@@ -49,12 +54,37 @@ def inverse(function: Augmentation) -> InverseAugmentation:
     """
     check(takes_chain(function), "inverse", "function", "made of augment's functions", repr(function))
 
-    def apply_inverse(key: PRNGKey, image: Example, /, *, shape: tuple[int, int] | None = None) -> Example:
-        chain = Chain.start("inverse", image)
-        source = chain.shape if shape is None else check_positive_shape("inverse", "shape", shape, "h w")
-        pixel_map = advance(function, key, Chain.without_example((source[0], source[1]))).pixel_map
-        expected = f"of {pixel_map.shape} pixels, as the augmentation's result"
-        check(pixel_map.shape == chain.shape, "inverse", "image", expected, str(chain.shape))
-        return chain.sample(pixel_map.invert(pixel_map.source)).result()
+    return _Inverse(function)
 
-    return apply_inverse
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class _Inverse:
+    """The inverse of an augmentation."""
+
+    function: Augmentation
+
+    def __call__(self, key: PRNGKey, image: Example, /, *, shape: tuple[int, int] | None = None) -> Example:
+        check_single_key("inverse", key)
+        check_example("inverse", image)
+        parts = image if isinstance(image, Mapping) else {"image": image}
+        parts = {k: v for k, v in parts.items() if k in PARTS}
+        changed = run_program(_invert_parts, (as_tree(self.function), shape), key, parts)
+        return {**image, **changed} if isinstance(image, Mapping) else changed["image"]
+
+    def __repr__(self) -> str:
+        return f"inverse({describe_function(self.function)})"
+
+
+def _invert_parts(
+    settings: tuple[Augmentation, tuple[int, int] | None], key: PRNGKey, parts: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Undoes an augmentation for the parts of an example that it may have changed."""
+    function, shape = settings
+    chain = Chain.start("inverse", parts)
+    source = chain.shape if shape is None else check_positive_shape("inverse", "shape", shape, "h w")
+    start = Chain.without_example((source[0], source[1]))
+    pixel_map = advance(function, to_threefry_key(key), start).pixel_map
+    expected = f"of {pixel_map.shape} pixels, as the augmentation's result"
+    check(pixel_map.shape == chain.shape, "inverse", "image", expected, str(chain.shape))
+    result = chain.sample(pixel_map.invert(pixel_map.source)).result()
+    return result if isinstance(result, Mapping) else {"image": result}

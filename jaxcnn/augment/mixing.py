@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxcnn._check import as_array, check, is_integer_at_least, shape_text
 from jaxcnn._typing import AnyArray, Array, Float, Int, Num, PRNGKey
+from jaxcnn.augment._argument_checks import NumberOption, check_number, is_known_number
 from jaxcnn.augment._examples import round_to_dtype
 
 __all__ = ["cutmix", "mixup"]
@@ -17,7 +18,7 @@ def mixup(
     labels: Int[AnyArray, "n"] | Float[AnyArray, "n classes"],
     *,
     num_classes: int,
-    alpha: float = 1.0,
+    alpha: NumberOption = 1.0,
 ) -> tuple[Num[Array, "n h w c"], Float[Array, "n classes"]]:
     """Mixes every image with the one before it, and their labels in the same proportion.
 
@@ -66,7 +67,7 @@ def cutmix(
     labels: Int[AnyArray, "n"] | Float[AnyArray, "n classes"],
     *,
     num_classes: int,
-    alpha: float = 1.0,
+    alpha: NumberOption = 1.0,
 ) -> tuple[Num[Array, "n h w c"], Float[Array, "n classes"]]:
     """Pastes a box of the image before it into every image, and mixes their labels by its area.
 
@@ -117,14 +118,14 @@ def cutmix(
 
 
 def _check_batch(
-    name: str, images: AnyArray, labels: AnyArray, num_classes: int, alpha: float
+    name: str, images: AnyArray, labels: AnyArray, num_classes: int, alpha: NumberOption
 ) -> tuple[jax.Array, jax.Array]:
     """Returns images and soft labels as JAX arrays, or refuses them."""
     images, labels = as_array(name, "images", images), as_array(name, "labels", labels)
     known = jnp.issubdtype(images.dtype, jnp.floating) or images.dtype == jnp.uint8
     check(known and images.ndim == 4, name, "images", "(n, h, w, c), floating or uint8", shape_text(images))
     check(is_integer_at_least(num_classes, 1), name, "num_classes", "an integer of at least 1", repr(num_classes))
-    check(alpha > 0, name, "alpha", "above 0", repr(alpha))
+    check_number(name, "alpha", alpha, "above 0", lambda v: v > 0)
     n = images.shape[0]
     if jnp.issubdtype(labels.dtype, jnp.integer):
         check(labels.shape == (n,), name, "labels", f"({n},) numbers or ({n}, {num_classes})", shape_text(labels))
@@ -134,9 +135,9 @@ def _check_batch(
     return images, labels.astype(jnp.float32)
 
 
-def _draw_shares(key: PRNGKey, n: int, alpha: float) -> jax.Array:
+def _draw_shares(key: PRNGKey, n: int, alpha: NumberOption) -> jax.Array:
     """Draws from Beta(alpha, alpha), float32."""
-    if alpha == 1:
+    if is_known_number(alpha) and alpha == 1:
         return jax.random.uniform(key, (n,), jnp.float32)
     return jax.random.beta(key, alpha, alpha, (n,), jnp.float32)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxcnn import ops
 from jaxcnn._typing import PRNGKey
-from jaxcnn.augment._argument_checks import check_range
+from jaxcnn.augment._argument_checks import RangeOption, Scalar, check_range, is_known_to_be
 from jaxcnn.augment._chain import Chain
 from jaxcnn.augment._decorator import augmentation
 from jaxcnn.augment.counter import counter_normal, counter_uniform
@@ -17,7 +17,7 @@ __all__ = ["random_gaussian_noise", "random_salt_and_pepper", "random_shot_noise
 
 
 @augmentation(geometric=False)
-def random_gaussian_noise(key: PRNGKey, image: Chain, *, sigma: float | tuple[float, float] = 0.05) -> Chain:
+def random_gaussian_noise(key: PRNGKey, image: Chain, *, sigma: RangeOption = 0.05) -> Chain:
     """Adds normal noise of the same strength everywhere, independent for every value.
 
     Convention:
@@ -48,7 +48,7 @@ def random_gaussian_noise(key: PRNGKey, image: Chain, *, sigma: float | tuple[fl
 
 
 @augmentation(geometric=False)
-def random_speckle_noise(key: PRNGKey, image: Chain, *, sigma: float | tuple[float, float] = 0.1) -> Chain:
+def random_speckle_noise(key: PRNGKey, image: Chain, *, sigma: RangeOption = 0.1) -> Chain:
     """Adds normal noise in proportion to the image, independent for every value.
 
     Convention:
@@ -76,7 +76,7 @@ def random_speckle_noise(key: PRNGKey, image: Chain, *, sigma: float | tuple[flo
 
 
 @augmentation(geometric=False)
-def random_shot_noise(key: PRNGKey, image: Chain, *, photons: float | tuple[float, float] = (30.0, 300.0)) -> Chain:
+def random_shot_noise(key: PRNGKey, image: Chain, *, photons: RangeOption = (30.0, 300.0)) -> Chain:
     """Adds shot noise: counts photons instead of measuring light, independently for every value.
 
     Convention:
@@ -110,8 +110,8 @@ def random_salt_and_pepper(
     key: PRNGKey,
     image: Chain,
     *,
-    amount: float | tuple[float, float] = 0.02,
-    salt: float | tuple[float, float] = 0.5,
+    amount: RangeOption = 0.02,
+    salt: RangeOption = 0.5,
 ) -> Chain:
     """Replaces single values with white or black, independently.
 
@@ -146,7 +146,7 @@ def _add_noise(
     name: str,
     key: PRNGKey,
     image: Chain,
-    options: dict[str, float | tuple[float, float]],
+    options: dict[str, RangeOption],
     draw: Callable[[PRNGKey, tuple[int, ...]], jax.Array],
     add: Callable[..., jax.Array],
     *,
@@ -156,10 +156,10 @@ def _add_noise(
     """Draws the options and the numbers of the pixels, and adds the noise."""
     pixels, rest = jax.random.split(key)
     positions = counter_uniform(rest, (len(options),))
-    values: dict[str, float | jax.Array] = {}
+    values: dict[str, Scalar] = {}
     for i, (option, value) in enumerate(options.items()):
         low, high = check_range(name, option, value, positive=positive, most=most)
-        values[option] = low + (high - low) * positions[i] if low < high else low
+        values[option] = low if is_known_to_be((low, high), low) else low + (high - low) * positions[i]
     first, *others = values
 
     def add_noise(image: jax.Array) -> jax.Array:

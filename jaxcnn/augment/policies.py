@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
 from jaxcnn._check import check, check_choice, is_integer_at_least
-from jaxcnn._typing import AnyArray, Number, PRNGKey
+from jaxcnn._typing import PRNGKey
+from jaxcnn.augment._argument_checks import NumberOption, Scalar, check_number
 from jaxcnn.augment._chain import Chain
 from jaxcnn.augment._decorator import augmentation
 from jaxcnn.augment._draws import draw_uniforms, lookup, to_integer, to_sign
@@ -28,7 +28,7 @@ def rand_augment(
     image: Chain,
     *,
     num_ops: int = 2,
-    magnitude: Number | AnyArray = 9,
+    magnitude: NumberOption = 9,
     num_bins: int = 31,
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
@@ -73,8 +73,8 @@ def rand_augment(
     name = "rand_augment"
     check(is_integer_at_least(num_ops, 1), name, "num_ops", "an integer of at least 1", repr(num_ops))
     check(is_integer_at_least(num_bins, 2), name, "num_bins", "an integer of at least 2", repr(num_bins))
-    valid = isinstance(magnitude, Tracer) or bool(0 <= magnitude <= num_bins - 1)
-    check(valid, name, "magnitude", f"in [0, {num_bins - 1}]", repr(magnitude))
+    most = num_bins - 1
+    magnitude = check_number(name, "magnitude", magnitude, f"in [0, {most}]", lambda v: 0 <= v <= most)
     sampling = SamplingRequest(mode, padding_mode, fill_value)
     fraction = jnp.asarray(magnitude, jnp.float32) / (num_bins - 1)
     for i in range(num_ops):
@@ -195,10 +195,10 @@ def aug_mix(
     key: PRNGKey,
     image: Chain,
     *,
-    severity: float = 3.0,
+    severity: NumberOption = 3.0,
     width: int = 3,
     depth: int | None = None,
-    alpha: float = 1.0,
+    alpha: NumberOption = 1.0,
     all_ops: bool = False,
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
@@ -244,19 +244,19 @@ def aug_mix(
         arXiv:1912.02781.
     """
     name = "aug_mix"
-    check(0.1 < severity <= 10, name, "severity", "above 0.1 and at most 10", repr(severity))
+    severity = check_number(name, "severity", severity, "above 0.1 and at most 10", lambda v: 0.1 < v <= 10)
     check(is_integer_at_least(width, 1), name, "width", "an integer of at least 1", repr(width))
     check(
         depth is None or is_integer_at_least(depth, 1), name, "depth", "an integer of at least 1, or None", repr(depth)
     )
-    check(alpha > 0, name, "alpha", "above 0", repr(alpha))
+    alpha = check_number(name, "alpha", alpha, "above 0", lambda v: v > 0)
     tied = [v for v in ("mask", "keypoints", "boxes") if isinstance(image.source, Mapping) and v in image.source]
     check(not tied, name, "image", 'an example without "mask", "keypoints" and "boxes"', f"one with {tied}")
     check(image.source is not None, "inverse", "every function", "one that has an inverse", name)
     names = (*AUGMIX[:-1], *FACTORS, "identity") if all_ops else AUGMIX
     sampling, start = SamplingRequest(mode, padding_mode, fill_value), image.to_float()
     shares = jax.random.dirichlet(jax.random.fold_in(key, 0), jnp.full(width, alpha, jnp.float32))
-    if alpha == 1:
+    if isinstance(alpha, float) and alpha == 1:
         (share,) = draw_uniforms(jax.random.fold_in(key, 1), 1)
     else:
         share = jax.random.beta(jax.random.fold_in(key, 1), alpha, alpha, (), jnp.float32)
@@ -277,7 +277,7 @@ def _augmix_chain(
     key: PRNGKey,
     chain: Chain,
     names: Sequence[str],
-    severity: float,
+    severity: Scalar,
     depth: int | None,
     sampling: SamplingRequest,
 ) -> Chain:

@@ -1,14 +1,15 @@
 """Random changes of the levels of an image, and of its sharpness."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
 
 from jaxcnn import ops
 from jaxcnn._check import check, is_integer_at_least
-from jaxcnn._typing import AnyArray, Float, PRNGKey
-from jaxcnn.augment._argument_checks import check_range, range_about
+from jaxcnn._typing import PRNGKey
+from jaxcnn.augment._argument_checks import NumberOption, RangeOption, check_range, range_about
 from jaxcnn.augment._chain import Chain
 from jaxcnn.augment._decorator import augmentation
 from jaxcnn.augment._draws import draw_uniforms, to_range, with_probability
@@ -25,7 +26,7 @@ __all__ = [
 
 
 @augmentation(geometric=False)
-def random_invert(key: PRNGKey, image: Chain, *, p: float | Float[AnyArray, ""] = 0.5) -> Chain:
+def random_invert(key: PRNGKey, image: Chain, *, p: NumberOption = 0.5) -> Chain:
     """Makes the negative of an image with probability ``p``.
 
     Args:
@@ -53,7 +54,7 @@ def random_invert(key: PRNGKey, image: Chain, *, p: float | Float[AnyArray, ""] 
 
 @augmentation(geometric=False)
 def random_posterize(
-    key: PRNGKey, image: Chain, *, bits: int | tuple[int, int] = (4, 8), p: float | Float[AnyArray, ""] = 0.5
+    key: PRNGKey, image: Chain, *, bits: int | tuple[int, int] = (4, 8), p: NumberOption = 0.5
 ) -> Chain:
     """Keeps only the highest bits of every value with probability ``p``.
 
@@ -88,9 +89,7 @@ def random_posterize(
 
 
 @augmentation(geometric=False)
-def random_solarize(
-    key: PRNGKey, image: Chain, *, threshold: float | tuple[float, float] = 0.5, p: float | Float[AnyArray, ""] = 0.5
-) -> Chain:
+def random_solarize(key: PRNGKey, image: Chain, *, threshold: RangeOption = 0.5, p: NumberOption = 0.5) -> Chain:
     """Inverts all values above a threshold with probability ``p``.
 
     Args:
@@ -122,7 +121,7 @@ def random_solarize(
 
 
 @augmentation(geometric=False)
-def random_equalize(key: PRNGKey, image: Chain, *, p: float | Float[AnyArray, ""] = 0.5) -> Chain:
+def random_equalize(key: PRNGKey, image: Chain, *, p: NumberOption = 0.5) -> Chain:
     """Equalizes the histogram of every channel with probability ``p``.
 
     Args:
@@ -149,7 +148,7 @@ def random_equalize(key: PRNGKey, image: Chain, *, p: float | Float[AnyArray, ""
 
 
 @augmentation(geometric=False)
-def random_autocontrast(key: PRNGKey, image: Chain, *, p: float | Float[AnyArray, ""] = 0.5) -> Chain:
+def random_autocontrast(key: PRNGKey, image: Chain, *, p: NumberOption = 0.5) -> Chain:
     """Stretches every channel to the full range with probability ``p``.
 
     Args:
@@ -177,7 +176,7 @@ def random_autocontrast(key: PRNGKey, image: Chain, *, p: float | Float[AnyArray
 
 @augmentation(geometric=False)
 def random_sharpness(
-    key: PRNGKey, image: Chain, *, sharpness: tuple[float, float] = (0.0, 2.0), p: float | Float[AnyArray, ""] = 0.5
+    key: PRNGKey, image: Chain, *, sharpness: RangeOption = (0.0, 2.0), p: NumberOption = 0.5
 ) -> Chain:
     """Blurs or sharpens an image a little with probability ``p``.
 
@@ -214,9 +213,9 @@ def random_gaussian_blur(
     key: PRNGKey,
     image: Chain,
     *,
-    sigma: float | tuple[float, float] = (0.1, 2.0),
+    sigma: RangeOption = (0.1, 2.0),
     kernel_size: int | None = None,
-    p: float | Float[AnyArray, ""] = 1.0,
+    p: NumberOption = 1.0,
 ) -> Chain:
     """Blurs an image by a Gaussian of random width with probability ``p``.
 
@@ -246,7 +245,9 @@ def random_gaussian_blur(
     name = "random_gaussian_blur"
     limits = check_range(name, "sigma", sigma, positive=True)
     if kernel_size is None:
-        reach = min(int(-(-3 * limits[1] // 1)), *(n - 1 for n in image.shape))
+        known = isinstance(limits[1], float)
+        check(known, name, "kernel_size", "an integer where sigma is traced", repr(kernel_size))
+        reach = min(math.ceil(3 * float(limits[1])), *(n - 1 for n in image.shape))
         kernel_size = 2 * reach + 1
     (number,) = draw_uniforms(jax.random.fold_in(key, 1), 1)
     blur = functools.partial(ops.gaussian_blur, sigma=to_range(number, limits), kernel_size=kernel_size)
