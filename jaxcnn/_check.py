@@ -6,6 +6,7 @@ Only static properties (shapes, dtypes, options) are checked, never the values o
 """
 
 import operator
+import os
 import reprlib
 from collections.abc import Sequence
 from typing import TypeVar
@@ -21,6 +22,8 @@ __all__ = [
     "check_min_rank",
     "check",
     "check_choice",
+    "check_file",
+    "describe_wrong_key",
     "repeat_per_axis",
     "check_floating",
     "check_positive_shape",
@@ -70,9 +73,34 @@ def check_choice(function: str, argument: str, value: object, allowed: Sequence[
     check(value in allowed, function, argument, f"one of {tuple(allowed)!r}", repr(value))
 
 
+def check_file(function: str, argument: str, path: str | os.PathLike[str]) -> None:
+    """Raises an error, of the kind that opening it would raise, unless a path is that of a file."""
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"{function}: {argument} must be a file, got {str(path)!r}, which is a folder.")
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{function}: {argument} must be a file, got {str(path)!r}, which does not exist.")
+
+
 def check_floating(function: str, argument: str, x: Shaped) -> None:
-    """Raises an error unless the array has a floating dtype."""
-    check(jnp.issubdtype(x.dtype, jnp.floating), function, argument, "of a floating dtype", shape_text(x))
+    """Raises an error, which says how to convert it, unless the array has a floating dtype."""
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        got = shape_text(x)
+        if x.dtype == jnp.uint8:
+            got += f"; {argument}.astype('float32') / 255 converts images of bytes"
+        elif not jnp.issubdtype(x.dtype, jnp.complexfloating):
+            got += f"; {argument}.astype('float32') converts it"
+        check(False, function, argument, "of a floating dtype", got)
+
+
+def describe_wrong_key(key: object) -> str:
+    """Describes what was passed in place of a typed key of ``jax.random``, and how to get one."""
+    if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return f"{shape_text(key)}; jax.vmap maps over several keys"
+    if isinstance(key, jax.Array | np.ndarray):
+        old = key.dtype == jnp.uint32 and key.ndim > 0
+        fix = ", an old-style key; jax.random.wrap_key_data(key) converts it, jax.random.key(seed) makes a new one"
+        return shape_text(key) + (fix if old else "; jax.random.key(seed) makes one")
+    return f"{reprlib.repr(key)}; jax.random.key({key if is_integer_at_least(key, 0) else 'seed'}) makes one"
 
 
 def check_min_rank(function: str, argument: str, x: Shaped, axes: str) -> None:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxcnn._check import check
+from jaxcnn._check import check, describe_wrong_key
 from jaxcnn._typing import AnyArray, Number
 
 __all__ = [
@@ -95,8 +95,8 @@ def collect_checks() -> Iterator[list[tuple[Tracer, ValueCheck]]]:
 def check_single_key(function: str, key: object) -> None:
     """Refuses anything that is not one typed key."""
     typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    got = f"{key.dtype}{tuple(key.shape)}" if isinstance(key, jax.Array | np.ndarray) else repr(key)
-    check(isinstance(key, jax.Array) and typed and key.ndim == 0, function, "key", "one typed key", got)
+    if not (isinstance(key, jax.Array) and typed and key.ndim == 0):
+        raise ValueError(f"{function}: key must be one typed key, got {describe_wrong_key(key)}.")
 
 
 def check_number(

@@ -140,6 +140,8 @@ def _fail(error: Exception, code: int) -> int:
     if os.environ.get("JAXCNN_TRACEBACK") == "1":
         raise error
     text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:  # of the system, without a sentence of ours
+        text = ": ".join([error.strerror, *([str(error.filename)] if error.filename else [])])
     print(text if isinstance(error, UsageError) else f"jaxcnn: {text}", file=sys.stderr)
     return code
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from jaxcnn.cli.options import given, option, positional
 from jaxcnn.cli.output import write
+from jaxcnn.cli.paths import check_output_folder, check_pictures
 
 __all__ = ["Augment", "run_augment"]
 
@@ -44,6 +45,8 @@ def run_augment(command: Augment) -> None:
 
     from jaxcnn.report import gallery_folder
 
+    check_pictures("augment", command.images)
+    check_output_folder("augment", "--out", command.out)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     hidden = not command.progress or not sys.stderr.isatty()
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden) as bar:

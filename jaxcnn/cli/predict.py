@@ -11,9 +11,11 @@ from jaxcnn import report, train
 from jaxcnn.cli.inputs import InputFormat, Invert
 from jaxcnn.cli.options import option, positional
 from jaxcnn.cli.output import write, write_table
+from jaxcnn.cli.paths import check_output, check_pictures
 from jaxcnn.cli.runs import RunOptions, first_run, load_networks, trained_networks
 from jaxcnn.report.networks import LabeledImages, Network, classify
 from jaxcnn.report.run_page import to_displayable
+from jaxcnn.report.style import image_format, render
 
 __all__ = ["Predict", "run_predict"]
 
@@ -37,12 +39,15 @@ class Predict(RunOptions):
     invert: Invert = "auto"
     """For digits: whether to swap dark and light; auto does where a picture's edge is light."""
     out: Annotated[str | None, option("FILE", "predictions.png in the run folder")] = None
-    """Where to draw it."""
+    """Where to draw it; the suffix decides: .png, .jpg, .webp, .pdf or .svg."""
 
 
 def run_predict(command: Predict) -> None:
     """Prints the probabilities of the classes for each picture, and draws them."""
     info = train.read_run(command.run)
+    out = Path(command.out) if command.out else info.folder / "predictions.png"
+    check_output("predict", "--out", out)
+    kind = image_format("predict", "--out", out)
     network = _choose(info, command)
     about = first_run(info)
     form = InputFormat.of(about)
@@ -50,17 +55,17 @@ def run_predict(command: Predict) -> None:
         raise ValueError(
             f"predict: --invert must be left alone, as the run does not read digits, got {command.invert}."
         )
+    check_pictures("predict", command.images)
     inputs = np.stack([form.read(path, invert=command.invert) for path in command.images])
     (trained,) = load_networks([network], command)
     answers = classify(trained.model, trained.variables, LabeledImages(np.zeros(len(inputs), int), lambda i: inputs[i]))
     classes = about.classes or tuple(map(str, range(answers.logits.shape[1])))
     names = [Path(path).name for path in command.images]
     _write_probabilities(names, answers.probabilities, classes)
-    out = Path(command.out) if command.out else info.folder / "predictions.png"
     seen = None if answers.seen is None else to_displayable(answers.seen, about.preprocessing)
     shown = to_displayable(inputs, about.preprocessing)
     picture = report.predictions(shown, answers.probabilities, names, classes=classes, corners=answers.frame, seen=seen)
-    out.write_bytes(report.png(picture))
+    out.write_bytes(render(picture, kind))
     write(f"Picture: {out}")
 
 

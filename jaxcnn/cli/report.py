@@ -12,6 +12,7 @@ from jaxcnn.cli.evaluate import check_labels, metric_table
 from jaxcnn.cli.inputs import find_test_images
 from jaxcnn.cli.options import option
 from jaxcnn.cli.output import write
+from jaxcnn.cli.paths import check_output_folder
 from jaxcnn.cli.runs import RunOptions, load_networks, trained_networks
 from jaxcnn.recipes._runner import write_experiment_page
 from jaxcnn.report.networks import Answers, Network, classify, measure
@@ -31,6 +32,7 @@ class Report(RunOptions):
 def run_report(command: Report) -> None:
     """Writes ``plots/`` and ``report.html`` of any run folder and prints the path of the page."""
     info = train.read_run(command.run)
+    check_output_folder("report", "RUN", info.folder)
     if isinstance(info, train.RunInfo):
         page = _report_run(info, command)
     elif command.data is None and command.checkpoint == "best":

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from jaxcnn.cli.options import given, option
 from jaxcnn.cli.output import write, write_table
+from jaxcnn.cli.paths import check_output_folder
 from jaxcnn.recipes._results import HEADER, comparison_sentence, result_rows
 from jaxcnn.recipes._runner import open_experiment, read_experiment, run_experiment
 from jaxcnn.recipes.rts_digits import RECIPE, Config
@@ -43,6 +44,7 @@ def run_train(command: Train) -> None:
 def _train(command: Train, folder: Path) -> None:
     began = time.perf_counter()
     if command.resume is None:
+        check_output_folder("train", "--run", folder)
         config = Config(**{f.name: getattr(command, f.name) for f in dataclasses.fields(Config)})
         info = open_experiment(RECIPE, config, folder)
     elif others := [flag for flag in given(command) if flag not in ("--resume", "--progress")]:

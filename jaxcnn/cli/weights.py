@@ -6,6 +6,7 @@ from typing import Annotated
 
 from jaxcnn.cli.options import option, positional
 from jaxcnn.cli.output import write, write_table
+from jaxcnn.cli.paths import check_output, check_output_folder
 from jaxcnn.zoo.records.weight_records import Record, find, suggest_record
 
 __all__ = [
@@ -56,12 +57,12 @@ class Inspect:
 
 @dataclasses.dataclass(frozen=True)
 class Convert:
-    """Convert a weight file that `jaxcnn inspect` reads to safetensors."""
+    """Convert a weight file that `jaxcnn inspect` reads to safetensors or npz."""
 
     source: Annotated[str, positional("SOURCE")]
     """What to read, as for inspect."""
     target: Annotated[str, positional("TARGET")]
-    """The safetensors file to write."""
+    """The file to write, ending in .safetensors or .npz."""
     force: bool = False
     """Replace the target if it exists."""
 
@@ -106,6 +107,8 @@ def run_download(command: Download) -> None:
 
     from jaxcnn.zoo.download.downloads import download
 
+    if command.folder is not None:
+        check_output_folder("download", "--folder", command.folder)
     columns = (progress.BarColumn(), progress.DownloadColumn(), progress.TransferSpeedColumn())
     options = {"console": Console(stderr=True), "transient": True, "disable": not command.progress}
     bar = progress.Progress(*columns, **options)
@@ -133,9 +136,10 @@ def run_inspect(command: Inspect) -> None:
 
 
 def run_convert(command: Convert) -> None:
-    """Converts a weight file to safetensors."""
+    """Converts a weight file."""
     from jaxcnn import zoo
 
+    check_output("convert", "target", command.target)
     if Path(command.target).exists() and not command.force:
         raise ValueError(f"convert: target must be new unless --force is given, got {command.target!r}.")
     checkpoint = zoo.convert(command.source, command.target)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from jaxcnn._check import check, check_choice, check_positive_shape, repeat_per_axis
+from jaxcnn._check import check, check_choice, check_file, check_positive_shape, repeat_per_axis
 from jaxcnn._typing import Float
 
 if TYPE_CHECKING:
@@ -56,8 +56,7 @@ def read_digit(
     check_choice("read_digit", "invert", invert, ("auto", "yes", "no"))
     height, width = check_positive_shape("read_digit", "canvas", repeat_per_axis(canvas, 2), "h w")
     check(1 <= size <= min(height, width), "read_digit", "size", f"1 to {min(height, width)} pixels", size)
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"read_digit: path must be a file, got {str(path)!r}, which does not exist.")
+    check_file("read_digit", "path", path)
     try:
         with PIL.Image.open(path) as opened:
             picture = _to_gray(opened)

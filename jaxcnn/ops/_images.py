@@ -35,7 +35,8 @@ def check_pixels(function: str, image: ArrayLike) -> jax.Array:
     image = as_array(function, "image", image)
     check_min_rank(function, "image", image, "h w c")
     known = jnp.issubdtype(image.dtype, jnp.floating) or image.dtype == jnp.uint8
-    check(known, function, "image", "of a floating dtype or uint8", shape_text(image))
+    fix = "; image.astype('uint8') converts levels of 0 to 255" if jnp.issubdtype(image.dtype, jnp.integer) else ""
+    check(known, function, "image", "of a floating dtype or uint8", shape_text(image) + fix)
     check(0 not in image.shape[-3:], function, "image", "at least 1 x 1 pixels of one channel", shape_text(image))
     return image
 

@@ -14,6 +14,9 @@ __all__ = ["HEADER", "ArmResult", "Comparison", "Results", "comparison_sentence"
 HEADER = ("network", "test error, %", "parameters", "seeds", "time, s", "compile time, s")
 """Columns of the result table."""
 
+_STUDENT = {2: 4.30, 4: 2.78, 6: 2.45, 8: 2.31, 10: 2.23, 12: 2.18, 14: 2.14, 16: 2.12, 18: 2.10}
+"""Degrees of freedom -> the value that Student's t exceeds on either side with a probability of 5 %."""
+
 
 class ArmResult(TypedDict):
     """One arm: parameters of a network; test errors in percent, one per seed; seconds of all seeds together."""
@@ -82,23 +85,39 @@ def result_rows(results: Results) -> list[tuple[str, ...]]:
 
 
 def comparison_sentence(results: Results) -> str:
-    """Returns a sentence or two about the comparison, with its budget."""
+    """Returns a sentence about the comparison, with its budget.
+
+    A difference counts if it is larger than twice its standard error (with few seeds, than the quantile of Student's
+    distribution that leaves out 5 % on both sides). The standard error is the larger of two: of the spread between
+    seeds, and of drawing other test images.
+    """
     config, (baseline, *others) = results["config"], results["arms"].items()
     budget = f"{config['steps']:,} steps of {config['batch']} images"
     if not others:
         return f"Trained for {budget}."
     seeds = len(baseline[1]["errors"])
     basis = f"mean of {seeds} seeds" if seeds > 1 else "one seed"
-    changes = ", ".join(_describe_change(baseline, other) for other in others)
+    changes = ", ".join(_describe_change(baseline, other, results["test_images"]) for other in others)
     return f"Test error {changes} ({basis}), at the same budget of {budget} each; no network is trained to convergence."
 
 
-def _describe_change(baseline: tuple[str, ArmResult], other: tuple[str, ArmResult]) -> str:
-    before, after = f"{baseline[1]['mean']:.1f} %", f"{other[1]['mean']:.1f} %"
+def _describe_change(baseline: tuple[str, ArmResult], other: tuple[str, ArmResult], images: int) -> str:
+    before, after = (f"{arm['mean']:.1f} % for {name}" for name, arm in (baseline, other))
+    if _is_within_chance(baseline[1], other[1], images):
+        return f"is {before} and {after}, a difference that chance explains"
     verb = "falls" if other[1]["mean"] < baseline[1]["mean"] else "rises"
-    if before == after:
-        return f"is {before} for {baseline[0]} and {other[0]}"
-    return f"{verb} from {before} for {baseline[0]} to {after} for {other[0]}"
+    return f"{verb} from {before} to {after}"
+
+
+def _is_within_chance(baseline: ArmResult, other: ArmResult, images: int) -> bool:
+    """Returns whether two arms differ by no more than chance explains, as ``comparison_sentence`` describes."""
+    shares = [arm["mean"] / 100 for arm in (baseline, other)]
+    error, quantile = 100 * math.sqrt(sum(share * (1 - share) for share in shares) / images), 2.0
+    if baseline["std"] is not None and other["std"] is not None:
+        seeds = len(baseline["errors"])
+        error = max(error, math.sqrt((baseline["std"] ** 2 + other["std"] ** 2) / seeds))
+        quantile = _STUDENT.get(2 * (seeds - 1), quantile)
+    return abs(other["mean"] - baseline["mean"]) <= quantile * error
 
 
 def format_spread(mean: float, std: float | None) -> str:

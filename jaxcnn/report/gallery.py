@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn import augment
-from jaxcnn._check import check, is_integer_at_least
+from jaxcnn._check import check, check_file, is_integer_at_least
 from jaxcnn._typing import Float
 from jaxcnn.report._rows import Row, cells, rows
 from jaxcnn.report.style import FAINT, INK, figure
@@ -35,6 +35,7 @@ def read_image(path: str | os.PathLike[str], *, size: int = 192) -> Float[np.nda
 
     Raises:
         FileNotFoundError: If the file does not exist.
+        IsADirectoryError: If it is a folder.
         ValueError: If the picture cannot be read, or ``size`` is not a positive integer.
 
     Example:
@@ -49,8 +50,7 @@ def read_image(path: str | os.PathLike[str], *, size: int = 192) -> Float[np.nda
     import PIL.ImageOps
 
     check(is_integer_at_least(size, 1), "read_image", "size", "a positive integer", repr(size))
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"read_image: path must be a file, got {str(path)!r}, which does not exist.")
+    check_file("read_image", "path", path)
     try:
         with PIL.Image.open(path) as opened:
             picture = PIL.ImageOps.exif_transpose(opened).convert("RGB")

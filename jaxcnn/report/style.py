@@ -1,9 +1,13 @@
 """One look for all figures: dark on white, one palette that color-blind readers can tell apart."""
 
 import io
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from jaxcnn._check import check
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -11,10 +15,13 @@ if TYPE_CHECKING:
 else:  # matplotlib is imported where it is used
     Axes = Figure = object
 
-__all__ = ["FAINT", "INK", "PALETTE", "Axes", "Figure", "figure", "png"]
+__all__ = ["FAINT", "INK", "PALETTE", "Axes", "Figure", "figure", "image_format", "png", "render"]
 
 PALETTE = ("#5b6b7b", "#d9622b", "#2a7f8e", "#8a4f9e", "#b59a2b")
 """Slate, orange, teal, purple, ochre."""
+
+FORMATS = {".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".webp": "webp", ".pdf": "pdf", ".svg": "svg"}
+"""Suffix -> format of a figure's file."""
 
 INK, FAINT = "#20262d", "#d5dae0"
 
@@ -65,6 +72,19 @@ def png(canvas: Figure, *, dpi: int = 144) -> bytes:
         >>> report.png(report.confusion({"net": np.eye(2, dtype=int)}, classes=["a", "b"]))[1:4]
         b'PNG'
     """
+    return render(canvas, "png", dpi=dpi)
+
+
+def image_format(function: str, argument: str, path: str | os.PathLike[str]) -> str:
+    """Returns the format of a figure's file by its suffix, PNG without one, and refuses others."""
+    suffix = Path(path).suffix.lower()
+    known = ("", *FORMATS)
+    check(suffix in known, function, argument, f"a file that ends in {', '.join(FORMATS)}", repr(os.fspath(path)))
+    return FORMATS.get(suffix, "png")
+
+
+def render(canvas: Figure, form: str, *, dpi: int = 144) -> bytes:
+    """Renders a figure in a format of ``image_format``."""
     buffer = io.BytesIO()
-    canvas.savefig(buffer, format="png", dpi=dpi, facecolor="white")
+    canvas.savefig(buffer, format=form, dpi=dpi, facecolor="white")
     return buffer.getvalue()

@@ -11,7 +11,7 @@ import optax
 from flax import core, struct
 from jax.typing import ArrayLike
 
-from jaxcnn._check import check
+from jaxcnn._check import check, describe_wrong_key
 from jaxcnn._typing import AnyArray, Array, Batch, Int, Key, PRNGKey, PyTree, Variables
 
 __all__ = ["State", "averaged", "check_key", "create_state", "init_variables", "is_key", "strip_weak_types"]
@@ -159,5 +159,5 @@ def check_key(function: str, key: object, *, rank: int = 0) -> None:
     expected = "one typed key (jax.random.key(seed))" if rank == 0 else "a stack of typed keys, shape (members,)"
     argument = "key" if rank == 0 else "keys"
     if not isinstance(key, jax.Array) or not is_key(key):
-        raise ValueError(f"{function}: {argument} must be {expected}, got {getattr(key, 'dtype', type(key).__name__)}.")
+        raise ValueError(f"{function}: {argument} must be {expected}, got {describe_wrong_key(key)}.")
     check(key.ndim == rank, function, argument, expected, f"shape {key.shape}")

@@ -29,4 +29,7 @@ def test_errors_of_augment(pictures, tmp_path, capsys):
     assert "policy must be one of (" in said and "'basic'" in said and "got 'best'" in said
     assert "an earlier gallery" in refused(capsys, "augment", pictures[0], "--out", tmp_path)
     assert "at least 8" in refused(capsys, "augment", pictures[0], "--size", "4", "--out", tmp_path / "new")
+    for out in (tmp_path / "text.png", tmp_path / "text.png" / "new"):
+        assert "--out must be a folder" in refused(capsys, "augment", pictures[0], "--out", out)
+    assert "a folder; " in refused(capsys, "augment", tmp_path, "--out", tmp_path / "new")
     assert not (tmp_path / "new").exists()

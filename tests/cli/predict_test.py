@@ -5,6 +5,7 @@ import PIL.Image
 import pytest
 
 from jaxcnn.cli import main
+from jaxcnn.cli import predict as predict_command
 from tests.support.command_line import refused
 
 
@@ -57,6 +58,31 @@ def test_errors_of_pictures(run, color_run, tmp_path, capsys):
     said = refused(capsys, "predict", run, "x.png", "--arm", "cnn", "--seed", "5")
     assert "must have cnn seed 5; it has cnn, st_cnn, seeds 0 to 0" in said
     assert "--invert must be left alone" in refused(capsys, "predict", color_run, "x.png", "--invert", "yes")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "head"), [("png", b"\x89PNG"), ("jpg", b"\xff\xd8\xff"), ("pdf", b"%PDF"), ("svg", b"<?xml")]
+)
+def test_the_suffix_of_out_decides_the_format(run, pictures, suffix, head, tmp_path):
+    out = tmp_path / f"out.{suffix}"
+    assert main(["predict", str(run), str(pictures[0]), "--out", str(out)]) == 0
+    assert out.read_bytes().startswith(head)
+
+
+def test_errors_of_folders_and_outputs_come_before_the_work(run, pictures, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(predict_command, "classify", None)  # whatever is too late fails
+    said = refused(capsys, "predict", run, tmp_path)
+    assert f"got '{tmp_path}', a folder; {tmp_path}/* names its files" in said
+    (tmp_path / "file").write_text("")
+    for out, message in (
+        (tmp_path, "--out must be a file, got"),
+        (tmp_path / "none" / "a.png", "--out must be a file in a folder that exists"),
+        (tmp_path / "file" / "a.png", "--out must be a file in a folder that exists"),
+        (tmp_path / "a.txt", "--out must be a file that ends in .png, .jpg"),
+        ("/proc/a.png", "--out must be writable, got '/proc/a.png'"),
+    ):
+        assert message in refused(capsys, "predict", run, pictures[0], "--out", out)
+    assert not (tmp_path / "a.txt").exists()
 
 
 def test_errors_of_members(ensemble, capsys):

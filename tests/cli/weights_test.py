@@ -39,6 +39,14 @@ def test_convert_writes_a_file_and_keeps_others(weights, tmp_path, capsys):
     assert len(zoo.read(target).tensors) == 2
 
 
+def test_convert_writes_what_the_suffix_says(weights, tmp_path, capsys):
+    assert main(["convert", str(weights), str(tmp_path / "copy.npz")]) == 0
+    with np.load(tmp_path / "copy.npz") as found:
+        assert {name: array.shape for name, array in found.items()} == {"conv/kernel": (3, 3, 1, 8), "conv/bias": (8,)}
+    capsys.readouterr()
+    assert "ends in .safetensors or .npz" in refused(capsys, "convert", weights, "copy.h5")
+
+
 def test_errors_of_weight_files(weights, tmp_path, capsys):
     cut, other, module = tmp_path / "cut.npz", tmp_path / "other", ROOT / "tests" / "fixtures" / "torch" / "module.pth"
     cut.write_bytes(weights.read_bytes()[:200])
@@ -56,4 +64,4 @@ def test_errors_of_weight_files(weights, tmp_path, capsys):
     assert not (tmp_path / "target").exists()
     assert "tensors must be an integer of at least 0, got -1" in refused(capsys, "inspect", weights, "--tensors", "-1")
     said = refused(capsys, "convert", weights, tmp_path / "no" / "folder")
-    assert "path must be a file in a folder that exists" in said
+    assert "target must be a file in a folder that exists" in said

@@ -119,12 +119,29 @@ def test_arms_are_compared_with_the_first():
     found = _results.compare(arms["cnn"], arms["st_cnn"])
     assert found["gap"] == pytest.approx(14.96)
     assert found["gap_in_standard_errors"] == pytest.approx(14.96 / np.sqrt((4 + 1) / 3))
-    results = untyped({"config": {"steps": 7000, "batch": 8}, "arms": arms})
+    results = untyped({"config": {"steps": 7000, "batch": 8}, "arms": arms, "test_images": 3600})
     assert _results.comparison_sentence(results) == (
         "Test error falls from 20.0 % for cnn to 5.0 % for st_cnn (mean of 3 seeds), at the same budget of 7,000 steps "
         "of 8 images each; no network is trained to convergence."
     )
     assert _results.result_rows(results)[1] == ("st_cnn", "5.04 ± 1.00", "1", "3", "2", "1")
+
+
+@pytest.mark.parametrize(
+    ("cnn", "st_cnn", "chance"),
+    [
+        (arm(89.9, None, [89.9]), arm(88.9, None, [88.9]), True),  # a short run: 1.4 standard errors of 3600 images
+        (arm(89.9, None, [89.9]), arm(80.0, None, [80.0]), False),
+        (arm(20.0, 8.0, [12.0, 20.0, 28.0]), arm(10.0, 8.0, [2.0, 10.0, 18.0]), True),  # 1.5 of the seeds
+        (arm(20.0, 0.1, [19.9, 20.1]), arm(19.0, 0.1, [18.9, 19.1]), True),  # seeds agree, few images decide
+        (arm(20.0, None, [20.0]), arm(20.0, None, [20.0]), True),
+    ],
+)
+def test_a_difference_that_chance_explains_is_not_called_a_fall(cnn, st_cnn, chance):
+    config = {"steps": 40, "batch": 8}
+    results = untyped({"config": config, "arms": {"cnn": cnn, "st_cnn": st_cnn}, "test_images": 3600})
+    said = _results.comparison_sentence(results)
+    assert ("a difference that chance explains" in said) == chance and ("falls" in said) != chance
 
 
 def test_one_arm_is_compared_with_none_and_one_seed_has_no_spread():

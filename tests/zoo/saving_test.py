@@ -149,6 +149,36 @@ def test_converted_files_keep_layouts_and_notes(tmp_path):
     assert provenance == original.metadata
 
 
+def test_npz_files_hold_the_tensors_as_numpy_reads_them(tmp_path):
+    tensors = {"conv/kernel": np.ones((3, 3, 1, 2), np.float32).T, "file": np.array(3), "b.c": np.zeros(2, bool)}
+    zoo.save(tensors, tmp_path / "a.NPZ")
+    zoo.convert(tmp_path / "a.NPZ", tmp_path / "b.npz")
+    for name in ("a.NPZ", "b.npz"):
+        equal(zoo.read(tmp_path / name).tensors, tensors)
+        with np.load(tmp_path / name) as found:
+            equal(dict(found), tensors)
+    assert zoo.read(tmp_path / "b.npz").metadata["format"] == "numpy"
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.h5", "a.pth", "a.PT", "a.ckpt", "a.bin", "a.safetensors.tmp"])
+def test_error_for_suffixes_of_other_formats(tmp_path, name):
+    """A file is never of another format than its name claims."""
+    zoo.save({"a": np.ones(1)}, tmp_path / "source")
+    with pytest.raises(ValueError, match=r"save: path must be a file that ends in .safetensors or .npz, got"):
+        zoo.save({"a": np.ones(1)}, tmp_path / name)
+    with pytest.raises(ValueError, match=r"convert: target must be a file that ends in .safetensors or .npz, got"):
+        zoo.convert(tmp_path / "source", tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_error_for_what_npz_cannot_hold(tmp_path):
+    with pytest.raises(ValueError, match=r"got bfloat16\(2,\) at 'a'; .safetensors holds it"):
+        zoo.save({"a": np.ones(2, ml_dtypes.bfloat16)}, tmp_path / "a.npz")
+    with pytest.raises(ValueError, match=r"path must be a .safetensors file, to hold a provenance"):
+        zoo.save({"a": np.ones(2)}, tmp_path / "a.npz", provenance={})
+    assert list(tmp_path.iterdir()) == []
+
+
 @needs_data
 def test_real_files_converted(tmp_path):
     for source in ("pytorch/ultraface_version-slim-320.pth", "tensorflow/mtcnn_det1.npy"):
