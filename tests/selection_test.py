@@ -62,4 +62,4 @@ def test_the_two_runs_of_all_checks_divide_the_suite(selected):
 def test_all_checks_use_these_selections():
     text = (ROOT / ".ci" / "run").read_text()
     assert text.count('-m "errors and not nightly"') == 1
-    assert text.count('-m "not errors and not nightly"') == 2  # of some folders, and of all others
+    assert text.count('-m "not errors and not nightly"') == 1

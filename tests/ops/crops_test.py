@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from jaxcnn import ops
+from tests.support.compiled import ops
 from tests.support.untyped import untyped
 
 IMAGE = jnp.asarray(np.random.default_rng(0).normal(size=(9, 7, 2)), jnp.float32)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxcnn import ops
+from tests.support.compiled import ops
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.uniform(0, 1, (2, 7, 5, 3)).astype(np.float32)
