@@ -110,11 +110,7 @@ def test_regularization_may_be_traced():
         total = lambda r: jnp.sum(
             ops.tps_grid(points.astype(np.float64), (3, 4), regularization=untyped(r))[..., 0] ** 2
         )
-        check_grads(jax.jit(total), (0.1,), order=2, modes=("fwd", "rev"))
-        warp = lambda r: jnp.sum(
-            ops.warp_tps(jnp.eye(5)[..., None], points.astype(np.float64), regularization=untyped(r))
-        )
-        check_grads(jax.jit(warp), (0.1,), order=1, modes=("fwd", "rev"), eps=1e-7)
+        check_grads(jax.jit(total), (0.1,), order=1, modes=("fwd", "rev"))
 
 
 def test_regularization_reduces_bending():
@@ -135,7 +131,8 @@ def test_flow_of_one_pixel_reads_the_neighbor(align_corners):
     np.testing.assert_allclose(result[1:, :-1], image[:-1, 1:], atol=1e-4)
 
 
-def test_gradients_of_all_grids():
+@pytest.mark.nightly
+def test_second_derivatives_of_all_grids():
     with jax.enable_x64(True):
         rng = np.random.default_rng(2)
         matrix = jnp.asarray(np.eye(3) + 0.1 * rng.normal(size=(3, 3)))
