@@ -1,7 +1,7 @@
 """Public ops as one program each: without ``jax.jit`` every operation in them is compiled by itself.
 
-``from tests.support.compiled import ops`` offers the functions of ``jaxcnn.ops``; a call compiles the whole function once
-for its shapes and options. Calls inside of a transform, on tracers, are those of ``jaxcnn.ops`` itself.
+``from tests.support.compiled import ops`` offers the functions of ``jaxcnn.ops``; a call compiles the whole function
+once for its shapes and options. Calls inside of a transform, on tracers, are those of ``jaxcnn.ops`` itself.
 """
 
 import functools
