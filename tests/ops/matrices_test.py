@@ -158,7 +158,7 @@ def test_what_a_matrix_sends_outside_stays_there_under_further_ones():
     x, y = jnp.array([3.0, 3.0]), jnp.array([0.5, 7.0])
     for matrix in (
         pixel_matrices.from_array(second),
-        pixel_matrices.matrix_from_affine(30.0, (1, 2), 9.0, (0, 0), (9, 9)),
+        pixel_matrices.matrix_from_affine(30.0, (1.0, 2.0), 9.0, (0.0, 0.0), (9, 9)),
     ):
         found = pixel_matrices.map_points(matrix, *pixel_matrices.map_points(pixel_matrices.from_array(first), x, y))
         outside = np.abs(np.stack(found)).max(0) > 1e8
