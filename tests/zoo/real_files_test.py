@@ -125,15 +125,18 @@ def test_face_detector_of_pytorch_and_tensorflow():
             part = parts[last] if normalised else {"weight": "kernel", "bias": "bias"}[last]
             if f"{layer['name']}/depthwise_{part}" in target:
                 part = f"depthwise_{part}"
-            np.testing.assert_array_equal(source.pop(name), target.pop(f"{layer['name']}/{part}"), strict=True)
+            array = source.pop(name)
+            if part == "depthwise_kernel":
+                array = array.reshape(*array.shape[:2], -1, 1)  # PyTorch's file does not state the groups
+            np.testing.assert_array_equal(array, target.pop(f"{layer['name']}/{part}"), strict=True)
     assert target == {} and all(array.ndim == 0 for array in source.values())
 
 
 def test_depthwise_kernels_of_the_face_detector():
-    """Those of PyTorch are told by their shapes, those of Caffe by their groups, those of TensorFlow by their names."""
-    checkpoint = zoo.read(DATA / "pytorch" / "ultraface_version-slim-320.pth")
-    layouts = checkpoint.metadata["layouts"]
-    depthwise = [checkpoint.tensors[name].shape for name, layout in layouts.items() if layout == "CMHW"]
+    """Those of PyTorch stay (kh, kw, 1, out); Caffe's are told by their groups, TensorFlow's by their names."""
+    tensors = tensors_of("pytorch/ultraface_version-slim-320.pth")
+    single = [array for array in tensors.values() if array.ndim == 4 and array.shape[2] == 1]
+    depthwise = [(*array.shape[:2], array.shape[3], 1) for array in single]
     caffe = tensors_of("caffe/ultraface_slim-320.caffemodel")
     lite = tensors_of("tensorflow/ultraface_slim-320_float.tflite")
     model = tensors_of("tensorflow/ultraface_slim_savedmodel")

@@ -113,6 +113,51 @@ def test_tensors_without_values_are_noted(tmp_path):
     assert checkpoint.metadata["notes"][0].startswith("2 tensors without values of their own are left out, such as")
 
 
+class Network(torch.nn.Module):
+    """Convolutions of all kinds."""
+
+    def __init__(self):
+        super().__init__()
+        self.depthwise = torch.nn.Conv2d(4, 8, 3, groups=4)
+        self.grouped = torch.nn.Conv2d(8, 8, 1, groups=2)
+        self.gray = torch.nn.Conv2d(1, 8, 1)
+        self.up = torch.nn.ConvTranspose2d(8, 8, 2)
+        self.line = torch.nn.Linear(8, 8)
+        self.table = torch.nn.Embedding(8, 2)
+
+    def forward(self, x):
+        x = self.up(self.grouped(self.depthwise(x)))
+        x = self.line(self.gray(x[:, :1]).mean((2, 3)))
+        return x.sum() + self.table(torch.zeros(1, dtype=torch.int64)).sum()
+
+
+@pytest.mark.parametrize("how", ["script", "trace", "freeze"])
+def test_programs_tell_groups_and_transposed_convolutions(tmp_path, how):
+    """Frozen weights are constants of the program."""
+    module = Network().eval()
+    made = torch.jit.trace(module, torch.ones(1, 4, 5, 5)) if how == "trace" else torch.jit.script(module)
+    made = torch.jit.freeze(made) if how == "freeze" else made
+    made.save(tmp_path / "a.pt")
+    checkpoint = zoo.read(tmp_path / "a.pt")
+    state = {name: array.detach().numpy() for name, array in module.state_dict().items()}
+    expected = {
+        "CMHW": state["depthwise.weight"].reshape(4, 2, 3, 3).transpose(2, 3, 0, 1),
+        "OIHW": state["grouped.weight"].transpose(2, 3, 1, 0),
+        "IOHW": state["up.weight"].transpose(2, 3, 0, 1),
+        "OI": state["line.weight"].T,
+    }
+    layouts = checkpoint.metadata["layouts"]
+    for layout, array in expected.items():
+        name = next(name for name, found in layouts.items() if found == layout)
+        np.testing.assert_array_equal(checkpoint.tensors[name], array)
+    found = [array for name, array in checkpoint.tensors.items() if name not in layouts and array.ndim == 2]
+    np.testing.assert_array_equal(found[0], state["table.weight"])
+    assert len(layouts) == 5 and not any("nothing in the file" in note for note in checkpoint.metadata["notes"])
+    if how == "freeze":
+        assert all(name.startswith("CONSTANTS.c") for name in checkpoint.tensors)
+        assert "tensors are constants of the program, such as CONSTANTS.c0." in checkpoint.metadata["notes"][0]
+
+
 @pytest.mark.parametrize(
     ("layout", "indices"),
     [

@@ -49,7 +49,7 @@ def test_state_dict(container):
     wanted = {
         "conv.weight": values(8, 3, 3, 2).transpose(2, 3, 1, 0),
         "conv.bias": values(8),
-        "depthwise.weight": values(8, 1, 3, 2).transpose(2, 3, 0, 1),
+        "depthwise.weight": values(8, 1, 3, 2).transpose(2, 3, 1, 0),  # the file does not state its groups
         "line.weight": values(5, 8, 3).transpose(2, 1, 0),
         "volume.weight": values(2, 5, 1, 2, 3).transpose(2, 3, 4, 1, 0),
         "head.weight": values(4, 2).T,
@@ -63,13 +63,17 @@ def test_state_dict(container):
     assert list(checkpoint.tensors) == list(wanted)
     for name, array in wanted.items():
         equal(checkpoint.tensors[name], array)
-    layouts = {"conv": "OIHW", "depthwise": "CMHW", "line": "OIW", "volume": "OIDHW", "head": "OI"}
+    layouts = {"conv": "OIHW", "depthwise": "OIHW", "line": "OIW", "volume": "OIDHW", "head": "OI"}
     metadata = checkpoint.metadata
     assert metadata["layouts"] == {f"{name}.weight": layout for name, layout in layouts.items()}
     assert metadata["format"] == metadata["framework"] == "pytorch" and metadata["container"] == container
     assert metadata["notes"] == [
         "The prefix 'module.' of all names was dropped.",
         "All tensors are under 'state_dict', which their names omit.",
+        "1 kernels, such as depthwise.weight, have one input channel per group. The file does not state the groups, so "
+        "they are (kh, kw, 1, out); if a layer is depthwise, reshape to (kh, kw, channels, out // channels).",
+        "3 kernels, such as depthwise.weight, are taken as those of ordinary convolutions: nothing in the file tells "
+        "whether they are transposed.",
     ]
     extra = {"epoch": 3, "best": 0.75, "name": "résumé", "shape": [1, 2], "dtype": "float16"}
     assert metadata["extra"] == extra | {"milestones": [1, 2], "device": "cpu"}
@@ -100,7 +104,7 @@ def test_quantized_tensors_become_float32():
     zeros = np.array([0, 1], np.float32).reshape(2, 1, 1, 1)
     integers = np.clip(np.round(values(2, 3, 1, 1) / scales) + zeros, -128, 127)
     equal(checkpoint.tensors["b.weight"], ((integers - zeros) * scales).astype(np.float32).transpose(2, 3, 1, 0))
-    assert checkpoint.metadata["notes"] == ["2 quantized tensors were converted to float32: a.weight, b.weight."]
+    assert checkpoint.metadata["notes"][0] == "2 quantized tensors were converted to float32: a.weight, b.weight."
 
 
 def test_torchscript():
@@ -233,24 +237,69 @@ def test_big_endian(tmp_path):
         zoo.read(write_zip(tmp_path / "a", tree, storages, more={"byteorder": "middle"}))
 
 
-def test_depthwise_kernels_follow_a_layer_of_as_many_channels(tmp_path):
+def layouts_of(tmp_path, shapes):
+    """Reads tensors of zeros and returns the checkpoint."""
+    tree = {name: tensor("0", 4096, shape) for name, shape in shapes.items()}
+    return zoo.read(write_zip(tmp_path / "a", tree, {"0": bytes(4 * 4096)}))
+
+
+def test_groups_are_not_guessed(tmp_path):
     shapes = {
-        "first.weight": (4, 1, 3, 3),
-        "second.weight": (4, 1, 3, 3),
-        "third.weight": (2, 1, 1, 1),
-        "w": (2, 1, 1, 1),
+        "first.weight": (16, 1, 3, 3),  # of a gray image
+        "second.weight": (16, 1, 3, 3),  # ordinary, of a gray image again, or depthwise, or of 8 groups
+        "third.weight": (9, 1, 3, 3),  # three groups, nine, or one
+        "fourth.weight": (16, 2, 3, 3),  # two inputs, or more of them in groups
+        "w": (2, 1, 1, 1),  # no kernel by its name
+        "layer_norm.weight": (4, 5, 5),
+        "layer_norm.bias": (4, 5, 5),
     }
-    tree = {name: tensor("0", 36, shape) for name, shape in shapes.items()}
-    checkpoint = zoo.read(write_zip(tmp_path / "a", tree, {"0": bytes(144)}))
+    checkpoint = layouts_of(tmp_path, shapes)
     found = {name: array.shape for name, array in checkpoint.tensors.items()}
-    assert found == {
-        "first.weight": (3, 3, 1, 4),  # a grey image: no earlier layer gives 4 channels
-        "second.weight": (3, 3, 4, 1),
-        "third.weight": (1, 1, 1, 2),
-        "w": (2, 1, 1, 1),  # no weight by its name
+    assert found == shapes | {
+        "first.weight": (3, 3, 1, 16),
+        "second.weight": (3, 3, 1, 16),
+        "third.weight": (3, 3, 1, 9),
+        "fourth.weight": (3, 3, 2, 16),
     }
-    layouts = {"first.weight": "OIHW", "second.weight": "CMHW", "third.weight": "OIHW"}
-    assert checkpoint.metadata["layouts"] == layouts
+    words = ("first", "second", "third", "fourth")
+    assert checkpoint.metadata["layouts"] == {f"{word}.weight": "OIHW" for word in words}
+    assert checkpoint.metadata["notes"][0].startswith("3 kernels, such as first.weight, have one input channel per")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "bias", "layout"),
+    [
+        ("up", (8, 3, 2, 2), 3, "IOHW"),  # the size of the bias
+        ("up", (8, 2, 2, 2), 4, "IOHW"),  # in two groups
+        ("up", (64, 1, 4), 1, "IOW"),
+        ("up", (4, 2, 2, 2, 2), 2, "IODHW"),
+        ("conv", (8, 3, 2, 2), 8, "OIHW"),
+        ("deconv", (8, 3, 2, 2), 8, "OIHW"),  # a name that the size of the bias refutes
+        ("deconv", (8, 8, 2, 2), 8, "IOHW"),
+        ("up.conv_transpose.2", (8, 3, 2, 2), None, "IOHW"),
+        ("layer.ConvTranspose_1", (8, 3, 2), None, "IOW"),
+        ("convtail", (8, 3, 2, 2), None, "OIHW"),
+        ("conv", (8, 8, 2, 2), 8, "OIHW"),
+        ("deconv", (8, 3), 3, "OI"),
+    ],
+)
+def test_transposed_convolutions_by_bias_or_name(tmp_path, name, shape, bias, layout):
+    shapes = {f"{name}.weight": shape} | ({f"{name}.bias": (bias,)} if bias else {})
+    checkpoint = layouts_of(tmp_path, shapes)
+    assert checkpoint.metadata["layouts"] == {f"{name}.weight": layout}
+    order = (*shape[2:], *shape[:2]) if layout.startswith("IO") else (*shape[2:], shape[1], shape[0])
+    assert checkpoint.tensors[f"{name}.weight"].shape == order
+    told = layout.startswith("IO") or len(shape) == 2 or (bias == shape[0] and shape[0] != shape[1])
+    assert (checkpoint.metadata["notes"] == []) == (told and not layout.startswith("IO"))
+    if not told:
+        assert "nothing in the file tells" in checkpoint.metadata["notes"][-1]
+
+
+def test_parts_of_a_normalized_weight_are_laid_out_together(tmp_path):
+    shapes = {"up.bias": (4,), "up.weight_g": (8, 1, 1, 1), "up.weight_v": (8, 4, 2, 2)}
+    assert set(layouts_of(tmp_path, shapes).metadata["layouts"].values()) == {"IOHW"}
+    shapes = {"up.bias": (3,)} | {f"up.parametrizations.weight.original{n}": (8, 3, 2, 2) for n in (0, 1)}
+    assert set(layouts_of(tmp_path, shapes).metadata["layouts"].values()) == {"IOHW"}
 
 
 def test_numbers_arrays_and_sets_beside_tensors(tmp_path):
@@ -486,8 +535,9 @@ def test_real_networks_equal_those_of_tensorflow():
 @needs_data
 def test_real_detector():
     checkpoint = zoo.read(DATA / "pytorch" / "ultraface_version-slim-320.pth")
-    depthwise = [name for name, layout in checkpoint.metadata["layouts"].items() if layout == "CMHW"]
-    assert len(depthwise) >= 12 and all(checkpoint.tensors[name].shape[3] == 1 for name in depthwise)
+    note = next(note for note in checkpoint.metadata["notes"] if "one input channel per group" in note)
+    assert note.startswith("19 kernels, such as base_net.1.0.weight")
+    assert checkpoint.tensors["base_net.1.0.weight"].shape == (3, 3, 1, 16)
     assert len([array for array in checkpoint.tensors.values() if array.ndim]) == 159
 
 

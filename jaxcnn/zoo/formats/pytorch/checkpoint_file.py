@@ -1,10 +1,13 @@
 """PyTorch's files: zip archives, the older sequence of pickles and TorchScript."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxcnn.zoo.checkpoint import Checkpoint
+import numpy as np
+
+from jaxcnn.zoo.checkpoint import Checkpoint, FormatError
 from jaxcnn.zoo.containers.mapped_file import map_file
 from jaxcnn.zoo.containers.pickled_arrays import PickledArray
 from jaxcnn.zoo.containers.pickled_trees import flatten_tree
@@ -13,6 +16,7 @@ from jaxcnn.zoo.containers.source_file import SourceFile
 from jaxcnn.zoo.containers.zip_archive import ZipArchive, list_entries
 from jaxcnn.zoo.formats.pytorch.layouts import infer_layouts
 from jaxcnn.zoo.formats.pytorch.pickled_tensors import MissingTensor, torch_unpickler
+from jaxcnn.zoo.formats.pytorch.script_objects import CONSTANTS, ScriptObjects, list_constants
 from jaxcnn.zoo.formats.pytorch.sparse_tensors import SparseTensor
 from jaxcnn.zoo.formats.pytorch.storages import StorageReader, copy_tensors
 from jaxcnn.zoo.formats.pytorch.tensor_views import TensorView
@@ -24,6 +28,7 @@ _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _PICKLE_ENTRY = re.compile(r"(?:[^/]+/)?data\.pkl")
 _TAR_MEMBERS = (b"sys_info", b"pickle", b"storages", b"tensors")
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "network", "net", "weights", "params")
+_CONSTANTS_FOLDER = "constants/"
 _PARALLEL_PREFIX = "module."
 _PREFIX_NOTE = f"The prefix {_PARALLEL_PREFIX!r} of all names was dropped."
 
@@ -42,15 +47,19 @@ def _is_tar(head: bytes) -> bool:
 def read_pytorch(path: Path, *, max_bytes: int) -> Checkpoint:
     """Reads the tensors of a ``.pth``, ``.pt`` or TorchScript file without instantiating or executing anything in it.
 
-    Convention: Kernels, that is tensors of 2 to 5 axes whose name ends in ``weight``, become (in, out),
-    (k, in, out), (kh, kw, in, out) and (kd, kh, kw, in, out), depthwise ones (kh, kw, c, 1); their order in the file
-    is in ``metadata["layouts"]``, as ``infer_layouts`` infers it from names and shapes. Transposed convolutions and
-    embeddings cannot be told apart from others, so their axes move likewise. A prefix ``module.`` that all names of
-    a dictionary have is dropped, and so is the name of a dictionary such as ``state_dict`` that holds all tensors;
-    tensors of several dictionaries have dotted names. Everything else is in ``metadata["extra"]``. Quantized
-    tensors become float32, sparse ones dense, complex numbers of half precision complex64; the weight and bias that
-    dynamic quantization packs are named ``..._packed_params.weight`` and ``.bias``. Arrays are writable and own
-    their memory.
+    Convention: Kernels become (in, out), (k, in, out), (kh, kw, in, out) and (kd, kh, kw, in, out), whose last two
+    axes are in / groups and out; those of transposed convolutions (kh, kw, in, out / groups); their order in the file
+    is in ``metadata["layouts"]``. ``infer_layouts`` says what tells a kernel and its kind. A state dict does not state
+    groups: kernels of depthwise convolutions stay (kh, kw, 1, out), with a note; where the program of TorchScript
+    states them, they become (kh, kw, c, m). Embeddings of a state dict are taken for dense layers.
+
+    A prefix ``module.`` that all names of a dictionary have is dropped, and so is the name of a dictionary such as
+    ``state_dict`` that holds all tensors; tensors of several dictionaries have dotted names. The weight and bias that
+    dynamic quantization packs are named ``..._packed_params.weight`` and ``.bias``; constants of TorchScript's program,
+    such as the weights of a frozen module, ``CONSTANTS.c0`` and so on, as the program calls them.
+
+    Quantized tensors become float32, sparse ones dense, complex numbers of half precision complex64. Arrays are
+    writable and own their memory. Everything else is in ``metadata["extra"]``.
 
     Args:
         path: The file.
@@ -87,13 +96,21 @@ def _read_zip(source: SourceFile) -> Checkpoint:
         raise source.error(f"the byte order {order!r} is neither 'little' nor 'big'.")
     script = f"{root}constants.pkl" in archive.entries
     tree = torch_unpickler(source, archive.read(found[0]), script=script).load()
+    objects, constants, notes = None, {}, []
+    if script:
+        try:
+            content = archive.read(f"{root}constants.pkl")
+            constants = list_constants(torch_unpickler(source, content, script=True, folder=_CONSTANTS_FOLDER).load())
+        except FormatError as error:
+            notes.append(f"The constants of the program are left out: {error.reason}")
+        objects = ScriptObjects(archive, root, constants)
+
+    def storage(key: str) -> memoryview:
+        return archive.read(f"{root}{key}" if key.startswith(_CONSTANTS_FOLDER) else f"{root}data/{key}")
+
+    big_endian, size = order == "big", len(archive)
     return _build_checkpoint(
-        source,
-        tree,
-        lambda key: archive.read(f"{root}data/{key}"),
-        size=len(archive),
-        container="torchscript" if script else "zip",
-        big_endian=order == "big",
+        source, tree, storage, size=size, big_endian=big_endian, objects=objects, constants=constants, notes=notes
     )
 
 
@@ -123,7 +140,7 @@ def _read_legacy(source: SourceFile, data: memoryview) -> Checkpoint:
             raise source.error(f"the file has no storage {key!r}.")
         return spans[key]
 
-    return _build_checkpoint(source, tree, storage, size=len(data), container="legacy")
+    return _build_checkpoint(source, tree, storage, size=len(data), container="legacy", notes=[])
 
 
 def _build_checkpoint(
@@ -132,17 +149,19 @@ def _build_checkpoint(
     storage: StorageReader,
     *,
     size: int,
-    container: str,
+    notes: list[str],
+    container: str = "zip",
     big_endian: bool = False,
+    objects: ScriptObjects | None = None,
+    constants: Mapping[str, object] | None = None,
 ) -> Checkpoint:
-    notes: list[str] = []
     missing: dict[int, MissingTensor] = {}
 
     def children(node: object) -> object:
         if isinstance(node, MissingTensor):
             missing[id(node)] = node
-        if isinstance(node, OpaqueObject):
-            return _find_attributes(node)
+        if isinstance(node, OpaqueObject) and objects is not None:
+            return objects.find_attributes(node)
         if isinstance(node, PickledArray):
             return node.content
         if not isinstance(node, dict) or not node:
@@ -166,11 +185,20 @@ def _build_checkpoint(
         if below and len(below) == len(tensors):
             tensors, tree = below, inner
             notes.append(f"All tensors are under {wrapper!r}, which their names omit.")
+    below, _ = flatten(constants or {})
+    if below:
+        tensors |= {f"{CONSTANTS}.{name}": tensor for name, tensor in below.items()}
+        notes.append(f"{len(below)} tensors are constants of the program, such as {CONSTANTS}.{next(iter(below))}.")
     if not tensors:
         raise source.error("holds no tensors.")
     named = {name or "tensor": tensor for name, tensor in tensors.items()}
     tensors = {name: tensor for name, tensor in named.items() if isinstance(tensor, TensorView | SparseTensor)}
-    layouts = infer_layouts({name: tensor.shape for name, tensor in tensors.items()})
+
+    def read_tensor(tensor: TensorView) -> np.ndarray:
+        return copy_tensors(source, {"": tensor}, {}, {}, storage, size=size, big_endian=big_endian)[""]
+
+    uses = objects.find_tensor_uses(tensors, read_tensor) if objects is not None else {}
+    layouts = infer_layouts({name: tensor.shape for name, tensor in tensors.items()}, uses)
     others = [name for name in named if name not in tensors]
     if others:
         notes.append(f"{len(others)} arrays of NumPy keep their axes: {', '.join(others[:8])}.")
@@ -183,11 +211,15 @@ def _build_checkpoint(
     quantized = [name for name, tensor in tensors.items() if isinstance(tensor, TensorView) and tensor.quantization]
     if quantized:
         notes.append(f"{len(quantized)} quantized tensors were converted to float32: {', '.join(quantized[:8])}.")
-    if container == "torchscript":
-        notes.append("The program and its constants were not read.")
-    arrays: dict[str, Any] = dict(copy_tensors(source, tensors, layouts, storage, size=size, big_endian=big_endian))
+    notes.extend(layouts.notes)
+    if objects is not None:
+        container = "torchscript"
+        notes.append("The program was read only for how it uses the tensors.")
+    arrays: dict[str, Any] = dict(
+        copy_tensors(source, tensors, layouts.axes, layouts.channels, storage, size=size, big_endian=big_endian)
+    )
     arrays = {name: arrays[name] if name in tensors else leaf.array for name, leaf in named.items()}
-    metadata = {"format": "pytorch", "framework": "pytorch", "layouts": layouts, "notes": notes}
+    metadata = {"format": "pytorch", "framework": "pytorch", "layouts": layouts.axes, "notes": notes}
     return Checkpoint(arrays, metadata | {"container": container, "extra": extra or {}})
 
 
@@ -203,15 +235,3 @@ def _name_packed(key: object, value: object) -> object:
     if is_packed and isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], TensorView):
         return {"weight": value[0], "bias": value[1]}
     return value
-
-
-def _find_attributes(node: OpaqueObject) -> object:
-    """Returns the attributes of an object of TorchScript; those of packed parameters get names."""
-    state = node.state
-    if node.name.endswith("LinearPackedParamsBase") and isinstance(state, tuple) and len(state) == 2:
-        return {"weight": state[0], "bias": state[1]}
-    if "PackedParamsBase" in node.name and isinstance(state, tuple) and len(state) == 3:
-        _, needed, optional = state
-        if isinstance(needed, list) and isinstance(optional, list) and len(needed) == 2 and len(optional) == 1:
-            return {"weight": needed[1], "bias": optional[0], "config": needed[0]}
-    return state if isinstance(state, dict | list | tuple) else None

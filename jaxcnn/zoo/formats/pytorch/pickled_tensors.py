@@ -45,7 +45,12 @@ def _write_refusal(name: str) -> str:
 
 
 def torch_unpickler(
-    source: SourceFile, data: memoryview, *, script: bool = False, element_sizes: dict[str, int] | None = None
+    source: SourceFile,
+    data: memoryview,
+    *,
+    script: bool = False,
+    folder: str = "",
+    element_sizes: dict[str, int] | None = None,
 ) -> RestrictedUnpickler:
     """Builds an unpickler that knows tensors.
 
@@ -53,6 +58,7 @@ def torch_unpickler(
         source: The file; arrays and long texts within the pickle are taken from its budget.
         data: The bytes that hold the pickles.
         script: Whether instances of TorchScript's classes become opaque objects; otherwise they are refused.
+        folder: What precedes the keys of storages.
         element_sizes: Receives the bytes of one element of every storage that is named.
     """
 
@@ -142,7 +148,7 @@ def torch_unpickler(
         }
 
     def persistent(content: object) -> Storage:
-        storage = parse_storage(source, content)
+        storage = parse_storage(source, content, folder)
         itemsize = storage.dtype.itemsize
         if element_sizes is not None and element_sizes.setdefault(storage.key, itemsize) != itemsize:
             raise source.error(f"storage {storage.key!r} has elements of two sizes.")

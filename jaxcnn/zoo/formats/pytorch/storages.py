@@ -21,6 +21,7 @@ def copy_tensors(
     source: SourceFile,
     tensors: Mapping[str, TensorView | SparseTensor],
     layouts: Mapping[str, str],
+    channels: Mapping[str, int],
     storage: StorageReader,
     *,
     size: int,
@@ -32,6 +33,7 @@ def copy_tensors(
         source: The file; every tensor is taken from its budget before it is allocated.
         tensors: Name to view of a storage.
         layouts: Name to order of axes, for tensors whose axes move.
+        channels: Name to number of channels, for tensors whose first axis is split into channels and multiplier.
         storage: Returns the bytes of a storage, given its key.
         size: The size of the file.
         big_endian: Whether elements are stored in big-endian order.
@@ -60,12 +62,12 @@ def copy_tensors(
             view = _view(source, tensor, content, big_endian)
             if tensor.quantization:
                 view = _dequantize(source, tensor, view, storage, big_endian)
-            arrays[name] = _arrange(view, layouts.get(name))
+            arrays[name] = _arrange(view, layouts.get(name), channels.get(name))
         release_pages(content)
     for name, tensor in tensors.items():
         if isinstance(tensor, SparseTensor):
             parts = [_view(source, part, storage(part.storage.key), big_endian) for part in _parts(tensor)]
-            arrays[name] = _arrange(fill_dense(source, tensor, parts, name), layouts.get(name))
+            arrays[name] = _arrange(fill_dense(source, tensor, parts, name), layouts.get(name), channels.get(name))
     return {name: arrays[name] for name in tensors}
 
 
@@ -73,8 +75,10 @@ def _parts(tensor: SparseTensor) -> tuple[TensorView, ...]:
     return (*tensor.indices, tensor.values)
 
 
-def _arrange(view: np.ndarray, layout: str | None) -> np.ndarray:
+def _arrange(view: np.ndarray, layout: str | None, channels: int | None) -> np.ndarray:
     """Copies a tensor with its axes in the order of this library."""
+    if channels is not None:  # (c * m, 1, ...) to (c, m, ...)
+        view = view.reshape(channels, -1, *view.shape[2:])
     view = view if layout is None else view.transpose(TRANSPOSITIONS[layout])
     return np.array(view, view.dtype.newbyteorder("="), order="C")
 

@@ -177,7 +177,7 @@ def parse_sizes(value: object) -> tuple[int, ...] | None:
     return value
 
 
-def parse_storage(source: SourceFile, content: object) -> Storage:
+def parse_storage(source: SourceFile, content: object, folder: str = "") -> Storage:
     """Parses the persistent id of a storage: ``("storage", type, key, device, count[, (view, offset, count)])``."""
     if isinstance(content, tuple) and content and content[0] == "module":
         raise source.error("holds a pickled module, not weights; save its state_dict instead.")
@@ -187,6 +187,7 @@ def parse_storage(source: SourceFile, content: object) -> Storage:
     dtype = STORAGES.get(kind) if isinstance(kind, str) else None
     if dtype is None or not isinstance(key, str) or type(count) is not int or not 0 <= count < 1 << 60:
         raise source.error("a storage without type, key or size.")
+    key = folder + key
     view = content[5] if len(content) == 6 else None
     if view is None:
         return Storage(key, dtype, count, bits=_PACKED_BITS.get(str(kind), 0))
