@@ -13,6 +13,7 @@ _CALL = re.compile(
     r"\b(torch|__torch__\.torch\.nn\.functional(?:\.___torch_mangle_\d+)?)"
     r"\.(conv[123]d|conv_transpose[123]d|_convolution|_convolution_mode|linear|embedding)(?=\()"
 )
+_ALIAS = re.compile(r"(?m)^ *(_\w+) = (__torch__\.torch\.nn\.functional\.[\w.]+)$")
 _CONSTANT = re.compile(r"CONSTANTS\.c(\d+)")
 
 
@@ -59,6 +60,9 @@ def find_uses(program: str) -> dict[tuple[str, str], KernelUse]:
 
 def _list_calls(text: str) -> Iterator[tuple[str, KernelUse]]:
     """Yields the tensor of each call, as the program writes it, and its use."""
+    aliases = {match[1]: match[2] for match in _ALIAS.finditer(text)}
+    if aliases:
+        text = re.sub(r"\b_\w+(?=\()", lambda match: aliases.get(match[0], match[0]), text)
     for match in _CALL.finditer(text):
         arguments = _split_arguments(text[match.end() : match.end() + _MAX_CALL])
         function = match[2]
