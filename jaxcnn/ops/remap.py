@@ -37,7 +37,8 @@ def remap(
         mode: ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
         padding_mode: ``"zeros"``, ``"border"``, ``"reflection"`` or ``"fill"``.
         fill_value: With ``"fill"``: the value outside.
-        align_corners: Matters for ``"reflection"`` only: mirrored at the centers or at the edges of the border pixels.
+        align_corners: Whether ``"reflection"`` mirrors at the centers or at the edges of the border pixels, and what is
+            outside with ``antialias``, as in ``grid_sample``; matters for nothing else.
         antialias: Whether to average over all input pixels that an output pixel covers, as in ``grid_sample``.
 
     Returns:

@@ -76,7 +76,10 @@ def grid_sample(
         align_corners: What -1 and 1 stand for, see Convention.
         antialias: Whether to average over all input pixels that an output pixel covers (images and
             ``"bilinear"`` only). The covered area follows from the distances to the neighboring grid points
-            (zero along an axis of one point). Where the grid does not shrink the image, nothing changes.
+            (zero along an axis of one point). Where the grid does not shrink the image, nothing changes. Zeros and
+            fill count by the share of the covered area that lies outside; with ``align_corners`` the image ends
+            half a covered area beyond the centers of its border pixels. Resizing a constant image so leaves it
+            constant.
 
     Returns:
         The values read, in the dtype of ``image``.

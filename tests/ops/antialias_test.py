@@ -95,6 +95,55 @@ def test_the_mean_includes_the_outside():
         np.testing.assert_allclose(result[3:5, 3:5], 1, atol=0.35 * abs(value - 1))
 
 
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_a_constant_image_stays_constant_when_it_is_resized(align_corners):
+    """The outside counts only where a footprint reaches it; PyTorch's antialiased resizing leaves ones alone, too."""
+    options = {"padding_mode": "fill", "fill_value": -3.0, "align_corners": align_corners, "antialias": True}
+    shape, end = (19, 56), int(align_corners)
+
+    @jax.jit
+    def resize(image):
+        h, w = image.shape[:2]
+        return (
+            ops.warp_affine(image, jnp.eye(2, 3), shape=shape, **untyped(options)),
+            ops.grid_sample(
+                image, ops.affine_grid(jnp.eye(2, 3), shape, align_corners=align_corners), **untyped(options)
+            ),
+            ops.crop_and_resize(
+                image, jnp.array([[0, 0, w - end, h - end], [w - end, 0, 0, h - end]]), shape, **untyped(options)
+            ),
+        )
+
+    for result in resize(jnp.full((25, 225, 1), 2.0)):
+        np.testing.assert_array_equal(result, np.full(result.shape, 2.0))
+
+
+def test_footprints_that_are_turned_but_lie_inside_do_not_see_the_outside():
+    result = warp(jnp.ones((50, 50, 1)), scaled(0.55, 45.0), shape=(9, 9), antialias=True)
+    np.testing.assert_array_equal(result, np.ones((9, 9, 1)))
+
+
+def test_the_outside_counts_by_its_share_of_the_footprint():
+    # Footprints of 4 x 3 pixels, the left ones a quarter outside, the lowest a third; and of 40 x 36, around the image.
+    boxes = jnp.array([[-1.0, 4, 7, 13], [-2, -50, 78, 58]])
+    inside = np.stack([np.outer([1, 1, 2 / 3], [3 / 4, 1]), np.outer([0, 12 / 36, 0], [16 / 40, 0])])
+    options = {"padding_mode": "fill", "fill_value": [0.0, 5.0, -jnp.inf], "antialias": True}
+    found = ops.crop_and_resize(jnp.ones((12, 16, 3)), boxes, (3, 2), **untyped(options))
+    np.testing.assert_allclose(found[..., 0], inside, atol=1e-5)
+    np.testing.assert_allclose(found[..., 1], inside + 5 * (1 - inside), atol=1e-4)
+    np.testing.assert_array_equal(found[..., 2], np.where(inside == 1, 1, -np.inf))
+
+
+def test_borders_are_as_close_to_the_mean_of_the_covered_area_as_the_middle():
+    noise = np.random.default_rng(0).normal(size=(97, 97))
+    image = np.asarray(ops.gaussian_blur(jnp.asarray(noise[..., None], jnp.float32), 1.0))
+    overlap = [[max(min(j + 1, (i + 1) * 1.94) - max(j, i * 1.94), 0) / 1.94 for j in range(97)] for i in range(50)]
+    expected = np.array(overlap) @ image[..., 0] @ np.array(overlap).T
+    off = np.abs(warp(image, jnp.eye(2, 3), shape=(50, 50), antialias=True)[..., 0] - expected)
+    border = np.mean([off[0], off[-1], off[:, 0], off[:, -1]])
+    assert border < 1.2 * off[2:-2, 2:-2].mean(), (border, off.mean())
+
+
 def test_one_axis_may_shrink_alone():
     rows = jnp.asarray(np.random.default_rng(0).uniform(size=(40, 1, 1)), jnp.float32)
     image = jnp.broadcast_to(rows, (40, 40, 1))

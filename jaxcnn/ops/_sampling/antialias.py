@@ -6,6 +6,10 @@ along each side or, where one side is more than twice as long as the other, four
 that leaves no gaps between the samples, and the samples lie so far apart that together with the level they have the
 variance of the footprint; changes of level hardly show. A footprint that is more than about eight times as long as
 wide needs a coarser level than its width, and is blurred across.
+
+Means are taken of pixels of the image alone. What lies outside, if that is not the border or a mirror image, counts by
+the share of the footprint there: along each axis a box of the footprint's variance, which for a footprint of one pixel
+is how plain reading blends with the outside.
 """
 
 import math
@@ -56,14 +60,14 @@ def sample_antialiased(
     axes of the output that have a single point; None stands for zero.
     """
     count = max(1, int(math.log2(max(image.shape[:2]))))
-    atlas, levels = _build_pyramid(image.astype(x.dtype), count, padding_mode, fill)
+    atlas, levels = _build_pyramid(image.astype(x.dtype), count)
     rows = -(-x.shape[0] // pieces)
     steps = steps or ((0.0, 0.0), (0.0, 0.0))
     extended = [_extrapolate(position, rows * pieces, [step[i] for step in steps]) for i, position in enumerate((x, y))]
 
     def read_piece(top: jax.Array) -> jax.Array:
         part_x, part_y = (lax.dynamic_slice_in_dim(position, top, rows + 2) for position in extended)
-        values = _read_footprints(atlas, levels, image.shape[:2], part_x, part_y, padding_mode, align_corners)
+        values = _read_footprints(atlas, levels, image.shape[:2], part_x, part_y, padding_mode, fill, align_corners)
         return values.astype(image.dtype)
 
     if pieces == 1:
@@ -79,6 +83,7 @@ def _read_footprints(
     x: jax.Array,
     y: jax.Array,
     padding_mode: PaddingMode,
+    fill: AnyArray | None,
     align_corners: bool,
 ) -> jax.Array:
     """Reads at all points (h_out + 2, w_out + 2) except the outermost."""
@@ -119,7 +124,42 @@ def _read_footprints(
     corners = tuple(jnp.asarray(v, x.dtype) for v in ([-1, 1, -1, 1], [-1, -1, 1, 1]))
     start, *_ = match_varying_axes(jnp.zeros((*x.shape, atlas.shape[-1]), x.dtype), x, atlas)
     total, _ = lax.scan(add_sample, start, lax.map(locate_sample, corners))
-    return total * 0.25
+    values = total * 0.25
+    if padding_mode in ("border", "reflection"):
+        return values
+    widths = [_box_width([column[i] for column in columns], squares) for i in (0, 1)]
+    shares = [
+        _share_outside(v, width, n, align_corners) for v, width, n in zip((x, y), widths, size[::-1], strict=True)
+    ]
+    inside = lax.optimization_barrier((1 - shares[0]) * (1 - shares[1]))[..., None]
+    values = jnp.where(inside == 0, 0, inside * values)
+    if fill is None:
+        return values
+    return values + jnp.where(inside == 1, 0, (1 - inside) * jnp.broadcast_to(jnp.asarray(fill, x.dtype), values.shape))
+
+
+def _box_width(steps: Sequence[jax.Array], squares: Sequence[jax.Array]) -> jax.Array:
+    """Computes the width along an axis of a box with the variance of the footprint, at least one pixel.
+
+    ``steps`` are the footprint's two sides along that axis, ``squares`` the squares of their lengths.
+    """
+    added = [step * step * (1 - 1 / jnp.maximum(square, 1)) for step, square in zip(steps, squares, strict=True)]
+    return jnp.sqrt(1 + added[0] + added[1])
+
+
+def _share_outside(position: jax.Array, width: jax.Array, n: int, align_corners: bool) -> jax.Array:
+    """Computes the share of a box around a position that lies outside of an axis of n pixels; its slope is right-hand.
+
+    With ``align_corners`` the image ends where boxes around its outer pixels do, at most half the image beyond them.
+    """
+    rounding = jnp.minimum(width - 1, 4 * float(jnp.finfo(width.dtype).eps) * n)  # of positions and their differences
+    reach = width / 2 - 0.5 - rounding
+    if align_corners:
+        reach -= jnp.minimum(width - 1, n - 1.0) / 2
+    before, after = reach - position, position + reach - (n - 1)
+    before = jnp.where(before > 0, jnp.where(before > width, width, before), 0)
+    after = jnp.where(after < 0, 0, jnp.where(after >= width, width, after))
+    return (before + after) / width
 
 
 def _select(conditions: list[jax.Array], first: jax.Array, second: jax.Array, other: jax.Array) -> jax.Array:
@@ -159,10 +199,8 @@ def _choose_level(variance: jax.Array, levels: list[Level]) -> tuple[jax.Array, 
     return scale, height, width, top
 
 
-def _build_pyramid(
-    image: jax.Array, count: int, padding_mode: PaddingMode, fill: AnyArray | None
-) -> tuple[jax.Array, list[Level]]:
-    """Stacks the image and its means, ``count`` levels, each with a margin of what lies outside.
+def _build_pyramid(image: jax.Array, count: int) -> tuple[jax.Array, list[Level]]:
+    """Stacks the image and its means, ``count`` levels, each with a margin that repeats its border.
 
     An axis of one pixel is not halved.
     """
@@ -175,30 +213,16 @@ def _build_pyramid(
                 if n > 1:
                     widths = [(0, 0), (0, 0)]
                     widths[axis] = (0, n % 2)
-                    image = _pad(image, widths, padding_mode, fill)
+                    image = jnp.pad(image, (*widths, (0, 0)), mode="edge")
                     even, odd = (lax.slice_in_dim(image, k, None, 2, axis) for k in (0, 1))
                     image = (even + odd) * 0.5
                     scales[axis] *= 2
-        level = _pad(image, [(_MARGIN, _MARGIN)] * 2, padding_mode, fill)
+        level = jnp.pad(image, ((_MARGIN, _MARGIN), (_MARGIN, _MARGIN), (0, 0)), mode="edge")
         rest = atlas_width - level.shape[1]
         stacked.append(lax.pad(level, jnp.zeros((), level.dtype), ((0, 0, 0), (0, rest, 0), (0, 0, 0))))
         levels.append(Level(scales[0], scales[1], top))
         top += level.shape[0]
     return jnp.concatenate(stacked), levels
-
-
-def _pad(
-    image: jax.Array, widths: list[tuple[int, int]], padding_mode: PaddingMode, fill: AnyArray | None
-) -> jax.Array:
-    """Pads height and width by what lies outside."""
-    if all(width == (0, 0) for width in widths):
-        return image
-    if padding_mode in ("border", "reflection"):  # reflected positions are inside
-        return jnp.pad(image, (*widths, (0, 0)), mode="edge")
-    outside = jnp.zeros((), image.dtype) if fill is None else jnp.asarray(fill, image.dtype)
-    ones = jnp.pad(jnp.ones(image.shape[:2], bool), widths)
-    image = jnp.pad(image, (*widths, (0, 0)))
-    return jnp.where(ones[..., None], image, jnp.broadcast_to(outside, image.shape))
 
 
 def _difference(position: jax.Array, axis: int) -> jax.Array:
