@@ -20,6 +20,7 @@ __all__ = [
     "Batch",
     "Bool",
     "Dtype",
+    "FillValue",
     "Float",
     "Initializer",
     "Int",
@@ -45,6 +46,9 @@ Shaped = AnyArray | jax.ShapeDtypeStruct
 
 Number = int | float | np.integer | np.floating
 """A number that is known when a program is traced."""
+
+FillValue = Number | Sequence[Number | AnyArray] | AnyArray
+"""The value outside of an image: one for all channels, or one per channel."""
 
 PerAxis = int | Sequence[int]
 """One integer per spatial axis, or one for all of them: strides, dilations, windows."""

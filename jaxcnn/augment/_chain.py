@@ -125,7 +125,9 @@ class Chain:
         chain = self.replace_example(self.example).to_float()
         image = jnp.asarray(chain.pixels)
         image = materialize(lambda image: image, image) if chain.computed else image
-        example = sample_example(replace_image(chain.example, image), pixel_map, materialized=not last)
+        example = sample_example(
+            replace_image(chain.example, image), pixel_map, materialized=not last, finite=chain.was_uint8
+        )
         return Chain(example, identity, chain.was_uint8)
 
     def to_float(self) -> "Chain":

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, cast, overload, runtime_checkable
 
 import jax
+from jax.core import Tracer
 import numpy as np
 
 from jaxcnn._check import check
@@ -236,7 +237,17 @@ def as_tree(function: Any) -> Any:
     """Returns an augmentation as a tree for JAX, whose leaves are its options."""
     if not isinstance(function, functools.partial):
         return function
-    return jax.tree_util.Partial(as_tree(function.func), *function.args, **function.keywords)
+    options = {k: _as_numbers(v) if k in ("fill_value", "mask_fill_value") else v for k, v in function.keywords.items()}
+    return jax.tree_util.Partial(as_tree(function.func), *function.args, **options)
+
+
+def _as_numbers(fill: Any) -> Any:
+    """Returns a known array of at most one axis as numbers, so that equal fills are known to be equal."""
+    known = isinstance(fill, jax.Array | np.ndarray) and not isinstance(fill, Tracer) and fill.ndim <= 1
+    if not known or not getattr(fill, "is_fully_addressable", True):
+        return fill
+    numbers = np.asarray(fill).astype(np.float64).tolist()
+    return tuple(numbers) if isinstance(numbers, list) else numbers
 
 
 def describe_function(function: Any) -> str:

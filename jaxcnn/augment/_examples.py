@@ -11,7 +11,8 @@ from jaxcnn._check import check, shape_text
 from jaxcnn._typing import AnyArray, Dtype
 from jaxcnn.augment._pixel_maps import PixelMap, SamplingRequest
 from jaxcnn.ops._materialize import materialize
-from jaxcnn.ops.sampling import Mode, PaddingMode, check_options, sample_pixels
+from jaxcnn.ops._sampling.nonfinite import replace_nonfinite
+from jaxcnn.ops.sampling import Mode, PaddingMode, check_options, is_zero, sample_pixels
 
 __all__ = [
     "PARTS",
@@ -30,9 +31,9 @@ Example = AnyArray | Mapping[str, Any]
 
 Entries ``"image"``, ``"mask"`` (h, w) or (h, w, k) sampled at the nearest pixel, ``"keypoints"`` (k, 2) in (x, y)
 pixels, the first pixel's center being (0, 0), and ``"boxes"`` (k, 4) as (x_min, y_min, x_max, y_max) in pixels of their
-outer edges; others, such as a label, stay as they are. Outside of the image a mask shows what the image does there, and
-0 where the image is filled; integers in it are exact up to 2^24. An image with further leading axes, a clip, is changed
-as one.
+outer edges; others, such as a label, stay as they are. Outside of the image a mask is ``mask_fill_value`` where the
+image is 0 or filled, and otherwise shows what the image does there; integers in it are exact up to 2^24. An image with
+further leading axes, a clip, is changed as one. Pixels may be infinite or NaN; they do not affect others.
 """
 
 PARTS = ("image", "mask", "keypoints", "boxes")
@@ -89,20 +90,27 @@ def round_to_dtype(values: jax.Array, dtype: Dtype) -> jax.Array:
     return (jnp.clip(rounded, 0, 255) if dtype == jnp.uint8 else rounded).astype(dtype)
 
 
-def sample_example(example: Example, pixel_map: PixelMap, *, materialized: bool = False) -> Example:
+def sample_example(
+    example: Example, pixel_map: PixelMap, *, materialized: bool = False, finite: bool = False
+) -> Example:
     """Samples the image and the mask of an example and moves its key points and boxes.
 
     Args:
         example: The example.
         pixel_map: Where the pixels of the result are sampled.
         materialized: Whether the image is materialized before anything reads it, see ``ops._materialize``.
+        finite: Whether all pixels of the image are known to be finite.
 
     Returns:
         The example in the shape of the map's result.
     """
+    request = pixel_map.sampling
+    unused = request.padding_mode in ("zeros", "fill") or is_zero(request.mask_fill_value)
+    expected = 'left at 0 unless padding_mode is "zeros" or "fill"'
+    check(unused, "augment", "mask_fill_value", expected, repr(request.mask_fill_value))
 
     def sample_image(image: AnyArray) -> jax.Array:
-        return _sample(image, pixel_map, pixel_map.sampling)
+        return _sample(image, pixel_map, pixel_map.sampling, finite)
 
     image = materialize(sample_image, image_of(example)) if materialized else sample_image(image_of(example))
     if not isinstance(example, Mapping):
@@ -111,7 +119,7 @@ def sample_example(example: Example, pixel_map: PixelMap, *, materialized: bool 
     if "mask" in example:
         mask = jnp.asarray(example["mask"])
         flat = mask.ndim < jnp.ndim(example["image"])
-        layers = _sample(mask[..., None] if flat else mask, pixel_map, _mask_sampling(pixel_map.sampling))
+        layers = _sample(mask[..., None] if flat else mask, pixel_map, _mask_sampling(pixel_map.sampling), False)
         sampled["mask"] = layers[..., 0] if flat else layers
     if "keypoints" in example:
         sampled["keypoints"] = _move_points(to_float_points(example["keypoints"]), pixel_map)
@@ -121,15 +129,19 @@ def sample_example(example: Example, pixel_map: PixelMap, *, materialized: bool 
 
 
 def _mask_sampling(image: SamplingRequest) -> SamplingRequest:
-    """Returns how masks are sampled: outside they are 0 where the image is filled, else what the image shows there."""
-    padding = "zeros" if image.padding_mode == "fill" else image.padding_mode
-    return SamplingRequest("nearest", padding, align_corners=image.align_corners)
+    """Returns how masks are sampled: outside they have a value of their own, or show the border or mirror image."""
+    padding, fill = image.padding_mode, image.mask_fill_value
+    if padding in ("zeros", "fill"):
+        padding = "zeros" if is_zero(fill) else "fill"
+    return SamplingRequest("nearest", padding, fill, align_corners=image.align_corners)
 
 
-def _sample(image: AnyArray, pixel_map: PixelMap, sampling: SamplingRequest) -> jax.Array:
-    """Samples an image (..., h, w, c) at the same points for every leading axis."""
+def _sample(image: AnyArray, pixel_map: PixelMap, sampling: SamplingRequest, finite: bool) -> jax.Array:
+    """Samples an image (..., h, w, c) at the same points for every leading axis; pixels of weight zero are not read."""
     image = jnp.asarray(image)
-    if pixel_map.exact is not None and sampling.outside == pixel_map.sampling.outside:
+    # The fill of an exact copy is that of the image.
+    same_outside = sampling.padding_mode == pixel_map.sampling.padding_mode != "fill"
+    if pixel_map.exact is not None and (sampling is pixel_map.sampling or same_outside):
         return pixel_map.exact(image)
     mode: Mode = sampling.mode or "bilinear"
     # The border if nothing outside is wanted: at an edge interpolation reads beyond the image.
@@ -138,10 +150,15 @@ def _sample(image: AnyArray, pixel_map: PixelMap, sampling: SamplingRequest) -> 
     antialias = sampling.antialias and mode == "bilinear"
     floating = image if jnp.issubdtype(image.dtype, jnp.floating) else image.astype(jnp.float32)
     options = check_options("augment", floating, mode, padding, fill_value, align_corners, antialias)
-    options, points = options._replace(finite=True), pixel_map.pixels()  # images are in [0, 1]
+    finite = finite or not jnp.issubdtype(image.dtype, jnp.floating)
+    replaced = mode != "nearest" and not finite and not antialias
+    options, points = options._replace(finite=finite or replaced), pixel_map.pixels()
 
     def sample_one(image: jax.Array) -> jax.Array:
-        return sample_pixels(image, points, options, 1)
+        if not replaced:
+            return sample_pixels(image, points, options, 1)
+        hidden, restore = replace_nonfinite(image.astype(jnp.float32))
+        return restore(sample_pixels(hidden, points, options, 1))
 
     for _ in range(image.ndim - 3):
         sample_one = jax.vmap(sample_one)

@@ -5,22 +5,20 @@ transforms of the library do; points of the source are carried to the result by 
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxcnn._typing import AnyArray
+from jaxcnn._typing import FillValue
 from jaxcnn.ops._sampling import pixel_matrices as matrices
 from jaxcnn.ops._sampling.pixel_matrices import Matrix
 from jaxcnn.ops.remap import pixel_positions
 from jaxcnn.ops.sampling import Mode, PaddingMode
 
 __all__ = ["ANY_SAMPLING", "FillValue", "NonlinearMap", "PixelMap", "SamplingRequest", "choose_map", "displacement_map"]
-
-FillValue = float | Sequence[float] | AnyArray
-"""The value outside of an image, in [0, 1]: one value, or one per channel."""
 
 ImageFunction = Callable[[jax.Array], jax.Array]
 """Computes an image (..., h, w, c) from one."""
@@ -37,6 +35,7 @@ class SamplingRequest(NamedTuple):
     mode: Mode | None = None
     padding_mode: PaddingMode | None = None
     fill_value: FillValue = 0.0
+    mask_fill_value: FillValue = 0  # of masks, where the image is filled or 0
     align_corners: bool = False  # matters for reflection
     antialias: bool = False
 
@@ -47,18 +46,34 @@ class SamplingRequest(NamedTuple):
         first, second = self.outside, other.outside
         if first and second and first != second:
             return None
-        padding = self if first else other
+        padding = self if first and (not second or _fill_size(self) >= _fill_size(other)) else other
         return padding._replace(mode=self.mode or other.mode, antialias=self.antialias or other.antialias)
 
     @property
-    def outside(self) -> tuple[PaddingMode, int | float | tuple[float, ...], bool] | None:
-        """The padding in a form that can be compared; arrays by their identity."""
+    def outside(self) -> tuple[PaddingMode, Hashable, Hashable, bool] | None:
+        """The padding in a form that can be compared: fills by their values, traced ones by their identity."""
         if self.padding_mode is None:
             return None
-        fill = self.fill_value
-        comparable = fill if isinstance(fill, int | float | tuple) else id(fill)
         about_centers = self.align_corners and self.padding_mode == "reflection"
-        return self.padding_mode, comparable, about_centers
+        return self.padding_mode, _fill_key(self.fill_value), _fill_key(self.mask_fill_value), about_centers
+
+
+def _fill_key(fill: FillValue) -> Hashable:
+    """Returns what is equal for equal fills; the same value for every channel is the value alone."""
+    try:
+        values = np.asarray(fill, np.float32) + np.float32(0)  # -0 is 0
+    except jax.errors.TracerArrayConversionError:
+        return tuple(map(_fill_key, fill)) if isinstance(fill, Sequence) else id(fill)
+    except (TypeError, ValueError):  # which is refused where it is used
+        return id(fill)
+    if values.ndim == 1 and values.size > 0 and np.all(values == values[0]):
+        values = values[0]
+    return values.shape, values.tobytes()
+
+
+def _fill_size(sampling: SamplingRequest) -> int:
+    fill = sampling.fill_value
+    return len(fill) if isinstance(fill, Sequence) else getattr(fill, "size", 1)
 
 
 ANY_SAMPLING = SamplingRequest()

@@ -88,6 +88,7 @@ def random_pad_and_crop(
     padding: int = 4,
     padding_mode: PaddingMode = "zeros",
     fill_value: FillValue = 0.0,
+    mask_fill_value: FillValue = 0,
 ) -> Chain:
     """Pads an example on all sides and crops it to its own shape at random: a shift by whole pixels.
 
@@ -97,6 +98,7 @@ def random_pad_and_crop(
         padding: Pixels on each side; with ``"reflection"`` fewer than height and width.
         padding_mode: ``"zeros"``, ``"border"``, ``"reflection"`` (about the border pixels' centers) or ``"fill"``.
         fill_value: With ``"fill"``: the value of the padding, in [0, 1].
+        mask_fill_value: The value of a mask there, and where the image is 0 (``"zeros"``); 255 is usual.
 
     Returns:
         The example, with the same shape and dtype. Pixels are copied, not interpolated.
@@ -118,7 +120,7 @@ def random_pad_and_crop(
     check(padding_mode in _PAD, name, "padding_mode", f"one of {tuple(_PAD)}", repr(padding_mode))
     room = padding < min(shape) or padding_mode != "reflection"
     check(room, name, "padding", "below height and width to be mirrored", f"{padding} and {shape}")
-    sampling = SamplingRequest(None, padding_mode, fill_value, align_corners=True)
+    sampling = SamplingRequest(None, padding_mode, fill_value, mask_fill_value, align_corners=True)
     fits = as_array(name, "fill_value", fill_value).shape in ((), (image.channels,)) or image.source is None
     expected = f"one value or {image.channels}, one per channel"
     check(fits, name, "fill_value", expected, repr(fill_value))

@@ -27,6 +27,7 @@ def random_tps(
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
     fill_value: FillValue = 0.0,
+    mask_fill_value: FillValue = 0,
 ) -> Chain:
     """Deforms an example by a thin-plate spline through randomly displaced points of a regular grid.
 
@@ -38,6 +39,7 @@ def random_tps(
         mode: ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
         padding_mode: What is outside of the image: ``"zeros"``, ``"border"``, ``"reflection"`` or ``"fill"``.
         fill_value: With ``"fill"``: the value outside, in [0, 1].
+        mask_fill_value: The value of a mask there, and where the image is 0 (``"zeros"``); 255 is usual.
 
     Returns:
         The example, with the same shape and dtype; exactly the input if ``strength`` is 0.
@@ -54,7 +56,7 @@ def random_tps(
     Parity:
         ``ops.warp_tps`` with ``align_corners=True``; the distortion E of Jaderberg et al. 2015, arXiv:1506.02025.
     """
-    sampling = SamplingRequest(mode, padding_mode, fill_value)
+    sampling = SamplingRequest(mode, padding_mode, fill_value, mask_fill_value)
     check(is_integer_at_least(points, 2), "random_tps", "points", "an integer of at least 2", repr(points))
     strength = check_number("random_tps", "strength", strength, "at least 0", lambda v: v >= 0)
     control = regular_points(points, points)
@@ -82,6 +84,7 @@ def random_elastic(
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "border",
     fill_value: FillValue = 0.0,
+    mask_fill_value: FillValue = 0,
 ) -> Chain:
     """Displaces every pixel by a smooth random field: uniform noise in [-1, 1], smoothed, times ``alpha``.
 
@@ -93,6 +96,7 @@ def random_elastic(
         mode: ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
         padding_mode: What is outside of the image: ``"zeros"``, ``"border"``, ``"reflection"`` or ``"fill"``.
         fill_value: With ``"fill"``: the value outside, in [0, 1].
+        mask_fill_value: The value of a mask there, and where the image is 0 (``"zeros"``); 255 is usual.
 
     Returns:
         The example, with the same shape and dtype; exactly the input if ``alpha`` is 0.
@@ -113,7 +117,7 @@ def random_elastic(
     References:
         Simard et al. 2003, "Best practices for convolutional neural networks applied to visual document analysis".
     """
-    sampling = SamplingRequest(mode, padding_mode, fill_value)
+    sampling = SamplingRequest(mode, padding_mode, fill_value, mask_fill_value)
     alpha = check_number("random_elastic", "alpha", alpha, "at least 0", lambda v: v >= 0)
     known = is_known_number(sigma) and 0 < sigma < np.inf
     check(

@@ -44,6 +44,7 @@ def random_rotation(
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
     fill_value: FillValue = 0.0,
+    mask_fill_value: FillValue = 0,
     antialias: bool = False,
 ) -> Chain:
     """Rotates an example about its center.
@@ -58,6 +59,7 @@ def random_rotation(
         mode: ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
         padding_mode: What is outside of the image: ``"zeros"``, ``"border"``, ``"reflection"`` or ``"fill"``.
         fill_value: With ``"fill"``: the value outside, in [0, 1].
+        mask_fill_value: The value of a mask there, and where the image is 0 (``"zeros"``); 255 is usual.
         antialias: Whether pixels that cover several pixels are averages of them, as in ``ops.grid_sample``.
 
     Returns:
@@ -76,7 +78,7 @@ def random_rotation(
     Parity:
         ``ops.affine``, drawn as by torchvision's ``RandomRotation`` (whose positive angles rotate the other way).
     """
-    sampling = SamplingRequest(mode, padding_mode, fill_value, False, antialias)
+    sampling = SamplingRequest(mode, padding_mode, fill_value, mask_fill_value, antialias=antialias)
     (angle,) = draw_uniforms(key, 1)
     return _affine(image, sampling, degrees=to_range(angle, range_about("random_rotation", "degrees", degrees)))
 
@@ -90,6 +92,7 @@ def random_translation(
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
     fill_value: FillValue = 0.0,
+    mask_fill_value: FillValue = 0,
 ) -> Chain:
     """Translates an example, also by fractions of a pixel.
 
@@ -100,6 +103,7 @@ def random_translation(
         mode: ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
         padding_mode: What is outside of the image: ``"zeros"``, ``"border"``, ``"reflection"`` or ``"fill"``.
         fill_value: With ``"fill"``: the value outside, in [0, 1].
+        mask_fill_value: The value of a mask there, and where the image is 0 (``"zeros"``); 255 is usual.
 
     Returns:
         The example, with the same shape and dtype.
@@ -116,7 +120,7 @@ def random_translation(
     Parity:
         ``ops.affine``; torchvision's ``RandomAffine`` draws whole pixels.
     """
-    sampling = SamplingRequest(mode, padding_mode, fill_value)
+    sampling = SamplingRequest(mode, padding_mode, fill_value, mask_fill_value)
     shares = check_pair("random_translation", "translate", translate)
     return _affine(image, sampling, translate=_shift(image, shares, draw_uniforms(key, 2)))
 
@@ -130,6 +134,7 @@ def random_scale(
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
     fill_value: FillValue = 0.0,
+    mask_fill_value: FillValue = 0,
     antialias: bool = False,
 ) -> Chain:
     """Scales the content of an example about its center; the frame keeps its size.
@@ -141,6 +146,7 @@ def random_scale(
         mode: ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
         padding_mode: What is outside of the image: ``"zeros"``, ``"border"``, ``"reflection"`` or ``"fill"``.
         fill_value: With ``"fill"``: the value outside, in [0, 1].
+        mask_fill_value: The value of a mask there, and where the image is 0 (``"zeros"``); 255 is usual.
         antialias: Whether pixels that cover several pixels are averages of them, as in ``ops.grid_sample``.
 
     Returns:
@@ -158,7 +164,7 @@ def random_scale(
     Parity:
         ``ops.affine``, drawn as by torchvision's ``RandomAffine(scale=...)``.
     """
-    sampling = SamplingRequest(mode, padding_mode, fill_value, False, antialias)
+    sampling = SamplingRequest(mode, padding_mode, fill_value, mask_fill_value, antialias=antialias)
     (number,) = draw_uniforms(key, 1)
     return _affine(image, sampling, scale=to_range(number, _factors("random_scale", scale)))
 
@@ -172,6 +178,7 @@ def random_shear(
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
     fill_value: FillValue = 0.0,
+    mask_fill_value: FillValue = 0,
 ) -> Chain:
     """Shears an example about its center along both axes.
 
@@ -182,6 +189,7 @@ def random_shear(
         mode: ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
         padding_mode: What is outside of the image: ``"zeros"``, ``"border"``, ``"reflection"`` or ``"fill"``.
         fill_value: With ``"fill"``: the value outside, in [0, 1].
+        mask_fill_value: The value of a mask there, and where the image is 0 (``"zeros"``); 255 is usual.
 
     Returns:
         The example, with the same shape and dtype.
@@ -198,7 +206,10 @@ def random_shear(
     Parity:
         ``ops.affine``, drawn as by torchvision's ``RandomAffine(shear=(-x, x, -y, y))``.
     """
-    sampling, limits = SamplingRequest(mode, padding_mode, fill_value), check_pair("random_shear", "degrees", degrees)
+    sampling, limits = (
+        SamplingRequest(mode, padding_mode, fill_value, mask_fill_value),
+        check_pair("random_shear", "degrees", degrees),
+    )
     check_limits("random_shear", "degrees", limits, "below 90", lambda v: v < 90, degrees)
     x, y = (to_range(u, (-d, d)) for u, d in zip(draw_uniforms(key, 2), limits, strict=True))
     return _affine(image, sampling, shear=(x, y))
@@ -216,6 +227,7 @@ def random_affine(
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
     fill_value: FillValue = 0.0,
+    mask_fill_value: FillValue = 0,
     antialias: bool = False,
 ) -> Chain:
     """Rotates, translates, scales and shears an example about its center, sampling it once.
@@ -230,6 +242,7 @@ def random_affine(
         mode: ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
         padding_mode: What is outside of the image: ``"zeros"``, ``"border"``, ``"reflection"`` or ``"fill"``.
         fill_value: With ``"fill"``: the value outside, in [0, 1].
+        mask_fill_value: The value of a mask there, and where the image is 0 (``"zeros"``); 255 is usual.
         antialias: Whether pixels that cover several pixels are averages of them, as in ``ops.grid_sample``.
 
     Returns:
@@ -248,7 +261,10 @@ def random_affine(
     Parity:
         ``ops.affine``, with the options of torchvision's ``RandomAffine``, which draws translations in whole pixels.
     """
-    name, sampling = "random_affine", SamplingRequest(mode, padding_mode, fill_value, False, antialias)
+    name, sampling = (
+        "random_affine",
+        SamplingRequest(mode, padding_mode, fill_value, mask_fill_value, antialias=antialias),
+    )
     several = (
         shear
         if isinstance(shear, tuple | list) or (isinstance(shear, jax.Array | np.ndarray) and shear.ndim == 1)
@@ -279,6 +295,7 @@ def random_perspective(
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
     fill_value: FillValue = 0.0,
+    mask_fill_value: FillValue = 0,
 ) -> Chain:
     """Moves every corner of an example inward, as if it were viewed at an angle, with probability ``p``.
 
@@ -290,6 +307,7 @@ def random_perspective(
         mode: ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
         padding_mode: What is outside of the image: ``"zeros"``, ``"border"``, ``"reflection"`` or ``"fill"``.
         fill_value: With ``"fill"``: the value outside, in [0, 1].
+        mask_fill_value: The value of a mask there, and where the image is 0 (``"zeros"``); 255 is usual.
 
     Returns:
         The example, with the same shape and dtype.
@@ -321,7 +339,9 @@ def random_perspective(
     )
     check_probability("random_perspective", "p", p)
     matrix = matrices.select_entries(number < p, matrix, matrices.IDENTITY)
-    return image.sample(PixelMap(image.shape, image.shape, (matrix,), SamplingRequest(mode, padding_mode, fill_value)))
+    return image.sample(
+        PixelMap(image.shape, image.shape, (matrix,), SamplingRequest(mode, padding_mode, fill_value, mask_fill_value))
+    )
 
 
 def _affine(

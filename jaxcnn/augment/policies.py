@@ -33,6 +33,7 @@ def rand_augment(
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
     fill_value: FillValue = 0.0,
+    mask_fill_value: FillValue = 0,
 ) -> Chain:
     """Applies a few operations of the same strength, each drawn from 14.
 
@@ -50,6 +51,7 @@ def rand_augment(
         mode: ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
         padding_mode: What is outside of the image: ``"zeros"``, ``"border"``, ``"reflection"`` or ``"fill"``.
         fill_value: With ``"fill"``: the value outside, in [0, 1].
+        mask_fill_value: The value of a mask there, and where the image is 0 (``"zeros"``); 255 is usual.
 
     Returns:
         The example, with the same shape and dtype.
@@ -75,7 +77,7 @@ def rand_augment(
     check(is_integer_at_least(num_bins, 2), name, "num_bins", "an integer of at least 2", repr(num_bins))
     most = num_bins - 1
     magnitude = check_number(name, "magnitude", magnitude, f"in [0, {most}]", lambda v: 0 <= v <= most)
-    sampling = SamplingRequest(mode, padding_mode, fill_value)
+    sampling = SamplingRequest(mode, padding_mode, fill_value, mask_fill_value)
     fraction = jnp.asarray(magnitude, jnp.float32) / (num_bins - 1)
     for i in range(num_ops):
         index, sign = _draw_operation(jax.random.fold_in(key, i), len(RANDOM))
@@ -92,6 +94,7 @@ def trivial_augment(
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
     fill_value: FillValue = 0.0,
+    mask_fill_value: FillValue = 0,
 ) -> Chain:
     """Applies one operation, drawn from 14, with a strength that is drawn from a wide range.
 
@@ -106,6 +109,7 @@ def trivial_augment(
         mode: ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
         padding_mode: What is outside of the image: ``"zeros"``, ``"border"``, ``"reflection"`` or ``"fill"``.
         fill_value: With ``"fill"``: the value outside, in [0, 1].
+        mask_fill_value: The value of a mask there, and where the image is 0 (``"zeros"``); 255 is usual.
 
     Returns:
         The example, with the same shape and dtype.
@@ -133,7 +137,7 @@ def trivial_augment(
     magnitudes = make_magnitudes(
         fraction, sign, shear=0.99, translate=(32.0, 32.0), degrees=135.0, factor=0.99, bits=bits
     )
-    return apply_op(image, index, RANDOM, magnitudes, SamplingRequest(mode, padding_mode, fill_value))
+    return apply_op(image, index, RANDOM, magnitudes, SamplingRequest(mode, padding_mode, fill_value, mask_fill_value))
 
 
 @augmentation(geometric=False, branches=True)
@@ -145,6 +149,7 @@ def auto_augment(
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
     fill_value: FillValue = 0.0,
+    mask_fill_value: FillValue = 0,
 ) -> Chain:
     """Applies one of 25 pairs of operations that were found by search, each of the two with its own probability.
 
@@ -155,6 +160,7 @@ def auto_augment(
         mode: ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
         padding_mode: What is outside of the image: ``"zeros"``, ``"border"``, ``"reflection"`` or ``"fill"``.
         fill_value: With ``"fill"``: the value outside, in [0, 1].
+        mask_fill_value: The value of a mask there, and where the image is 0 (``"zeros"``); 255 is usual.
 
     Returns:
         The example, with the same shape and dtype.
@@ -175,7 +181,7 @@ def auto_augment(
         Cubuk et al. 2019, "AutoAugment: learning augmentation policies from data", arXiv:1805.09501.
     """
     check_choice("auto_augment", "policy", policy, tuple(TABLES))
-    sampling, table = SamplingRequest(mode, padding_mode, fill_value), TABLES[policy]
+    sampling, table = SamplingRequest(mode, padding_mode, fill_value, mask_fill_value), TABLES[policy]
     used = tuple(name for name in AUTO if name == "identity" or any(name == step[0] for pair in table for step in pair))
     indices = np.array([[used.index(step[0]) for step in pair] for pair in table], np.int32)
     chances = np.array([[step[1] for step in pair] for pair in table], np.float32)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxcnn import ops
 from jaxcnn._check import check, check_choice, is_integer_at_least
-from jaxcnn._typing import AnyArray, Array, Dtype, Float
+from jaxcnn._typing import AnyArray, Array, Dtype, FillValue, Float
 from jaxcnn.layers._transforms import (
     IDENTITIES,
     Transform,
@@ -53,7 +53,7 @@ class SpatialTransformer(nn.Module):
         output_shape: Height and width of the output; None keeps the input's.
         mode: ``"bilinear"``, ``"bicubic"`` or ``"nearest"`` (no gradient to the localizer).
         padding_mode: What lies outside the input: ``"zeros"``, ``"border"``, ``"reflection"``, ``"fill"``.
-        fill_value: With ``"fill"``: the value outside.
+        fill_value: With ``"fill"``: the value outside, one for all channels or one per channel.
         align_corners: Whether -1 and 1 are the centers of the border pixels or the outer edges.
         antialias: Whether to average over all input pixels that an output pixel covers, as in ``ops.grid_sample``.
         auxiliary_samples: With 2 or more, the gradient to the localizer in training is that of
@@ -92,7 +92,7 @@ class SpatialTransformer(nn.Module):
     output_shape: tuple[int, int] | None = None
     mode: Mode = "bilinear"
     padding_mode: PaddingMode = "zeros"
-    fill_value: float = 0.0
+    fill_value: FillValue = 0.0
     align_corners: bool = False
     antialias: bool = False
     auxiliary_samples: int = 0

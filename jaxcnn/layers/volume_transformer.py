@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn import ops
-from jaxcnn._typing import AnyArray, Array, Dtype, Float
+from jaxcnn._typing import AnyArray, Array, Dtype, FillValue, Float
 from jaxcnn.layers._transforms import build_regression, extract_features, prepare_input
 from jaxcnn.ops.sampling import Mode, PaddingMode
 
@@ -33,7 +33,7 @@ class VolumeTransformer(nn.Module):
         output_shape: Depth, height and width of the output; None keeps the input's.
         mode: ``"bilinear"`` (of 8 voxels), ``"bicubic"`` (of 64) or ``"nearest"`` (no gradient to the localizer).
         padding_mode: What lies outside the input: ``"zeros"``, ``"border"``, ``"reflection"``, ``"fill"``.
-        fill_value: With ``"fill"``: the value outside.
+        fill_value: With ``"fill"``: the value outside, one for all channels or one per channel.
         align_corners: Whether -1 and 1 are the centers of the border voxels or the outer faces.
         dtype: Dtype of the output; None keeps the input's.
         param_dtype: Dtype of the regression's parameters.
@@ -62,7 +62,7 @@ class VolumeTransformer(nn.Module):
     output_shape: tuple[int, int, int] | None = None
     mode: Mode = "bilinear"
     padding_mode: PaddingMode = "zeros"
-    fill_value: float = 0.0
+    fill_value: FillValue = 0.0
     align_corners: bool = False
     dtype: Dtype | None = None
     param_dtype: Dtype = jnp.float32

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn._check import as_array, check, check_floating, check_min_rank, check_positive_shape, shape_text
-from jaxcnn._typing import AnyArray, Array, Float, Int
+from jaxcnn._typing import AnyArray, Array, FillValue, Float, Int
 from jaxcnn.ops._batching import batch_size, over_batch, working_dtype
 from jaxcnn.ops.sampling import Mode, PaddingMode, check_image, check_options, sample_pixels
 
@@ -19,7 +19,7 @@ def crop_and_resize(
     *,
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
-    fill_value: float | Float[AnyArray, "*c"] = 0.0,
+    fill_value: FillValue = 0.0,
     align_corners: bool = False,
     antialias: bool = False,
 ) -> Float[Array, "*batch k h w c"]:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn._check import as_array, check, check_floating, shape_text
-from jaxcnn._typing import AnyArray, Array, Float
+from jaxcnn._typing import AnyArray, Array, FillValue, Float
 from jaxcnn.ops._batching import over_batch, working_dtype
 from jaxcnn.ops._sampling.transforms import adjugate
 from jaxcnn.ops.grids import check_vectors
@@ -23,7 +23,7 @@ def linearized_grid_sample(
     offsets: Float[AnyArray, "*shape_and_k d"],
     *,
     padding_mode: PaddingMode = "zeros",
-    fill_value: float | Float[AnyArray, "*c"] = 0.0,
+    fill_value: FillValue = 0.0,
     align_corners: bool = False,
 ) -> Float[Array, "*batch_and_out c"]:
     """Samples as ``grid_sample``, with the slope of a plane fitted to samples around a point as gradient to the grid.

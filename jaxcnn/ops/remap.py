@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn._check import as_array, check, shape_text
-from jaxcnn._typing import AnyArray, Array, Dtype, Float
+from jaxcnn._typing import AnyArray, Array, Dtype, FillValue, Float
 from jaxcnn.ops._batching import batch_size, over_batch, working_dtype
 from jaxcnn.ops._sampling import pixel_matrices as matrices
 from jaxcnn.ops._sampling.interpolation import take_coordinate
@@ -21,7 +21,7 @@ def remap(
     *,
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
-    fill_value: float | Float[AnyArray, "*c"] = 0.0,
+    fill_value: FillValue = 0.0,
     align_corners: bool = False,
     antialias: bool = False,
 ) -> Float[Array, "*batch h w c"]:
@@ -79,7 +79,7 @@ def affine(
     shear: tuple[float | Float[AnyArray, "*#batch"], float | Float[AnyArray, "*#batch"]] = (0.0, 0.0),
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
-    fill_value: float | Float[AnyArray, "*c"] = 0.0,
+    fill_value: FillValue = 0.0,
 ) -> Float[Array, "*batch h w c"]:
     """Rotates, shears and scales an image about its center, then translates it.
 
@@ -142,7 +142,7 @@ def perspective(
     *,
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
-    fill_value: float | Float[AnyArray, "*c"] = 0.0,
+    fill_value: FillValue = 0.0,
 ) -> Float[Array, "*batch h w c"]:
     """Warps an image by the homography that moves four of its points, no three on one line, to four others.
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn._check import as_array, check, check_choice, check_floating, check_min_rank, shape_text
-from jaxcnn._typing import AnyArray, Array, Float
+from jaxcnn._typing import AnyArray, Array, FillValue, Float
 from jaxcnn.ops._batching import apply_in_chunks, batch_size, over_batch, working_dtype
 from jaxcnn.ops._sampling.antialias import Steps, sample_antialiased
 from jaxcnn.ops._sampling.gather import weighted_gather
@@ -33,7 +33,16 @@ from jaxcnn.ops._sampling.interpolation import (
 )
 from jaxcnn.ops.grids import SPATIAL_AXES, check_vectors
 
-__all__ = ["Mode", "PaddingMode", "SamplingOptions", "check_image", "check_options", "grid_sample", "sample_pixels"]
+__all__ = [
+    "Mode",
+    "PaddingMode",
+    "SamplingOptions",
+    "check_image",
+    "check_options",
+    "grid_sample",
+    "is_zero",
+    "sample_pixels",
+]
 
 
 def grid_sample(
@@ -42,7 +51,7 @@ def grid_sample(
     *,
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
-    fill_value: float | Float[AnyArray, "*c"] = 0.0,
+    fill_value: FillValue = 0.0,
     align_corners: bool = False,
     antialias: bool = False,
 ) -> Float[Array, "*batch_and_out c"]:
@@ -164,7 +173,7 @@ def check_options(
     image: jax.Array,
     mode: Mode,
     padding_mode: PaddingMode,
-    fill_value: float | Sequence[float] | AnyArray,
+    fill_value: FillValue,
     align_corners: bool,
     antialias: bool,
     dimensions: int = 2,
@@ -174,7 +183,7 @@ def check_options(
     check_choice(function, "padding_mode", padding_mode, ("zeros", "border", "reflection", "fill"))
     fill = None
     if padding_mode != "fill":
-        unused = isinstance(fill_value, int | float | np.number) and fill_value == 0
+        unused = not isinstance(fill_value, str) and is_zero(fill_value)
         check(unused, function, "fill_value", 'left at 0 unless padding_mode="fill"', repr(fill_value))
     else:
         fill, c = as_array(function, "fill_value", fill_value), image.shape[-1]
@@ -184,6 +193,14 @@ def check_options(
     got = f"mode {mode!r} in {dimensions} dimensions"
     check(able, function, "antialias", 'False except for images and mode "bilinear"', got)
     return SamplingOptions(mode, padding_mode, fill, align_corners, antialias)
+
+
+def is_zero(value: FillValue) -> bool:
+    """Returns whether all numbers are known to be zero."""
+    try:
+        return not np.any(np.asarray(value))
+    except (TypeError, ValueError, jax.errors.TracerArrayConversionError):
+        return False
 
 
 def sample_pixels(

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn._check import check, check_positive_shape, shape_text
-from jaxcnn._typing import AnyArray, Array, Float
+from jaxcnn._typing import AnyArray, Array, FillValue, Float
 from jaxcnn.ops._batching import batch_size, over_batch, working_dtype
 from jaxcnn.ops._sampling.interpolation import take_coordinate
 from jaxcnn.ops._sampling.transforms import OUTSIDE, affine_points, projective_points, tps_coefficients, tps_points
@@ -37,7 +37,7 @@ def warp_affine(
     shape: tuple[int, ...] | None = None,
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
-    fill_value: float | Float[AnyArray, "*c"] = 0.0,
+    fill_value: FillValue = 0.0,
     align_corners: bool = False,
     antialias: bool = False,
 ) -> Float[Array, "*batch_and_out c"]:
@@ -89,7 +89,7 @@ def warp_perspective(
     shape: tuple[int, int] | None = None,
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
-    fill_value: float | Float[AnyArray, "*c"] = 0.0,
+    fill_value: FillValue = 0.0,
     align_corners: bool = False,
     antialias: bool = False,
 ) -> Float[Array, "*#batch h w c"]:
@@ -141,7 +141,7 @@ def warp_tps(
     regularization: float | Float[AnyArray, ""] = 0.0,
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
-    fill_value: float | Float[AnyArray, "*c"] = 0.0,
+    fill_value: FillValue = 0.0,
     align_corners: bool = False,
     antialias: bool = False,
 ) -> Float[Array, "*#batch h w c"]:
@@ -198,7 +198,7 @@ def warp_flow(
     *,
     mode: Mode = "bilinear",
     padding_mode: PaddingMode = "zeros",
-    fill_value: float | Float[AnyArray, "*c"] = 0.0,
+    fill_value: FillValue = 0.0,
     align_corners: bool = False,
     antialias: bool = False,
 ) -> Float[Array, "*batch_and_out c"]:

@@ -96,6 +96,16 @@ def test_a_zero_of_numpy_is_the_default_fill():
         np.testing.assert_array_equal(ops.grid_sample(image, grid, fill_value=untyped(zero)), expected)
 
 
+def test_a_fill_may_be_numbers_in_anything():
+    image, outside = images(3, 3, 2), jnp.full((1, 1, 2), 9.0)
+    for fill in ([1, 2], (1.0, 2.0), np.array([1, 2]), jnp.array([1.0, 2.0]), [jnp.float32(1), 2.0]):
+        read = jax.jit(lambda fill: ops.grid_sample(image, outside, padding_mode="fill", fill_value=fill))
+        for result in (read(fill), ops.grid_sample(image, outside, padding_mode="fill", fill_value=fill)):
+            np.testing.assert_array_equal(result.ravel(), [1, 2])
+    for zero in ([0, 0], (0.0, 0.0), np.zeros(2), jnp.zeros(())):  # what zeros are
+        np.testing.assert_array_equal(ops.grid_sample(image, outside, fill_value=zero).ravel(), [0, 0])
+
+
 def test_fill_per_channel_and_its_gradient():
     image = images(3, 3, 2)
     outside = jnp.full((1, 1, 2), 9.0)
