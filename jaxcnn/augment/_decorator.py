@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, cast, overload, runtime_checkable
 
 import jax
-from jax.core import Tracer
 import numpy as np
+from jax.core import Tracer
 
 from jaxcnn._check import check
 from jaxcnn._typing import AnyArray, PRNGKey
