@@ -85,7 +85,8 @@ def find_test_images(info: train.RunInfo, path: str | None) -> LabeledImages | N
     test = known.get("test") or {}
     if path is None and test.get("kind") == "recipe" and "recipe" in known:
         recipe = find_recipe(known["recipe"]["name"])
-        return LabeledImages.of(recipe.test_set(recipe.configure(known["recipe"]["config"])))
+        config = recipe.configure(known["recipe"]["config"])
+        return LabeledImages.of(recipe.test_set(config), originals=recipe.originals(config))
     if path is None and test.get("kind") == "image_folder" and os.path.isdir(str(test.get("path"))):
         path = str(test["path"])
     return None if path is None else _read(Path(path), InputFormat.of(info), info.classes)

@@ -100,6 +100,8 @@ class Recipe(Generic[C, A]):
         test_set: ``config -> batch``, the same for every run of a configuration.
         preprocessing: ``config ->`` what makes an input of a picture, see ``train.fit``.
         setting: ``config ->`` a sentence about the data.
+        originals: ``config ->`` the number of originals where test images are versions of others: image i of original
+            i modulo that number; by default None, each is an original.
     """
 
     name: str
@@ -113,6 +115,7 @@ class Recipe(Generic[C, A]):
     test_set: Callable[[C], Batch]
     preprocessing: Callable[[C], dict[str, Any]]
     setting: Callable[[C], str]
+    originals: Callable[[C], int | None] = lambda config: None
 
     def configure(self, values: Mapping[str, Any]) -> C:
         """Builds a configuration from JSON values.
@@ -233,7 +236,8 @@ def write_experiment_page(info: train.ExperimentInfo) -> Path:
     advice = f"trained to its end (jaxcnn train --resume {info.folder} continues it)"
     check(path.is_file(), "report", "run", advice, f"{info.folder} without results.json")
     results: Results = json.loads(path.read_text())
-    networks, images = list_networks(info), LabeledImages.of(recipe.test_set(config))
+    networks = list_networks(info)
+    images = LabeledImages.of(recipe.test_set(config), originals=recipe.originals(config))
     answers = {}
     for network in networks:
         model = recipe.build(config, network.arm)

@@ -177,5 +177,6 @@ RECIPE = Recipe(
     data=lambda config: generator(config).stream(config.batch),
     test_set=test_set,
     preprocessing=lambda config: {"reader": "digit", "size": [config.canvas] * 2, "channels": 1, "value_range": [0, 1]},
+    originals=lambda config: len(generator(config, split="test").labels),
     setting=lambda config: f"Built-in digits, distorted on the fly ({config.kind}, {config.canvas} x {config.canvas}).",
 )

@@ -237,7 +237,7 @@ def sample_gallery(
     *,
     columns: int = 6,
 ) -> Any:
-    """Draws samples of a policy in a grid, after the original, for each of several images.
+    """Draws samples of a policy in a grid, numbered, after the original, for each of several images.
 
     Args:
         images: The originals (h, w, c) in [0, 1], of any sizes.
@@ -265,7 +265,7 @@ def sample_gallery(
     pitch = max(box[0] for box in boxes) + _GAP
     margin = max(pitch, 1.5)
     lines = [-(-len(drawn) // columns) for drawn in samples]
-    heights = [max(n * (box[1] + _GAP), box[1] + 2 * _LINE) for n, box in zip(lines, boxes, strict=True)]
+    heights = [max(n * (box[1] + _LINE + _GAP), box[1] + 2 * _LINE) for n, box in zip(lines, boxes, strict=True)]
     between = 0.25
     canvas, axis = _sheet(margin + columns * pitch + 2 * _GAP, sum(heights) + between * (len(images) - 1) + _GAP)
     top = _GAP
@@ -275,8 +275,10 @@ def sample_gallery(
         axis.text(_GAP + margin / 2, top + box[1] + _LINE * 0.7, short, fontsize=8, ha="center", va="center", color=INK)
         for i, picture in enumerate(drawn):
             x = 2 * _GAP + margin + pitch * (i % columns) + (pitch - _GAP) / 2
-            y = top + (box[1] + _GAP) * (i // columns) + box[1] / 2
+            y = top + (box[1] + _LINE + _GAP) * (i // columns) + box[1] / 2
             _picture(axis, picture, image.shape, (x, y), box)
+            below = y + box[1] / 2 + _LINE * 0.7
+            axis.text(x, below, f"sample {i}", fontsize=8, ha="center", va="center", color=MUTED)
         top += height + between
     return canvas
 

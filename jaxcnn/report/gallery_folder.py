@@ -14,12 +14,15 @@ import numpy as np
 from jaxcnn._check import check, check_choice, is_integer_at_least
 from jaxcnn._typing import Float
 from jaxcnn.report import gallery
-from jaxcnn.report.page import figure_html, table_html, write_page
+from jaxcnn.report.page import table_html, tile_html, write_page
 from jaxcnn.report.style import png
 
 __all__ = ["write_gallery"]
 
 TITLE = "Augmentations of a picture"
+SMALL = 96
+"""Longer side, in pixels, below which pictures are shown with visible pixels."""
+
 FILES = ("functions.png", "policy.png", "overview.png", "index.html")
 
 
@@ -98,13 +101,17 @@ def write_gallery(
     which = "Some" if functions else "All"
     caption = f"{which} random functions of jaxcnn.augment on {names[0]}: the original, then five draws or magnitudes."
     grid = f"{samples} samples of {policy} for each picture; sample i is drawn from fold_in(key({seed}), i)."
+    sampled = [
+        f"<h3>{html.escape(name)}</h3>{_tiles(image, [('original', image), *_number(drawn_of)])}"
+        for name, image, drawn_of in zip(names, given, drawn, strict=True)
+    ]
     write_page(
         page,
         TITLE,
         "Magnitudes increase from left to right; functions without a magnitude are shown with several draws.",
         [
-            ("Functions", [figure_html(files["functions.png"], caption, alternative="all functions")]),
-            (f"Policy: {policy}", [figure_html(files["policy.png"], grid, alternative="samples of the policy")]),
+            ("Functions", [f"<p>{html.escape(caption)}</p>", *_function_rows(given[0], table)]),
+            (f"Policy: {policy}", [f"<p>{html.escape(grid)}</p>", *sampled]),
             (
                 "How this was made",
                 [table_html(("option", "value"), list(options.items())), f"<pre>{html.escape(command)}</pre>"],
@@ -114,6 +121,42 @@ def write_gallery(
     for name, content in files.items():
         (folder / name).write_bytes(content)
     return [*(folder / name for name in files), page]
+
+
+def _function_rows(image: Float[np.ndarray, "h w c"], table: gallery.Pictures) -> list[str]:
+    """Writes the functions of every group, each a line of tiles behind its name and what changes."""
+    pieces, group = [], ""
+    for row, pictures in table:
+        if row.group != group:
+            pieces.append(f"<h3>{html.escape(row.group)}</h3>")
+            group = row.group
+        title = f"<b>{html.escape(', '.join(row.names))}</b> <span>{html.escape(row.note)}</span>"
+        labels = [cell.label for cell in row.cells]
+        tiles = [("original", image), *zip(labels, pictures, strict=True)]
+        pieces.append(f'<p class="row">{title}</p>{_tiles(image, tiles)}')
+    return pieces
+
+
+def _number(samples: Sequence[np.ndarray]) -> list[tuple[str, np.ndarray]]:
+    return [(f"sample {i}", sample) for i, sample in enumerate(samples)]
+
+
+def _tiles(original: Float[np.ndarray, "h w c"], pictures: Sequence[tuple[str, np.ndarray]]) -> str:
+    """Writes labelled pictures side by side, at one scale."""
+    height, width = original.shape[:2]
+    small = " small" if max(height, width) < SMALL else ""
+    tiles = [tile_html(_encode(one), label, share=min(1, one.shape[1] / width)) for label, one in pictures]
+    return f'<div class="tiles{small}">{"".join(tiles)}</div>'
+
+
+def _encode(image: Float[np.ndarray, "h w c"]) -> bytes:
+    """Encodes a picture for the page, where a tenth of the bytes of a PNG shows the same."""
+    import PIL.Image
+
+    pixels = np.round(255 * np.clip(image, 0, 1)).astype(np.uint8)
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, format="webp", quality=80)
+    return buffer.getvalue()
 
 
 def _check_free(folder: Path) -> None:

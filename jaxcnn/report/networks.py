@@ -60,16 +60,19 @@ class LabeledImages(NamedTuple):
     Attributes:
         labels: Class numbers.
         read: Indices -> inputs of the network (k, h, w, c).
+        originals: Number of the original that each image was made of, where images are versions of others.
     """
 
     labels: Int[np.ndarray, " n"]
     read: Callable[[np.ndarray], Num[np.ndarray, "k h w c"]]
+    originals: Int[np.ndarray, " n"] | None = None
 
     @staticmethod
-    def of(batch: Mapping[str, Any]) -> "LabeledImages":
-        """Wraps arrays in memory."""
-        images = np.asarray(batch["image"])
-        return LabeledImages(np.asarray(batch["label"]), lambda indices: images[indices])
+    def of(batch: Mapping[str, Any], *, originals: int | None = None) -> "LabeledImages":
+        """Wraps arrays in memory; of so many originals, repeated in order, where images are versions of others."""
+        images, labels = np.asarray(batch["image"]), np.asarray(batch["label"])
+        numbers = None if originals is None else np.arange(len(labels)) % originals
+        return LabeledImages(labels, lambda indices: images[indices], numbers)
 
 
 class Answers(NamedTuple):

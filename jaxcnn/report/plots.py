@@ -20,7 +20,7 @@ _BARS = 5
 """Bars per picture where there are more classes than fit, or their names are long."""
 
 
-def learning_curves(histories: Mapping[str, Sequence[Lines]]) -> Figure:
+def learning_curves(histories: Mapping[str, Sequence[Lines]], *, columns: int = 2) -> Figure:
     """Draws training loss and test error over steps, mean and range over the runs of each arm.
 
     Where runs end at different steps, mean and range are over those that have the step. The test loss takes the
@@ -28,6 +28,7 @@ def learning_curves(histories: Mapping[str, Sequence[Lines]]) -> Figure:
 
     Args:
         histories: Arm -> the metrics of each of its runs, as ``train.read_history`` returns them.
+        columns: 2 draws both side by side, 1 one below the other.
 
     Returns:
         The figure.
@@ -42,13 +43,14 @@ def learning_curves(histories: Mapping[str, Sequence[Lines]]) -> Figure:
         ['training loss', 'test error, %']
     """
     check(bool(histories), "learning_curves", "histories", "at least one arm", "none")
-    canvas, axes = figure(1, 2, width=9.0, height=3.4)
+    check(columns in (1, 2), "learning_curves", "columns", "1 or 2", repr(columns))
+    canvas, axes = figure(2 // columns, columns, width=4.5 * columns, height=3.4 * (2 // columns))
     every = [lines for runs in histories.values() for lines in runs]
     by_error = any(_series(lines, "test", "accuracy") for lines in every) or not any(
         _series(lines, "test", "loss") for lines in every
     )
     right = ("test", "accuracy", "test error, %") if by_error else ("test", "loss", "test loss")
-    for axis, (split, name, label) in zip(axes[0], (("train", "loss", "training loss"), right), strict=True):
+    for axis, (split, name, label) in zip(axes.flat, (("train", "loss", "training loss"), right), strict=True):
         for i, (arm, runs) in enumerate(histories.items()):
             tables = [_series(lines, split, name) for lines in runs]
             steps = sorted(set().union(*tables))
@@ -67,8 +69,9 @@ def learning_curves(histories: Mapping[str, Sequence[Lines]]) -> Figure:
         axis.grid(axis="y", color=FAINT, linewidth=0.6)
         axis.set_axisbelow(True)
         axis.set_ylim(bottom=0)
+        axis.set_xlim(left=0)
         if axis.lines:
-            axis.legend(frameon=False)
+            axis.legend(frameon=False, labelcolor=INK)
     return canvas
 
 
@@ -115,6 +118,7 @@ def frames(
             f"of length {n}, as images",
             None if value is None else len(value),
         )
+    size = _caption_size(columns * (1 if seen is None else 2))
     columns = min(columns, n)
     rows, each = -(-n // columns), 1 if seen is None else 2
     tall = max(caption.count("\n") for caption in captions)
@@ -129,13 +133,15 @@ def frames(
         _draw_image(left, images[i])
         if corners is not None:
             _draw_frame(left, corners[i], (h, w), linewidth=1.6, dot=3.5)
-        left.set_title(captions[i], fontsize=8, fontweight="normal", color=INK, pad=3)
+        left.set_title(captions[i], fontsize=size, fontweight="normal", color=INK, pad=3)
         if seen is not None:
             _draw_image(axes[i // columns, (i % columns) * each + 1], seen[i], edge=PALETTE[1])
     return canvas
 
 
-def confusion(matrices: Mapping[str, Int[np.ndarray, "k k"]], *, classes: Sequence[str]) -> Figure:
+def confusion(
+    matrices: Mapping[str, Int[np.ndarray, "k k"]], *, classes: Sequence[str], columns: int | None = None
+) -> Figure:
     """Draws confusion matrices side by side: counts as text, the share of the true class as depth of blue.
 
     Beyond 20 classes counts and names are left out.
@@ -143,6 +149,7 @@ def confusion(matrices: Mapping[str, Int[np.ndarray, "k k"]], *, classes: Sequen
     Args:
         matrices: Arm -> counts (classes, classes), a row per true class.
         classes: Names of the classes.
+        columns: How many matrices side by side; by default all.
 
     Returns:
         The figure.
@@ -163,13 +170,18 @@ def confusion(matrices: Mapping[str, Int[np.ndarray, "k k"]], *, classes: Sequen
     counted, names = k <= _COUNTED, [_shorten(name, 14) for name in classes]
     turned = counted and max(map(len, names)) > 3
     side = 0.36 * min(k, _COUNTED) + 1.0 + (1.4 if turned else 0)
-    canvas, axes = figure(1, len(matrices), width=side * len(matrices), height=side + (0.5 if turned else 0))
-    for axis, (arm, counts) in zip(axes[0], matrices.items(), strict=True):
+    columns = min(columns or len(matrices), len(matrices))
+    rows, height = -(-len(matrices) // columns), side + (0.5 if turned else 0)
+    canvas, axes = figure(rows, columns, width=side * columns, height=height * rows)
+    digits = max(len(str(int(counts.max()))) for counts in matrices.values())
+    for axis in axes.ravel()[len(matrices) :]:
+        axis.axis("off")
+    for axis, (arm, counts) in zip(axes.ravel(), matrices.items(), strict=False):
         share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
         axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
         for i, j in np.argwhere(counts) if counted else ():
-            color = "white" if share[i, j] > 0.55 else INK
-            axis.text(j, i, int(counts[i, j]), ha="center", va="center", fontsize=7, color=color)
+            color = "#ffffff" if share[i, j] > 0.55 else INK
+            axis.text(j, i, int(counts[i, j]), ha="center", va="center", fontsize=9 if digits < 5 else 7, color=color)
         if counted:
             axis.set_xticks(range(k), names, rotation=90 if turned else 0)
             axis.set_yticks(range(k), names)
@@ -187,6 +199,7 @@ def mistakes(
     *,
     classes: Sequence[str],
     most: int = 12,
+    columns: int = 6,
 ) -> Figure:
     """Draws the misclassified images with the highest loss, the lowest probability of the true class first.
 
@@ -196,6 +209,7 @@ def mistakes(
         probabilities: Predicted probabilities (n, classes).
         classes: Names of the classes.
         most: How many at most.
+        columns: How many side by side.
 
     Returns:
         The figure; without mistakes it says so.
@@ -222,7 +236,8 @@ def mistakes(
     predicted = probabilities.argmax(1)
     wrong = np.flatnonzero(predicted != labels)
     wrong = wrong[np.argsort(probabilities[wrong, labels[wrong]], kind="stable")][:most]
-    columns = max(1, min(6, len(wrong)))
+    size = _caption_size(columns)
+    columns = max(1, min(columns, len(wrong)))
     rows = max(1, -(-len(wrong) // columns))
     canvas, axes = figure(rows, columns, width=max(1.5 * columns, 3.0), height=1.75 * rows)
     for axis in axes.ravel():
@@ -232,7 +247,7 @@ def mistakes(
     for axis, i in zip(axes.ravel(), wrong, strict=False):
         _draw_image(axis, images[i])
         title = prediction_text(classes, int(labels[i]), probabilities[i])
-        axis.set_title(title, fontsize=8, fontweight="normal", pad=3)
+        axis.set_title(title, fontsize=size, fontweight="normal", pad=3)
     return canvas
 
 
@@ -301,6 +316,11 @@ def prediction_text(classes: Sequence[str], true: int, probabilities: np.ndarray
     names = _shorten(classes[true], most), _shorten(classes[taken], most)
     gap = " " if max(map(len, names)) <= 3 else "\n"
     return f"{names[0]}{gap}→ {names[1]} ({100 * probabilities[taken]:.0f} %)"
+
+
+def _caption_size(columns: int) -> int:
+    """Returns the size of captions, larger in figures for narrow screens, where there are few columns."""
+    return 9 if columns > 4 else 10
 
 
 def _draw_bars(axis: Axes, probabilities: np.ndarray, classes: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 import html
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from jaxcnn import train
 from jaxcnn._typing import Float, Int
 from jaxcnn.report import plots
 from jaxcnn.report.networks import Answers, LabeledImages, Network
-from jaxcnn.report.page import figure_html, table_html, write_page
-from jaxcnn.report.style import Figure, png
+from jaxcnn.report.page import DARK, NARROW, figure_html, table_html, write_page
+from jaxcnn.report.style import Figure, png, to_dark
 
 __all__ = ["Evaluation", "RunPage", "to_displayable", "write_run_page"]
 
@@ -81,7 +81,9 @@ def write_run_page(
         histories.setdefault(network.arm, []).append(network.history())
     band = "Mean over runs; the band spans all runs." if len(networks) > len(histories) else "One run per curve."
     sections = [("Result", [table_html(page.header, page.rows), f"<p>{html.escape(page.note)}</p>"])]
-    curves = _Figure("curves", plots.learning_curves(histories), band, "learning curves")
+    curves = _Figure(
+        "curves", lambda narrow: plots.learning_curves(histories, columns=1 if narrow else 2), band, "learning curves"
+    )
     if evaluation is None:
         sections.append(("Learning curves", [_embed(folder, curves)]))
     else:
@@ -119,17 +121,20 @@ def to_displayable(
 @dataclasses.dataclass(frozen=True)
 class _Figure:
     name: str
-    figure: Figure
+    draw: Callable[[bool], Figure]
+    """Whether it is for a narrow screen -> the figure."""
     caption: str
     alternative: str
 
 
 def _embed(folder: Path, shown: _Figure) -> str:
-    """Writes a figure to its file and returns the HTML that shows it."""
-    content = png(shown.figure)
+    """Writes a figure to its file and returns the HTML that shows it, for wide and narrow, light and dark screens."""
+    wide, narrow = shown.draw(False), shown.draw(True)
+    content, small = png(wide), png(narrow)
     (folder / "plots").mkdir(exist_ok=True)
     (folder / "plots" / f"{shown.name}.png").write_bytes(content)
-    return figure_html(content, shown.caption, alternative=shown.alternative)
+    variants = {f"{NARROW} and {DARK}": png(to_dark(narrow)), NARROW: small, DARK: png(to_dark(wide))}
+    return figure_html(content, shown.caption, alternative=shown.alternative, variants=variants)
 
 
 def _draw(evaluation: Evaluation, preprocessing: Mapping[str, Any] | None) -> list[_Figure]:
@@ -155,26 +160,36 @@ def _draw(evaluation: Evaluation, preprocessing: Mapping[str, Any] | None) -> li
         counts = np.zeros((len(classes), len(classes)), int)
         np.add.at(counts, (labels, found.logits.argmax(1)), 1)
         matrices[other.arm] = matrices.get(other.arm, 0) + counts
-    wrong = _hardest(labels, predicted)
+    wrong = _hardest(labels, predicted, evaluation.images.originals)
+    mistaken = to_displayable(evaluation.images.read(wrong), preprocessing)
     several = ", summed over runs" if len(evaluation.answers) > len(matrices) else ""
+    repeated = ", and of every original one version" if evaluation.images.originals is not None else ""
+
+    def draw_frames(narrow: bool) -> Figure:
+        columns = 5 if not narrow else 4 if seen is None else 2
+        return plots.frames(images, corners, seen, captions, columns=columns)
+
+    def draw_confusion(narrow: bool) -> Figure:
+        return plots.confusion(matrices, classes=classes, columns=1 if narrow else None)
+
+    def draw_mistakes(narrow: bool) -> Figure:
+        columns = 3 if narrow else 6
+        return plots.mistakes(mistaken, labels[wrong], predicted[wrong], classes=classes, columns=columns)
+
     return [
-        _Figure("frames", plots.frames(images, corners, seen, captions), caption, "test images"),
+        _Figure("frames", draw_frames, caption, "test images"),
         _Figure(
             "confusion",
-            plots.confusion(matrices, classes=classes),
-            f"Numbers of test images{several}; the darker the blue, the larger the share of the true class.",
+            draw_confusion,
+            f"Numbers of test images{several}; the stronger the blue, the larger the share of the true class.",
             "confusion matrix" if len(matrices) == 1 else "confusion matrices",
         ),
         _Figure(
             "mistakes",
-            plots.mistakes(
-                to_displayable(evaluation.images.read(wrong), preprocessing),
-                labels[wrong],
-                predicted[wrong],
-                classes=classes,
-            ),
+            draw_mistakes,
             f"Test images that {network.label} misclassifies: true class → predicted class and its probability; the "
-            "lowest probability of the true class first.",
+            f"lowest probability of the true class first. Every kind of mistake is shown once before any is shown "
+            f"twice{repeated}.",
             "hardest mistakes",
         ),
     ]
@@ -187,9 +202,30 @@ def _first_of_each(labels: Int[np.ndarray, " n"], classes: int) -> Int[np.ndarra
 
 
 def _hardest(
-    labels: Int[np.ndarray, " n"], predicted: Float[np.ndarray, "n k"], most: int = 12
+    labels: Int[np.ndarray, " n"],
+    predicted: Float[np.ndarray, "n k"],
+    originals: Int[np.ndarray, " n"] | None,
+    most: int = 12,
 ) -> Int[np.ndarray, " m"]:
-    """Returns the misclassified images with the lowest probability of the true class; the first image if none."""
-    wrong = np.flatnonzero(predicted.argmax(1) != labels)
-    order = np.argsort(predicted[wrong, labels[wrong]], kind="stable")
-    return wrong[order][:most] if len(wrong) else np.arange(1)
+    """Returns misclassified images, those with the lowest probability of the true class first.
+
+    Of each original only the hardest version counts, and every kind of mistake (true and predicted class) is shown
+    once before any is shown twice. Without mistakes it returns the first image.
+    """
+    answers = predicted.argmax(1)
+    wrong = np.flatnonzero(answers != labels)
+    order = wrong[np.argsort(predicted[wrong, labels[wrong]], kind="stable")]
+    if originals is not None:
+        order = order[_count_earlier(originals[order]) == 0]
+    repeats = _count_earlier(labels[order] * predicted.shape[1] + answers[order])
+    chosen = np.sort(np.argsort(repeats, kind="stable")[:most])
+    return order[chosen] if len(wrong) else np.arange(1)
+
+
+def _count_earlier(values: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """Counts for each value how many equal ones stand before it."""
+    found = np.zeros(len(values), int)
+    for value in np.unique(values):
+        equal = np.flatnonzero(values == value)
+        found[equal] = np.arange(len(equal))
+    return found

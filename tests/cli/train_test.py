@@ -36,7 +36,7 @@ def test_train_leaves_a_complete_folder(run):
 
 
 def test_report_is_one_self_contained_page(run):
-    found = {"img": [], "link": [], "script": []}
+    found = {"img": [], "source": [], "link": [], "script": []}
 
     class Parser(HTMLParser):
         def handle_starttag(self, tag, attrs):
@@ -47,6 +47,10 @@ def test_report_is_one_self_contained_page(run):
     Parser().feed(text)
     assert len(found["img"]) == 4
     assert all(image["src"].startswith("data:image/png;base64,") and image["alt"] for image in found["img"])
+    assert len(found["source"]) == 3 * 4 and {source["media"] for source in found["source"]} == {
+        *("(max-width: 980px) and (prefers-color-scheme: dark)", "(max-width: 980px)", "(prefers-color-scheme: dark)")
+    }
+    assert all(source["srcset"].startswith("data:image/png;base64,") for source in found["source"])
     assert not found["link"] and not found["script"] and "http" not in text
     assert "at the same budget of 4 steps of 8 images each" in text and "sampling frame (orange)" in text
 

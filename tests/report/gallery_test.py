@@ -1,6 +1,7 @@
 """The gallery shows every random function, in the order and with the magnitudes that its labels say."""
 
 import io
+import re
 
 import jax
 import jax.numpy as jnp
@@ -106,7 +107,12 @@ def test_samples_of_several_images():
     drawn = [gallery.policy_samples(gallery.policies()["basic"], image, samples=7) for image in images]
     figure = gallery.sample_gallery(images, drawn, ["one.png", "a_name_that_is_much_too_long_for_a_picture.png"])
     assert len(figure.axes[0].images) == 2 * 8
-    assert texts(figure) == ["one.png", "a_name_th…icture.png"]
+    said = texts(figure)
+    assert [name for name in said if "sample" not in name] == ["one.png", "a_name_th…icture.png"]
+    assert said.count("sample 0") == said.count("sample 6") == 2
+    boxes, pictures = extents(figure)
+    every = boxes + pictures
+    assert not any(a.overlaps(b) for i, a in enumerate(every) for b in every[i + 1 :])
     pixels = np.asarray(PIL.Image.open(io.BytesIO(report.png(figure, dpi=40))).convert("L"))
     assert pixels.std() > 20 and pixels.max() == 255
 
@@ -144,7 +150,9 @@ def test_folder_is_written_and_only_its_own_is_replaced(tmp_path):
     written = gallery_folder.write_gallery(folder, overview=True, command="jaxcnn augment <x>", **options)
     assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in written)
     text = (folder / "index.html").read_text()
-    assert text.count("data:image/png;base64,") == 2 and "http" not in text
+    labels = re.findall(r"<figcaption>(.*?)</figcaption>", text)
+    assert labels == ["original", "invert", "equalize", "autocontrast", "original", "sample 0", "sample 1"]
+    assert text.count('src="data:image/webp;base64,') == len(labels) and "http" not in text
     assert "jaxcnn augment &lt;x&gt;" in text and "<td>policy</td>" in text
     with PIL.Image.open(folder / "overview.png") as overview:
         assert overview.size[0] == 900

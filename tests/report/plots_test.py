@@ -2,11 +2,15 @@
 
 import io
 
+import matplotlib.colors
+import matplotlib.text
 import numpy as np
 import PIL.Image
 import pytest
 
 from jaxcnn import report
+from jaxcnn.report.run_page import _hardest
+from jaxcnn.report.style import to_dark
 from tests.support.untyped import untyped
 
 
@@ -62,6 +66,18 @@ def test_mistakes_are_the_surest_ones_first():
     assert figure.axes[0].texts[0].get_text() == "no mistakes"
 
 
+def test_the_hardest_mistakes_differ():
+    """Of every original one version, and every kind of mistake once before any is shown twice."""
+    labels = np.array([0, 0, 0, 0, 1, 0, 0])
+    predicted = np.array(
+        [[0.1, 0.9, 0], [0.2, 0.8, 0], [0.05, 0.95, 0], [0.3, 0.7, 0], [0.5, 0.4, 0.1], [0.4, 0, 0.6], [1, 0, 0]]
+    )
+    assert _hardest(labels, predicted, None).tolist() == [2, 0, 1, 3, 4, 5]
+    assert _hardest(labels, predicted, None, most=3).tolist() == [2, 4, 5]
+    assert _hardest(labels, predicted, np.array([0, 1, 0, 1, 2, 0, 1])).tolist() == [2, 1, 4]
+    assert _hardest(labels[-1:], predicted[-1:], None).tolist() == [0]
+
+
 def test_predictions_show_every_image():
     figure = untyped(report.predictions)(
         np.zeros((2, 4, 4, 1)), np.array([[0.2, 0.8], [0.7, 0.3]]), ["p.png", "q.png"], classes=["a", "b"]
@@ -104,7 +120,43 @@ def test_without_accuracy_the_test_loss_is_drawn():
 def test_figures_of_a_page_keep_a_readable_width():
     png = report.png(report.frames(np.zeros((1, 4, 4, 1)), None, None, ["x"]), dpi=100)
     width = PIL.Image.open(io.BytesIO(png)).width
-    assert f'style="min-width: {round(0.6 * width)}px"' in report.figure_html(png, "c", alternative="a")
+    assert f'style="--wide: {round(0.55 * width)}px"' in report.figure_html(png, "c", alternative="a")
+    shown = untyped(report.figure_html)(png, "c", alternative="a", variants={"(max-width: 9px)": png, "(a < b)": png})
+    assert shown.count("<source") == 2 and '<source media="(a &lt; b)" srcset="data:image/png' in shown
+    assert f"--wide: {round(0.55 * width)}px; --narrow: {round(0.55 * width)}px" in shown
+
+
+def test_tables_name_the_column_of_every_cell():
+    """On narrow screens each row becomes a block, in which the names stand before the cells."""
+    table = report.table_html(["network", "error, %", "<n>"], [["cnn", "1.0", 2]])
+    assert '<table class="many">' in table and '<td class="number" data-name="error, %">1.0</td>' in table
+    assert '<td class="number" data-name="&lt;n&gt;">2</td>' in table
+
+
+def test_figures_for_narrow_screens_have_fewer_columns():
+    histories = {"a": [history(0.0)]}
+    wide, narrow = (untyped(report.learning_curves)(histories, columns=n) for n in (2, 1))
+    assert [axis.get_ylabel() for axis in narrow.axes] == [axis.get_ylabel() for axis in wide.axes]
+    assert narrow.get_figwidth() < wide.get_figwidth() and narrow.get_figheight() > wide.get_figheight()
+    matrices = {name: np.eye(2, dtype=int) for name in "abc"}
+    stacked = untyped(report.confusion)(matrices, classes=["x", "y"], columns=2)
+    assert [axis.get_title() for axis in stacked.axes] == ["a", "b", "c", ""]
+    wrong = np.tile([[0.1, 0.9]], (5, 1))
+    figure = untyped(report.mistakes)(np.zeros((5, 4, 4, 1)), np.zeros(5, int), wrong, classes=["a", "b"], columns=3)
+    assert len(figure.axes) == 6 and figure.get_figwidth() == 4.5
+
+
+def test_figures_for_dark_pages_are_light_on_dark():
+    counts = np.array([[4, 0], [1, 1]])
+    for figure in (
+        untyped(report.learning_curves)({"a": [history(0.0)]}),
+        untyped(report.confusion)({"net": counts}, classes=["a", "b"]),
+    ):
+        light, dark = pixels(figure).mean(-1), pixels(to_dark(figure)).mean(-1)
+        assert np.median(light) == 255 and np.median(dark) < 30
+        assert ((light < 60).sum() > 50) and ((dark > 200).sum() > 50)  # text
+        texts = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
+        assert all(sum(matplotlib.colors.to_rgb(text.get_color())) > 2 for text in texts if text.get_text() != "4")
 
 
 def test_page_escapes_text(tmp_path):
