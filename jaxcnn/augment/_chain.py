@@ -17,6 +17,7 @@ from jaxcnn.augment._examples import (
     check_example,
     image_of,
     image_shape,
+    mark_inside,
     replace_image,
     round_to_dtype,
     sample_example,
@@ -45,6 +46,7 @@ class Chain:
     def start(cls, function: str, example: Example) -> "Chain":
         """Begins a chain with an example, or refuses anything else on behalf of a public function."""
         check_example(function, example)
+        example = mark_inside(example)
         return cls(example, PixelMap.identity(image_shape(example)))
 
     @classmethod

@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._check import check, shape_text
+from jaxcnn._check import as_array, check, shape_text
 from jaxcnn._typing import AnyArray, Dtype
 from jaxcnn.augment._pixel_maps import PixelMap, SamplingRequest
 from jaxcnn.ops._materialize import materialize
 from jaxcnn.ops._sampling.nonfinite import replace_nonfinite
+from jaxcnn.ops._sampling.transforms import FAR_OUTSIDE
 from jaxcnn.ops.sampling import Mode, PaddingMode, check_options, is_zero, sample_pixels
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "check_example",
     "image_of",
     "image_shape",
+    "mark_inside",
     "replace_image",
     "round_to_dtype",
     "sample_example",
@@ -31,12 +33,18 @@ Example = AnyArray | Mapping[str, Any]
 
 Entries ``"image"``, ``"mask"`` (h, w) or (h, w, k) sampled at the nearest pixel, ``"keypoints"`` (k, 2) in (x, y)
 pixels, the first pixel's center being (0, 0), and ``"boxes"`` (k, 4) as (x_min, y_min, x_max, y_max) in pixels of their
-outer edges; others, such as a label, stay as they are. Outside of the image a mask is ``mask_fill_value`` where the
+outer edges; others, such as a label, stay as they are. Further columns of key points and boxes, such as a visibility or
+a class, are carried along. Outside of the image a mask is ``mask_fill_value`` where the
 image is 0 or filled, and otherwise shows what the image does there; integers in it are exact up to 2^24. An image with
 further leading axes, a clip, is changed as one. Pixels may be infinite or NaN; they do not affect others.
+
+The result also has ``"keypoints_inside"`` and ``"boxes_inside"`` (k,), bool: whether a key point lies in the frame, and
+whether a box has an area in it. Passed on with the example, they stay False. What has no place in the result, such as a
+point behind the horizon, is far outside.
 """
 
-PARTS = ("image", "mask", "keypoints", "boxes")
+_COLUMNS = {"keypoints": 2, "boxes": 4}
+PARTS = ("image", "mask", *_COLUMNS, *(f"{name}_inside" for name in _COLUMNS))
 """The entries of an example that an augmentation may change."""
 
 
@@ -62,16 +70,63 @@ def replace_image(example: Example, image: jax.Array) -> Example:
 def check_example(function: str, example: Example) -> None:
     """Refuses anything that is not an example, on behalf of a public function."""
     image = image_of(example)
-    dtype = getattr(image, "dtype", None)
-    known = dtype is not None and (dtype == jnp.uint8 or jnp.issubdtype(dtype, jnp.floating))
-    got = shape_text(image) if dtype is not None else type(image).__name__
+    array = isinstance(image, jax.Array | np.ndarray)
+    known = array and (image.dtype == jnp.uint8 or jnp.issubdtype(image.dtype, jnp.floating))
+    got = shape_text(image) if array else f"{type(image).__module__}.{type(image).__name__}"
     good = known and image.ndim >= 3 and 0 not in image.shape[-3:]
-    check(good, function, "image", "(h, w, c), uint8 or floating, of at least 1 x 1 pixels", got)
-    if isinstance(example, Mapping) and "mask" in example:
-        h, w = image.shape[-3:-1]
-        shape = np.shape(example["mask"])
+    check(good, function, "image", "an array (h, w, c), uint8 or floating, of at least 1 x 1 pixels", got)
+    if not isinstance(example, Mapping):
+        return
+    if "mask" in example:
+        mask, (h, w) = example["mask"], image.shape[-3:-1]
+        array = isinstance(mask, jax.Array | np.ndarray)
+        shape = mask.shape if array else ()
         fits = (shape[-2:] if len(shape) < image.ndim else shape[-3:-1]) == (h, w)
-        check(fits, function, "mask", f"({h}, {w}) or ({h}, {w}, k), as the image", str(shape))
+        got = str(shape) if array else type(mask).__name__
+        check(fits, function, "mask", f"({h}, {w}) or ({h}, {w}, k), as the image", got)
+    for name in _COLUMNS:
+        if name in example:
+            _check_points(function, name, example)
+
+
+def _check_points(function: str, name: str, example: Mapping[str, Any]) -> None:
+    count, columns = _COLUMNS[name], {"keypoints": "x, y", "boxes": "x_min, y_min, x_max, y_max"}[name]
+    points = as_array(function, name, example[name])
+    numbers = jnp.issubdtype(points.dtype, jnp.floating) or jnp.issubdtype(points.dtype, jnp.integer)
+    none = points.shape == (0,)
+    good = none or (numbers and points.ndim > 0 and points.shape[-1] >= count)
+    check(good, function, name, f"(k, {count}) of ({columns}), or with further columns", shape_text(points))
+    if f"{name}_inside" in example:
+        flags, shape = as_array(function, f"{name}_inside", example[f"{name}_inside"]), points.shape[:-1]
+        fits = flags.dtype == jnp.bool_ and flags.shape == ((0,) if none else shape)
+        check(fits, function, f"{name}_inside", f"bool{shape}, one for each of {name}", shape_text(flags))
+
+
+def mark_inside(example: Example) -> Example:
+    """Adds to an example which of its key points and boxes are inside of the frame."""
+    if not isinstance(example, Mapping):
+        return example
+    marked = dict(example)
+    for name, count in _COLUMNS.items():
+        if name in example:
+            points = to_float_points(example[name])
+            if points.shape == (0,):
+                marked[name] = points = jnp.zeros((0, count), points.dtype)
+            marked[f"{name}_inside"] = _merge_inside(example, name, points, image_shape(example))
+    return marked
+
+
+def _merge_inside(example: Mapping[str, Any], name: str, points: jax.Array, shape: tuple[int, int]) -> jax.Array:
+    """Returns which points or boxes are inside of a frame, and were so before."""
+    h, w = shape
+    if name == "keypoints":
+        x, y = points[..., 0], points[..., 1]
+        inside = (x >= -0.5) & (x <= w - 0.5) & (y >= -0.5) & (y <= h - 0.5)
+    else:
+        left, top, right, bottom = (points[..., i] for i in range(4))
+        inside = (jnp.minimum(right, w) > jnp.maximum(left, 0)) & (jnp.minimum(bottom, h) > jnp.maximum(top, 0))
+    before = example.get(f"{name}_inside")
+    return inside if before is None else inside & jnp.asarray(before)
 
 
 def to_float_points(points: AnyArray | Sequence[Any]) -> jax.Array:
@@ -122,9 +177,14 @@ def sample_example(
         layers = _sample(mask[..., None] if flat else mask, pixel_map, _mask_sampling(pixel_map.sampling), False)
         sampled["mask"] = layers[..., 0] if flat else layers
     if "keypoints" in example:
-        sampled["keypoints"] = _move_points(to_float_points(example["keypoints"]), pixel_map)
+        points = _move_points(to_float_points(example["keypoints"]), pixel_map)
+        inside = _merge_inside(example, "keypoints", points, pixel_map.shape)
+        if pixel_map.rows is not None:
+            points, inside = pixel_map.rows.forward(points, -2), pixel_map.rows.forward(inside, -1)
+        sampled |= {"keypoints": points, "keypoints_inside": inside}
     if "boxes" in example:
-        sampled["boxes"] = _move_boxes(to_float_points(example["boxes"]), pixel_map)
+        boxes = _move_boxes(to_float_points(example["boxes"]), pixel_map)
+        sampled |= {"boxes": boxes, "boxes_inside": _merge_inside(example, "boxes", boxes, pixel_map.shape)}
     return sampled
 
 
@@ -166,19 +226,31 @@ def _sample(image: AnyArray, pixel_map: PixelMap, sampling: SamplingRequest, fin
 
 
 def _move_points(points: jax.Array, pixel_map: PixelMap) -> jax.Array:
-    return jnp.stack(pixel_map.backward(points[..., 0], points[..., 1]), -1).astype(points.dtype)
+    moved = jnp.stack(pixel_map.backward(points[..., 0], points[..., 1]), -1).astype(points.dtype)
+    return jnp.concatenate([moved, points[..., 2:]], -1)
 
 
 def _move_boxes(boxes: jax.Array, pixel_map: PixelMap) -> jax.Array:
-    """Returns the boxes around the moved corners and middles of the sides, clipped to the frame."""
+    """Returns the boxes around the moved corners and middles of the sides, clipped to the frame.
+
+    Points without a place in the result are left out; a box that has none is empty.
+    """
     left, top, right, bottom = (boxes[..., i] - 0.5 for i in range(4))
     middle, half = (left + right) / 2, (top + bottom) / 2
     x = jnp.stack([left, middle, right, right, right, middle, left, left], -1)
     y = jnp.stack([top, top, top, half, bottom, bottom, bottom, half], -1)
     x, y = pixel_map.backward(x, y)
+    found = (jnp.abs(x) < FAR_OUTSIDE / 100) & (jnp.abs(y) < FAR_OUTSIDE / 100)
+    found |= jnp.isnan(x) | jnp.isnan(y)
     h, w = pixel_map.shape
     sides = [
-        jnp.clip(v + 0.5, 0, n)
-        for v, n in ((jnp.min(x, -1), w), (jnp.min(y, -1), h), (jnp.max(x, -1), w), (jnp.max(y, -1), h))
+        jnp.clip(jnp.where(jnp.any(found, -1), v + 0.5, 0.0), 0, n)
+        for v, n in (
+            (jnp.min(x, -1, where=found, initial=jnp.inf), w),
+            (jnp.min(y, -1, where=found, initial=jnp.inf), h),
+            (jnp.max(x, -1, where=found, initial=-jnp.inf), w),
+            (jnp.max(y, -1, where=found, initial=-jnp.inf), h),
+        )
     ]
-    return jnp.stack(sides, -1).astype(boxes.dtype)
+    moved = jnp.stack(sides, -1).astype(boxes.dtype)
+    return jnp.concatenate([moved, boxes[..., 4:]], -1)

@@ -13,20 +13,26 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn._typing import FillValue
+from jaxcnn.augment._inverse_points import Points, invert_points
 from jaxcnn.ops._sampling import pixel_matrices as matrices
 from jaxcnn.ops._sampling.pixel_matrices import Matrix
 from jaxcnn.ops.remap import pixel_positions
 from jaxcnn.ops.sampling import Mode, PaddingMode
 
-__all__ = ["ANY_SAMPLING", "FillValue", "NonlinearMap", "PixelMap", "SamplingRequest", "choose_map", "displacement_map"]
+__all__ = [
+    "ANY_SAMPLING",
+    "FillValue",
+    "ImageFunction",
+    "NonlinearMap",
+    "PixelMap",
+    "RowChange",
+    "SamplingRequest",
+    "choose_map",
+    "displacement_map",
+]
 
 ImageFunction = Callable[[jax.Array], jax.Array]
 """Computes an image (..., h, w, c) from one."""
-
-Points = tuple[jax.Array, jax.Array]
-"""x and y, of one shape."""
-
-_ITERATIONS = 20  # of the fixed-point iteration that inverts a displacement
 
 
 class SamplingRequest(NamedTuple):
@@ -79,6 +85,16 @@ def _fill_size(sampling: SamplingRequest) -> int:
 ANY_SAMPLING = SamplingRequest()
 
 
+class RowChange(NamedTuple):
+    """A permutation of rows, of key points (..., k, c) along an axis, and its inverse."""
+
+    forward: Callable[[jax.Array, int], jax.Array]
+    backward: Callable[[jax.Array, int], jax.Array]
+
+
+_SAME_ROWS = RowChange(lambda values, _: values, lambda values, _: values)
+
+
 class NonlinearMap(NamedTuple):
     """A map of points that is not a matrix."""
 
@@ -91,7 +107,8 @@ class PixelMap:
     """A map from the pixels of a result (h, w) to those of its source.
 
     ``links`` are what points pass through, in this order; two neighbors are both matrices only if both are projective.
-    ``exact`` does the same to an image (..., h, w, c) without interpolation, where that is possible.
+    ``exact`` does the same to an image (..., h, w, c) without interpolation, where that is possible. ``rows`` permutes
+    the key points.
     """
 
     source: tuple[int, int]
@@ -99,6 +116,7 @@ class PixelMap:
     links: tuple[Matrix | NonlinearMap, ...] = ()
     sampling: SamplingRequest = ANY_SAMPLING
     exact: ImageFunction | None = None
+    rows: RowChange | None = None
 
     @classmethod
     def identity(cls, shape: tuple[int, int]) -> "PixelMap":
@@ -122,7 +140,7 @@ class PixelMap:
         exact = None
         if self.exact is not None and after.exact is not None:
             exact = _compose(self.exact, after.exact)
-        return PixelMap(self.source, after.shape, tuple(links), sampling, exact)
+        return PixelMap(self.source, after.shape, tuple(links), sampling, exact, _compose_rows(self.rows, after.rows))
 
     def pixels(self) -> Points:
         """Returns where all pixels of the result are sampled."""
@@ -154,22 +172,21 @@ class PixelMap:
             _invert_nonlinear(link) if isinstance(link, NonlinearMap) else matrices.invert_entries(link)
             for link in reversed(self.links)
         )
-        return PixelMap(self.shape, source, links, self.sampling)
+        rows = None if self.rows is None else RowChange(self.rows.backward, self.rows.forward)
+        return PixelMap(self.shape, source, links, self.sampling, rows=rows)
 
 
-def displacement_map(displacement: Callable[[jax.Array, jax.Array, bool], Points]) -> NonlinearMap:
-    """Makes a map of the displacement of the result's points, which must be small and smooth enough to be inverted."""
+def displacement_map(
+    displacement: Callable[[jax.Array, jax.Array, bool], Points], shape: tuple[int, int]
+) -> NonlinearMap:
+    """Makes a map of the displacement of the points of a result (h, w)."""
 
     def forward(x: jax.Array, y: jax.Array, all_pixels: bool) -> Points:
         dx, dy = displacement(x, y, all_pixels)
         return x + dx, y + dy
 
     def backward(x: jax.Array, y: jax.Array) -> Points:
-        def refine(_: jax.Array, at: Points) -> Points:
-            dx, dy = displacement(at[0], at[1], False)
-            return x - dx, y - dy
-
-        return jax.lax.fori_loop(0, _ITERATIONS, refine, (x, y))
+        return invert_points(lambda at: forward(at[0], at[1], False), (x, y), shape)
 
     return NonlinearMap(forward, backward)
 
@@ -187,7 +204,8 @@ def choose_map(condition: jax.Array, first: PixelMap, other: PixelMap) -> PixelM
         link: Matrix | NonlinearMap = matrices.select_entries(condition, one, two)
     else:
         link = _choose_nonlinear(condition, first, other)
-    return PixelMap(first.source, first.shape, (link,), sampling, exact)
+    rows = _choose_rows(condition, first.rows, other.rows)
+    return PixelMap(first.source, first.shape, (link,), sampling, exact, rows)
 
 
 def _single_matrix(pixel_map: PixelMap) -> Matrix | None:
@@ -209,6 +227,25 @@ def _choose_nonlinear(condition: jax.Array, first: PixelMap, other: PixelMap) ->
 
 def _invert_nonlinear(link: NonlinearMap) -> NonlinearMap:
     return NonlinearMap(lambda x, y, all_pixels: link.backward(x, y), lambda x, y: link.forward(x, y, False))
+
+
+def _compose_rows(first: RowChange | None, second: RowChange | None) -> RowChange | None:
+    if first is None or second is None:
+        return first or second
+    return RowChange(
+        lambda values, axis: second.forward(first.forward(values, axis), axis),
+        lambda values, axis: first.backward(second.backward(values, axis), axis),
+    )
+
+
+def _choose_rows(condition: jax.Array, first: RowChange | None, other: RowChange | None) -> RowChange | None:
+    if first is None and other is None:
+        return None
+    one, two = first or _SAME_ROWS, other or _SAME_ROWS
+    return RowChange(
+        lambda values, axis: jnp.where(condition, one.forward(values, axis), two.forward(values, axis)),
+        lambda values, axis: jnp.where(condition, one.backward(values, axis), two.backward(values, axis)),
+    )
 
 
 def _compose(first: ImageFunction, second: ImageFunction) -> ImageFunction:

@@ -71,7 +71,7 @@ def random_tps(
         dx, dy = tps_points(displacements, control, coefficients, u, v)
         return half[0] * dx, half[1] * dy
 
-    return image.sample(PixelMap(image.shape, image.shape, (displacement_map(displacement),), sampling))
+    return image.sample(PixelMap(image.shape, image.shape, (displacement_map(displacement, image.shape),), sampling))
 
 
 @augmentation(geometric=True)
@@ -133,4 +133,4 @@ def random_elastic(
         here = field if all_pixels else sample_pixels(field, (x, y), options, 1)
         return here[..., 0], here[..., 1]
 
-    return image.sample(PixelMap(image.shape, image.shape, (displacement_map(displacement),), sampling))
+    return image.sample(PixelMap(image.shape, image.shape, (displacement_map(displacement, image.shape),), sampling))

@@ -1,5 +1,7 @@
 """Random flips and quarter turns of an example, without interpolation."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ from jaxcnn.augment._argument_checks import NumberOption, check_probability
 from jaxcnn.augment._chain import Chain
 from jaxcnn.augment._decorator import augmentation
 from jaxcnn.augment._draws import draw_uniforms, lookup, to_integer
-from jaxcnn.augment._pixel_maps import PixelMap
+from jaxcnn.augment._pixel_maps import PixelMap, RowChange
 from jaxcnn.ops._sampling import pixel_matrices as matrices
 from jaxcnn.ops._sampling.pixel_matrices import Matrix
 
@@ -19,19 +21,24 @@ __all__ = ["random_flip_left_right", "random_flip_up_down", "random_rotate_90"]
 
 
 @augmentation(geometric=True)
-def random_flip_left_right(key: PRNGKey, image: Chain, *, p: NumberOption = 0.5) -> Chain:
+def random_flip_left_right(
+    key: PRNGKey, image: Chain, *, p: NumberOption = 0.5, keypoint_pairs: Sequence[Sequence[int]] = ()
+) -> Chain:
     """Mirrors an example left to right with probability ``p``.
 
     Args:
         key: Key of the draw.
         image: The example.
         p: Probability.
+        keypoint_pairs: Rows of the key points that are mirror images of one another, such as the left and the right
+            eye: ``((1, 2), (3, 4))`` swaps rows 1 and 2, and 3 and 4, where the example is mirrored.
 
     Returns:
         The example, with the same shape and dtype. Pixels are copied, not interpolated.
 
     Raises:
-        ValueError: If ``image`` is not an example, or ``p`` is outside of [0, 1].
+        ValueError: If ``image`` is not an example, ``p`` is outside of [0, 1], or ``keypoint_pairs`` is not a list of
+            pairs of different rows.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -42,23 +49,28 @@ def random_flip_left_right(key: PRNGKey, image: Chain, *, p: NumberOption = 0.5)
     Parity:
         ``ops.flip_left_right``, drawn as by torchvision's ``RandomHorizontalFlip``.
     """
-    return _flip("random_flip_left_right", key, image, p, 1)
+    return _flip("random_flip_left_right", key, image, p, 1, keypoint_pairs)
 
 
 @augmentation(geometric=True)
-def random_flip_up_down(key: PRNGKey, image: Chain, *, p: NumberOption = 0.5) -> Chain:
+def random_flip_up_down(
+    key: PRNGKey, image: Chain, *, p: NumberOption = 0.5, keypoint_pairs: Sequence[Sequence[int]] = ()
+) -> Chain:
     """Mirrors an example top to bottom with probability ``p``.
 
     Args:
         key: Key of the draw.
         image: The example.
         p: Probability.
+        keypoint_pairs: Rows of the key points that are mirror images of one another, such as the left and the right
+            eye: ``((1, 2), (3, 4))`` swaps rows 1 and 2, and 3 and 4, where the example is mirrored.
 
     Returns:
         The example, with the same shape and dtype. Pixels are copied, not interpolated.
 
     Raises:
-        ValueError: If ``image`` is not an example, or ``p`` is outside of [0, 1].
+        ValueError: If ``image`` is not an example, ``p`` is outside of [0, 1], or ``keypoint_pairs`` is not a list of
+            pairs of different rows.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -69,7 +81,7 @@ def random_flip_up_down(key: PRNGKey, image: Chain, *, p: NumberOption = 0.5) ->
     Parity:
         ``ops.flip_up_down``, drawn as by torchvision's ``RandomVerticalFlip``.
     """
-    return _flip("random_flip_up_down", key, image, p, 0)
+    return _flip("random_flip_up_down", key, image, p, 0, keypoint_pairs)
 
 
 @augmentation(geometric=True)
@@ -120,7 +132,7 @@ def random_rotate_90(key: PRNGKey, image: Chain, *, turns: tuple[int, ...] = (0,
     return image.sample(PixelMap(image.shape, image.shape, (chosen,), exact=rotate))
 
 
-def _flip(name: str, key: PRNGKey, image: Chain, p: NumberOption, axis: int) -> Chain:
+def _flip(name: str, key: PRNGKey, image: Chain, p: NumberOption, axis: int, pairs: Sequence[Sequence[int]]) -> Chain:
     check_probability(name, "p", p)
     (number,) = draw_uniforms(key, 1)
     drawn = number < p
@@ -133,7 +145,30 @@ def _flip(name: str, key: PRNGKey, image: Chain, p: NumberOption, axis: int) -> 
     def flip_or_not(pixels: jax.Array) -> jax.Array:
         return jnp.where(drawn, flip(pixels), pixels)
 
-    return image.sample(PixelMap(image.shape, image.shape, (matrix,), exact=flip_or_not))
+    rows = _swap_rows(name, pairs, drawn)
+    return image.sample(PixelMap(image.shape, image.shape, (matrix,), exact=flip_or_not, rows=rows))
+
+
+def _swap_rows(name: str, pairs: Sequence[Sequence[int]], drawn: jax.Array) -> RowChange | None:
+    """Returns the change of key points that swaps pairs of rows where the example is mirrored."""
+    expected = "pairs (left, right) of different rows"
+    listed = isinstance(pairs, Sequence | np.ndarray) and all(np.shape(pair) == (2,) for pair in pairs)
+    check(listed, name, "keypoint_pairs", expected, repr(pairs))
+    numbers = [i for pair in pairs for i in pair]
+    different = all(is_integer_at_least(i, 0) for i in numbers) and len(set(numbers)) == len(numbers)
+    check(different, name, "keypoint_pairs", expected, repr(pairs))
+    if not numbers:
+        return None
+
+    def swap(values: jax.Array, axis: int) -> jax.Array:
+        count = values.shape[axis] if values.ndim >= -axis else 1
+        check(max(numbers) < count, name, "keypoint_pairs", f"rows of the {count} key points", repr(pairs))
+        order = np.arange(count)
+        for left, right in pairs:
+            order[[left, right]] = right, left
+        return jnp.where(drawn, jnp.take(values, order, axis=axis, mode="clip"), values)
+
+    return RowChange(swap, swap)
 
 
 def _quarter_turns(h: int, w: int) -> list[Matrix]:

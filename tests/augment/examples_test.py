@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from jaxcnn import augment
+from jaxcnn.augment import _decorator
+from jaxcnn.augment._chain import Chain
 from tests.augment.functions import (
     IMAGE,
     KEY,
@@ -115,3 +117,143 @@ class TestExamples:
         for name in ("random_affine", "random_flip_left_right", "random_pad_and_crop", "random_color_jitter"):
             changed, first = (jax.jit(function(name))(KEY, image) for image in (clip, IMAGE))
             np.testing.assert_allclose(changed[0], first, atol=1e-6)
+
+
+class TestRows:
+    """Rows of key points and boxes: further columns, which are inside, pairs that a mirror swaps."""
+
+    example: ClassVar = {
+        "image": IMAGE,
+        "keypoints": np.array([[2.0, 3.0, 2.0], [7.0, 8.0, 1.0], [-1.0, 5.0, 0.0]], np.float32),
+        "boxes": np.array([[2.0, 3.0, 5.0, 7.0, 14.0], [0.0, 0.0, 0.0, 0.0, -1.0]], np.float32),
+    }
+
+    def test_further_columns_are_carried_along(self):
+        result = P(augment.random_translation, translate=0.2)(KEY, self.example)
+        np.testing.assert_array_equal(result["keypoints"][:, 2], self.example["keypoints"][:, 2])
+        np.testing.assert_array_equal(result["boxes"][:, 4], self.example["boxes"][:, 4])
+        alone = {**self.example, "keypoints": self.example["keypoints"][:, :2], "boxes": self.example["boxes"][:, :4]}
+        plain = P(augment.random_translation, translate=0.2)(KEY, alone)
+        np.testing.assert_array_equal(result["keypoints"][:, :2], plain["keypoints"])
+        np.testing.assert_array_equal(result["boxes"][:, :4], plain["boxes"])
+
+    def test_flags_tell_what_is_inside(self):
+        """A row that left the frame once stays outside: the image there is gone."""
+        crop = P(augment.center_crop, shape=(6, 6))
+        first = crop(KEY, self.example)  # columns and rows 3 to 8
+        assert first["keypoints_inside"].tolist() == [False, True, False]
+        assert first["boxes_inside"].tolist() == [True, False]
+        second = P(augment.random_scale, scale=(0.3, 0.3))(KEY, first)
+        assert second["keypoints_inside"].tolist() == [False, True, False]
+        assert augment.random_hue(KEY, self.example)["keypoints_inside"].tolist() == [True, True, False]
+
+    def test_a_sequence_flags_what_left_the_image_that_it_samples(self):
+        """Rotating there and back is sampled once and loses nothing; colors in between make it two images."""
+        there, back = (P(augment.random_translation, translate=0.0), P(augment.random_translation, translate=0.0))
+        turns = [P(augment.random_rotation, degrees=(d, d)) for d in (45.0, -45.0)]
+        corner = {"image": IMAGE, "keypoints": np.array([[0.0, 0.0]])}
+        assert augment.sequence([there, *turns, back])(KEY, corner)["keypoints_inside"].tolist() == [True]
+        colored = augment.sequence([turns[0], augment.random_hue, turns[1]])
+        assert colored(KEY, corner)["keypoints_inside"].tolist() == [False]
+
+    def test_no_boxes_are_an_empty_list(self):
+        result = function("random_affine")(KEY, {"image": IMAGE, "keypoints": [], "boxes": []})
+        assert result["keypoints"].shape == (0, 2) and result["boxes"].shape == (0, 4)
+        assert result["boxes_inside"].shape == (0,)
+
+    @pytest.mark.parametrize("name", ["random_flip_left_right", "random_flip_up_down"])
+    def test_a_flip_swaps_pairs(self, name):
+        f = P(getattr(augment, name), keypoint_pairs=[(0, 2)])
+        plain, result = (g(KEY, self.example, p=1.0) for g in (getattr(augment, name), f))
+        np.testing.assert_array_equal(result["keypoints"], np.asarray(plain["keypoints"])[[2, 1, 0]])
+        assert result["keypoints_inside"].tolist() == [False, True, True]
+        np.testing.assert_array_equal(f(KEY, self.example, p=0.0)["keypoints"], self.example["keypoints"])
+
+    def test_pairs_are_swapped_in_sequences_choices_and_inverses(self):
+        flip = P(augment.random_flip_left_right, keypoint_pairs=[(0, 2)], p=1.0)
+        points = self.example["keypoints"]
+        twice = augment.sequence([flip, augment.one_of([flip, P(flip, p=0.0)], weights=[1, 0])])(KEY, self.example)
+        np.testing.assert_allclose(twice["keypoints"], points, atol=1e-5)
+        seldom = augment.random_apply(flip, p=0.5)
+        back = augment.inverse(seldom)(KEY, seldom(KEY, self.example))
+        np.testing.assert_allclose(back["keypoints"], points, atol=1e-5)
+        batch = jax.tree.map(lambda v: np.stack([v] * 2), self.example)
+        np.testing.assert_array_equal(
+            augment.batched(flip)(KEY, batch)["keypoints"][1], flip(KEY, self.example)["keypoints"]
+        )
+
+    @pytest.mark.errors
+    @pytest.mark.parametrize(
+        ("entry", "message"),
+        [
+            ({"boxes": np.ones((3, 2))}, r"boxes must be \(k, 4\) of \(x_min, y_min, x_max, y_max\).*got float"),
+            ({"keypoints": np.ones((3, 1))}, r"keypoints must be \(k, 2\) of \(x, y\)"),
+            ({"keypoints": np.ones((3, 2), bool)}, r"keypoints must be .*got bool\(3, 2\)"),
+            ({"keypoints": [["left", "right"]]}, "keypoints must be an array of numbers"),
+            ({"boxes": np.ones((3, 4)), "boxes_inside": np.ones(2, bool)}, "boxes_inside must be bool"),
+            ({"mask": [[1, 2]]}, "mask must be .*got list"),
+        ],
+    )
+    def test_errors_of_entries(self, entry, message):
+        with pytest.raises(ValueError, match=f"random_hue: {message}"):
+            augment.random_hue(KEY, {"image": IMAGE, **entry})
+
+    @pytest.mark.errors
+    @pytest.mark.parametrize("pairs", [((0, 3),), ((0, 0),), ((0, 1), (1, 2)), (0, 1), 3, ((0.0, 1.0),)])
+    def test_errors_of_pairs(self, pairs):
+        with pytest.raises(ValueError, match="random_flip_left_right: keypoint_pairs must be"):
+            augment.random_flip_left_right(KEY, self.example, keypoint_pairs=pairs)
+
+    @pytest.mark.errors
+    def test_errors_of_images_that_are_no_arrays(self):
+        torch = pytest.importorskip("torch")
+        with pytest.raises(ValueError, match=r"random_hue: image must be an array.*got torch.Tensor"):
+            augment.random_hue(KEY, torch.ones(4, 4, 3))
+
+
+def spot(shape, x, y):
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    return jnp.asarray(np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 8), jnp.float32)[..., None]
+
+
+class TestStrongDeformations:
+    """Key points follow the image also where a map stretches more than twofold."""
+
+    def test_of_a_spline_that_a_fixed_point_iteration_does_not_invert(self):
+        f = jax.jit(P(augment.random_tps, strength=0.07))
+        moved = f(jax.random.key(20), {"image": spot((96, 128), 104, 32), "keypoints": np.array([[104.0, 32.0]])})
+        row, column = np.unravel_index(np.argmax(moved["image"]), (96, 128))
+        assert (column, row) == (108, 32)
+        np.testing.assert_allclose(moved["keypoints"], [[column, row]], atol=0.6)
+
+    @pytest.mark.parametrize(
+        "f", [P(augment.random_tps, strength=0.07), P(augment.random_elastic, alpha=100.0, sigma=8.0)]
+    )
+    def test_everywhere(self, f):
+        """Where a key point is found, the map leads back to it; without folds it is found everywhere."""
+        shape = 96, 128
+        y, x = (v.astype(np.float32) for v in np.mgrid[: shape[0] : 8, : shape[1] : 8])
+
+        @jax.jit
+        def there_and_back(key):
+            pixel_map = _decorator.advance(f, key, Chain.without_example(shape)).pixel_map
+            back = pixel_map.backward(x, y)
+            return jnp.hypot(*(a - b for a, b in zip(pixel_map.forward(*back), (x, y), strict=True)))
+
+        for seed in range(8):
+            assert float(there_and_back(jax.random.key(seed)).max()) < 0.02
+
+    def test_derivatives_are_those_of_differences(self):
+        example = {"image": spot((24, 24), 10, 8), "keypoints": np.array([[10.0, 8.0]])}
+
+        @jax.jit
+        def move(strength, points):
+            return augment.random_tps(KEY, {**example, "keypoints": points}, strength=strength)["keypoints"].sum()
+
+        strength, points = 0.04, example["keypoints"]
+        step = np.array([[0.5, 0.0]])
+        difference = (move(0.041, points) - move(0.039, points)) / 2e-3
+        slope, by_point = jax.grad(move, (0, 1))(strength, jnp.asarray(points, jnp.float32))
+        np.testing.assert_allclose(slope, difference, rtol=0.02)
+        moved = move(strength, points + step) - move(strength, points - step)
+        np.testing.assert_allclose(by_point[0, 0], moved, rtol=0.05)
