@@ -252,6 +252,67 @@ def test_big_endian(tmp_path):
     np.testing.assert_array_equal(read(path).tensors["a"], values(0, (2, 3)))
 
 
+def checkpoint_of(folder, arrays):
+    """Writes a checkpoint of arrays by their names."""
+    entries, data = {}, b""
+    for name, array in arrays.items():
+        entries[name.encode()] = placed(len(data), array.tobytes(), 1, *array.shape)
+        data += array.tobytes()
+    return bundle(folder, entries, data)
+
+
+def test_kernels_of_transposed_convolutions_by_bias_or_name(tmp_path):
+    kernel, other = values(0, (2, 3, 5, 4)), values(1, (2, 3, 4, 4))
+    arrays = {
+        "up/kernel": kernel,
+        "up/bias": values(0, (5,)),
+        "Conv2d_transpose_1/weights": kernel,
+        "deconv_of_an_old_name/kernel": kernel,
+        "deconv_of_an_old_name/bias": values(0, (4,)),  # refutes the name
+        "conv2d_transpose/kernel": other,
+        "conv2d_transpose/bias": values(0, (4,)),
+        "conv/kernel": kernel,
+        "depthwise/depthwise_kernel": values(0, (3, 3, 5, 1)),
+        "depthwise/bias": values(0, (5,)),
+    }
+    result = read(checkpoint_of(tmp_path, arrays))
+    moved = ["Conv2d_transpose_1/weights", "conv2d_transpose/kernel", "up/kernel"]
+    assert result.metadata["layouts"] == dict.fromkeys(moved, "HWOI")
+    for name, array in arrays.items():
+        expected = array.transpose(0, 1, 3, 2) if name in moved else array
+        np.testing.assert_array_equal(result.tensors[name], expected, err_msg=name)
+    assert len(result.metadata["notes"]) == 1
+
+
+def variable(name, *uses):
+    """Writes the nodes of a variable and of what uses it."""
+    nodes = [[pb.block(1, name), pb.block(2, "VariableV2")]]
+    nodes += [[pb.block(1, "u"), pb.block(2, use), pb.block(3, "x"), pb.block(3, name)] for use in uses]
+    return b"".join(pb.block(1, *parts) for parts in nodes)
+
+
+def test_the_graph_beside_a_checkpoint_names_the_operations(tmp_path):
+    path = checkpoint_of(tmp_path, {name: values(0, (2, 3, 5, 4)) for name in ("a", "b", "c")})
+    graph = variable("a", "Conv2DBackpropInput") + variable("b", "Conv2D", "Conv2DBackpropInput") + variable("c")
+    (tmp_path / "x.meta").write_bytes(pb.block(1, pb.block(4, "train")) + pb.block(2, graph))
+    assert read(path).metadata["layouts"] == {"a": "HWOI"}
+    (tmp_path / "x.meta").write_bytes(b"\x12\x7f")
+    result = read(path)
+    assert result.metadata["layouts"] == {} and "cannot be read and was ignored" in result.metadata["notes"][0]
+
+
+def test_the_graph_of_a_saved_model_names_the_operations(tmp_path):
+    (tmp_path / "variables").mkdir()
+    checkpoint_of(tmp_path / "variables", {"up/w": values(0, (2, 3, 4, 4))})
+    for path in (tmp_path / "variables").iterdir():
+        path.rename(path.with_name(path.name.replace("x.", "variables.")))
+    graph = variable("up/w", "Conv2DBackpropInput", "SaveV2", "L2Loss")
+    (tmp_path / "saved_model.pb").write_bytes(pb.number(1, 1) + pb.block(2, pb.block(2, graph)))
+    result = read(tmp_path)
+    assert result.metadata["layouts"] == {"up/w": "HWOI"}
+    np.testing.assert_array_equal(result.tensors["up/w"], values(0, (2, 3, 4, 4)).transpose(0, 1, 3, 2))
+
+
 def piece(*extents):
     return [pb.block(1, *(pb.number(n, v) for n, v in zip((1, 2), extent, strict=False))) for extent in extents]
 

@@ -76,6 +76,66 @@ def test_listed_values_and_the_rule_for_missing_ones(tmp_path, dtype, content, e
     assert result.dtype.name == dtype and result.tolist() == expected and result.flags.writeable
 
 
+def node(name, operation, *inputs, function=None):
+    parts = [pb.block(1, name), pb.block(2, operation), *(pb.block(3, text) for text in inputs)]
+    if function is not None:
+        parts.append(pb.block(5, pb.block(1, "f"), pb.block(2, pb.block(10, pb.block(1, function)))))
+    return parts
+
+
+def kernel(name, *sizes):
+    return const(name, pb.number(1, 1), shape(*sizes), pb.array(4, values(5, sizes)))
+
+
+def test_kernels_of_transposed_convolutions(tmp_path):
+    """TensorFlow stores (kh, kw, out, in); a gradient of an ordinary convolution uses the same operation."""
+    nodes = [kernel("up", 2, 3, 5, 4), kernel("conv", 2, 3, 5, 4), kernel("both", 2, 3, 5, 4)]
+    nodes += [kernel("line", 3, 5, 4), kernel("volume", 2, 2, 2, 5, 4), kernel("other", 2, 3, 5, 4)]
+    operations = [
+        node("read", "Identity", "up"),
+        node("a", "Conv2DBackpropInput", "size", "read", "x"),
+        node("b", "Conv2D", "x", "conv"),
+        node("c", "Conv2D", "x", "both"),
+        node("d", "Conv2DBackpropInput", "size", "both", "gradient"),
+        node("wide", "ExpandDims", "line", "zero"),
+        node("e", "Conv2DBackpropInput", "size", "wide", "x"),
+        node("g", "Conv3DBackpropInputV2", "size", "volume", "x"),
+        node("h", "Mul", "other", "x"),
+    ]
+    result = graph_of(tmp_path, *nodes, *(pb.block(1, *parts) for parts in operations))
+    assert result.metadata["layouts"] == {"up": "HWOI", "line": "WOI", "volume": "DHWOI"}
+    np.testing.assert_array_equal(result.tensors["up"], values(5, (2, 3, 5, 4)).transpose(0, 1, 3, 2))
+    np.testing.assert_array_equal(result.tensors["line"], values(5, (3, 5, 4)).transpose(0, 2, 1))
+    np.testing.assert_array_equal(result.tensors["conv"], values(5, (2, 3, 5, 4)))
+    assert result.metadata["notes"] == [
+        "Kernels of transposed convolutions: (kh, kw, out, in) became (kh, kw, in, out); see the layouts."
+    ]
+
+
+def function(name, arguments, *nodes):
+    signature = pb.block(1, pb.block(1, name), *(pb.block(2, pb.block(1, argument)) for argument in arguments))
+    return pb.block(1, signature, *(pb.block(3, *parts) for parts in nodes))
+
+
+def test_uses_are_followed_through_functions(tmp_path):
+    outer = function("outer", ["x", "w"], node("y", "StatefulPartitionedCall", "w", "x", function="inner"))
+    read, up = node("r", "ReadVariableOp", "w"), node("a", "Conv2DBackpropInput", "s", "r:value:0", "x")
+    inner = function("inner", ["w", "x"], read, up, node("again", "PartitionedCall", "w", "x", function="inner"))
+    call = pb.block(1, *node("call", "PartitionedCall", "image", "up", function="outer"))
+    result = graph_of(tmp_path, kernel("up", 2, 3, 5, 4), call, pb.block(2, outer, inner))
+    assert result.metadata["layouts"] == {"up": "HWOI"}
+
+
+def test_many_functions_that_call_each_other(tmp_path):
+    """The calls are not followed without end."""
+    chain = [
+        function(f"f{place}", ["w"], node("y", "PartitionedCall", "w", function=f"f{place + 1}"))
+        for place in range(3000)
+    ]
+    call = pb.block(1, *node("call", "PartitionedCall", "up", function="f0"))
+    assert graph_of(tmp_path, kernel("up", 2, 3, 5, 4), call, pb.block(2, *chain)).metadata["layouts"] == {}
+
+
 @pytest.mark.errors
 @pytest.mark.parametrize(
     ("nodes", "reason"),

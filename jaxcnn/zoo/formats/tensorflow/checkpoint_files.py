@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,14 @@ from jaxcnn.zoo.containers.protobuf_schema import FIXED32, INT, UINT, Message, R
 from jaxcnn.zoo.containers.protobuf_text import read_prototxt
 from jaxcnn.zoo.containers.source_file import SourceFile
 from jaxcnn.zoo.containers.sstable import SSTable, is_sstable
-from jaxcnn.zoo.formats.tensorflow.graph_def import is_saved_model, list_nodes, parse_saved_model, read_constants
+from jaxcnn.zoo.formats.tensorflow.graph_def import (
+    find_transposed_variables,
+    is_saved_model,
+    list_nodes,
+    parse_saved_model,
+    read_constants,
+)
+from jaxcnn.zoo.formats.tensorflow.kernel_uses import GraphUses, move_transposed
 from jaxcnn.zoo.formats.tensorflow.object_graph import OBJECT_GRAPH, is_slot, name_objects
 from jaxcnn.zoo.formats.tensorflow.tensor_proto import (
     DTYPES,
@@ -74,8 +81,10 @@ def read_tensorflow_checkpoint(path: Path, *, max_bytes: int) -> Checkpoint:
     Convention:
         Names are those of the variables; in checkpoints of objects the full names where they are unambiguous,
         otherwise the paths of objects, and ``metadata["keys"]`` holds the keys of the file. Variables of optimizers are
-        left out with a note. Partitioned variables are assembled. Kernels are not moved: TensorFlow stores
-        (kh, kw, in, out) and (kh, kw, c, m), matrices as (in, out).
+        left out with a note. Partitioned variables are assembled. TensorFlow stores kernels as (kh, kw, in, out) and
+        (kh, kw, c, m), matrices as (in, out). Only those of transposed convolutions, (kh, kw, out, in), become
+        (kh, kw, in, out): where the graph of a SavedModel or of the ``.meta`` beside a checkpoint says so, otherwise
+        where the size of the bias or a name such as ``conv2d_transpose`` does.
 
     Args:
         path: The index, a shard, their common prefix, a checkpoint of version 1, the text file
@@ -108,14 +117,16 @@ def read_tensorflow_checkpoint(path: Path, *, max_bytes: int) -> Checkpoint:
     if model is None:
         place, notes = _locate(path)
         result = _read_table(SourceFile(place, max_bytes))
-        result.metadata["notes"].extend(notes)
-        return result
+        stated, more = _read_meta_graph(place)
+        notes = [*result.metadata["notes"], *notes, *more]
+        return _move_kernels(result, {**result.metadata, "notes": notes}, stated)
     reader = ProtobufReader(SourceFile(model, max_bytes))
     meta = parse_saved_model(reader, map_file(model))
     graph = meta.get("graph", {})
     index = model.parent / "variables" / "variables.index"
     if index.is_file():
         result = _read_table(SourceFile(index, max_bytes))
+        result = _move_kernels(result, result.metadata, GraphUses(graph).transposed_variables())
         tensors, metadata = result.tensors, dict(result.metadata)
     else:
         tensors, layouts, notes = read_constants(reader, graph)
@@ -126,6 +137,23 @@ def read_tensorflow_checkpoint(path: Path, *, max_bytes: int) -> Checkpoint:
     metadata["framework_version"] = info.get("version", "")
     nodes, metadata["functions"] = list_nodes(graph)
     return Checkpoint(tensors, metadata, nodes)
+
+
+def _read_meta_graph(place: Path) -> tuple[dict[str, bool], list[str]]:
+    """Returns how the graph saved beside a checkpoint, if there is one, uses variables as kernels, and notes."""
+    path = place.with_name(place.name.removesuffix(".index") + ".meta")
+    if not path.is_file():
+        return {}, []
+    try:
+        return find_transposed_variables(ProtobufReader(SourceFile(path)), map_file(path)), []
+    except FormatError as error:
+        return {}, [f"The graph beside the checkpoint cannot be read and was ignored: {error.reason}"]
+
+
+def _move_kernels(checkpoint: Checkpoint, metadata: Mapping[str, Any], stated: Mapping[str, bool]) -> Checkpoint:
+    tensors, layouts = dict(checkpoint.tensors), dict(metadata["layouts"])
+    notes = [*metadata["notes"], *move_transposed(tensors, layouts, stated, guess=True)]
+    return Checkpoint(tensors, {**metadata, "layouts": layouts, "notes": notes})
 
 
 def _is_list(path: Path) -> bool:

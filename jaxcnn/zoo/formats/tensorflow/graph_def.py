@@ -11,9 +11,16 @@ from jaxcnn.zoo.containers.mapped_file import map_file
 from jaxcnn.zoo.containers.protobuf import ProtobufReader
 from jaxcnn.zoo.containers.protobuf_schema import BOOL, BYTES, FLOAT, INT, TEXT, UINT, Message, Repeated, WireType
 from jaxcnn.zoo.containers.source_file import SourceFile
+from jaxcnn.zoo.formats.tensorflow.kernel_uses import (
+    GraphUses,
+    move_transposed,
+    read_attributes,
+    read_function_name,
+)
 from jaxcnn.zoo.formats.tensorflow.tensor_proto import DTYPES, SHAPE, TENSOR, TYPE_NAMES, read_tensor
 
 __all__ = [
+    "find_transposed_variables",
     "is_saved_model",
     "is_tensorflow_graph",
     "list_nodes",
@@ -61,14 +68,14 @@ _NODE = Message(
         5: ("attributes", Repeated(_ATTRIBUTE)),
     }
 )
-_FUNCTION = Message({1: ("signature", _NAME), 3: ("nodes", Repeated(_NODE))})
+_SIGNATURE = Message({1: ("name", TEXT), 2: ("arguments", Repeated(_NAME))})
+_FUNCTION = Message({1: ("signature", _SIGNATURE), 3: ("nodes", Repeated(_NODE))})
 _LIBRARY = Message({1: ("functions", Repeated(_FUNCTION))})
 _VERSIONS = Message({1: ("producer", INT)})
 _GRAPH = Message({1: ("nodes", Repeated(_NODE)), 2: ("library", _LIBRARY), 4: ("versions", _VERSIONS)})
 _INFO = Message({4: ("tags", Repeated(TEXT)), 5: ("version", TEXT)})
-_SAVED_MODEL = Message(
-    {1: ("schema", INT), 2: ("graphs", Repeated(Message({1: ("info", _INFO), 2: ("graph", _GRAPH)})))}
-)
+_META_GRAPH = Message({1: ("info", _INFO), 2: ("graph", _GRAPH)})
+_SAVED_MODEL = Message({1: ("schema", INT), 2: ("graphs", Repeated(_META_GRAPH))})
 
 
 def is_tensorflow_graph(path: Path, head: bytes) -> bool:
@@ -98,7 +105,8 @@ def read_tensorflow_graph(path: Path, *, max_bytes: int) -> Checkpoint:
 
     Convention:
         A constant has its node's name, within a function ``function/node``. Kernels are not moved, but the
-        matrix of a product that transposes it becomes (in, out).
+        matrix of a product that transposes it becomes (in, out), and a kernel that only transposed convolutions use
+        (kh, kw, in, out).
 
     Args:
         path: The file, a serialized ``GraphDef``.
@@ -135,6 +143,22 @@ def read_tensorflow_graph(path: Path, *, max_bytes: int) -> Checkpoint:
     nodes, metadata["functions"] = list_nodes(graph)
     metadata["producer"] = graph.get("versions", {}).get("producer", 0)
     return Checkpoint(tensors, metadata, nodes)
+
+
+def find_transposed_variables(reader: ProtobufReader, meta: memoryview) -> dict[str, bool]:
+    """Finds how the graph in a meta graph, such as a checkpoint's ``.meta``, uses the variables that are kernels.
+
+    Args:
+        reader: The file's reader.
+        meta: The meta graph.
+
+    Returns:
+        Name of variable to whether only transposed convolutions use it.
+
+    Raises:
+        FormatError: If it is damaged.
+    """
+    return GraphUses(reader.message(meta, _META_GRAPH).get("graph", {})).transposed_variables()
 
 
 def parse_saved_model(reader: ProtobufReader, data: memoryview) -> dict[str, Any]:
@@ -191,7 +215,7 @@ def list_nodes(graph: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, l
     """
     library = graph.get("library", {}).get("functions", [])
     functions = {
-        _function_name(function): [_to_plain(node) for node in function.get("nodes", [])] for function in library
+        read_function_name(function): [_to_plain(node) for node in function.get("nodes", [])] for function in library
     }
     return [_to_plain(node) for node in graph.get("nodes", [])], functions
 
@@ -217,16 +241,19 @@ def read_constants(
     filled = reader.source.with_budget(_MAX_FILLED)
     scopes = [("", graph.get("nodes", []))]
     scopes += [
-        (f"{_function_name(function)}/", function.get("nodes", []))
+        (f"{read_function_name(function)}/", function.get("nodes", []))
         for function in graph.get("library", {}).get("functions", [])
     ]
+    uses = GraphUses(graph)
+    kernels: dict[str, bool] = {}
     for prefix, nodes in scopes:
-        transposed = _find_transposed(nodes)
+        transposed = uses.transposed_matrices(prefix.removesuffix("/"))
+        kernels |= {prefix + name: kind for name, kind in uses.transposed_kernels(prefix.removesuffix("/")).items()}
         for node in nodes:
             if node.get("op") != "Const":
                 continue
             name = prefix + node.get("name", "")
-            data = _read_attributes(node).get("value", {}).get("tensor")
+            data = read_attributes(node).get("value", {}).get("tensor")
             if data is None or name in tensors:
                 raise reader.error(f"the constant {name!r} has no value or occurs twice.")
             message = reader.message(data, TENSOR)
@@ -240,45 +267,13 @@ def read_constants(
     notes = [f"{left_out} constants of text or other types without numbers are left out."] if left_out else []
     if layouts:
         notes.append("Matrices that the graph transposes in products became (in, out); see the layouts.")
+    notes += move_transposed(tensors, layouts, kernels, guess=False)
     return tensors, layouts, notes
-
-
-def _find_transposed(nodes: list[dict[str, Any]]) -> set[str]:
-    """Finds the constants that are used only by products that transpose them."""
-    passing = [node for node in nodes if node.get("op") == "Identity" and node.get("inputs")]
-    origin = {node.get("name"): node["inputs"][0] for node in passing}
-    transposed: set[str] = set()
-    other: set[str] = set()
-    for node in nodes:
-        if node.get("op") == "Identity":
-            continue
-        transposes = node.get("op") == "MatMul" and _read_attributes(node).get("transpose_b", {}).get("b", False)
-        for place, source in enumerate(node.get("inputs", [])):
-            name = _node_name(source)
-            for _ in range(32):  # real graphs have few nodes in between, and a cycle must end
-                if name not in origin:
-                    break
-                name = _node_name(origin[name])
-            (transposed if transposes and place == 1 else other).add(name)
-    return transposed - other
-
-
-def _node_name(source: str) -> str:
-    """Returns the name of the node of an input: ``node`` of ``^node`` and ``node:0``."""
-    return source.removeprefix("^").partition(":")[0]
-
-
-def _function_name(function: dict[str, Any]) -> str:
-    return function.get("signature", {}).get("name", "")
-
-
-def _read_attributes(node: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {entry.get("key", ""): entry.get("value", {}) for entry in node.get("attributes", [])}
 
 
 def _to_plain(node: dict[str, Any]) -> dict[str, Any]:
     values = {}
-    for key, value in _read_attributes(node).items():
+    for key, value in read_attributes(node).items():
         inner = value.get("list")
         if inner is not None:
             names = ("s", "i", "f", "b", "type", "shape", "func")
