@@ -12,6 +12,7 @@ from jaxcnn.zoo.records import weight_records
 __all__ = ["formats", "read"]
 
 _HEAD_BYTES = 4096
+_DESCRIPTIONS = ("caffe-prototxt",)  # of networks, which are read for their graphs
 
 
 @functools.cache
@@ -79,7 +80,8 @@ def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES, download: 
     Raises:
         FileNotFoundError: If there is no such file, or the file of a record was not downloaded.
         DownloadError: If it cannot be downloaded.
-        FormatError: If its format is unknown, or it is damaged, hostile or holds unsupported content.
+        FormatError: If its format is unknown, or it is damaged, hostile, or holds unsupported content or no tensors at
+            all; only a description of a network of Caffe may have none.
         ValueError: If ``max_bytes`` is not a positive integer.
 
     Example:
@@ -102,7 +104,11 @@ def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES, download: 
             head = file.read(_HEAD_BYTES)
     for one in formats():
         if one.matches(location, head):
-            return one.read(location, max_bytes=max_bytes)
+            checkpoint = one.read(location, max_bytes=max_bytes)
+            if not checkpoint.tensors and checkpoint.metadata["format"] not in _DESCRIPTIONS:
+                notes = " ".join(str(note) for note in checkpoint.metadata.get("notes", ()))
+                raise FormatError(location, f"holds no tensors ({one.name}). {notes}".rstrip())
+            return checkpoint
     if not location.exists():
         hint = weight_records.suggest_record(path)
         raise FileNotFoundError(f"read: path must be an existing file, got {str(path)!r}{hint}.")

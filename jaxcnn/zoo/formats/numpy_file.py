@@ -1,5 +1,6 @@
 """NumPy's ``.npy`` and ``.npz`` files, including those that hold a pickled dictionary of arrays."""
 
+import math
 import re
 import struct
 from pathlib import Path
@@ -55,13 +56,13 @@ def read_numpy(path: Path, *, max_bytes: int) -> Checkpoint:
     notes = [_AXES_NOTE]
     tree: dict[str, Any] = {}
     if bytes(data[: len(_MAGIC)]) == _MAGIC:
-        content = _read_npy(source, data, "the array")
+        content = _read_npy(source, data, "the array", notes)
         tree = content if isinstance(content, dict) else {_UNNAMED: content}
     else:
         archive = ZipArchive(source)
         for name in archive.entries:
             if name.endswith(".npy"):
-                tree[name.removesuffix(".npy")] = _read_npy(source, archive.read(name), f"entry {name[:200]!r}")
+                tree[name.removesuffix(".npy")] = _read_npy(source, archive.read(name), f"entry {name[:200]!r}", notes)
             else:
                 notes.append(f"Entry {name!r} is not an array and was left out.")
     tensors, extra = flatten_tree(source, tree, is_leaf=_is_tensor, children=_unwrap, separator="/")
@@ -81,7 +82,7 @@ def _unwrap(node: object) -> object:
     return node.content if isinstance(node, PickledArray) else node
 
 
-def _read_npy(source: SourceFile, data: memoryview, what: str) -> Any:
+def _read_npy(source: SourceFile, data: memoryview, what: str, notes: list[str]) -> Any:
     """Reads the array of one ``.npy``, or the object or list of objects that it holds pickled."""
     if len(data) < 12 or bytes(data[:6]) != _MAGIC or data[6] not in (1, 2, 3):
         raise source.error(f"{what} does not begin like an .npy of version 1 to 3.")
@@ -105,7 +106,11 @@ def _read_npy(source: SourceFile, data: memoryview, what: str) -> Any:
         items = tree.items if isinstance(tree, PickledArray) else tree
         return items[0] if isinstance(items, list) and len(items) == 1 and not sizes else tree
     dtype = parse_dtype(source, descr[1], what)
-    return copy_array(source, raw, tuple(int(text) for text in sizes), dtype, fortran=order[1] == "True")
+    extents = tuple(int(text) for text in sizes)
+    needed = math.prod(extents) * dtype.itemsize
+    if len(raw) > needed:  # NumPy does not read them either
+        notes.append(f"{len(raw) - needed} bytes behind {what} were ignored.")
+    return copy_array(source, raw[:needed], extents, dtype, fortran=order[1] == "True")
 
 
 def _write_refusal(name: str) -> str:

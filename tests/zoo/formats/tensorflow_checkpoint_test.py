@@ -7,6 +7,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from jaxcnn import zoo
 from jaxcnn.zoo import FormatError
 from jaxcnn.zoo.containers.crc32c import crc32c
 from jaxcnn.zoo.containers.source_file import SourceFile
@@ -259,6 +260,55 @@ def checkpoint_of(folder, arrays):
         entries[name.encode()] = placed(len(data), array.tobytes(), 1, *array.shape)
         data += array.tobytes()
     return bundle(folder, entries, data)
+
+
+def test_variables_of_training_are_left_out(tmp_path):
+    optimizer = ["Adam/iterations", "Adam/lr", "Adam/conv/kernel/m", "SGD/momentum", "training/Adam/beta_1"]
+    optimizer += ["training_1/RMSprop/conv/kernel/rms", "conv/kernel/Momentum"]
+    metrics = ["metrics/acc/total", "metrics_2/accuracy/count"]
+    kept = ["Adamant/kernel", "conv/kernel", "metrics_head/kernel", "training/kernel"]
+    path = checkpoint_of(tmp_path, {name: values(0, (2, 3)) for name in [*optimizer, *metrics, *kept]})
+    result = read(path)
+    assert sorted(result.tensors) == kept
+    assert result.metadata["notes"] == [
+        "7 variables of optimizers are left out, such as 'Adam/conv/kernel/m'.",
+        "2 variables of metrics are left out, such as 'metrics/acc/total'.",
+    ]
+
+
+def test_variables_of_metrics_among_objects_are_left_out(tmp_path):
+    paths = {"model/conv/kernel": "kernel", "model/keras_api/metrics/0/total": "total"}
+    entries, data, nodes = {}, b"", pb.block(1, *(pb.block(1, pb.number(1, place)) for place in (1, 2)))
+    for path, name in paths.items():
+        key = f"{path}/.ATTRIBUTES/VARIABLE_VALUE"
+        content = values(0, (2,)).tobytes()
+        entries[key.encode()] = placed(len(data), content, 1, 2)
+        data += content
+        nodes += pb.block(1, pb.block(2, pb.block(2, name), pb.block(3, key)))
+    size = len(nodes).to_bytes(4, "little")
+    checked = mask(crc32c(size)).to_bytes(4, "little") + nodes
+    text, whole = pb.varint(len(nodes)) + checked, crc32c(size + checked)
+    fields = [pb.number(1, 7), pb.number(4, len(data)), pb.number(5, len(text))]
+    entries[b"_CHECKPOINTABLE_OBJECT_GRAPH"] = [*fields, pb.varint(6 << 3 | 5) + mask(whole).to_bytes(4, "little")]
+    result = read(bundle(tmp_path, entries, data + text))
+    assert list(result.tensors) == ["kernel"]
+    assert result.metadata["notes"] == ["1 variables of metrics are left out, such as 'total'."]
+
+
+@pytest.mark.parametrize("version", [b"", pb.number(1, 1)], ids=["hub", "plain"])
+def test_modules_of_the_hub(tmp_path, version):
+    """Their SavedModel states no version, and a file beside it says that it is a module."""
+    graph = (FIXTURES / "frozen.pb").read_bytes()
+    (tmp_path / "saved_model.pb").write_bytes(
+        version + pb.block(2, pb.block(1, pb.block(4, "serve")), pb.block(2, graph))
+    )
+    (tmp_path / "tfhub_module.pb").write_bytes(b"\x08\x03")
+    for path in (tmp_path, tmp_path / "saved_model.pb", tmp_path / "tfhub_module.pb"):
+        result = zoo.read(path)
+        assert result.metadata["format"] == "tensorflow-savedmodel" and "dense/kernel" in result.tensors
+    (tmp_path / "saved_model.pb").unlink()
+    with pytest.raises(FormatError, match="must be of a known format"):
+        zoo.read(tmp_path / "tfhub_module.pb")
 
 
 def test_kernels_of_transposed_convolutions_by_bias_or_name(tmp_path):

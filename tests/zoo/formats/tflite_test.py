@@ -244,6 +244,15 @@ def test_quantized_values(tmp_path, kind, dtype):
     assert rows.metadata["quantization"]["w"]["scale"].tolist() == [0.5, 2.0]
 
 
+def test_scales_along_another_axis_than_the_stated_one(tmp_path):
+    """Converters leave the axis at 0 although a depthwise kernel has a scale per channel, its last axis."""
+    array = np.arange(6, dtype=np.int8).reshape(1, 1, 2, 3)
+    scales = np.array([0.5, 2.0, 0.25], np.float32)
+    result = read_model(tmp_path, (1, 1, 2, 3), 9, array.tobytes(), scales.tolist(), [0], axis=0)
+    np.testing.assert_array_equal(result.tensors["w"], array.astype(np.float32) * scales)
+    assert result.metadata["quantization"]["w"]["axis"] == 3 and "another axis" in result.metadata["notes"][-1]
+
+
 @pytest.mark.parametrize("piece", [1, 4, 7])
 def test_quantized_values_piece_by_piece(tmp_path, monkeypatch, piece):
     monkeypatch.setattr("jaxcnn.zoo.formats.tensorflow.tflite_file._PIECE", piece)
@@ -272,6 +281,7 @@ def test_text_and_packed_tensors_are_left_out(tmp_path):
         (((2,), 0, bytes(8)), {"buffer": 2}, "buffer 2 of 2"),
         (((2,), 0, bytes(8)), {"name": b"\xff"}, "not UTF-8"),
         (((2,), 9, bytes(2), [1.0, 2.0, 3.0], [0]), {}, "3 scales along axis 0"),
+        (((1, 2, 2), 9, bytes(4), [1.0, 2.0], [0]), {}, "2 scales along axis 0"),  # of two axes of that size
         (((2,), 9, bytes(2), [1.0, 2.0], [0]), {"axis": 1}, "2 scales along axis 1"),
         (((2,), 9, bytes(2), [1.0], [0, 1]), {}, "2 zero points for 1 scales"),
         (((2,), 9, bytes(2), [np.inf], [0]), {}, "infinite"),

@@ -24,7 +24,7 @@ from jaxcnn.zoo.formats.tensorflow.graph_def import (
     read_constants,
 )
 from jaxcnn.zoo.formats.tensorflow.kernel_uses import GraphUses, move_transposed
-from jaxcnn.zoo.formats.tensorflow.object_graph import OBJECT_GRAPH, is_slot, name_objects
+from jaxcnn.zoo.formats.tensorflow.object_graph import OBJECT_GRAPH, is_metric, is_slot, name_objects
 from jaxcnn.zoo.formats.tensorflow.tensor_proto import (
     DTYPES,
     SHAPE,
@@ -72,7 +72,9 @@ def is_tensorflow_checkpoint(path: Path, head: bytes) -> bool:
         return is_sstable(_index_path(path))
     shard = _SHARD.fullmatch(path.name)
     beside = shard is not None and is_sstable(_index_path(path.parent / shard[1]))
-    return head.startswith(_LIST_HEAD) or is_sstable(path) or beside or is_saved_model(path, head)
+    if head.startswith(_LIST_HEAD) or is_sstable(path) or beside:
+        return True
+    return is_saved_model(path, head) or _is_hub_module(path)
 
 
 def read_tensorflow_checkpoint(path: Path, *, max_bytes: int) -> Checkpoint:
@@ -80,15 +82,16 @@ def read_tensorflow_checkpoint(path: Path, *, max_bytes: int) -> Checkpoint:
 
     Convention:
         Names are those of the variables; in checkpoints of objects the full names where they are unambiguous,
-        otherwise the paths of objects, and ``metadata["keys"]`` holds the keys of the file. Variables of optimizers are
-        left out with a note. Partitioned variables are assembled. TensorFlow stores kernels as (kh, kw, in, out) and
-        (kh, kw, c, m), matrices as (in, out). Only those of transposed convolutions, (kh, kw, out, in), become
-        (kh, kw, in, out): where the graph of a SavedModel or of the ``.meta`` beside a checkpoint says so, otherwise
-        where the size of the bias or a name such as ``conv2d_transpose`` does.
+        otherwise the paths of objects, and ``metadata["keys"]`` holds the keys of the file. Variables of optimizers and
+        metrics are left out with a note. Partitioned variables are assembled. TensorFlow stores kernels as
+        (kh, kw, in, out) and (kh, kw, c, m), matrices as (in, out). Only those of transposed convolutions,
+        (kh, kw, out, in), become (kh, kw, in, out): where the graph of a SavedModel or of the ``.meta`` beside a
+        checkpoint says so, otherwise where the size of the bias or a name such as ``conv2d_transpose`` does.
 
     Args:
         path: The index, a shard, their common prefix, a checkpoint of version 1, the text file
-            ``checkpoint`` or its folder, ``saved_model.pb`` or its folder, or a folder that holds one index.
+            ``checkpoint`` or its folder, ``saved_model.pb`` or its folder, ``tfhub_module.pb`` beside it, or a folder
+            that holds one index.
         max_bytes: What all tensors may take.
 
     Returns:
@@ -177,9 +180,16 @@ def _find_saved_model(path: Path) -> Path | None:
     if path.is_dir():
         return path / "saved_model.pb" if (path / "saved_model.pb").is_file() else None
     if path.is_file():
+        if _is_hub_module(path):
+            return path.with_name("saved_model.pb")
         with open(path, "rb") as file:
             return path if is_saved_model(path, file.read(3)) else None
     return None
+
+
+def _is_hub_module(path: Path) -> bool:
+    """Tests whether a file is the one that marks the SavedModel beside it as a module of TensorFlow Hub."""
+    return path.name == "tfhub_module.pb" and path.with_name("saved_model.pb").is_file()
 
 
 def _locate(path: Path) -> tuple[Path, list[str]]:
@@ -234,17 +244,20 @@ def _read_table(source: SourceFile) -> Checkpoint:
         tensors, left_out = read_v1_tensors(reader, itertools.chain([(key, header)], items), len(data) * _EXPANSION)
         shapes = {name: array.shape for name, array in tensors.items()}
         slots = [name for name in tensors if is_slot(name, shapes)]
-        tensors = {name: array for name, array in tensors.items() if not is_slot(name, shapes)}
-        metadata["notes"] = _write_notes(slots, left_out)
+        metrics = [name for name in tensors if is_metric(name)]
+        tensors = {name: array for name, array in tensors.items() if name not in {*slots, *metrics}}
+        metadata["notes"] = _write_notes(slots, metrics, left_out)
     else:
         tensors, metadata["notes"], metadata["keys"] = _Bundle(reader, header, items).tensors()
     return Checkpoint(tensors, metadata)
 
 
-def _write_notes(slots: list[str], left_out: list[str]) -> list[str]:
+def _write_notes(slots: list[str], metrics: list[str], left_out: list[str]) -> list[str]:
     notes = []
     if slots:
         notes.append(f"{len(slots)} variables of optimizers are left out, such as {slots[0]!r}.")
+    if metrics:
+        notes.append(f"{len(metrics)} variables of metrics are left out, such as {metrics[0]!r}.")
     if left_out:
         notes.append(f"{len(left_out)} entries that hold no numbers are left out, such as {left_out[0]!r}.")
     return notes
@@ -287,8 +300,10 @@ class _Bundle:
             shapes = {key: read_shape(self.reader, self.entries[key.encode()].get("shape", {}), key) for key in keys}
             slots = [key for key in keys if is_slot(key, shapes)]
             names, duplicates = {key: key for key in keys if not is_slot(key, shapes)}, []
+        metrics = [name for key, name in names.items() if is_metric(name, key)]
+        names = {key: name for key, name in names.items() if not is_metric(name, key)}
         tensors = {name: self.tensor(key, name) for key, name in names.items()}
-        notes = _write_notes(slots, left_out)
+        notes = _write_notes(slots, metrics, left_out)
         if duplicates:
             notes.append(
                 f"{len(duplicates)} variables that the file holds twice are returned once, such as {duplicates[0]!r}."

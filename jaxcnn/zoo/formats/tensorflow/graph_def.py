@@ -91,13 +91,9 @@ def is_tensorflow_graph(path: Path, head: bytes) -> bool:
     if head[:1] != b"\x0a":
         return False
     try:
-        reader = ProtobufReader(SourceFile(path))
-        for number, kind, value in reader.fields(map_file(path)):
-            node = reader.message(value, _NODE) if number == 1 and kind == WireType.LENGTH_DELIMITED else {}
-            return "name" in node and bool(re.fullmatch(r"[\w>.-]+", node.get("op", "")))
+        return _begins_with_node(ProtobufReader(SourceFile(path)), map_file(path))
     except (FormatError, OSError):
         return False
-    return False
 
 
 def read_tensorflow_graph(path: Path, *, max_bytes: int) -> Checkpoint:
@@ -182,7 +178,7 @@ def parse_saved_model(reader: ProtobufReader, data: memoryview) -> dict[str, Any
 
 
 def is_saved_model(path: Path, head: bytes) -> bool:
-    """Tests whether a file is ``saved_model.pb``: version 1, then only graphs.
+    """Tests whether a file is ``saved_model.pb``: version 1, which modules of TensorFlow Hub omit, then only graphs.
 
     Args:
         path: The file.
@@ -191,16 +187,28 @@ def is_saved_model(path: Path, head: bytes) -> bool:
     Returns:
         Whether it is.
     """
-    if head[:3] != b"\x08\x01\x12":
+    versioned = head[:2] == b"\x08\x01"
+    if head[2 * versioned : 2 * versioned + 1] != b"\x12":
         return False
     try:
         reader = ProtobufReader(SourceFile(path))
         for number, _, value in reader.fields(map_file(path)):
             if number == 2:  # a graph holds only messages, of these numbers
-                inner = reader.fields(value)
-                return all(field in range(1, 9) and kind == WireType.LENGTH_DELIMITED for field, kind, _ in inner)
+                parts = [(field, kind, inner) for field, kind, inner in reader.fields(value)]
+                good = all(field in range(1, 9) and kind == WireType.LENGTH_DELIMITED for field, kind, _ in parts)
+                return good and (
+                    versioned or any(field == 2 and _begins_with_node(reader, it) for field, _, it in parts)
+                )
     except (FormatError, OSError):
         return False
+    return False
+
+
+def _begins_with_node(reader: ProtobufReader, graph: memoryview) -> bool:
+    """Tests whether the first field of a graph is a node that has a name and an operation."""
+    for number, kind, value in reader.fields(graph):
+        node = reader.message(value, _NODE) if number == 1 and kind == WireType.LENGTH_DELIMITED else {}
+        return "name" in node and bool(re.fullmatch(r"[\w>.-]+", node.get("op", "")))
     return False
 
 

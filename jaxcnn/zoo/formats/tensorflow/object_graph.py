@@ -1,13 +1,14 @@
 """The names of the variables of a TensorFlow checkpoint, and which of them belong to an optimizer."""
 
 import dataclasses
+import re
 from collections.abc import Hashable, Mapping
 from typing import Any
 
 from jaxcnn.zoo.containers.protobuf import ProtobufReader
 from jaxcnn.zoo.containers.protobuf_schema import TEXT, UINT, Message, Repeated
 
-__all__ = ["OBJECT_GRAPH", "ObjectNames", "is_slot", "name_objects"]
+__all__ = ["OBJECT_GRAPH", "ObjectNames", "is_metric", "is_slot", "name_objects"]
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 """The key under which a checkpoint of objects describes them."""
@@ -17,6 +18,12 @@ _SLOTS = ("Adadelta", "Adagrad", "Adam", "Ftrl", "Momentum", "RMSProp")
 _POWERS = ("beta1_power", "beta2_power")
 _OPTIMIZERS = ("optimizer", "_optimizer")
 _OPTIMIZER_PARTS = ({"_iterations", "_learning_rate"}, {"iter", "learning_rate"})  # of Keras's optimizers
+_OPTIMIZER_CLASSES = "Adadelta|Adafactor|Adagrad|Adam|Adamax|AdamW|Ftrl|Lamb|Lion|Nadam|RMSprop|SGD"
+_OPTIMIZER_SCOPE = re.compile(rf"(?:training(?:_\d+)?/)?(?:{_OPTIMIZER_CLASSES})(?:_\d+)?/")
+_METRIC_SCOPE = re.compile(r"metrics(?:_\d+)?/")
+_METRIC_PATH = re.compile(
+    r"(?:.*/)?(?:keras_api/metrics|compiled_metrics|compiled_loss|_compile_metrics|_compile_loss|_loss_tracker)/"
+)
 _LISTS = ("variables", "_variables", "_all_variables", "trainable_variables", "non_trainable_variables")
 _CHILD = Message({1: ("node", UINT), 2: ("name", TEXT)})
 _OBJECT_ATTRIBUTE = Message({2: ("full_name", TEXT), 3: ("checkpoint_key", TEXT)})
@@ -114,7 +121,9 @@ def _are_in_different_lists(keys: list[str]) -> bool:
 
 
 def is_slot(name: str, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-    """Tests whether a variable of a checkpoint by names is an optimizer's: a slot beside its variable, a power of Adam.
+    """Tests whether a variable of a checkpoint by names is an optimizer's.
+
+    It is a slot beside its variable, a power of Adam, or within the scope of one of Keras's optimizers.
 
     Args:
         name: The variable.
@@ -125,15 +134,35 @@ def is_slot(name: str, shapes: Mapping[str, tuple[int, ...]]) -> bool:
 
     Example:
         >>> from jaxcnn.zoo.formats.tensorflow.object_graph import is_slot
-        >>> shapes = {"w": (3, 2), "w/Adam": (3, 2), "w/Adam_1": (3, 2), "Adam": (1,)}
+        >>> shapes = {"w": (3, 2), "w/Adam": (3, 2), "w/Adam_1": (3, 2), "Adam": (1,), "training/Adam/w/m": (3, 2)}
         >>> [name for name in shapes if is_slot(name, shapes)]
-        ['w/Adam', 'w/Adam_1']
+        ['w/Adam', 'w/Adam_1', 'training/Adam/w/m']
     """
+    if _OPTIMIZER_SCOPE.match(name):
+        return True
     owner, _, slot = name.rpartition("/")
     base = slot.removesuffix("_1").removesuffix("_2")
     if base in _POWERS:
         return shapes[name] == ()
     return base in _SLOTS and shapes.get(owner) == shapes[name]
+
+
+def is_metric(name: str, key: str = "") -> bool:
+    """Tests whether a variable is one in which Keras counts for a metric.
+
+    Args:
+        name: The variable.
+        key: Its path of objects, if the checkpoint has one.
+
+    Returns:
+        Whether it is.
+
+    Example:
+        >>> from jaxcnn.zoo.formats.tensorflow.object_graph import is_metric
+        >>> is_metric("metrics/accuracy/total"), is_metric("total", "model/keras_api/metrics/0/total")
+        (True, True)
+    """
+    return _METRIC_SCOPE.match(name) is not None or _METRIC_PATH.match(key) is not None
 
 
 def _is_of_optimizer(key: str) -> bool:

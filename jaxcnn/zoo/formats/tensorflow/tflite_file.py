@@ -81,7 +81,8 @@ def read_tflite(path: Path, *, max_bytes: int) -> Checkpoint:
     Convention:
         Kernels that are used only by convolutions become (kh, kw, in, out), depthwise ones (kh, kw, c, m) and weights
         of fully connected layers (in, out). Quantized tensors, including biases of quantized layers, become float32,
-        ``scale * (stored - zero_point)``.
+        ``scale * (stored - zero_point)``. Where the axis that the file states for several scales does not have as many
+        entries, but one other axis does, they are along that one, with a note.
 
     Args:
         path: The file.
@@ -121,7 +122,7 @@ def read_tflite(path: Path, *, max_bytes: int) -> Checkpoint:
     buffers = model.tables(4)
     tensors: dict[str, np.ndarray] = {}
     layouts: dict[str, str] = {}
-    changed: dict[str, list[str]] = {"dequantized": [], "left out": []}
+    changed: dict[str, list[str]] = {"dequantized": [], "scaled": [], "left out": []}
     quantization: dict[str, Any] = {}
     graph = []
     for number, subgraph in enumerate(model.tables(2)):
@@ -139,7 +140,10 @@ def read_tflite(path: Path, *, max_bytes: int) -> Checkpoint:
                 continue
             array = _copy_tensor(source, tensor, name, content)
             if tensor.quantization and tensor.kind in (2, 3, 4, 7, 9):
+                axis = tensor.quantization["axis"]
                 array = _dequantize(source, tensor, name, array)
+                if tensor.quantization["axis"] != axis:
+                    changed["scaled"].append(name)
                 changed["dequantized"].append(name)
                 quantization[name] = {"dtype": tensor.type_name, **tensor.quantization}
             tensors[name] = _move_axes(array, name, uses.get(name, set()), layouts)
@@ -174,6 +178,12 @@ def _write_notes(changed: dict[str, list[str]]) -> list[str]:
     if changed["dequantized"]:
         count, first = len(changed["dequantized"]), changed["dequantized"][0]
         notes.append(f"{count} quantized tensors are dequantized to float32, such as {first!r}; see the quantization.")
+    if changed["scaled"]:
+        count, first = len(changed["scaled"]), changed["scaled"][0]
+        notes.append(
+            f"{count} quantized tensors, such as {first!r}, have a scale for each entry of another axis than the file "
+            "states: the only axis of that size was used."
+        )
     if changed["left out"]:
         count, first = len(changed["left out"]), changed["left out"][0]
         notes.append(f"{count} tensors of text, packed or sparse values are left out, such as {first!r}.")
@@ -276,8 +286,11 @@ def _dequantize(source: SourceFile, tensor: _Tensor, name: str, array: np.ndarra
     scale, zero, axis = (tensor.quantization[key] for key in ("scale", "zero_point", "axis"))
     shape: tuple[int, ...] = ()
     if scale.size > 1:
-        if not 0 <= axis < array.ndim or array.shape[axis] != scale.size:
+        fitting = [place for place in range(array.ndim) if array.shape[place] == scale.size]
+        if not 0 <= axis < array.ndim or (axis not in fitting and len(fitting) != 1):
             raise source.error(f"{name!r} of shape {array.shape} has {scale.size} scales along axis {axis}.")
+        if axis not in fitting:
+            tensor.quantization["axis"] = axis = fitting[0]
         shape = tuple(scale.size if place == axis else 1 for place in range(array.ndim))
     if zero.size not in (0, 1, scale.size) or not np.isfinite(scale).all():
         raise source.error(f"{name!r} has {zero.size} zero points for {scale.size} scales, or infinite scales.")
