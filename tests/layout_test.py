@@ -20,6 +20,7 @@ ORDER = """
 _namespace
 _typing
 _check _suggest
+_representation
 ops
 losses metrics initializers
 layers augment

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jaxcnn._check import check, check_choice, check_positive_shape, repeat_per_axis
+from jaxcnn._representation import short_repr
 
 __all__ = ["ImageFolder", "image_folder"]
 
@@ -48,6 +49,10 @@ class ImageFolder:
     channels: int = 3
     fit: str = "crop"
     root: str = ""
+
+    def __repr__(self) -> str:
+        """Describes it in one line; arrays by their shapes."""
+        return short_repr(self)
 
     def __len__(self) -> int:
         """Returns the number of images."""

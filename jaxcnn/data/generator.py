@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn._check import check, check_choice, check_positive_shape, is_integer_at_least, repeat_per_axis, shape_text
+from jaxcnn._representation import short_repr
 from jaxcnn._typing import AnyArray, Array, Batch, Float, Int, PRNGKey, UInt8
 from jaxcnn.data.distortions import DEFAULTS, DistortionOptions, distort, draw_parameters
 
@@ -50,6 +51,10 @@ class Generator:
     images: Any
     labels: Any
     options: DistortionOptions
+
+    def __repr__(self) -> str:
+        """Describes it in one line; arrays by their shapes."""
+        return short_repr(self)
 
     def __call__(self, key: PRNGKey, n: int) -> Batch:
         """Draws ``n`` examples: ``{"image": (n, *canvas, c) in [0, 1], "label": (n,)}``."""
@@ -134,6 +139,10 @@ class Stream:
 
     generator: Generator
     batch_size: int
+
+    def __repr__(self) -> str:
+        """Describes it in one line; arrays by their shapes."""
+        return short_repr(self)
 
     def describe(self) -> dict[str, Any]:
         """Returns what the generator says of itself."""

@@ -47,7 +47,8 @@ def figure(rows: int, columns: int, *, width: float, height: float, **options: A
     ``options`` are those of matplotlib's ``Figure.subplots``.
     """
     import matplotlib
-    from matplotlib.figure import Figure
+
+    from jaxcnn.report.notebook_figure import NotebookFigure
 
     settings: Any = {
         "font.family": "DejaVu Sans",
@@ -66,7 +67,7 @@ def figure(rows: int, columns: int, *, width: float, height: float, **options: A
         "legend.frameon": False,
     }
     with matplotlib.rc_context(settings):
-        canvas = Figure(figsize=(width, height), layout="constrained", facecolor=PAGE["light"])
+        canvas = NotebookFigure(figsize=(width, height), layout="constrained", facecolor=PAGE["light"])
         axes = canvas.subplots(rows, columns, squeeze=False, **options)
     return canvas, axes
 

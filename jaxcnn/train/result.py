@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from jaxcnn._check import check, is_integer_at_least
+from jaxcnn._representation import short_repr, shorten, summary_html
 from jaxcnn.train.state import State
 
 __all__ = ["Result"]
@@ -49,6 +50,20 @@ class Result:
     stopped_early: bool
     run: Path | None
     best_member: int | None = None
+
+    def __repr__(self) -> str:
+        """Describes it in one line; arrays by their shapes."""
+        return short_repr(self)
+
+    def _repr_html_(self) -> str:
+        """Builds a table for notebooks."""
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
+        rows = [("steps", self.state.step), ("parameters", f"{parameters:,}"), *self.evaluation.items()]
+        rows += [
+            (name, getattr(self, name)) for name in ("seconds", "best_step", "best_member", "stopped_early", "run")
+        ]
+        shown = [(name.replace("_", " "), value) for name, value in rows if value is not None]
+        return summary_html("Result", [("", ""), *((n, v if isinstance(v, str) else shorten(v)) for n, v in shown)])
 
     @property
     def variables(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from flax import core, struct
 from jax.typing import ArrayLike
 
 from jaxcnn._check import check, describe_wrong_key
+from jaxcnn._representation import short_repr
 from jaxcnn._typing import AnyArray, Array, Batch, Int, Key, PRNGKey, PyTree, Variables
 
 __all__ = ["State", "averaged", "check_key", "create_state", "init_variables", "is_key", "strip_weak_types"]
@@ -44,6 +45,10 @@ class State(struct.PyTreeNode):
     model_state: dict[str, Any]
     opt_state: optax.OptState
     ema: PyTree = None
+
+    def __repr__(self) -> str:
+        """Describes it in one line; arrays by their shapes."""
+        return short_repr(self)
 
     @property
     def variables(self) -> dict[str, Any]:

@@ -8,10 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxcnn._representation import short_repr, summary_html
+
 __all__ = ["MAX_BYTES", "Checkpoint", "FormatError", "WeightFormat"]
 
 MAX_BYTES = 4 << 30
 """How many bytes of tensors a file may hold, by default."""
+
+SHOWN = 20
+"""Tensors that a notebook shows of a checkpoint."""
 
 
 class FormatError(ValueError):
@@ -44,6 +49,18 @@ class Checkpoint:
     tensors: Mapping[str, np.ndarray]
     metadata: Mapping[str, Any]
     graph: Any = None
+
+    def __repr__(self) -> str:
+        """Describes it in one line; arrays by their shapes."""
+        return short_repr(self)
+
+    def _repr_html_(self) -> str:
+        """Builds a table of the tensors for notebooks."""
+        values = sum(array.size for array in self.tensors.values())
+        rows = [(name, array.shape, array.dtype) for name, array in list(self.tensors.items())[:SHOWN]]
+        more = [(f"and {len(self.tensors) - SHOWN:,} more", "", "")] if len(self.tensors) > SHOWN else []
+        title = f"Checkpoint: {self.metadata.get('format')}, {len(self.tensors):,} tensors, {values:,} values"
+        return summary_html(title, [("tensor", "shape", "dtype"), *rows, *more])
 
 
 class WeightFormat(NamedTuple):

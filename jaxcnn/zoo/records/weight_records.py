@@ -126,6 +126,15 @@ class Record:
         return next((one.percent for one in self.accuracies if one.measure == measure), None)
 
 
+class _RecordTuple(tuple[Record, ...]):
+    """A tuple whose representation names its records instead of showing all their fields."""
+
+    def __repr__(self) -> str:
+        """Lists the first names and the number of records."""
+        names = ", ".join(one.name for one in self[:3])
+        return f"<{len(self)} records: {names}{', ...' if len(self) > 3 else ''}>"
+
+
 def records(*, source: str | None = None) -> tuple[Record, ...]:
     """Returns the records of known weight files without downloading anything.
 
@@ -151,9 +160,9 @@ def records(*, source: str | None = None) -> tuple[Record, ...]:
         pretrained models, and Keras Applications.
     """
     if source is None:
-        return tuple(one for name in SOURCES for one in _read(name))
+        return _RecordTuple(one for name in SOURCES for one in _read(name))
     check_choice("records", "source", source, SOURCES)
-    return _read(source)
+    return _RecordTuple(_read(source))
 
 
 def record(name: str) -> Record:
