@@ -98,13 +98,10 @@ def _read(path: Path, form: InputFormat, classes: Sequence[str] | None) -> Label
     if any(path.glob("*-images-idx3-ubyte*")):
         return _from_arrays(*data.mnist(path, split="test"), form)
     check(path.is_dir(), "run", "--data", "a folder of pictures or of idx files, or an npz file", repr(str(path)))
-    folder = data.image_folder(path)
-    labels = np.array(folder.labels)
-    if classes is not None:
-        unknown = [name for name in folder.classes if name not in classes]
-        check(not unknown, "run", "--data", f"a folder of the classes {', '.join(classes)}", ", ".join(unknown))
-        labels = np.array([classes.index(name) for name in folder.classes])[labels]
-    return LabeledImages(labels, lambda indices: np.stack([form.read(folder.paths[i]) for i in indices]))
+    folder = data.image_folder(path, classes=classes)
+    return LabeledImages(
+        np.array(folder.labels), lambda indices: np.stack([form.read(folder.paths[i]) for i in indices])
+    )
 
 
 def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -39,6 +39,9 @@ def run_train(command: Train) -> None:
         _train(command, folder)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"jaxcnn train --resume {folder} continues") from None
+    except SystemExit:  # SIGTERM
+        print(f"jaxcnn: stopped; jaxcnn train --resume {folder} continues", file=sys.stderr)
+        raise
 
 
 def _train(command: Train, folder: Path) -> None:

@@ -14,6 +14,8 @@ from jaxcnn.data.npz import read_npz as read_npz
 from jaxcnn.data.pictures import read_digit as read_digit
 from jaxcnn.data.prepared import PreparedSource as PreparedSource
 from jaxcnn.data.prepared import tfds_source as tfds_source
+from jaxcnn.data.transfer import Prefetched as Prefetched
+from jaxcnn.data.transfer import PrefetchedByStep as PrefetchedByStep
 from jaxcnn.data.transfer import prefetch as prefetch
 
 _close_namespace(__name__)

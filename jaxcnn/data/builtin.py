@@ -19,7 +19,8 @@ def digits(
     """Returns the handwritten digits of scikit-learn, resized.
 
     The 1797 images of 8 x 8 pixels are split into 1437 for training and 360 for testing, stratified by
-    class, and resized bilinearly. The split ignores writers: the data set does not name them.
+    class, and resized bilinearly. The split ignores writers: the data set does not name them. Both are
+    shuffled, so that the first images of either are of all classes.
 
     Convention:
         Values 0 to 16 become [0, 1]; white strokes on black. Pixels are squares (half-pixel centers,
@@ -64,7 +65,7 @@ def digits(
     return np.clip(resized, 0, 1).astype(np.float32)[..., None], labels[chosen].astype(np.int32)
 
 
-def _split_stratified(labels: np.ndarray, test_count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _split_stratified(labels: np.ndarray, test_count: int, seed: int) -> tuple[np.ndarray, ...]:
     """Divides 0 .. n - 1 into test and training indices with equal shares of every class."""
     n = len(labels)
     order = permute_range(n, seed)
@@ -78,7 +79,8 @@ def _split_stratified(labels: np.ndarray, test_count: int, seed: int) -> tuple[n
     for label in range(len(counts)):
         rank[shuffled == label] = np.arange(counts[label])
     in_test = rank < quota[shuffled]
-    return order[in_test], order[~in_test]
+    # Shuffled once more: at the beginning of the order nearly all images of the rare classes go to the test set.
+    return tuple(part[permute_range(len(part), seed, 1)] for part in (order[in_test], order[~in_test]))
 
 
 def _bilinear_weights(size_in: int, size_out: int) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxcnn._check import check, check_choice, check_positive_shape, is_integer_at_least, repeat_per_axis, shape_text
 from jaxcnn._representation import short_repr
 from jaxcnn._typing import AnyArray, Array, Batch, Float, Int, PRNGKey, UInt8
+from jaxcnn.data.description import digest_arrays, label_range
 from jaxcnn.data.distortions import DEFAULTS, DistortionOptions, distort, draw_parameters
 
 __all__ = ["Generator", "Stream", "distorted"]
@@ -103,7 +104,12 @@ class Generator:
         """Returns what a run folder keeps of this data: the distortion with its options, and the sources' form."""
         images = {"examples": len(self.labels), "shape": list(self.images.shape[1:]), "dtype": str(self.images.dtype)}
         options = dataclasses.asdict(self.options)
-        return {"kind": "distorted", "distortion": options.pop("kind"), **options, "sources": images}
+        found = {"kind": "distorted", "distortion": options.pop("kind"), **options, "sources": images}
+        return {**found, **label_range(self.labels)}
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Returns what identifies this data when a run is continued: the sources and the options."""
+        return {"content": digest_arrays((self.images, self.labels)), "options": dataclasses.asdict(self.options)}
 
     def stream(self, batch_size: int) -> "Stream":
         """Returns a callable from a key to a batch of ``batch_size``, as a training step takes it."""
@@ -147,6 +153,10 @@ class Stream:
     def describe(self) -> dict[str, Any]:
         """Returns what the generator says of itself."""
         return self.generator.describe()
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Returns what identifies this data when a run is continued, as that of the generator."""
+        return {**self.generator.fingerprint(), "order": {"batch_size": self.batch_size}}
 
     def __call__(self, key: PRNGKey) -> Batch:
         """Draws one batch."""

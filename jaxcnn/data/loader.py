@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from jaxcnn._check import check, is_integer_at_least
 from jaxcnn._typing import Batch
-from jaxcnn.data.description import SelfDescribing
+from jaxcnn.data.description import SelfDescribing, SelfIdentifying, digest_arrays, label_range
 from jaxcnn.data.random_access import RandomAccess
 from jaxcnn.data.read_ahead import read_ahead
 from jaxcnn.data.shuffling import permute_range
@@ -136,13 +136,26 @@ class Loader:
         if isinstance(self._source, dict):
             image = self._source.get("image")
             form = {} if image is None else {"shape": list(image.shape[1:]), "dtype": str(image.dtype)}
-            return {"kind": "arrays", "examples": self._length, **form}
+            labels = label_range(self._source["label"]) if "label" in self._source else {}
+            return {"kind": "arrays", "examples": self._length, **form, **labels}
         if not isinstance(self._source, SelfDescribing):
             return {"kind": type(self._source).__name__, "examples": self._length}
         found = self._source.describe()
         if self._as_float and "preprocessing" in found:
             found = {**found, "preprocessing": {**found["preprocessing"], "value_range": [0, 1]}}
         return found
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Returns what identifies this data when a run is continued: the source, and what its order depends on."""
+        if isinstance(self._source, dict):
+            content = digest_arrays(self._source)
+        else:
+            source: Any = self._source
+            known = isinstance(source, SelfIdentifying)
+            content = source.fingerprint()["content"] if known else f"{self._length} examples"
+        order = {"batch_size": self.batch_size, "seed": self.seed, "shuffle": self._shuffle}
+        order["steps_per_epoch"] = self.steps_per_epoch
+        return {"content": content, "as_float": self._as_float, "order": order}
 
     def _read_in_order(self, number: int) -> Batch:
         begin = number * self.batch_size
@@ -166,7 +179,7 @@ class Loader:
             if name == "image" and self._as_float and value.dtype == np.uint8:
                 batch[name] = value.astype(np.float32) / np.float32(255)
             elif name == "label" and np.issubdtype(value.dtype, np.integer):
-                batch[name] = value.astype(np.int32)
+                batch[name] = _to_int32(value)
         return batch
 
 
@@ -186,6 +199,13 @@ def _to_columns_or_items(
     even = len(columns) > 0 and all(len(s) > 0 for s in shapes.values()) and len({s[0] for s in shapes.values()}) == 1
     check(even, "Loader", "source", "arrays of one length", repr(shapes))
     return columns
+
+
+def _to_int32(labels: np.ndarray) -> np.ndarray:
+    """Converts class numbers to int32 and refuses those that would wrap around."""
+    low, high = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
+    check(-(2**31) <= low <= high < 2**31, "Loader", "source", "labeled by 32-bit integers", f"{low} to {high}")
+    return labels.astype(np.int32)
 
 
 def _read_items(source: RandomAccess, indices: list[int]) -> Sequence[Mapping[str, Any]]:

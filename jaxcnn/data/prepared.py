@@ -59,6 +59,12 @@ class PreparedSource:
         found = {"kind": "tfds", **self._origin, "examples": len(self), "preprocessing": preprocessing}
         return found if classes is None else {**found, "classes": classes}
 
+    def fingerprint(self) -> dict[str, Any]:
+        """Returns what identifies this data when a run is continued: name, version, split and number of examples."""
+        origin = {name: value for name, value in self._origin.items() if name != "path"}
+        version = os.path.basename(self._origin.get("path", ""))
+        return {"content": {**origin, "version": version, "examples": len(self), "features": list(self._names)}}
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Reads example ``index``."""
         return self._pick(self._source[index])

@@ -1,9 +1,11 @@
-"""What the readers of whole examples have in common."""
+"""What readers of examples, and of batches of them, have in common."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["RandomAccess"]
+from jaxcnn._typing import Batch
+
+__all__ = ["BatchesByStep", "Epochs", "RandomAccess"]
 
 
 @runtime_checkable
@@ -15,5 +17,23 @@ class RandomAccess(Protocol):
         ...
 
     def __getitem__(self, index: int, /) -> Mapping[str, Any]:
-        """Reads example ``index``, such as ``{"image": ..., "label": ...}``."""
+        """Reads example ``index``."""
+        ...
+
+
+@runtime_checkable
+class BatchesByStep(Protocol):
+    """Batches by number, such as a ``data.Loader`` or a list."""
+
+    def __getitem__(self, step: int, /) -> Batch:
+        """Returns the batch of a step."""
+        ...
+
+
+@runtime_checkable
+class Epochs(Protocol):
+    """Data that can be gone through once in order, such as a ``data.Loader``."""
+
+    def epoch(self) -> Iterable[Batch]:
+        """Returns the batches of one pass."""
         ...

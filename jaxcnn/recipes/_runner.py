@@ -32,6 +32,7 @@ from jaxcnn.recipes._results import HEADER, Results, comparison_sentence, result
 from jaxcnn.report.networks import LabeledImages, Network, classify, list_networks
 from jaxcnn.report.run_page import Evaluation, RunPage, write_run_page
 from jaxcnn.train.history import write_atomically
+from jaxcnn.train.locking import lock_folder
 from jaxcnn.train.run_folder import RunReference, write_experiment
 
 __all__ = [
@@ -187,6 +188,11 @@ def run_experiment(
     Returns:
         The results, as in ``results.json``, and the path of the page.
     """
+    with lock_folder("run", info.folder):
+        return _run_locked(info, progress, warn)
+
+
+def _run_locked(info: train.ExperimentInfo, progress: bool, warn: Callable[[str], None]) -> tuple[Results, Path]:
     began = time.perf_counter()
     recipe = find_recipe(info.recipe)
     config = recipe.configure(info.config)
@@ -211,7 +217,7 @@ def run_experiment(
             preprocessing=recipe.preprocessing(config),
             description={**description, **of_recipe},
             best=None,
-            keep=1,
+            keep=2,
             checkpoint_every=max(1, config.steps // 4),
             progress=network.label if progress else None,
         )

@@ -13,6 +13,7 @@ from jaxcnn.train.run_folder import RunInfo as RunInfo
 from jaxcnn.train.run_folder import read_run as read_run
 from jaxcnn.train.state import State as State
 from jaxcnn.train.state import create_state as create_state
+from jaxcnn.train.statistics import update_batch_stats as update_batch_stats
 from jaxcnn.train.step import make_eval_step as make_eval_step
 from jaxcnn.train.step import make_train_step as make_train_step
 from jaxcnn.train.stopping import NonFiniteLossError as NonFiniteLossError

@@ -1,17 +1,23 @@
 """Checkpoints of a run: written so that a killed run finds its way back, and read again.
 
-``checkpoints/N/`` is an Orbax checkpoint after step N: ``state/`` (arrays) and ``progress/`` (JSON). It appears under
-its number in one rename, when it is complete. One that is no longer kept is first renamed into ``checkpoints/trash``
-and removed from there: a number never names half a checkpoint.
+``checkpoints/N/`` is an Orbax checkpoint after step N: ``state/`` (arrays) and ``progress/`` (JSON, with a checksum of
+every array and one of itself). It appears under its number in one rename, when it is complete. One that is no longer
+kept is first renamed into ``checkpoints/trash`` and removed from there: a number never names half a checkpoint. One
+that turns out to be damaged is moved to ``damaged/N`` when the run is continued from the one before.
 """
 
 import contextlib
+import errno
+import json
 import logging
+import os
 import shutil
 import sys
+import warnings
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +26,18 @@ from flax import traverse_util
 
 from jaxcnn._check import shape_text
 from jaxcnn._typing import AnyArray, PyTree
-from jaxcnn.train.state import State, is_key
+from jaxcnn.train.optimizers import EvalParams, find_eval_params
+from jaxcnn.train.state import State, evaluation_variables, is_key
 
-__all__ = ["Checkpointer", "checkpoint_steps", "key_text", "read_checkpoint", "tree_text"]
+__all__ = [
+    "Checkpointer",
+    "Stored",
+    "checkpoint_steps",
+    "key_text",
+    "read_checkpoint",
+    "read_last_checkpoint",
+    "tree_text",
+]
 
 TRASH = "trash"
 
@@ -34,63 +49,100 @@ class Checkpointer:
         saved: Step of the checkpoint that was written or restored last, None before.
     """
 
-    def __init__(self, function: str, folder: Path, keep: int):
-        """Opens the checkpoints of a run folder.
+    def __init__(self, function: str, folder: Path, keep: int, eval_params: EvalParams | None = None):
+        """Takes the place of the checkpoints; nothing is written before the first ``save``.
 
         Args:
             function: Name for messages.
             folder: The run folder.
             keep: How many of the last checkpoints to keep besides the best.
+            eval_params: Chooses the parameters to evaluate with, see ``fit``.
         """
-        self._function, self._checkpoints = function, folder / "checkpoints"
-        self._checkpoints.mkdir(exist_ok=True)
+        self._function, self._folder, self._keep = function, folder, keep
+        self._eval_params = eval_params
         self._best = _KeepStep()
-        self._manager = self._open(keep)
+        self._damaged: list[int] = []
+        self._manager: Any = None
         self.saved: int | None = None
 
-    def _open(self, keep: int) -> Any:
+    def _open(self) -> Any:
         import orbax.checkpoint as ocp
 
-        for leftover in self._checkpoints.iterdir():
-            if leftover.name == TRASH or not leftover.name.isdigit():
-                shutil.rmtree(leftover, ignore_errors=True)
-        policies = [ocp.checkpoint_managers.LatestN(keep), self._best]
+        checkpoints = self._folder / "checkpoints"
+        checkpoints.mkdir(exist_ok=True)
+        for step in self._damaged:
+            place = self._folder / "damaged" / str(step)
+            shutil.rmtree(place, ignore_errors=True)
+            place.parent.mkdir(exist_ok=True)
+            (checkpoints / str(step)).rename(place)
+        self._remove_leftovers()
+        policies = [ocp.checkpoint_managers.LatestN(self._keep), self._best]
         options = ocp.CheckpointManagerOptions(
             enable_async_checkpointing=False,
             preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy(policies),
             todelete_subdir=TRASH,
         )
-        return ocp.CheckpointManager(self._checkpoints, options=options)
+        return ocp.CheckpointManager(checkpoints, options=options)
 
-    def last(self) -> int | None:
-        """Returns the step of the last checkpoint, None where there is none."""
-        return max(checkpoint_steps(self._checkpoints.parent), default=None)
+    def _remove_leftovers(self) -> None:
+        """Removes what is no complete checkpoint, such as one whose writing was interrupted."""
+        for leftover in (self._folder / "checkpoints").iterdir():
+            if not leftover.name.isdigit():
+                shutil.rmtree(leftover, ignore_errors=True)
 
     def saved_path(self) -> Path | None:
         """Returns the folder of the checkpoint that was written or restored last, None before."""
-        return None if self.saved is None else self._checkpoints / str(self.saved)
+        return None if self.saved is None else self._folder / "checkpoints" / str(self.saved)
 
     def save(self, state: State, progress: Mapping[str, Any], best_step: int | None) -> None:
-        """Writes a checkpoint and returns when it is on the disk; then drops those that are not kept."""
+        """Writes a checkpoint and returns when it is on the disk; then drops those that are not kept.
+
+        Raises:
+            OSError: If it cannot be written, as on a full disk; the checkpoints before are still there.
+        """
         import orbax.checkpoint as ocp
 
-        packed = _pack(state)
+        packed = _pack(state, self._eval_params)
+        step = int(np.max(packed["step"]))
         self._best.step = best_step
-        arguments = ocp.args.Composite(state=ocp.args.StandardSave(packed), progress=ocp.args.JsonSave(dict(progress)))
-        self.saved = int(np.max(packed["step"]))
-        self._manager.save(self.saved, args=arguments, force=True)
-        self._manager.wait_until_finished()
-        shutil.rmtree(self._checkpoints / TRASH, ignore_errors=True)
-
-    def restore(self, step: int, like: State) -> tuple[State, dict[str, Any]]:
-        """Reads a checkpoint into a state of the structure of ``like``, with the progress stored beside it."""
-        packed, progress = read_checkpoint(self._function, self._checkpoints.parent, step)
+        try:
+            with _first_error_only(self._folder):
+                self._manager = self._manager or self._open()
+                content = _seal(progress, packed)
+                arguments = ocp.args.Composite(state=ocp.args.StandardSave(packed), progress=ocp.args.JsonSave(content))
+                self._manager.save(step, args=arguments, force=True)
+                self._manager.wait_until_finished()
+        except Exception as error:  # of many kinds: Orbax and TensorStore have their own
+            with contextlib.suppress(OSError):
+                self._remove_leftovers()
+            good = self.saved_path()
+            last = "there is none before it" if good is None else f"the one before it, {good}, is intact"
+            place = self._folder / "checkpoints" / str(step)
+            text = f"{self._function}: checkpoint {place} cannot be written ({_reason(error)}); {last}."
+            raise OSError(text) from error
         self.saved = step
-        return _unpack(packed, like), progress
+        shutil.rmtree(self._folder / "checkpoints" / TRASH, ignore_errors=True)
+
+    def restore_last(self, like: State) -> tuple[State, dict[str, Any], int] | None:
+        """Reads the last intact checkpoint into a state of the structure of ``like``, and warns of damaged ones.
+
+        Returns:
+            The state, the progress stored beside it, and its step; None where there is no checkpoint.
+
+        Raises:
+            ValueError: If all checkpoints are damaged.
+        """
+        found = read_last_checkpoint(self._function, self._folder)
+        if found is None:
+            return None
+        self.saved = found.step
+        self._damaged = sorted(step for step in checkpoint_steps(self._folder) if step > found.step)
+        return _unpack(found.packed, like), found.progress, found.step
 
     def close(self) -> None:
         """Ends the checkpoint manager."""
-        self._manager.close()
+        if self._manager is not None:
+            self._manager.close()
 
 
 class _KeepStep:
@@ -108,8 +160,20 @@ def checkpoint_steps(folder: Path) -> set[int]:
     return {int(entry.name) for entry in folder.glob("checkpoints/*") if entry.name.isdigit()}
 
 
-def read_checkpoint(function: str, folder: Path, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Reads the arrays of a checkpoint, as nested dicts, and its progress."""
+class Stored(NamedTuple):
+    """A checkpoint as it was read: its step, its arrays as nested dicts, and its progress."""
+
+    step: int
+    packed: dict[str, Any]
+    progress: dict[str, Any]
+
+
+def read_checkpoint(function: str, folder: Path, step: int) -> Stored:
+    """Reads a checkpoint and compares its checksums.
+
+    Raises:
+        ValueError: If it is damaged or a part of it is missing.
+    """
     import orbax.checkpoint as ocp
 
     path = folder / "checkpoints" / str(step)
@@ -118,23 +182,93 @@ def read_checkpoint(function: str, folder: Path, step: int) -> tuple[dict[str, A
             with ocp.StandardCheckpointer() as checkpointer:
                 packed = checkpointer.restore(path / "state")
             with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
-                progress = checkpointer.restore(path / "progress")
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        text = f"{function}: checkpoint {path} cannot be read ({reason}); remove it to continue from an earlier one."
-        raise ValueError(text) from error
-    return packed, progress
+                content = checkpointer.restore(path / "progress")
+        progress = _unseal(content, packed)
+    except Exception as error:  # of nearly any kind, by what the damage makes of the files
+        raise ValueError(f"{function}: checkpoint {path} cannot be read ({_reason(error)}).") from error
+    return Stored(step, packed, progress)
+
+
+def read_last_checkpoint(function: str, folder: Path) -> Stored | None:
+    """Reads the last checkpoint that is intact, and warns of those after it; None where there is none at all.
+
+    Raises:
+        ValueError: If all are damaged.
+    """
+    problems = []
+    for step in sorted(checkpoint_steps(folder), reverse=True):
+        try:
+            found = read_checkpoint(function, folder, step)
+        except ValueError as error:
+            problems.append(str(error).removesuffix("."))
+            continue
+        if problems:
+            warnings.warn(f"{'; '.join(problems)}; the one after step {step} is used.", RuntimeWarning, stacklevel=5)
+        return found
+    if problems:
+        raise ValueError(f"{problems[0]}, and there is no other one; take another folder to start anew.")
+    return None
+
+
+def _reason(error: BaseException) -> str:
+    """Returns the first line of an error, or the text of the system's error behind it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    text = str(error).strip()
+    for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
+        if os.strerror(code) in text:
+            return os.strerror(code)
+    return text.splitlines()[0][:300] if text else type(error).__name__
+
+
+def _checksums(packed: Mapping[str, Any]) -> dict[str, str]:
+    """Computes a checksum of every array, dtype and shape included."""
+    leaves: dict[Any, Any] = traverse_util.flatten_dict(dict(packed))
+    found = {}
+    for path, leaf in leaves.items():
+        array = np.ascontiguousarray(leaf)
+        found["/".join(map(str, path))] = (
+            f"{leaf.dtype}{leaf.shape} {zlib.crc32(array.reshape(-1).view(np.uint8).data):08x}"
+        )
+    return found
+
+
+def _seal(progress: Mapping[str, Any], packed: Mapping[str, Any]) -> dict[str, Any]:
+    """Joins progress with the checksums of the arrays and one of itself."""
+    content = {"progress": dict(progress), "arrays": _checksums(packed)}
+    return {**content, "checksum": _text_checksum(content)}
+
+
+def _unseal(content: Any, packed: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the progress, or refuses it or the arrays if they are not as they were written."""
+    if not isinstance(content, dict) or set(content) != {"progress", "arrays", "checksum"}:
+        raise ValueError("its progress is incomplete")
+    if content.pop("checksum") != _text_checksum(content):
+        raise ValueError("its progress has another checksum than when it was written")
+    found, expected = _checksums(packed), content["arrays"]
+    for path in sorted({*found, *expected}):
+        if found.get(path) != expected.get(path):
+            what = "is missing" if path not in found else "has another checksum than when it was written"
+            raise ValueError(f"array {path} {what}")
+    return content["progress"]
+
+
+def _text_checksum(content: Any) -> str:
+    return f"{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
 
 
 @contextlib.contextmanager
 def _first_error_only(path: Path) -> Iterator[None]:
-    """Suppresses what is printed after the first array of a checkpoint that cannot be read.
+    """Suppresses what is printed after the first array of a checkpoint that cannot be read or written.
 
-    Orbax closes its event loop on an error while TensorStore's threads still read other arrays. Each of them then
-    prints a traceback about the closed loop, or asyncio logs that nobody asks for its error. As they end at any later
-    time, both stay filtered after an error.
+    Orbax closes its event loop on an error while TensorStore's threads still work on other arrays. Each of them then
+    prints a traceback about the closed loop, or asyncio logs that nobody asks for its error; Orbax logs the error too.
+    As they end at any later time, all stay filtered after an error.
     """
-    hook, log = sys.unraisablehook, logging.getLogger("asyncio")
+    hook, logs = sys.unraisablehook, [logging.getLogger(name) for name in ("asyncio", "absl")]
 
     def without_late_reads(unraisable: "sys.UnraisableHookArgs") -> None:
         error = unraisable.exc_value
@@ -145,13 +279,15 @@ def _first_error_only(path: Path) -> Iterator[None]:
         return not (record.exc_info and str(path) in str(record.exc_info[1]))
 
     sys.unraisablehook = without_late_reads
-    log.addFilter(is_about_another_path)
+    for log in logs:
+        log.addFilter(is_about_another_path)
     yield
-    log.removeFilter(is_about_another_path)
+    for log in logs:
+        log.removeFilter(is_about_another_path)
     sys.unraisablehook = hook
 
 
-def _pack(state: State) -> dict[str, Any]:
+def _pack(state: State, eval_params: EvalParams | None) -> dict[str, Any]:
     """Turns a state into nested dicts of NumPy arrays: keys as their data, no empty arrays (Orbax refuses them)."""
 
     def array(leaf: AnyArray) -> np.ndarray:
@@ -164,7 +300,13 @@ def _pack(state: State) -> dict[str, Any]:
     optimizer = {f"{i:05d}": array(leaf) for i, leaf in enumerate(jax.tree.leaves(state.opt_state)) if leaf.size}
     packed = {"step": array(state.step), "key": array(state.key), "params": nested(state.params)}
     packed |= {"opt_state": optimizer, "model_state": nested(state.model_state)}
-    return packed if state.ema is None else {**packed, "ema": nested(state.ema)}
+    if state.ema is not None:
+        packed["ema"] = nested(state.ema)
+    if state.eval_state is not None:
+        packed["eval_state"] = nested(state.eval_state)
+    if eval_params is not None or find_eval_params(state.opt_state, state.params) is not None:
+        packed["eval_params"] = nested(evaluation_variables(state, eval_params)["params"])
+    return packed
 
 
 def _unpack(packed: Mapping[str, Any], like: State) -> State:
@@ -193,6 +335,7 @@ def _unpack(packed: Mapping[str, Any], like: State) -> State:
         model_state=nested(like.model_state, packed.get("model_state", {})),
         opt_state=structure.unflatten([leaf_like(optimizer.get(f"{i:05d}"), leaf) for i, leaf in enumerate(leaves)]),
         ema=None if like.ema is None else nested(like.ema, packed["ema"]),
+        eval_state=nested(like.model_state, packed["eval_state"]) if "eval_state" in packed else None,
     )
 
 

@@ -18,11 +18,13 @@ from jaxcnn._check import check
 from jaxcnn._typing import Array, Key, PRNGKey, Variables
 from jaxcnn.train.evaluation import TestData
 from jaxcnn.train.members import Members, best_member, member_mesh, over_members, shard_members
+from jaxcnn.train.optimizers import EvalParams
 from jaxcnn.train.result import Result
 from jaxcnn.train.settings import Settings
-from jaxcnn.train.setup import last_evaluation, make_steps, restrict, start_state, train_and_record
+from jaxcnn.train.setup import last_evaluation, make_measure, make_steps, restrict, start_state, train_and_record
 from jaxcnn.train.sources import TrainingData, make_source
 from jaxcnn.train.state import State, check_key
+from jaxcnn.train.statistics import STATISTICS_BATCHES
 from jaxcnn.train.step import Augment, Loss, Metrics
 
 __all__ = ["fit_ensemble"]
@@ -48,6 +50,7 @@ def fit_ensemble(
     augment: Augment | None = None,
     frozen: Sequence[str] = (),
     ema: float | None = None,
+    eval_params: EvalParams | None = None,
     variables: Variables | None = None,
     checkpoint_every: int | None = None,
     keep: int = 2,
@@ -94,6 +97,7 @@ def fit_ensemble(
         augment: As for ``fit``.
         frozen: As for ``fit``.
         ema: As for ``fit``.
+        eval_params: As for ``fit``.
         variables: Start every member from copies of these.
         checkpoint_every: As for ``fit``.
         keep: As for ``fit``.
@@ -149,6 +153,7 @@ def fit_ensemble(
         augment=augment,
         frozen=frozen,
         ema=ema,
+        eval_params=eval_params,
         variables=variables,
         checkpoint_every=checkpoint_every,
         keep=keep,
@@ -158,13 +163,13 @@ def fit_ensemble(
         progress=progress,
         donate=donate,
     )
-    source = make_source(name, data)
+    source = make_source(name, data, kept=STATISTICS_BATCHES)
     batch = source.example()
     values = _stack_hparams(hparams or {}, count)
     members = Members(name, count, halve_every, settings.evaluate_every, settings.best)
     mesh = member_mesh(name, count, devices)
 
-    def make_member_tx(values: Mapping[str, Array], variables: Variables) -> optax.GradientTransformation:
+    def make_member_tx(values: Mapping[str, Array], variables: Variables) -> optax.GradientTransformationExtraArgs:
         return restrict(settings, _inject(make_tx, values), variables)
 
     def start_member(key: PRNGKey, values: Mapping[str, Array]) -> State:
@@ -187,6 +192,8 @@ def fit_ensemble(
         source,
         step if halve_every is None else lambda *arguments: step(*arguments, members.active),
         jax.jit(over_members(eval_step, mesh)),
+        tx=tx,
+        measure=make_measure(settings, model, source, first, lambda function: over_members(function, mesh)),
         training={
             "halve_every": halve_every,
             "hparams": {name: np.asarray(value).tolist() for name, value in values.items()},
@@ -208,6 +215,8 @@ def fit_ensemble(
         best_step=outcome.best_step,
         stopped_early=outcome.stopped_early,
         run=None if run is None else Path(run),
+        eval_params=eval_params,
+        kept_variables=outcome.best_variables,
         best_member=chosen,
     )
 

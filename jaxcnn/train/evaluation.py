@@ -1,26 +1,18 @@
 """Evaluation of a whole data set in chunks of one size, so that the evaluation step compiles once."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import numpy as np
 
 from jaxcnn._check import check, is_integer_at_least
 from jaxcnn._typing import Array, Batch
-from jaxcnn.train.sources import STEP_FIELDS
+from jaxcnn.data.random_access import Epochs
+from jaxcnn.train.batches import STEP_FIELDS, LabelCheck, check_batch
 from jaxcnn.train.state import State
 
 __all__ = ["Evaluator", "TestData", "chunk_size", "chunks"]
-
-
-@runtime_checkable
-class Epochs(Protocol):
-    """Data that can be gone through once in order, such as a ``data.Loader``."""
-
-    def epoch(self) -> Iterable[Batch]:
-        """Returns the batches of one pass."""
-        ...
 
 
 TestData = Batch | Sequence[Batch] | Epochs | Callable[[], Iterable[Batch]]
@@ -32,17 +24,50 @@ class Evaluator:
 
     Args of the constructor: ``step`` is a jitted evaluation step, ``data`` one batch, a list of
     batches, an object with ``epoch()`` or a callable without arguments that returns an iterable of
-    batches, ``limit`` the largest chunk.
+    batches, ``limit`` the largest chunk, ``labels`` checks the labels,
+    ``plain`` is the evaluation step of one model.
     """
 
-    def __init__(self, function: str, step: Callable[[State, Batch], Mapping[str, Array]], data: TestData, limit: int):
-        """Checks the kind of data."""
+    def __init__(
+        self,
+        function: str,
+        step: Callable[[State, Batch], Mapping[str, Array]],
+        data: TestData,
+        limit: int,
+        labels: LabelCheck,
+        plain: Callable[[State, Batch], Mapping[str, Array]],
+    ):
+        """Checks the kind of data, and data that are on the host already."""
         check(is_integer_at_least(limit, 1), function, "evaluate_batch", "a positive integer", limit)
         kinds = "one batch, a list of batches, an object with epoch(), or a callable that returns an iterable"
         known = isinstance(data, Mapping | Sequence | Epochs) or callable(data)
         check(known, function, "evaluate", kinds, type(data).__name__)
         self._function, self._step, self._data, self._limit = function, step, data, limit
+        self._labels, self._plain = labels, plain
         self._size: int | None = None
+        if isinstance(data, Mapping | list | tuple):
+            for batch in self._batches():
+                self._check(batch)
+
+    def check_metric(self, state: State, metric: str | None) -> None:
+        """Refuses a metric by which no evaluation is best, one with several values per example; reads a batch.
+
+        Args:
+            state: A state of one model.
+            metric: Name, with or without a minus.
+        """
+        if metric is None or not (isinstance(self._data, Mapping | list | tuple | Epochs)):
+            return
+        for batch in self._batches():
+            fields = {name: jax.ShapeDtypeStruct(batch[name].shape, batch[name].dtype) for name in ("image", "label")}
+            values = jax.eval_shape(self._plain, state, fields)[metric.removeprefix("-")]
+            expected = "a metric with one value per example"
+            check(values.ndim == 0, self._function, "best", expected, f"{metric!r} with shape {values.shape} each")
+            break
+
+    def _check(self, batch: Batch) -> None:
+        check_batch(self._function, "evaluate", batch)
+        self._labels.check_labels("evaluate", batch["label"], "")
 
     def _batches(self) -> Iterable[Batch]:
         if isinstance(self._data, Mapping):
@@ -60,6 +85,8 @@ class Evaluator:
         """Returns the mean of every metric over all examples."""
         sums = []
         for batch in self._batches():
+            if not isinstance(self._data, Mapping | list | tuple):
+                self._check(batch)
             n = len(batch["label"])
             if self._size is None and n > 0:
                 self._size = chunk_size(n, self._limit)

@@ -12,11 +12,13 @@ import optax
 from jaxcnn import losses
 from jaxcnn._typing import PRNGKey, Variables
 from jaxcnn.train.evaluation import TestData
+from jaxcnn.train.optimizers import EvalParams
 from jaxcnn.train.result import Result
 from jaxcnn.train.settings import Settings
-from jaxcnn.train.setup import last_evaluation, make_steps, restrict, start_state, train_and_record
+from jaxcnn.train.setup import last_evaluation, make_measure, make_steps, restrict, start_state, train_and_record
 from jaxcnn.train.sources import TrainingData, make_source
 from jaxcnn.train.state import check_key
+from jaxcnn.train.statistics import STATISTICS_BATCHES
 from jaxcnn.train.step import Augment, Loss, Metrics
 
 __all__ = ["fit"]
@@ -41,6 +43,7 @@ def fit(
     augment: Augment | None = None,
     frozen: Sequence[str] = (),
     ema: float | None = None,
+    eval_params: EvalParams | None = None,
     variables: Variables | None = None,
     checkpoint_every: int | None = None,
     keep: int = 2,
@@ -86,15 +89,19 @@ def fit(
         description: What the data are, for the run folder, as plain JSON; None asks the data.
         loss: One loss per example, ``(logits, labels) -> (n,)``.
         metrics: What evaluation measures, name -> ``(logits, labels) -> (n, ...)``; None for loss and accuracy.
-        augment: ``(key, images) -> images``, applied to the images of every training batch.
+        augment: ``(key, images) -> images``, applied to the images of every training batch; or ``(key, images, labels)
+            -> (images, labels)``, such as ``functools.partial(augment.mixup, num_classes=10)``.
         frozen: Prefixes of what does not train, see ``make_train_step``; the optimizer keeps no state for it.
-        ema: Decay of a moving average of the parameters, which evaluation then uses.
+        ema: Decay of a moving average of the parameters, which evaluation then uses, with batch statistics measured for
+            it on 16 batches, see ``update_batch_stats``; the decay grows with the steps, see ``make_train_step``.
+        eval_params: ``(opt_state, params) -> params`` to evaluate with; None takes the average of ``ema``, the averages
+            of ``optax.contrib.schedule_free`` and the slow parameters of ``optax.lookahead`` where they are used.
         variables: Start from copies of these instead of fresh ones.
         checkpoint_every: Steps between checkpoints; None for a tenth of the run. One is also written at
             the end and at an evaluation that is the best so far.
         keep: How many of the last checkpoints stay, besides the best.
-        best: The test metric that says which evaluation is best; a leading minus, as in ``"-loss"``, where less is
-            better. None for none.
+        best: The test metric that decides which evaluation is best; with a leading minus, as in ``"-entropy"``, less is
+            better. It is less for ``"loss"`` and other usual names of errors without one. None for none.
         early_stopping: Stop after so many evaluations without a better one.
         log_every: Steps between lines of training metrics, which are means over those steps.
         progress: Label of a progress bar on standard error (plain lines where that is no terminal), or None.
@@ -105,7 +112,9 @@ def fit(
 
     Raises:
         ValueError: If an argument is not as described, or ``run`` holds a run of another format or configuration.
-        NonFiniteLossError: If the loss or a parameter is not finite.
+        NonFiniteLossError: If a loss, a gradient, a parameter or the state of the optimizer is not finite.
+        OSError: If the run folder cannot be written to, as on a full disk; earlier checkpoints are intact.
+        KeyboardInterrupt: After Ctrl-C; a run with a folder has written a checkpoint before.
 
     Example:
         >>> import jax
@@ -138,6 +147,7 @@ def fit(
         augment=augment,
         frozen=frozen,
         ema=ema,
+        eval_params=eval_params,
         variables=variables,
         checkpoint_every=checkpoint_every,
         keep=keep,
@@ -147,11 +157,23 @@ def fit(
         progress=progress,
         donate=donate,
     )
-    source = make_source("fit", data)
+    source = make_source("fit", data, kept=STATISTICS_BATCHES)
     state = start_state(settings, key, model, lambda variables: restrict(settings, tx, variables), source.example())
-    train_step, eval_step = make_steps(settings, model, restrict(settings, tx, state.variables), source)
-    step = jax.jit(train_step, donate_argnums=(0,) if donate else ())
-    outcome = train_and_record(settings, model, state, state, data, source, step, jax.jit(eval_step), training={})
+    restricted = restrict(settings, tx, state.variables)
+    train_step, eval_step = make_steps(settings, model, restricted, source)
+    outcome = train_and_record(
+        settings,
+        model,
+        state,
+        state,
+        data,
+        source,
+        jax.jit(train_step, donate_argnums=(0,) if donate else ()),
+        jax.jit(eval_step),
+        tx=restricted,
+        measure=make_measure(settings, model, source, state, lambda function: function),
+        training={},
+    )
     return Result(
         state=outcome.state,
         history=outcome.lines,
@@ -161,4 +183,6 @@ def fit(
         best_step=outcome.best_step,
         stopped_early=outcome.stopped_early,
         run=None if run is None else Path(run),
+        eval_params=eval_params,
+        kept_variables=outcome.best_variables,
     )

@@ -74,16 +74,18 @@ def keep_frozen(new: PyTree, old: PyTree, prefixes: Sequence[str]) -> PyTree:
 
 
 @contextlib.contextmanager
-def norm_behavior(frozen: Sequence[str], axis_name: str | None = None) -> Iterator[None]:
+def norm_behavior(frozen: Sequence[str], axis_name: str | None = None, *, measuring: bool = False) -> Iterator[None]:
     """Changes, for the time of a ``with`` block, how the batch norms of any Linen model behave.
 
     Under a frozen prefix a batch norm normalizes with its running statistics and leaves them alone,
     whatever the model asks for. With ``axis_name`` the others average their statistics over that
-    mapped axis, so that devices that share a batch normalize as one device would.
+    mapped axis, so that devices that share a batch normalize as one device would. With ``measuring`` they
+    store the statistics of the batch themselves instead of moving averages.
 
     Args:
         frozen: Prefixes of module paths.
         axis_name: The mapped axis of ``pmap`` or ``shard_map`` that the batch is spread over.
+        measuring: Whether to store what is measured on a single batch.
     """
 
     def intercept(
@@ -97,12 +99,15 @@ def norm_behavior(frozen: Sequence[str], axis_name: str | None = None) -> Iterat
             # Linen takes the switch as a field or as an argument and refuses both: drop the argument, set the field.
             args, kwargs = args[:1], {name: value for name, value in kwargs.items() if name != "use_running_average"}
             fields["use_running_average"] = True
-        elif axis_name is not None and module.axis_name is None:
-            fields["axis_name"] = axis_name
+        else:
+            if axis_name is not None and module.axis_name is None:
+                fields["axis_name"] = axis_name
+            if measuring:
+                fields["momentum"] = 0.0
         with _fields(module, fields):
             return call(*args, **kwargs)
 
-    if not frozen and axis_name is None:
+    if not frozen and axis_name is None and not measuring:
         yield
         return
     with nn.intercept_methods(intercept):
@@ -161,4 +166,4 @@ def freeze(
     def labels(params: PyTree) -> PyTree:
         return jax.tree.map(lambda is_frozen: "frozen" if is_frozen else "trained", frozen_mask(params, prefixes))
 
-    return optax.partition({"trained": tx, "frozen": optax.set_to_zero()}, labels)
+    return optax.partition({"trained": tx, "frozen": optax.set_to_zero()}, labels, mask_compatible_extra_args=True)

@@ -60,15 +60,21 @@ class History:
         if run is not None and self._path is not None:
             if self._path.exists():
                 self.lines = [line for line in read_history(run) if line["step"] <= step]
-            write_atomically(self._path, "".join(json.dumps(line) + "\n" for line in self.lines))
+            # Nothing is written where nothing changes: a finished run may lie on a disk that cannot be written to.
+            text = "".join(json.dumps(line) + "\n" for line in self.lines)
+            if not self._path.exists() or self._path.read_text() != text:
+                write_atomically(self._path, text)
 
     def add(self, lines: Sequence[Line]) -> None:
         """Adds lines."""
         clean = [{name: _jsonable(value) for name, value in line.items()} for line in lines]
         self.lines += clean
         if self._path is not None:
-            with self._path.open("a") as file:
-                file.write("".join(json.dumps(line, allow_nan=False) + "\n" for line in clean))
+            try:
+                with self._path.open("a") as file:
+                    file.write("".join(json.dumps(line, allow_nan=False) + "\n" for line in clean))
+            except OSError as error:
+                raise OSError(error.errno, f"{error.strerror}, in writing the metrics", str(self._path)) from error
 
     def sync(self) -> None:
         """Brings the file onto the disk: a checkpoint must never be ahead of it."""

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import traverse_util
 
 from jaxcnn._check import check, is_integer_at_least, shape_text
-from jaxcnn.train.checkpoints import checkpoint_steps, read_checkpoint
+from jaxcnn.train.checkpoints import checkpoint_steps, read_checkpoint, read_last_checkpoint
 from jaxcnn.train.history import best_evaluation, evaluations, read_history
 from jaxcnn.train.members import best_member
 from jaxcnn.train.module_description import build_module
@@ -32,10 +32,10 @@ def load_variables(
 
     Returns:
         Variables to evaluate with (averaged parameters where the run kept them); of an ensemble with a
-        leading axis of members.
+        leading axis of members. Where the last checkpoint is damaged, the one before is read, with a warning.
 
     Raises:
-        ValueError: If there is no such run, checkpoint or member, or it is of another format.
+        ValueError: If there is no such run, checkpoint or member, or it is damaged or of another format.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -146,11 +146,14 @@ def _read_variables(function: str, info: RunInfo, checkpoint: int | str, member:
     expected = f"'last', 'best' or one of {sorted(steps)}"
     if not isinstance(step, int) or step not in steps:
         raise ValueError(f"{function}: checkpoint must be {expected}, got {checkpoint!r}.")
-    packed, _ = read_checkpoint(function, info.folder, step)
-    params = packed["params"]
-    if "ema" in packed:
+    stored = read_last_checkpoint(function, info.folder) if checkpoint == "last" else None
+    packed = (stored or read_checkpoint(function, info.folder, step)).packed
+    step = stored.step if stored is not None else step
+    params = packed.get("eval_params", packed["params"])
+    if "eval_params" not in packed and "ema" in packed:
         params = jax.tree.map(lambda average, param: average.astype(param.dtype), packed["ema"], params)
-    variables = jax.tree.map(jnp.asarray, {"params": params, **packed.get("model_state", {})})
+    collections = packed.get("eval_state", packed.get("model_state", {}))
+    variables = jax.tree.map(jnp.asarray, {"params": params, **collections})
     if member is None:
         return variables
     number = _find_member(function, info, step, member)

@@ -1,28 +1,38 @@
 """The training loop, shared by one run and by an ensemble of runs."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn._check import check
 from jaxcnn._typing import Array, Batch, PyTree
-from jaxcnn.train.checkpoints import Checkpointer, key_text
+from jaxcnn.train.batches import LabelCheck
+from jaxcnn.train.checkpoints import Checkpointer
 from jaxcnn.train.evaluation import Evaluator
 from jaxcnn.train.history import Line
+from jaxcnn.train.interrupts import Interrupted, Interrupts
+from jaxcnn.train.labels import WatchedLabels
 from jaxcnn.train.members import Members
 from jaxcnn.train.progress import Progress
 from jaxcnn.train.recorder import Recorder
 from jaxcnn.train.settings import Settings
 from jaxcnn.train.sources import Source
-from jaxcnn.train.state import State
+from jaxcnn.train.state import State, evaluation_variables
 from jaxcnn.train.stopping import EarlyStopping, FiniteCheck, StuckLossWatch
 
-__all__ = ["Outcome", "Step", "run_loop"]
+__all__ = ["Measure", "Outcome", "Step", "run_loop"]
 
 Step = Callable[[State, PyTree, Batch | None], tuple[State, dict[str, Array]]]
 """``(state, argument of the source, host batch) -> (state, figures)``"""
+
+Measure = Callable[[State], State]
+"""Adds the batch statistics to evaluate with."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +46,7 @@ class Outcome:
     compile_seconds: float
     best_step: int | None
     stopped_early: bool
+    best_variables: dict[str, Any] | None
 
 
 def run_loop(
@@ -45,16 +56,19 @@ def run_loop(
     source: Source,
     *,
     evaluator: Evaluator | None,
+    measure: Measure | None,
     checkpointer: Checkpointer | None,
     folder: Path | None,
     members: Members | None,
     outputs: int | None,
+    labels: LabelCheck,
 ) -> Outcome:
     """Trains from a fresh state, or from the last checkpoint of the run folder.
 
     Order within a step, which makes a killed run end as an uninterrupted one: train; look at the loss;
     evaluate; write the lines of metrics; write the checkpoint. A checkpoint holds the figures that no
-    line covers yet, and a resumed run drops the lines that are newer than its checkpoint.
+    line covers yet, and a resumed run drops the lines that are newer than its checkpoint. After Ctrl-C or SIGTERM a
+    checkpoint is written at the end of the step.
 
     Args:
         settings: The options.
@@ -62,36 +76,57 @@ def run_loop(
         step: The jitted step.
         source: The training data.
         evaluator: Evaluates a state, or None.
+        measure: Measures the batch statistics of averaged parameters, or None.
         checkpointer: Writes and restores checkpoints, or None.
         folder: The run folder, or None.
         members: Of an ensemble, which members are active; those that are not write no lines and are not checked.
         outputs: Number of logits, if known, for the warning about a stuck loss.
+        labels: Checks the labels of host batches, and those behind a loss that is not finite.
 
     Returns:
         The outcome.
     """
-    finite = FiniteCheck(settings.function, key_text(state.key), checkpointer, members)
+    watched = WatchedLabels(labels, source, state)
+    finite = FiniteCheck(settings.function, state, checkpointer, members, watched.explain)
     stopping = EarlyStopping(settings.best, settings.early_stopping)
     watch = StuckLossWatch(settings.function, settings.steps, outputs, members)
 
     # Resume: state, figures without a line, active members; the history drops what came after the checkpoint.
-    start, progress = 0, {}
-    if checkpointer is not None and (last := checkpointer.last()) is not None:
-        expected = f"at least {last}, the step of the run's last checkpoint"
-        check(last <= settings.steps, settings.function, "steps", expected, settings.steps)
-        start = last
-        state, progress = checkpointer.restore(start, state)
+    start, progress, best_variables = 0, {}, None
+    if checkpointer is not None and (restored := checkpointer.restore_last(state)) is not None:
+        state, progress, start = restored
+        expected = f"at least {start}, the step of the run's last checkpoint"
+        check(start <= settings.steps, settings.function, "steps", expected, settings.steps)
         if members is not None:
             members.active = np.array(progress["active"])
     recorder = Recorder(folder, members, start, progress)
+    shown = state  # with the statistics to evaluate with, where they are measured
 
-    done, stopped = start, stopping.is_due(recorder.history.lines)
-    with Progress(settings.progress, settings.steps, start) as bar:
-        while done < settings.steps and not stopped:
+    def save(now: State) -> None:
+        assert checkpointer is not None
+        progress = recorder.progress()
+        if members is not None:
+            progress["active"] = members.active.tolist()
+        checkpointer.save(now, progress, stopping.best_step(recorder.history.lines))
+
+    done, stopped, saved = start, stopping.is_due(recorder.history.lines), start
+    with (
+        Progress(settings.progress, settings.steps, start) as bar,
+        Interrupts(settings.function, active=checkpointer is not None) as interrupts,
+    ):
+        while done < settings.steps and not stopped and interrupts.requested is None:
             # Train. The device works behind the host; only tracing and compilation happen before a call returns.
-            batch = source.at(done)
-            with recorder.compiling(first=done == start):
-                state, figures = step(state, source.argument, batch)
+            try:
+                with interrupts.at_once():
+                    batch = source.at(done)
+                watched.look(batch, done + 1)
+                with (
+                    interrupts.at_once() if done == start else contextlib.nullcontext(),
+                    recorder.compiling(first=done == start),
+                ):
+                    state, figures = step(state.replace(eval_state=None), source.argument, batch)
+            except Interrupted:
+                break
             done += 1
             if done == start + 1:
                 recorder.start_clock(done)
@@ -103,15 +138,18 @@ def run_loop(
             logging = last or _is_due(done, settings.log_every)
             if evaluating or saving or logging:
                 # Look at the losses; this waits for the device.
-                finite.check_losses(recorder.fetch(), done)
+                finite.check_figures(recorder.fetch(), done)
+                watched.forget()
                 bar.measured(done, **recorder.latest())
                 rate = recorder.rate(done)
+                if evaluating or saving or last:
+                    shown = state if measure is None else measure(state)
 
                 # Evaluate.
                 tests: list[Line] = []
                 if evaluating and evaluator is not None:
                     with recorder.compiling(first=evaluator.fresh):
-                        measured = evaluator(state)
+                        measured = evaluator(shown)
                     tests = recorder.lines(done, "test", measured)
                     stopped = stopping.is_due([*recorder.history.lines, *tests])
 
@@ -125,25 +163,33 @@ def run_loop(
                     members.halve(done, tests)
 
                 # Write a checkpoint, never of a state that is not finite.
-                best_step = stopping.best_step(recorder.history.lines)
-                best = evaluating and best_step == done
+                best = evaluating and stopping.best_step(recorder.history.lines) == done
                 if last or stopped or saving or best:
-                    finite.check_state(state, done)
+                    finite.check_state(shown, done)
                 if checkpointer is not None and (saving or stopped or best):
-                    progress = recorder.progress()
-                    if members is not None:
-                        progress["active"] = members.active.tolist()
-                    checkpointer.save(state, progress, best_step)
+                    save(shown)
+                    saved = done
+                elif best:
+                    best_variables = jax.tree.map(jnp.copy, evaluation_variables(shown, settings.eval_params))
                 recorder.start_clock(done)
             bar.update(done)
+        if interrupts.requested is not None:
+            if done > saved:
+                finite.check_figures(recorder.fetch(), done)
+                shown = state if measure is None else measure(state)
+                finite.check_state(shown, done)
+                save(shown)
+            text = f"{settings.function}: stopped after step {done} of {settings.steps}"
+            interrupts.end(f"{text}; the same call with run={str(folder)!r} continues")
     return Outcome(
-        state=state,
+        state=shown,
         lines=recorder.history.lines,
         step=done,
         seconds=recorder.seconds(),
         compile_seconds=recorder.compile_seconds,
         best_step=stopping.best_step(recorder.history.lines),
         stopped_early=stopped and done < settings.steps,
+        best_variables=best_variables,
     )
 
 

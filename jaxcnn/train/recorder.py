@@ -54,12 +54,12 @@ class Recorder:
         """Takes the figures of a step, without waiting for them."""
         self._on_device.append(figures)
 
-    def fetch(self) -> np.ndarray:
-        """Waits for the steps since the last call; returns their losses, (steps,) or (steps, members)."""
+    def fetch(self) -> dict[str, np.ndarray]:
+        """Waits for the steps since the last call; returns their figures, (steps,) or (steps, members)."""
         rows = [[np.asarray(row[name], np.float64) for name in FIGURES] for row in jax.device_get(self._on_device)]
         self._on_device = []
         self._pending += [[figure.tolist() for figure in row] for row in rows]
-        return np.asarray([row[0] for row in rows])
+        return {name: np.asarray([row[i] for row in rows]) for i, name in enumerate(FIGURES)}
 
     def means(self) -> tuple[dict[str, np.ndarray], int]:
         """Returns the means of the figures that no line covers yet, and of how many steps they are."""

@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxcnn._check import check, is_integer_at_least
 from jaxcnn._representation import short_repr, shorten, summary_html
-from jaxcnn.train.state import State
+from jaxcnn.train.loading import load_variables
+from jaxcnn.train.optimizers import EvalParams
+from jaxcnn.train.state import State, evaluation_variables
 
 __all__ = ["Result"]
 
@@ -27,6 +30,8 @@ class Result:
         best_step: Step of the best evaluation, None without one.
         stopped_early: Whether early stopping ended the run.
         run: The run folder, or None.
+        eval_params: Chooses the parameters to evaluate with, as given to ``fit``.
+        kept_variables: Without a run folder, the variables of the best evaluation; see ``best_variables``.
         best_member: Of an ensemble, the member whose last evaluation is best among those that trained to the end;
             None without evaluation, and for one model.
 
@@ -50,6 +55,8 @@ class Result:
     stopped_early: bool
     run: Path | None
     best_member: int | None = None
+    eval_params: EvalParams | None = None
+    kept_variables: dict[str, Any] | None = dataclasses.field(default=None, repr=False)
 
     def __repr__(self) -> str:
         """Describes it in one line; arrays by their shapes."""
@@ -67,8 +74,34 @@ class Result:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """Flax variables to evaluate with."""
-        return self.state.eval_variables
+        """Flax variables to evaluate with: those of the last step."""
+        return evaluation_variables(self.state, self.eval_params)
+
+    @property
+    def best_variables(self) -> dict[str, Any]:
+        """Flax variables of the best evaluation, by the metric ``best``; read from the run folder where there is one.
+
+        Raises:
+            ValueError: If there was no evaluation, or the checkpoint cannot be read.
+
+        Example:
+            >>> import jax
+            >>> import flax.linen as nn, jax.numpy as jnp, optax
+            >>> from jaxcnn.train import fit
+            >>> batch = {"image": jnp.eye(3), "label": jnp.arange(3)}
+            >>> options = {"evaluate": batch, "evaluate_every": 2, "best": "loss"}
+            >>> result = fit(jax.random.key(0), nn.Dense(3), optax.sgd(9.0), [batch], steps=4, **options)
+            >>> result.best_step, sorted(result.best_variables["params"])
+            (4, ['bias', 'kernel'])
+        """
+        if self.best_step is None:
+            raise ValueError("best_variables: result must be that of a run with evaluations and best=, got none.")
+        if self.best_step == int(jnp.max(self.state.step)):
+            return self.variables
+        if self.kept_variables is not None:
+            return self.kept_variables
+        assert self.run is not None
+        return load_variables(self.run, checkpoint=self.best_step)
 
     def member(self, i: int) -> "Result":
         """Returns one member of an ensemble as a result of its own, without the step of the ensemble's best evaluation.
@@ -95,4 +128,5 @@ class Result:
             evaluation={name: value[i] for name, value in self.evaluation.items()},
             best_step=None,
             best_member=None,
+            kept_variables=None,
         )

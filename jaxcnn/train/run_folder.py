@@ -5,19 +5,24 @@ Layout of the folder that ``fit`` and ``fit_ensemble`` write::
     run.json          format, versions and device; model, input, class names, pre-processing, data, training
     metrics.jsonl     one JSON object per line, see ``read_history``
     checkpoints/N/    checkpoint after step N, see ``Checkpointer``
+    damaged/N/        a checkpoint that could not be read when the run was continued
+    lock              which process writes to the folder
 
 An experiment is a folder of such folders, one per arm and seed. Its ``run.json`` has the same head (format,
 versions, device, start) and in place of a model ``"recipe"`` (name and configuration) and ``"runs"`` (path, arm and
 seed of each).
 """
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
 import os
 import platform
+import reprlib
 import time
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,6 +30,7 @@ import jax
 
 from jaxcnn._check import check
 from jaxcnn.train.history import write_atomically
+from jaxcnn.train.locking import lock_folder
 
 __all__ = [
     "FORMAT",
@@ -32,8 +38,8 @@ __all__ = [
     "Origin",
     "RunInfo",
     "RunReference",
-    "claim_run",
     "describe_origin",
+    "open_run",
     "read_run",
     "read_single_run",
     "write_experiment",
@@ -42,7 +48,7 @@ __all__ = [
 FORMAT = 2
 """Version of the layout of a run folder."""
 
-LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
+LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
 
 KINDS = {str: "text", int: "an integer", list: "a list", dict: "an object"}
 """What the values of JSON are called."""
@@ -200,49 +206,91 @@ def write_experiment(
     _write(Path(folder), {**describe_origin(), **content})
 
 
-def claim_run(function: str, folder: Path, content: Mapping[str, Any]) -> None:
-    """Makes a folder the run folder of a run, or checks that it already is.
+@contextlib.contextmanager
+def open_run(function: str, folder: Path, content: Mapping[str, Any], steps: int) -> Iterator[None]:
+    """Makes a folder the run folder of a run, or checks that it already is, and keeps other processes out of it.
+
+    A run that is trained to its end is only read, by as many processes as want to, also on a disk that cannot be
+    written to.
 
     Args:
         function: Name for messages.
         folder: The folder, which need not exist.
         content: All of ``run.json`` but the head; JSON values.
+        steps: Number of steps in all.
 
     Raises:
-        ValueError: If the folder holds something else: a run of another configuration or format, or no run.
+        ValueError: If the folder holds something else: a run of another configuration or format, or no run; or if
+            another process uses it.
     """
     check(not folder.exists() or folder.is_dir(), function, "run", "a folder", str(folder))
     folder.mkdir(parents=True, exist_ok=True)
-    content = json.loads(json.dumps(content))
+    finished = (folder / "checkpoints" / str(steps)).is_dir()
+    with contextlib.nullcontext() if finished else lock_folder(function, folder):
+        _claim(function, folder, json.loads(json.dumps(content)))
+        yield
+
+
+def _claim(function: str, folder: Path, content: JSONDict) -> None:
+    origin = describe_origin()
     if not (folder / "run.json").exists():
         steps = [entry for entry in folder.glob("checkpoints/*") if entry.name.isdigit()]
         check(not steps, function, "run", "a run folder with run.json", f"{folder} with checkpoints and no run.json")
-        _write(folder, {**describe_origin(), **content})
+        _write(folder, {**origin, **content})
         return
     read_single_run(function, folder)
     stored = json.loads((folder / "run.json").read_text())
-    for name in ("function", "members", "input", "model", "training"):
-        difference = _first_difference(stored[name], content[name], "" if name == "training" else name)
-        if difference is not None:
-            text = f"run {folder} was made with another configuration: {difference}. Take another folder."
-            raise ValueError(f"{function}: {text}")
+    versions = _version_differences(stored, origin)
+    known = [name for name in ("classes", "preprocessing") if None not in (stored[name], content[name])]
+    differences = []
+    for name in ("function", "members", "input", "model", "training", *known):
+        differences += _differences(stored[name], content[name], "" if name == "training" else name)
+    # Under another version the same function may be computed in other steps.
+    sure = [text for text, is_digest in differences if not (is_digest and versions)]
+    if sure:
+        text = f"run {folder} was made with another configuration: {sure[0]}. Take another folder."
+        raise ValueError(f"{function}: {text}")
+    if versions:
+        text = f"{function}: run {folder} was started with {', '.join(versions)}; results may differ in the last bits."
+        if differences:
+            text = f"{text} {differences[0][0][0].upper()}{differences[0][0][1:]}, perhaps for that reason."
+        warnings.warn(text, UserWarning, stacklevel=7)
     told = {name: content[name] for name in ("classes", "preprocessing", "data") if content[name] is not None}
     if any(stored[name] != value for name, value in told.items()):
         _write(folder, {**stored, **told})
 
 
-def _first_difference(before: Any, now: Any, place: str) -> str | None:
-    """Describes the first place where two JSON values differ, None where they are equal."""
+def _version_differences(stored: JSONDict, now: JSONDict) -> list[str]:
+    """Lists what the versions and the device of a run are where they are not those of this process."""
+    pairs = {name: (stored.get(name), now[name]) for name in ("jaxcnn", "python", "device")}
+    before = stored.get("libraries") or {}
+    pairs |= {name: (before.get(name), version) for name, version in now["libraries"].items()}
+    return [f"{name} {was} (here {found})" for name, (was, found) in pairs.items() if was != found]
+
+
+def _differences(before: Any, now: Any, place: str) -> list[tuple[str, bool]]:
+    """Describes the places where two JSON values differ, and whether only the digest of a computation does."""
     if isinstance(before, dict) and isinstance(now, dict):
+        if "digest" in before and "digest" in now:
+            if None in (before["digest"], now["digest"]) or before["digest"] == now["digest"]:
+                return []
+            names = [part.get("name") for part in (before, now)]
+            if names[0] == names[1]:
+                return [(f"{place} computes something else here", True)]
+            return [(f"{place} is {names[0]} there and {names[1]} here", True)]
         parts = [
-            _first_difference(before.get(name, "absent"), now.get(name, "absent"), f"{place}/{name}".lstrip("/"))
+            _differences(before.get(name, "absent"), now.get(name, "absent"), f"{place}/{name}".lstrip("/"))
             for name in [*now, *(name for name in before if name not in now)]
         ]
-        return next((part for part in parts if part is not None), None)
+        return [part for found in parts for part in found]
     if before == now:
-        return None
-    before, now = (value if value == "absent" or place.startswith("tree/") else repr(value) for value in (before, now))
-    return f"{place} is {before} there and {now} here"
+        return []
+    if place.endswith("/content"):
+        return [(f"{place.removesuffix('/content')} are other examples here", False)]
+    before, now = (
+        value if value == "absent" or place.startswith("tree/") else reprlib.repr(value) for value in (before, now)
+    )
+    return [(f"{place} is {before} there and {now} here", False)]
 
 
 def _write(folder: Path, content: Mapping[str, Any]) -> None:

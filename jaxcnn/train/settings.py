@@ -10,9 +10,13 @@ from jaxcnn._typing import Variables
 from jaxcnn.train.data_description import check_json
 from jaxcnn.train.evaluation import TestData
 from jaxcnn.train.history import LINE_FIELDS
+from jaxcnn.train.optimizers import EvalParams
 from jaxcnn.train.step import Augment, Loss, Metrics, default_metrics
 
 __all__ = ["Settings"]
+
+LESS_IS_BETTER = ("loss", "error", "error_rate", "cross_entropy", "nll", "perplexity", "mse", "mae", "rmse", "brier")
+"""Metrics of which less is better also without a minus in front of the name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Settings:
     augment: Augment | None
     frozen: Sequence[str]
     ema: float | None
+    eval_params: EvalParams | None
     variables: Variables | None
     checkpoint_every: int | None
     keep: int
@@ -57,6 +62,8 @@ class Settings:
             self._set("metrics", default_metrics(self.loss))
         if self.evaluate is None:
             self._set("best", None)
+        if self.best in LESS_IS_BETTER and self.best in (self.metrics or {}):
+            self._set("best", f"-{self.best}")
         self._check_metrics(self.metrics or {})
         check_json(self.function, "preprocessing", self.preprocessing)
         check_json(self.function, "description", self.description)
@@ -70,6 +77,7 @@ class Settings:
         check(not taken, self.function, "metrics", f"named other than {', '.join(LINE_FIELDS)}", ", ".join(taken))
         if self.best is not None:
             expected = f"None or a metric among {', '.join(metrics)}, or one with a minus"
+            check(isinstance(self.best, str), self.function, "best", expected, repr(self.best))
             check(self.best.removeprefix("-") in metrics, self.function, "best", expected, repr(self.best))
         possible = self.early_stopping is None or (self.best is not None and self.evaluate_every is not None)
         check(possible, self.function, "early_stopping", "used with evaluate, evaluate_every and best", "one missing")

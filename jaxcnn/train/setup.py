@@ -1,36 +1,52 @@
 """What ``fit`` and ``fit_ensemble`` do alike before and after the loop: the start state, the steps, the run folder."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
 from jaxcnn._typing import Array, Batch, PRNGKey, PyTree, Variables
+from jaxcnn.train.batches import LabelCheck
 from jaxcnn.train.checkpoints import Checkpointer, key_text, tree_text
-from jaxcnn.train.data_description import check_classes, describe_data
+from jaxcnn.train.data_description import ask_data, check_classes, check_labels_agree, describe_data
 from jaxcnn.train.evaluation import Evaluator
 from jaxcnn.train.freezing import check_prefixes, freeze
 from jaxcnn.train.history import LINE_FIELDS, Line
-from jaxcnn.train.loop import Outcome, Step, run_loop
+from jaxcnn.train.identity import describe_identity
+from jaxcnn.train.loop import Measure, Outcome, Step, run_loop
 from jaxcnn.train.members import Members
 from jaxcnn.train.module_description import describe_module
-from jaxcnn.train.run_folder import claim_run
+from jaxcnn.train.optimizers import adapt_optimizer, find_eval_params
+from jaxcnn.train.run_folder import open_run
 from jaxcnn.train.settings import Settings
 from jaxcnn.train.sources import Source, TracedSource, TrainingData
 from jaxcnn.train.state import State, create_state, strip_weak_types
-from jaxcnn.train.step import EvalStep, count_classes, make_eval_step, make_train_step, step_keys
+from jaxcnn.train.statistics import STATISTICS_BATCHES, make_statistics_step, mean_statistics, statistics_key
+from jaxcnn.train.step import (
+    EvalStep,
+    augment_batch,
+    count_classes,
+    logits_shape,
+    make_eval_step,
+    make_train_step,
+    step_keys,
+)
 
-__all__ = ["last_evaluation", "make_steps", "restrict", "start_state", "train_and_record"]
+__all__ = ["last_evaluation", "make_measure", "make_steps", "restrict", "start_state", "train_and_record"]
 
 
 def restrict(
     settings: Settings, tx: optax.GradientTransformation, variables: Variables
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """Restricts a transformation to what is not frozen."""
     frozen = check_prefixes(settings.function, variables, settings.frozen)
+    tx = adapt_optimizer(tx)
     return freeze(tx, variables, frozen) if frozen else tx
 
 
@@ -61,7 +77,51 @@ def make_steps(
         assert batch is not None
         return train_step(state, batch)
 
-    return step, make_eval_step(model, metrics=settings.metrics)
+    return step, make_eval_step(model, metrics=settings.metrics, eval_params=settings.eval_params)
+
+
+def make_measure(
+    settings: Settings, model: nn.Module, source: Source, state: State, over: Callable[[Callable[..., Any]], Any]
+) -> Measure | None:
+    """Makes the function that measures the batch statistics of averaged parameters; None where nothing is averaged.
+
+    Args:
+        settings: The options.
+        model: The module.
+        source: The training data, whose first batches are used, or batches drawn from keys of their own.
+        state: The state of one model at step 0.
+        over: Maps a function over the members of an ensemble; identity for a single model.
+    """
+    optimizer = find_eval_params(state.opt_state, state.params) is not None
+    averages = settings.ema is not None or settings.eval_params is not None or optimizer
+    if not averages or "batch_stats" not in state.model_state:
+        return None
+    of_batch = make_statistics_step(model, frozen=settings.frozen, eval_params=settings.eval_params)
+
+    def start(state: State) -> tuple[State, PyTree]:
+        return state, jax.tree.map(jnp.zeros_like, state.model_state["batch_stats"])
+
+    def add(pair: tuple[State, PyTree], number: Array, argument: PyTree, batch: Batch | None) -> tuple[State, PyTree]:
+        state, total = pair
+        data_key, augment_key, dropout_key = jax.random.split(statistics_key(state, number), 3)
+        if isinstance(source, TracedSource):
+            batch = source.draw(argument, data_key)
+        assert batch is not None
+        batch = augment_batch(settings.augment, augment_key, batch)
+        return state, jax.tree.map(jnp.add, total, of_batch(state, batch, dropout_key))
+
+    def finish(pair: tuple[State, PyTree]) -> State:
+        return mean_statistics(*pair, STATISTICS_BATCHES, settings.frozen)
+
+    start_all, add_one, finish_all = (jax.jit(over(function)) for function in (start, add, finish))
+
+    def measure(state: State) -> State:
+        pair = start_all(state.replace(eval_state=None))
+        for number in range(STATISTICS_BATCHES):
+            pair = add_one(pair, jnp.int32(number), source.argument, source.first(number))
+        return finish_all(pair)
+
+    return measure
 
 
 def train_and_record(
@@ -74,7 +134,9 @@ def train_and_record(
     step: Step,
     eval_step: EvalStep,
     *,
+    tx: optax.GradientTransformationExtraArgs,
     training: Mapping[str, Any],
+    measure: Measure | None = None,
     members: Members | None = None,
 ) -> Outcome:
     """Opens the run folder, where there is one, and runs the loop.
@@ -88,54 +150,64 @@ def train_and_record(
         source: The source made of them.
         step: The jitted training step.
         eval_step: The jitted evaluation step.
+        tx: The optimizer of one member, for what a run is recognized by.
         training: What a run must have in common with one that it continues, besides the settings; JSON values.
+        measure: Measures the batch statistics of averaged parameters, or None.
         members: Of an ensemble, which members are active.
 
     Returns:
         The outcome of the loop.
     """
     name, batch = settings.function, source.example()
-    outputs = count_classes(model, example, batch)
+    logits = logits_shape(model, example, batch)
+    outputs = count_classes(logits)
     check_classes(name, settings.classes, outputs)
+    labels = LabelCheck(name, settings.loss, outputs)
+    found = [ask_data(part) for part in (data, settings.evaluate)]
+    check_labels_agree(name, found, labels)
+    labels.check_labels("data", batch["label"], " in the first batch")
     evaluator = None
     if settings.evaluate is not None:
-        evaluator = Evaluator(name, eval_step, settings.evaluate, settings.evaluate_batch)
-    folder = checkpointer = None
-    if settings.run is not None:
-        folder = Path(settings.run).absolute()
-        shared = {option: getattr(settings, option) for option in ("log_every", "evaluate_every", "best", "ema")}
-        shared |= {"frozen": list(settings.frozen), "key": key_text(state.key)}
-        content = {
-            "function": name,
-            "members": settings.members,
-            "model": describe_module(model),
-            "input": {"shape": list(batch["image"].shape[1:]), "dtype": str(batch["image"].dtype)},
-            **describe_data(
-                data,
-                settings.evaluate,
-                outputs=outputs,
-                classes=settings.classes,
-                preprocessing=settings.preprocessing,
-                description=settings.description,
-            ),
-            "training": {**shared, **training, "tree": tree_text(state)},
-        }
-        claim_run(name, folder, content)
-        checkpointer = Checkpointer(name, folder, settings.keep)
-    try:
-        return run_loop(
-            settings,
-            state,
-            step,
-            source,
-            evaluator=evaluator,
-            checkpointer=checkpointer,
-            folder=folder,
-            members=members,
+        plain = make_eval_step(model, metrics=settings.metrics, eval_params=settings.eval_params)
+        evaluator = Evaluator(name, eval_step, settings.evaluate, settings.evaluate_batch, labels, plain)
+        evaluator.check_metric(example, settings.best)
+    loop = functools.partial(
+        run_loop,
+        settings,
+        state,
+        step,
+        source,
+        evaluator=evaluator,
+        measure=measure,
+        members=members,
+        outputs=outputs,
+        labels=labels,
+    )
+    if settings.run is None:
+        return loop(folder=None, checkpointer=None)
+    folder = Path(settings.run).absolute()
+    shared = {option: getattr(settings, option) for option in ("log_every", "evaluate_every", "best", "ema")}
+    shared |= {"frozen": list(settings.frozen), "key": key_text(state.key)}
+    identity = describe_identity(settings, example, data, source, logits, tx)
+    content = {
+        "function": name,
+        "members": settings.members,
+        "model": describe_module(model),
+        "input": {"shape": list(batch["image"].shape[1:]), "dtype": str(batch["image"].dtype)},
+        **describe_data(
+            found,
             outputs=outputs,
-        )
-    finally:
-        if checkpointer is not None:
+            classes=settings.classes,
+            preprocessing=settings.preprocessing,
+            description=settings.description,
+        ),
+        "training": {**shared, **training, "tree": tree_text(state), **identity},
+    }
+    with open_run(name, folder, content, settings.steps):
+        checkpointer = Checkpointer(name, folder, settings.keep, settings.eval_params)
+        try:
+            return loop(folder=folder, checkpointer=checkpointer)
+        finally:
             checkpointer.close()
 
 

@@ -1,7 +1,7 @@
 """The state of training: one tree of arrays that a step maps to the next."""
 
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -14,8 +14,19 @@ from jax.typing import ArrayLike
 from jaxcnn._check import check, describe_wrong_key
 from jaxcnn._representation import short_repr
 from jaxcnn._typing import AnyArray, Array, Batch, Int, Key, PRNGKey, PyTree, Variables
+from jaxcnn.train.batches import describe_kind
+from jaxcnn.train.optimizers import EvalParams, adapt_optimizer, find_eval_params
 
-__all__ = ["State", "averaged", "check_key", "create_state", "init_variables", "is_key", "strip_weak_types"]
+__all__ = [
+    "State",
+    "averaged",
+    "check_key",
+    "create_state",
+    "evaluation_variables",
+    "init_variables",
+    "is_key",
+    "strip_weak_types",
+]
 
 
 @typing.no_type_check  # at run time: JAX rebuilds a tree with anything as leaves, such as shardings and axes
@@ -29,6 +40,7 @@ class State(struct.PyTreeNode):
         model_state: The model's other collections, such as ``{"batch_stats": ...}``.
         opt_state: State of the Optax transformation.
         ema: Moving average of the parameters in at least float32, or None.
+        eval_state: Collections to evaluate with in place of ``model_state``, see ``update_batch_stats``, or None.
 
     Example:
         >>> from jaxcnn.train import State, create_state
@@ -45,6 +57,7 @@ class State(struct.PyTreeNode):
     model_state: dict[str, Any]
     opt_state: optax.OptState
     ema: PyTree = None
+    eval_state: PyTree = None
 
     def __repr__(self) -> str:
         """Describes it in one line; arrays by their shapes."""
@@ -57,11 +70,25 @@ class State(struct.PyTreeNode):
 
     @property
     def eval_variables(self) -> dict[str, Any]:
-        """Flax variables to evaluate with: averaged parameters where the run keeps them."""
-        if self.ema is None:
-            return self.variables
-        params = jax.tree.map(lambda average, param: average.astype(param.dtype), self.ema, self.params)
-        return {"params": params, **self.model_state}
+        """Flax variables to evaluate with.
+
+        Averaged parameters where the run keeps them; else those that the optimizer evaluates with, if it is
+        ``optax.contrib.schedule_free`` or ``optax.lookahead``; else the parameters.
+        """
+        return evaluation_variables(self)
+
+
+def evaluation_variables(state: State, eval_params: EvalParams | None = None) -> dict[str, Any]:
+    """Returns the variables to evaluate with, by a function of optimizer state and parameters where one is given."""
+    if eval_params is not None:
+        choose = jax.vmap(eval_params) if state.step.ndim else eval_params
+        params = choose(state.opt_state, state.params)
+    elif state.ema is not None:
+        params = jax.tree.map(lambda average, param: average.astype(param.dtype), state.ema, state.params)
+    else:
+        params = find_eval_params(state.opt_state, state.params)
+    collections = state.model_state if state.eval_state is None else state.eval_state
+    return {"params": state.params if params is None else params, **collections}
 
 
 def strip_weak_types(tree: PyTree) -> PyTree:
@@ -125,7 +152,11 @@ def create_state(
         (8, 3)
     """
     check_key("create_state", key)
-    check("image" in batch, "create_state", "batch", 'a mapping with "image"', sorted(batch))
+    known = isinstance(batch, Mapping) and "image" in batch
+    got = f"the names {', '.join(map(repr, batch))}" if isinstance(batch, Mapping) else describe_kind(batch)
+    check(known, "create_state", "batch", 'a mapping with "image"', got)
+    shaped = hasattr(batch["image"], "shape") and hasattr(batch["image"], "dtype")
+    check(shaped, "create_state", "batch", "made of NumPy or JAX arrays", describe_kind(batch["image"]))
     init_key, base_key = jax.random.split(key)
     if variables is None:
         variables = _init(init_key, model, batch["image"])
@@ -139,7 +170,7 @@ def create_state(
         key=base_key,
         params=params,
         model_state=collections,
-        opt_state=strip_weak_types(tx.init(params)),
+        opt_state=strip_weak_types(adapt_optimizer(tx).init(params)),
         ema=averaged(params) if ema else None,
     )
 

@@ -3,14 +3,15 @@
 import functools
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from jaxcnn._typing import Array, PyTree
-from jaxcnn.train.checkpoints import Checkpointer
+from jaxcnn._typing import Array
+from jaxcnn.train.checkpoints import Checkpointer, key_text
 from jaxcnn.train.history import Line, best_evaluation
 from jaxcnn.train.members import Members
 from jaxcnn.train.state import State
@@ -21,8 +22,18 @@ STUCK_STEPS, STUCK_SHARE, STUCK_WIDTH = 200, 0.2, 0.02
 """The loss counts as stuck when for so many steps, and this share of the run, it is within 2 % of ln(classes)."""
 
 
+_WHAT = {
+    "params": "parameters",
+    "model_state": "statistics",
+    "ema": "averaged parameters",
+    "opt_state": "optimizer state",
+    "eval_state": "statistics",
+}
+"""What the parts of a state are called."""
+
+
 class NonFiniteLossError(RuntimeError):
-    """Raised when a loss or a parameter is not finite.
+    """Raised when a loss, a gradient, a parameter or the state of the optimizer is not finite.
 
     Attributes:
         step: Number of the step, the first is 1; its random keys come from ``fold_in(key, step - 1)``.
@@ -93,25 +104,70 @@ class StuckLossWatch:
 
 
 class FiniteCheck:
-    """Raises ``NonFiniteLossError`` for losses, parameters and statistics that are not finite."""
+    """Raises ``NonFiniteLossError`` for losses, gradients and states that are not finite."""
 
-    def __init__(self, function: str, key: str, checkpointer: Checkpointer | None, members: Members | None):
-        """Takes what the message names; members that no longer train may be anything."""
-        self._function, self._key, self._checkpointer, self._members = function, key, checkpointer, members
+    def __init__(
+        self,
+        function: str,
+        state: State,
+        checkpointer: Checkpointer | None,
+        members: Members | None,
+        explain: Callable[[int], None],
+    ):
+        """Takes what the message names.
 
-    def check_losses(self, losses: np.ndarray, last: int) -> None:
-        """Checks the losses of the steps up to ``last``, (steps,) or (steps, members)."""
-        for step, loss in enumerate(losses, last - len(losses) + 1):
+        Args:
+            function: Name for messages.
+            state: The state at step 0. What an optimizer holds that is not finite there, such as the best loss so far,
+                may be so later.
+            checkpointer: Knows the last good checkpoint.
+            members: Of an ensemble; members that no longer train may be anything.
+            explain: Called with the step of a loss that is not finite; may raise an error that names the reason.
+        """
+        self._function, self._key, self._checkpointer, self._members = (
+            function,
+            key_text(state.key),
+            checkpointer,
+            members,
+        )
+        self._explain = explain
+        self._exempt = {name for name, finite in self._leaves(state).items() if not np.all(finite)}
+        parts = jax.tree.leaves(state.opt_state, is_leaf=lambda part: isinstance(part, optax.ApplyIfFiniteState))
+        self._skips = any(isinstance(part, optax.ApplyIfFiniteState) for part in parts)
+
+    def check_figures(self, figures: Mapping[str, np.ndarray], last: int) -> None:
+        """Checks losses and gradient norms of the steps up to ``last``, (steps,) or (steps, members)."""
+        losses, norms = figures["loss"], figures["gradient_norm"]
+        for step, (loss, norm) in enumerate(zip(losses, norms, strict=True), last - len(losses) + 1):
+            if not np.all(self._counts(np.isfinite(loss))):
+                self._explain(step)
             self._check("loss", np.asarray(np.isfinite(loss)), str(loss), step)
+            if not self._skips:  # with apply_if_finite such gradients change nothing
+                self._check("gradient_norm", np.asarray(np.isfinite(norm)), str(norm), step)
 
     def check_state(self, state: State, step: int) -> None:
-        """Checks parameters and statistics before they are kept: the loss before the last update was finite."""
-        finite = _all_finite((state.params, state.model_state, state.ema), self._members is not None)
-        self._check("parameters", np.asarray(finite), "inf or nan", step)
+        """Checks all that a checkpoint keeps: the loss before the last update was finite."""
+        for name, finite in self._leaves(state).items():
+            if name not in self._exempt:
+                self._check(_WHAT[name.partition("/")[0]], finite, f"inf or nan in {name}", step)
+
+    def _leaves(self, state: State) -> dict[str, np.ndarray]:
+        """Returns for every floating leaf whether it is finite, by its path."""
+        tree = {name: getattr(state, name) for name in _WHAT}
+        paths, _ = jax.tree_util.tree_flatten_with_path(tree)
+        named = {
+            jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+            for path, leaf in paths
+            if jnp.issubdtype(leaf.dtype, jnp.inexact)
+        }
+        found = jax.device_get(_are_finite(list(named.values()), self._members is not None))
+        return dict(zip(named, found, strict=True))
+
+    def _counts(self, finite: np.ndarray) -> np.ndarray:
+        return finite if self._members is None else finite | ~self._members.active
 
     def _check(self, what: str, finite: np.ndarray, value: str, step: int) -> None:
-        if self._members is not None:
-            finite = finite | ~self._members.active
+        finite = self._counts(finite)
         if np.all(finite):
             return
         who = "" if self._members is None else f" of members {np.flatnonzero(~finite).tolist()}"
@@ -121,11 +177,6 @@ class FiniteCheck:
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _all_finite(tree: PyTree, members: bool) -> Array:
-    """Returns whether all floating leaves are finite; with members one boolean for each, along the leading axis."""
-
-    def is_finite(leaf: Array) -> Array:
-        return jnp.all(jnp.isfinite(leaf), axis=tuple(range(int(members), leaf.ndim)))
-
-    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    return functools.reduce(jnp.logical_and, map(is_finite, leaves), jnp.asarray(True))
+def _are_finite(leaves: list[Array], members: bool) -> list[Array]:
+    """Returns for each leaf whether it is finite; with members one boolean for each, along the leading axis."""
+    return [jnp.all(jnp.isfinite(leaf), axis=tuple(range(int(members), leaf.ndim))) for leaf in leaves]

@@ -14,7 +14,7 @@ import pytest
 from jaxcnn import data, losses, metrics, train
 from jaxcnn.train.progress import Progress
 from jaxcnn.train.step import step_keys
-from tests.support.training_models import Net, assert_same, draw, host_batch
+from tests.support.training_models import Linear, Net, assert_same, draw, host_batch
 from tests.support.untyped import untyped
 
 TEST = host_batch(99, 50)
@@ -113,7 +113,28 @@ def test_loss_that_is_not_finite_stops_and_names_the_place(tmp_path):
 def test_parameters_that_are_not_finite_are_never_kept(tmp_path):
     with pytest.raises(train.NonFiniteLossError, match="parameters must be finite"):
         fit(steps=1, tx=optax.sgd(float("inf")), run=tmp_path)
-    assert not list((tmp_path / "checkpoints").iterdir())
+    assert not list(tmp_path.glob("checkpoints/*"))
+
+
+def test_gradients_and_the_state_of_the_optimizer_must_be_finite(tmp_path):
+    """Infinities in second moments freeze weights for good, while loss and parameters stay finite."""
+    huge = dict(host_batch(3), image=1e21 * host_batch(3)["image"])
+    batches = [host_batch(0), host_batch(1), huge, *(host_batch(i) for i in range(5))]
+    with pytest.raises(train.NonFiniteLossError, match="gradient_norm must be finite, got inf at step 3"):
+        fit(batches, model=Linear(), steps=8)
+    skipping = optax.apply_if_finite(optax.adam(1e-2), 3)  # such gradients change nothing
+    assert int(fit(batches, model=Linear(), tx=skipping, steps=2).state.step) == 2
+
+    def update(updates, state, params=None):
+        return updates, {"moment": state["moment"] * 1e20, "best": state["best"]}
+
+    start = lambda params: {"moment": jnp.ones(3), "best": jnp.inf}  # infinite from the start, as a best value may be
+    growing = optax.GradientTransformation(start, update)
+    with pytest.raises(
+        train.NonFiniteLossError, match="optimizer state must be finite, got inf or nan in opt_state/mo"
+    ):
+        fit(model=Linear(), tx=growing, steps=5, run=tmp_path, checkpoint_every=1)
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["1"]
 
 
 class Dead(nn.Module):

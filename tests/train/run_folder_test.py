@@ -43,7 +43,8 @@ def test_a_run_says_what_made_it(tmp_path):
     assert info.input == {"shape": [9, 9, 1], "dtype": "float32"}
     assert info.classes == ("low", "middle", "high")
     assert info.preprocessing == {"size": [9, 9]}
-    assert info.data == {"train": {"kind": "arrays", "examples": 12}, "test": {"kind": "arrays", "examples": 12}}
+    arrays = {"kind": "arrays", "examples": 12, "labels": [0, 2]}
+    assert info.data == {"train": arrays, "test": arrays}
     assert info.training["best"] == "accuracy" and info.training["tree"]["params/head/bias"] == "float32(3,)"
     assert info.origin.libraries["jax"] == jax.__version__ and info.origin.device.startswith("cpu")
     json.dumps(stored(tmp_path), allow_nan=False)
@@ -64,7 +65,8 @@ def test_data_are_asked_what_they_are(tmp_path, pictures):
     assert info.preprocessing == {"size": [9, 9], "channels": 1, "fit": "crop", "value_range": [0, 1]}
     assert info.data["train"] == {"kind": "image_folder", "path": str(pictures), "examples": 3}
     info = _info(tmp_path / "arrays", data.Loader((IMAGES, LABELS), 6, seed=0))
-    assert info.data["train"] == {"kind": "arrays", "examples": 12, "shape": [9, 9, 1], "dtype": "float32"}
+    form = {"shape": [9, 9, 1], "dtype": "float32", "labels": [0, 2]}
+    assert info.data["train"] == {"kind": "arrays", "examples": 12, **form}
     info = _info(tmp_path / "distorted", data.distorted(IMAGES, LABELS, kind="R").stream(4))
     assert info.data["train"]["kind"] == "distorted" and info.data["train"]["distortion"] == "R"
     examples = [{"image": i, "label": label} for i, label in zip(IMAGES, LABELS, strict=True)]

@@ -111,10 +111,13 @@ def test_augment_gets_the_images_and_a_key_per_step():
 
 def test_moving_average():
     model, tx = Net(), optax.sgd(0.5)
-    before = state_of(model, tx, ema=True)
-    after, _ = train.make_train_step(model, tx, ema=0.75)(before, BATCH)
-    expected = jax.tree.map(lambda e, p: 0.75 * e + 0.25 * p, before.ema, after.params)
-    chex.assert_trees_all_close(after.ema, expected, rtol=1e-6)
+    step = jax.jit(train.make_train_step(model, tx, ema=0.75))
+    # The decay grows with the steps, (1 + t) / (10 + t), up to the one that is given.
+    for done, decay in ((0, 0.1), (2, 0.25), (1000, 0.75)):
+        before = state_of(model, tx, ema=True)
+        after, _ = step(before.replace(step=before.step + done), BATCH)
+        expected = jax.tree.map(lambda e, p, d=decay: d * e + (1 - d) * p, before.ema, after.params)
+        chex.assert_trees_all_close(after.ema, expected, rtol=1e-6)
     assert_same(after.eval_variables["params"], after.ema)
     sums = train.make_eval_step(model)(after, BATCH)
     other = train.make_eval_step(model)(after.replace(ema=None), BATCH)
