@@ -42,7 +42,7 @@ class Interrupts:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Gives the signals back to who had them before."""
+        """Restores the handlers that were there before."""
         for number, before in self._before.items():
             signal.signal(number, before)
 

@@ -46,9 +46,9 @@ def adapt_optimizer(tx: optax.GradientTransformation) -> optax.GradientTransform
             extra_args = {name: argument for name, argument in extra_args.items() if name in parameters}
         if not isinstance(state, _WithSlow) or _find(state.inner, optax.LookaheadState, _WithSlow) is None:
             return tx.update(updates, state, params, **extra_args)
-        pair = optax.LookaheadParams(fast=params, slow=state.slow)
+        pair: Any = optax.LookaheadParams(fast=params, slow=state.slow)
         both: Any
-        both, inner = tx.update(updates, state.inner, pair, **extra_args)  # pyright: ignore[reportArgumentType]
+        both, inner = tx.update(updates, state.inner, pair, **extra_args)
         return both.fast, _WithSlow(inner, optax.apply_updates(state.slow, both.slow))
 
     return optax.GradientTransformationExtraArgs(init, update)
@@ -71,8 +71,7 @@ def update_optimizer(
 
     def full(given: PyTree) -> PyTree:
         # Of a part that trains, as under freeze(), the rest is filled in.
-        masked = lambda leaf: isinstance(leaf, optax.MaskedNode)  # noqa: E731
-        return jax.tree.map(lambda g, own: own if masked(g) else g, given, params, is_leaf=masked)
+        return jax.tree.map(lambda g, own: own if _is_masked(g) else g, given, params, is_leaf=_is_masked)
 
     def objective(given: PyTree, obj_fn: object = None) -> Array:
         del obj_fn  # line searches refuse arguments that their value_fn does not take
@@ -90,17 +89,21 @@ def find_eval_params(opt_state: Any, params: PyTree) -> PyTree | None:
     found = _find(opt_state, _WithSlow, optax.contrib.ScheduleFreeState)
     if found is None:
         return None
-    masked = lambda leaf: isinstance(leaf, optax.MaskedNode)  # noqa: E731
     if isinstance(found, _WithSlow):
-        return jax.tree.map(lambda slow, p: p if masked(slow) else slow, found.slow, params, is_leaf=masked)
+        return jax.tree.map(lambda slow, p: p if _is_masked(slow) else slow, found.slow, params, is_leaf=_is_masked)
 
     def average(z: Any, y: Array) -> Array:
-        if masked(z):
+        if _is_masked(z):
             return y
         b1 = found.b1.reshape(found.b1.shape + (1,) * (y.ndim - found.b1.ndim))
         return ((y - (1.0 - b1) * z) / b1).astype(y.dtype)
 
-    return jax.tree.map(average, found.z, params, is_leaf=masked)
+    return jax.tree.map(average, found.z, params, is_leaf=_is_masked)
+
+
+def _is_masked(leaf: object) -> bool:
+    """Returns whether a leaf stands for one that a partial transformation does not see."""
+    return isinstance(leaf, optax.MaskedNode)
 
 
 def _find(state: Any, *kinds: type) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import core, struct
 from jax.typing import ArrayLike
@@ -155,7 +156,7 @@ def create_state(
     known = isinstance(batch, Mapping) and "image" in batch
     got = f"the names {', '.join(map(repr, batch))}" if isinstance(batch, Mapping) else describe_kind(batch)
     check(known, "create_state", "batch", 'a mapping with "image"', got)
-    shaped = hasattr(batch["image"], "shape") and hasattr(batch["image"], "dtype")
+    shaped = isinstance(batch["image"], np.ndarray | jax.Array | jax.ShapeDtypeStruct)
     check(shaped, "create_state", "batch", "made of NumPy or JAX arrays", describe_kind(batch["image"]))
     init_key, base_key = jax.random.split(key)
     if variables is None:

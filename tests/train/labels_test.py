@@ -1,6 +1,7 @@
 """Labels that are not classes of the model are named at once, in place of a loss that is nan."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,8 @@ BATCH = host_batch(1)
 
 
 def fit(batches, **options):
-    return train.fit(jax.random.key(0), Linear(), optax.sgd(0.1), batches, **({"steps": 3} | options))
+    given: Any = {"steps": 3, **options}
+    return train.fit(jax.random.key(0), Linear(), optax.sgd(0.1), batches, **given)
 
 
 def labeled(label):

@@ -1,6 +1,7 @@
 """Optimizers that ask for more than gradients train, and are evaluated with the parameters that they mean."""
 
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -48,7 +49,7 @@ def test_optimizers_may_take_less():
         seen.append(value.shape)
         return updates, state
 
-    fit(optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update), steps=1)
+    fit(optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), untyped(update)), steps=1)
     assert seen[0] == ()
 
 
@@ -170,7 +171,7 @@ def test_best_errors():
 
 def test_averages_come_with_statistics_of_their_own(tmp_path):
     """Running statistics of the parameters that train belong to another network than their average."""
-    options = {"model": Net(rate=0.0), "ema": 0.999, "steps": 12, "run": tmp_path, "evaluate_every": 6}
+    options: Any = {"model": Net(rate=0.0), "ema": 0.999, "steps": 12, "run": tmp_path, "evaluate_every": 6}
     result = fit(optax.adam(0.3), **options)
     state = train.update_batch_stats(result.state.replace(eval_state=None), TRAIN * 4, model=Net(rate=0.0))
     for name in ("block1", "block10"):
