@@ -85,7 +85,7 @@ def test_steps_raise_their_own_error_and_recover():
 
 def test_closing_does_not_wait_for_a_source_that_blocks():
     """As after Ctrl-C while a source waits for its disk: the thread sends nothing more once it returns."""
-    release = threading.Event()
+    release, before = threading.Event(), threads()
 
     def source():
         yield np.zeros(1)
@@ -100,6 +100,6 @@ def test_closing_does_not_wait_for_a_source_that_blocks():
     assert not closer.is_alive()
     release.set()
     deadline = time.monotonic() + 10
-    while threads() and time.monotonic() < deadline:
+    while threads() > before and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert threads() == 0
+    assert threads() <= before
