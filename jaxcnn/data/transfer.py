@@ -4,7 +4,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar
 
 import jax
 
@@ -61,6 +61,10 @@ class Prefetched(Iterator[T], Generic[T]):
             self.close()
             raise
 
+    def epoch(self) -> Iterator[T]:
+        """Makes one pass; over an iterator there is only one."""
+        return iter(self)
+
     def close(self) -> None:
         """Ends the pass that ``next`` has started, and its thread."""
         if self._once and self._pass is None:
@@ -105,8 +109,11 @@ class PrefetchedByStep(Prefetched[Batch]):
 
     def epoch(self) -> Iterator[Batch]:
         """Makes one pass over the source: by its ``epoch`` where it has one, else by iteration."""
+        return self._start()
+
+    def _start(self) -> Generator[Batch, None, None]:
         source = self.source
-        reader = source.epoch if isinstance(source, Epochs) else lambda: iter(source)
+        reader = source.epoch if isinstance(source, Epochs) else lambda: source
         return _iterate_ahead(lambda: iter(reader()), self._size, self._sharding)
 
     def close(self) -> None:
@@ -120,13 +127,9 @@ class PrefetchedByStep(Prefetched[Batch]):
             self._steps = None
 
 
-@overload
-def prefetch(iterable: list[T] | tuple[T, ...], *, size: int = 2, sharding: PyTree = None) -> Prefetched[T]: ...
-@overload
-def prefetch(iterable: BatchesByStep, *, size: int = 2, sharding: PyTree = None) -> PrefetchedByStep: ...
-@overload
-def prefetch(iterable: Iterable[T], *, size: int = 2, sharding: PyTree = None) -> Prefetched[T]: ...
-def prefetch(iterable: Any, *, size: int = 2, sharding: PyTree = None) -> Any:
+def prefetch(
+    iterable: Iterable[T] | BatchesByStep, *, size: int = 2, sharding: PyTree = None
+) -> "Prefetched[T] | PrefetchedByStep":
     """Reads batches and sends them to the device ahead of their use, in a thread.
 
     The order is kept. An error of the source is raised in place of its batch. Closing or dropping the
@@ -143,7 +146,7 @@ def prefetch(iterable: Any, *, size: int = 2, sharding: PyTree = None) -> Any:
             default device (of the process: a caller's context manager does not reach the thread).
 
     Returns:
-        The batches on the device: an iterator, with ``[step]`` and ``epoch()`` where the source has batches by number.
+        The batches on the device: an iterator, with ``[step]`` where the source has batches by number.
 
     Raises:
         ValueError: If ``size`` is not positive.
@@ -157,8 +160,9 @@ def prefetch(iterable: Any, *, size: int = 2, sharding: PyTree = None) -> Any:
         (128, 20, 20, 1)
     """
     check(is_integer_at_least(size, 1), "prefetch", "size", "a positive integer", repr(size))
-    by_step = isinstance(iterable, BatchesByStep) and not isinstance(iterable, list | tuple)
-    return (PrefetchedByStep if by_step else Prefetched)(iterable, size, sharding)
+    if isinstance(iterable, BatchesByStep) and not isinstance(iterable, list | tuple):
+        return PrefetchedByStep(iterable, size, sharding)
+    return Prefetched(iterable, size, sharding)
 
 
 def _count(source: BatchesByStep, step: int) -> Iterator[Batch]:

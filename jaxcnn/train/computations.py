@@ -11,7 +11,7 @@ from jax.extend import core
 
 from jaxcnn.train.state import is_key
 
-__all__ = ["describe_function", "digest_computation"]
+__all__ = ["describe_computation", "digest_computation"]
 
 Description = dict[str, Any]
 
@@ -22,7 +22,7 @@ _NAMES = ("name", "jvp_jaxpr_fun", "fwd_jaxpr_thunk", "bwd", "debug_info", "func
 """Parameters that say how an operation is called, or how it is derived."""
 
 
-def describe_function(
+def describe_computation(
     function: Callable[..., Any], *examples: Any, traced: Callable[..., Any] | None = None
 ) -> Description:
     """Describes a function by its name and by what it computes.

@@ -10,7 +10,7 @@ import optax
 from jaxcnn._check import shape_text
 from jaxcnn._typing import Array, Batch, PyTree
 from jaxcnn.data.description import digest_arrays, digest_text
-from jaxcnn.train.computations import describe_function, digest_computation
+from jaxcnn.train.computations import describe_computation, digest_computation
 from jaxcnn.train.data_description import fingerprint_data
 from jaxcnn.train.optimizers import update_optimizer
 from jaxcnn.train.settings import Settings
@@ -56,12 +56,12 @@ def describe_identity(
         "test": fingerprint_data(settings.evaluate, ordered=False),
         "evaluated": settings.evaluate is not None,
         "optimizer": {"digest": _digest_optimizer(tx, state)},
-        "loss": describe_function(settings.loss, logits, labels),
-        "augment": None if settings.augment is None else describe_function(settings.augment, batch, traced=augment),
-        "metrics": {name: describe_function(metric, logits, batch["label"]) for name, metric in metrics.items()},
+        "loss": describe_computation(settings.loss, logits, labels),
+        "augment": None if settings.augment is None else describe_computation(settings.augment, batch, traced=augment),
+        "metrics": {name: describe_computation(metric, logits, batch["label"]) for name, metric in metrics.items()},
         "eval_params": None
         if settings.eval_params is None
-        else describe_function(settings.eval_params, state.opt_state, state.params),
+        else describe_computation(settings.eval_params, state.opt_state, state.params),
         "variables": None if settings.variables is None else {"digest": digest_arrays(settings.variables)},
     }
 

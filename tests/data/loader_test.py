@@ -204,7 +204,7 @@ def test_prefetch_raises_where_the_batch_would_have_come():
         yield np.ones(1)
         raise KeyError("broken source")
 
-    iterator = data.prefetch(source(), size=5)
+    iterator = untyped(data.prefetch(source(), size=5))
     assert [next(iterator)[0], next(iterator)[0]] == [0, 1]
     with pytest.raises(KeyError, match="broken source"):
         next(iterator)

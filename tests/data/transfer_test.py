@@ -10,6 +10,7 @@ import pytest
 
 from jaxcnn import data, train
 from tests.support.training_models import Net, assert_same, host_batch
+from tests.support.untyped import untyped
 
 WHOLE = host_batch(0, 40)
 
@@ -23,7 +24,7 @@ def threads() -> int:
 
 
 def test_batches_by_number_are_those_of_the_loader():
-    plain, ahead = loader(), data.prefetch(loader())
+    plain, ahead = loader(), untyped(data.prefetch(loader()))
     for step in (0, 1, 2, 7, 8, 3, 3):  # continues over epochs, jumps, goes back, repeats
         np.testing.assert_array_equal(ahead[step]["image"], plain[step]["image"])
         assert isinstance(ahead[step - 1 if step else 0]["label"], jax.Array)
@@ -75,7 +76,7 @@ def test_steps_raise_their_own_error_and_recover():
             return {"label": np.full(2, step)}
 
     source = Source()
-    ahead = data.prefetch(source, size=4)
+    ahead = untyped(data.prefetch(source, size=4))
     assert [int(ahead[i]["label"][0]) for i in (0, 1)] == [0, 1]
     with pytest.raises(OSError, match="batch 2"):
         ahead[2]
