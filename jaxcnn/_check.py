@@ -14,6 +14,8 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.errors import InconclusiveDimensionOperation
+from jax.export import is_symbolic_dim
 
 from jaxcnn._typing import Shaped
 
@@ -26,9 +28,11 @@ __all__ = [
     "describe_wrong_key",
     "repeat_per_axis",
     "check_floating",
+    "check_known_sizes",
     "check_positive_shape",
     "shape_text",
     "is_integer_at_least",
+    "is_size_at_least",
 ]
 
 T = TypeVar("T")
@@ -59,6 +63,20 @@ def as_array(function: str, argument: str, x: object) -> jax.Array:
 def is_integer_at_least(value: object, low: int) -> bool:
     """Returns whether a value is an integer of at least ``low``; Python and NumPy integers count, booleans do not."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= low)
+
+
+def is_size_at_least(size: int, low: int) -> bool:
+    """Returns whether a size is known to be at least ``low``; a symbolic one, of an exported program, may not be."""
+    try:
+        return bool(size >= low)
+    except InconclusiveDimensionOperation:
+        return False
+
+
+def check_known_sizes(function: str, argument: str, x: Shaped, names: str, sizes: Sequence[int]) -> None:
+    """Raises an error if one of these sizes of ``x`` is symbolic, as in a program to be exported for any size."""
+    expected = f"of known size along {' and '.join(names.split())} (only leading axes may be symbolic)"
+    check(not any(map(is_symbolic_dim, sizes)), function, argument, expected, shape_text(x))
 
 
 def repeat_per_axis(value: int | T, count: int) -> tuple[int, ...] | T:
@@ -121,7 +139,7 @@ def check_positive_shape(function: str, argument: str, shape: Sequence[int], axe
     try:
         sizes = tuple(shape)
         integers = tuple(int(size) for size in sizes)
-    except (TypeError, ValueError, OverflowError):  # not a sequence; nan or text; inf
+    except (TypeError, ValueError, OverflowError, InconclusiveDimensionOperation):  # no sequence; nan; inf; a symbol
         raise ValueError(f"{function}: {argument} must be {expected}, got {shape!r}.") from None
     equal = all(i == s and i > 0 and not isinstance(s, bool) for i, s in zip(integers, sizes, strict=True))
     valid = equal and len(sizes) == len(names)

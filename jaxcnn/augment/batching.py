@@ -1,11 +1,13 @@
 """Augmentations of single examples lifted to batches."""
 
 import dataclasses
+import math
 from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.export import is_symbolic_dim
 
 from jaxcnn._check import as_array, check
 from jaxcnn._typing import AnyArray, PRNGKey, PyTree
@@ -123,8 +125,8 @@ def _augment_batch(settings: tuple[Augmentation, int, int], key: PRNGKey, start:
 
     images = jax.tree.map(jnp.asarray, images)
     leaves = jax.tree.leaves(images)
-    n, values = len(leaves[0]), sum(map(jnp.size, leaves))
-    at_once = _at_once(n, values, large, cached)
+    n, values = leaves[0].shape[0], sum(math.prod(leaf.shape) for leaf in leaves)
+    at_once = n if is_symbolic_dim(n) else _at_once(n, values, large, cached)
     small = at_once == n and not has_branches(function)
     if n == 0 or small or any(jax.typeof(leaf).sharding.mesh.explicit_axes for leaf in leaves):
         return augment_together(images)

@@ -54,7 +54,7 @@ def mixup(
         Zhang et al. 2018, "mixup: beyond empirical risk minimization", arXiv:1710.09412.
     """
     images, soft = _check_batch("mixup", images, labels, num_classes, alpha)
-    share = _draw_shares(key, len(images), alpha)
+    share = _draw_shares(key, images.shape[0], alpha)
     part = jnp.expand_dims(share, (1, 2, 3))
     floating = images if jnp.issubdtype(images.dtype, jnp.floating) else images.astype(jnp.float32)
     mixed = _mix_with_partners(floating, part.astype(floating.dtype))

@@ -4,7 +4,7 @@ import math
 
 import jax.numpy as jnp
 
-from jaxcnn._check import check, check_floating, check_min_rank, shape_text
+from jaxcnn._check import check, check_floating, check_known_sizes, check_min_rank, is_size_at_least, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 
 __all__ = ["check_images", "flatten_maps"]
@@ -18,9 +18,11 @@ def check_images(model: str, x: AnyArray, *, smallest: int = 1) -> None:
     """
     check_min_rank(model, "x", x, "h w c")
     check_floating(model, "x", x)
-    check(min(x.shape[-3:-1]) >= smallest, model, "x", f"at least {smallest} x {smallest} pixels", shape_text(x))
+    large = all(is_size_at_least(n, smallest) for n in x.shape[-3:-1])
+    check(large, model, "x", f"at least {smallest} x {smallest} pixels", shape_text(x))
 
 
 def flatten_maps(x: Float[AnyArray, "*b h w c"]) -> Float[Array, "*b hwc"]:
     """Flattens the last three axes into one, also in an empty batch, where reshape could not infer the size."""
+    check_known_sizes("models", "x", x, "h w", x.shape[-3:-1])  # the weights behind belong to one size
     return jnp.reshape(x, (*x.shape[:-3], math.prod(x.shape[-3:])))

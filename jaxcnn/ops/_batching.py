@@ -10,12 +10,12 @@ from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax.export import is_symbolic_dim
 
 from jaxcnn._check import check, shape_text
 from jaxcnn._typing import AnyArray, Dtype, Shaped
 
-__all__ = ["apply_in_chunks", "batch_size", "over_batch", "working_dtype"]
+__all__ = ["apply_in_chunks", "batch_size", "broadcast_leading", "exceeds", "over_batch", "working_dtype"]
 
 Tree = TypeVar("Tree")
 
@@ -53,7 +53,8 @@ def over_batch(
         depth = max(ranks)
         if depth == 0:
             return function(*args)
-        size = max((a.shape[0] for a, r in zip(args, ranks, strict=True) if r == depth and a.shape[0] != 1), default=1)
+        sizes = [a.shape[0] for a, rank in zip(args, ranks, strict=True) if rank == depth]
+        size = next((n for n in sizes if n != 1), 1)
         axes, mapped = [], []
         for a, rank in zip(args, ranks, strict=True):
             is_shared = rank < depth
@@ -66,16 +67,26 @@ def over_batch(
 
 
 def batch_size(arrays: Sequence[Shaped], core_ranks: Sequence[int]) -> int:
-    """Counts the examples; leading axes that do not broadcast count as one."""
+    """Counts the examples, a symbolic number if the batch is; leading axes that do not broadcast count as one."""
     return math.prod(_broadcast_leading_axes(arrays, core_ranks) or ())
+
+
+def exceeds(size: int, limit: int) -> bool:
+    """Returns whether a size is above a limit; one that is symbolic, as in an exported program, may be."""
+    return is_symbolic_dim(size) or size > limit
+
+
+def broadcast_leading(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
+    """Broadcasts leading axes, which may be symbolic; None if they do not broadcast."""
+    try:
+        return jax.lax.broadcast_shapes(*shapes)
+    except ValueError:
+        return None
 
 
 def _broadcast_leading_axes(arrays: Sequence[Shaped], core_ranks: Sequence[int]) -> tuple[int, ...] | None:
     """Computes the broadcast leading axes of all arrays, or None if they do not broadcast."""
-    try:
-        return np.broadcast_shapes(*(a.shape[: a.ndim - rank] for a, rank in zip(arrays, core_ranks, strict=True)))
-    except ValueError:
-        return None
+    return broadcast_leading([a.shape[: a.ndim - rank] for a, rank in zip(arrays, core_ranks, strict=True)])
 
 
 def apply_in_chunks(function: Callable[..., jax.Array], arrays: Sequence[jax.Array], count: int) -> jax.Array:

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 from jaxcnn._check import as_array, check, check_min_rank, shape_text
 from jaxcnn._typing import Dtype
-from jaxcnn.ops._batching import working_dtype
+from jaxcnn.ops._batching import broadcast_leading, working_dtype
 
 __all__ = [
     "align_leading",
@@ -74,11 +74,8 @@ def align_leading(
 ) -> list[jax.Array]:
     """Returns the arrays with equally many leading axes, which broadcast; ``cores`` counts the other axes of each."""
     leads = [a.shape[: a.ndim - core] for a, core in zip(arrays, cores, strict=True)]
-    try:
-        np.broadcast_shapes(*leads)
-    except ValueError:
-        got = " and ".join(shape_text(a) for a in arrays)
-        raise ValueError(f"{function}: {arguments} must be of leading axes that broadcast, got {got}.") from None
+    got = " and ".join(shape_text(a) for a in arrays)
+    check(broadcast_leading(leads) is not None, function, arguments, "of leading axes that broadcast", got)
     depth = max(map(len, leads))
     return [jnp.expand_dims(a, range(depth - len(lead))) for a, lead in zip(arrays, leads, strict=True)]
 

@@ -15,8 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn._check import check, check_floating, check_min_rank, check_positive_shape, repeat_per_axis, shape_text
+from jaxcnn._check import (
+    check,
+    check_floating,
+    check_known_sizes,
+    check_min_rank,
+    check_positive_shape,
+    repeat_per_axis,
+    shape_text,
+)
 from jaxcnn._typing import Padding, PerAxis
+from jaxcnn.ops._batching import exceeds
 from jaxcnn.ops._padding import AXES, padding_pairs, same_padding
 
 __all__ = ["AxisWindows", "count_elements", "max_of_windows", "pad_axes", "resolve_windows", "sum_of_windows"]
@@ -53,6 +62,7 @@ def resolve_windows(
     check_min_rank(function, "x", x, f"{names} c")
     check_floating(function, "x", x)
     spatial = x.shape[-1 - rank : -1]
+    check_known_sizes(function, "x", x, names, spatial)
     check(0 not in spatial, function, "x", "at least one pixel along each spatial axis", shape_text(x))
     sizes = check_positive_shape(function, "window", repeat_per_axis(window, rank), names)
     steps = (
@@ -116,7 +126,7 @@ def max_of_windows(x: jax.Array, windows: Sequence[AxisWindows]) -> jax.Array:
     itself, the last axis first.
     """
     is_partition = all(w.stride == w.size for w in windows)
-    if _is_small(windows) and (is_partition or x.size * x.dtype.itemsize > _CACHE_BYTES):
+    if _is_small(windows) and (is_partition or exceeds(x.size * x.dtype.itemsize, _CACHE_BYTES)):
         return _max_by_elements(x, tuple(windows))
     return _max_by_axes(x, windows)
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._check import as_array, check, shape_text
+from jaxcnn._check import as_array, check, check_known_sizes, shape_text
 from jaxcnn._typing import AnyArray, Array, Float, Int, UInt8
 from jaxcnn.ops._batching import working_dtype
 from jaxcnn.ops._images import (
@@ -239,6 +239,7 @@ def permute_channels(
     name = "permute_channels"
     image = check_pixels(name, image)
     c = image.shape[-1]
+    check_known_sizes(name, "image", image, "c", (c,))
     if isinstance(permutation, list | tuple):
         expected = f"the numbers 0 to {c - 1} in some order"
         check(sorted(permutation) == list(range(c)), name, "permutation", expected, repr(permutation))

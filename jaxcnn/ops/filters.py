@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn._check import check, is_integer_at_least, repeat_per_axis, shape_text
+from jaxcnn._check import check, check_known_sizes, is_integer_at_least, is_size_at_least, repeat_per_axis, shape_text
 from jaxcnn._typing import AnyArray, Array, Float, UInt8
 from jaxcnn.ops._batching import over_batch, working_dtype
 from jaxcnn.ops._images import align_amounts, as_amount, check_pixels, clip_to_unit, from_planes, to_planes
@@ -69,7 +69,7 @@ def gaussian_blur(
     pair = isinstance(sizes, tuple | list) and len(sizes) == 2
     valid = pair and all(is_integer_at_least(size, 1) and size % 2 == 1 for size in sizes)
     check(valid, name, "kernel_size", "one or two odd positive integers", repr(kernel_size))
-    small = all(size // 2 < edge for size, edge in zip(sizes, image.shape[-3:-1], strict=True))
+    small = all(is_size_at_least(edge, size // 2 + 1) for size, edge in zip(sizes, image.shape[-3:-1], strict=True))
     expected = f"below twice height and width, as image is {shape_text(image)}"
     check(small, name, "kernel_size", expected, repr(tuple(sizes)))
     high, wide = (_gaussian(width, int(size)) for size in sizes)
@@ -118,7 +118,8 @@ def adjust_sharpness(
     image, strength = align_amounts(name, "factor", image, strength)
     x = to_planes(image)
     h, w = x.shape[-2:]
-    if min(h, w) < 3:
+    if not is_size_at_least(h, 3) or not is_size_at_least(w, 3):
+        check_known_sizes(name, "image", image, "h w", (h, w))
         return from_planes(clip_to_unit(x + 0 * strength), image.dtype)
     high = x[..., : h - 2, :] + x[..., 1 : h - 1, :] + x[..., 2:, :]
     box = high[..., : w - 2] + high[..., 1 : w - 1] + high[..., 2:]

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._check import as_array, check, check_floating, check_min_rank, shape_text
+from jaxcnn._check import as_array, check, check_floating, check_min_rank, is_size_at_least, shape_text
 from jaxcnn._typing import AnyArray, Array, Dtype, Float
 from jaxcnn.ops._batching import over_batch, working_dtype
 from jaxcnn.ops._sampling.transforms import FAR_OUTSIDE, adjugate, projective_points, tps_coefficients, tps_points
@@ -329,7 +329,7 @@ def _check_point_list(function: str, argument: str, points: AnyArray, dimensions
     points = as_array(function, argument, points)
     check_floating(function, argument, points)
     check_min_rank(function, argument, points, f"k {dimensions}")
-    valid = points.shape[-1] == dimensions and points.shape[-2] >= least
+    valid = points.shape[-1] == dimensions and is_size_at_least(points.shape[-2], least)
     check(valid, function, argument, f"of shape (..., k, {dimensions}) with k >= {least}", shape_text(points))
     return points
 

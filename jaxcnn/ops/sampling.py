@@ -17,8 +17,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.export import is_symbolic_dim
 
-from jaxcnn._check import as_array, check, check_choice, check_floating, check_min_rank, shape_text
+from jaxcnn._check import as_array, check, check_choice, check_floating, check_known_sizes, check_min_rank, shape_text
 from jaxcnn._typing import AnyArray, Array, FillValue, Float
 from jaxcnn.ops._batching import apply_in_chunks, batch_size, over_batch, working_dtype
 from jaxcnn.ops._sampling.antialias import Steps, sample_antialiased
@@ -145,16 +146,19 @@ class SamplingOptions(NamedTuple):
         """Returns in how many pieces to read ``points`` per image, to limit the temporary memory of a gradient.
 
         It is to stay below 8 times that of input and output, or 64 MB. What a point takes was measured
-        (``benchmarks/speed/grid_sample_memory.py``).
+        (``benchmarks/speed/grid_sample_memory.py``). A batch of symbolic size, in an exported program, may be large.
         """
-        c, width = image.shape[-1], image.dtype.itemsize
+        c, width = 1 if is_symbolic_dim(image.shape[-1]) else image.shape[-1], image.dtype.itemsize
+        if is_symbolic_dim(points):
+            return 1
         pixels = math.prod(image.shape[-1 - dimensions : -1])
         if self.antialias:
             numbers = 128 + 2 * c
         else:
             numbers = 3 * KERNEL_WIDTHS[self.mode] ** dimensions + 3 + (3 * c if self.fill is not None else 0)
         needed = points * numbers * max(width, 4)
-        allowed = max(8 * width * c * (pixels + points), 64_000_000 / max(batch, 1))
+        share = 0 if is_symbolic_dim(batch) else 64_000_000 / max(batch, 1)
+        allowed = max(8 * width * c * (pixels + points), share)
         return math.ceil(4 * needed / allowed) if needed > allowed else 1
 
 
@@ -163,8 +167,9 @@ def check_image(function: str, image: AnyArray, dimensions: int = 2) -> jax.Arra
     image = as_array(function, "image", image)
     check_min_rank(function, "image", image, f"{SPATIAL_AXES[dimensions]} c")
     check_floating(function, "image", image)
-    empty = 0 in image.shape[-1 - dimensions : -1]
-    check(not empty, function, "image", "at least 1 x 1 pixels", shape_text(image))
+    size = image.shape[-1 - dimensions : -1]
+    check_known_sizes(function, "image", image, SPATIAL_AXES[dimensions], size)
+    check(0 not in size, function, "image", "at least 1 x 1 pixels", shape_text(image))
     return image
 
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.export import is_symbolic_dim
 
 from jaxcnn.ops._batching import working_dtype
 from jaxcnn.ops._convolution.shape import ConvShape
@@ -126,15 +127,20 @@ class _BandPlan(NamedTuple):
 
 
 def _plan_bands(rows: int, size: int, taps: int) -> _BandPlan:
-    """Plans for that many rows of g, of ``size`` bytes in all, and that many taps whose sums are limited in size."""
+    """Plans for that many rows of g, of ``size`` bytes in all, and that many taps whose sums are limited in size.
+
+    If the size is symbolic, as in an exported program for batches of any size, it may be large.
+    """
     bands = rows
     if rows > max(_TERMS):
         bands = min(_TERMS, key=lambda terms: rows % terms)
     band_rows = rows // bands
     limit: float = band_rows
-    if 2 * size > _CACHE_BYTES:
+    if is_symbolic_dim(size):
+        limit = 1
+    elif 2 * size > _CACHE_BYTES:
         limit = min(limit, band_rows * _BLOCK_BYTES // (2 * size))
-    if taps * size:
+    if limit > 1 and taps * size:
         limit = min(limit, max(size / 2, _SUM_BYTES) * rows // (taps * size))
     block_rows = max((r for r in range(1, band_rows + 1) if band_rows % r == 0 and r <= limit), default=1)
     return _BandPlan(bands, band_rows, block_rows, band_rows // block_rows)

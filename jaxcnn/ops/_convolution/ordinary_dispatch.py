@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.core import ShapedArray
+from jax.export import is_symbolic_dim
 from jax.sharding import PartitionSpec as P
 
 from jaxcnn.ops._convolution import ordinary_matmul, ordinary_xla
@@ -82,6 +83,9 @@ def _loop_over_members(function: ArrayFunction, axes: int, a: jax.Array, b: jax.
     def unroll(a: jax.Array, b: jax.Array) -> jax.Array:
         return jnp.stack([function(a[i], b[i]) for i in range(a.shape[0])])
 
+    if is_symbolic_dim(n):
+        result = lax.map(lambda operands: function(*operands), (a, b))
+        return result.reshape(*members, *result.shape[1:])
     looped = n - n % _UNROLLED_MEMBERS if n > 2 * _UNROLLED_MEMBERS else 0
     parts = []
     if looped:

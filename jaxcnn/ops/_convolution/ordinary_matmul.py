@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxcnn.ops._batching import exceeds
 from jaxcnn.ops._convolution.ordinary_xla import GroupedConvShape
 from jaxcnn.ops._convolution.xla_layout import replicated_sharding
 
@@ -25,7 +26,7 @@ def suits_to_input(g: jax.Array, kernel: jax.Array, conv: GroupedConvShape) -> b
     c, taps = kernel.shape[-2], math.prod(conv.kernel_size)
     size = math.prod(g.shape[:-1]) * taps * c * g.dtype.itemsize
     is_smaller = any(o < k for o, k in zip(conv.output_size, conv.kernel_size, strict=True))
-    return taps <= _MAX_TAPS and size <= _MAX_BYTES and (is_smaller or c <= 2 or conv.rank == 3)
+    return taps <= _MAX_TAPS and not exceeds(size, _MAX_BYTES) and (is_smaller or c <= 2 or conv.rank == 3)
 
 
 def suits_to_kernel(x: jax.Array, conv: GroupedConvShape) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from jaxcnn._check import check, check_positive_shape, repeat_per_axis, shape_text
+from jaxcnn._check import check, check_positive_shape, is_size_at_least, repeat_per_axis, shape_text
 from jaxcnn._typing import Padding, PerAxis
 from jaxcnn.ops._padding import AXES, padding_pairs, same_padding
 
@@ -109,7 +109,7 @@ def resolve_conv_shape(
         x = jnp.pad(x, [(0, 0)] * (x.ndim - 1 - rank) + pairs + [(0, 0)], mode=_NUMPY_MODES[mode])
         input_size, pairs = x.shape[-1 - rank : -1], [(0, 0)] * rank
     conv = ConvShape(input_size, kernel_size, strides, dilation, tuple(pairs), input_dilation)
-    fits = all(n > 0 for n in conv.output_size)
+    fits = all(is_size_at_least(n, 1) for n in conv.output_size)
     check(fits, function, argument, f"no larger than the padded x, with dilation {dilation} and padding {pairs}", both)
     return x, conv
 
@@ -140,7 +140,7 @@ def _resolve_padding(
     check(padding in _NUMPY_MODES, function, "padding", expected, repr(padding))
     pairs = [((w - 1) // 2, w // 2) for w in widths]
     limits = [n - 1 if padding == "REFLECT" else n for n in input_size]
-    fits = all(max(pair) <= n for pair, n in zip(pairs, limits, strict=True))
+    fits = all(is_size_at_least(n, max(pair)) for pair, n in zip(pairs, limits, strict=True))
     smaller = "smaller than x" if padding == "REFLECT" else "no larger than x"
     check(fits, function, "padding", f'{smaller} under "{padding}"', f"{pairs}, from {both} and dilation {dilation}")
     return padding, pairs

@@ -27,6 +27,7 @@ from jax.interpreters import ad
 
 from jaxcnn._typing import AnyArray
 from jaxcnn.ops import _native
+from jaxcnn.ops._batching import exceeds
 from jaxcnn.ops._primitives import (
     ArrayFunction,
     LoweringTarget,
@@ -115,7 +116,7 @@ def _choose(
     spec: GatherSpec,
 ) -> ArrayFunction:
     """Chooses what computes an operation on operands of these shapes; exported programs get no native kernels."""
-    small = math.prod(spec.batch_shape(base_index)) * spec.num_pixels < 2**31
+    small = not exceeds(math.prod(spec.batch_shape(base_index)) * spec.num_pixels, 2**31 - 1)
     on_one_cpu = target.platform == "cpu" and target.sees_whole_arrays
     if on_one_cpu and small and 0 not in base_index.shape and a.shape[-1] > 0:
         if operation == "weight_gradient" and a.shape[-1] == 1 and spec.num_taps <= _MAX_GATHERED_TAPS:
