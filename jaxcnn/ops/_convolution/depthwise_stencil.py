@@ -17,9 +17,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.export import is_symbolic_dim
 
-from jaxcnn.ops._batching import working_dtype
+from jaxcnn.ops._batching import exceeds, working_dtype
 from jaxcnn.ops._convolution.shape import ConvShape
 
 __all__ = ["forward", "to_input", "to_kernel"]
@@ -129,14 +128,14 @@ class _BandPlan(NamedTuple):
 def _plan_bands(rows: int, size: int, taps: int) -> _BandPlan:
     """Plans for that many rows of g, of ``size`` bytes in all, and that many taps whose sums are limited in size.
 
-    If the size is symbolic, as in an exported program for batches of any size, it may be large.
+    If the size is symbolic, as in an exported program for batches of any size, it may exceed anything.
     """
     bands = rows
     if rows > max(_TERMS):
         bands = min(_TERMS, key=lambda terms: rows % terms)
     band_rows = rows // bands
     limit: float = band_rows
-    if is_symbolic_dim(size):
+    if exceeds(size, 2**62):
         limit = 1
     elif 2 * size > _CACHE_BYTES:
         limit = min(limit, band_rows * _BLOCK_BYTES // (2 * size))
