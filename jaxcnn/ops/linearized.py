@@ -10,7 +10,7 @@ from jaxcnn._typing import AnyArray, Array, FillValue, Float
 from jaxcnn.ops._batching import over_batch, working_dtype
 from jaxcnn.ops._sampling.transforms import adjugate
 from jaxcnn.ops.grids import check_vectors
-from jaxcnn.ops.sampling import PaddingMode, check_image, grid_sample
+from jaxcnn.ops.sampling import PaddingMode, check_image, check_options, grid_sample
 
 __all__ = ["linearized_grid_sample"]
 
@@ -78,30 +78,52 @@ def linearized_grid_sample(
     expected = f"of shape (k, {d}) or {(*out, 'k', d)}".replace("'", "")
     check(shapes, name, "offsets", expected, shape_text(offsets))
     check(offsets.shape[-2] >= d, name, "offsets", f"at least {d} points", shape_text(offsets))
-    sample = functools.partial(
-        grid_sample, padding_mode=padding_mode, fill_value=fill_value, align_corners=align_corners
-    )
+    check_options(name, image, "bilinear", padding_mode, fill_value, align_corners, False)
+    fill = as_array(name, "fill_value", fill_value) if padding_mode == "fill" else jnp.float32(0)
     dtype = working_dtype(image, grid, offsets)
     offsets = jax.lax.stop_gradient(offsets.astype(dtype))
     inverse = _inverse_moments(offsets)
 
     def sample_one(image: jax.Array, grid: jax.Array) -> jax.Array:
         fixed_grid = jax.lax.stop_gradient(grid.astype(dtype))
-        values = sample(image, fixed_grid)
-        fixed_image = jax.lax.stop_gradient(image)
-        fixed_values = jax.lax.stop_gradient(values).astype(dtype)
-
-        def add_sample(sums: tuple[jax.Array, ...], offset: jax.Array) -> tuple[tuple[jax.Array, ...], None]:
-            offset = jnp.broadcast_to(offset, fixed_grid.shape)
-            step = sample(fixed_image, fixed_grid + offset).astype(dtype) - fixed_values
-            return tuple(total + offset[..., i, None] * step for i, total in enumerate(sums)), None
-
-        start = tuple(fixed_values * 0 for _ in range(d))
-        sums, _ = jax.lax.scan(add_sample, start, jnp.moveaxis(offsets, -2, 0))
+        values = _sample(image, fixed_grid, fill, padding_mode, align_corners)
+        fixed = [jax.lax.stop_gradient(v) for v in (image, values)]
+        sums = _sum_differences(*fixed, fixed_grid, offsets, fill, padding_mode, align_corners)
         slopes = [sum(_expand(inverse[i][j], sums[j]) * sums[j] for j in range(d)) for i in range(d)]
         return _attach_slopes(values.astype(dtype), slopes, grid.astype(dtype)).astype(image.dtype)
 
     return over_batch(sample_one, (image, grid), (d + 1, d + 1), name=name, arguments="image and grid")
+
+
+def _sample(
+    image: jax.Array, grid: jax.Array, fill: jax.Array, padding_mode: PaddingMode, align_corners: bool
+) -> jax.Array:
+    value = fill if padding_mode == "fill" else 0.0
+    return grid_sample(image, grid, padding_mode=padding_mode, fill_value=value, align_corners=align_corners)
+
+
+# One program, which is found again: outside of ``jax.jit`` a loop over a new function would be compiled in every call.
+@functools.partial(jax.jit, static_argnames=("padding_mode", "align_corners"))
+def _sum_differences(
+    image: jax.Array,
+    values: jax.Array,
+    grid: jax.Array,
+    offsets: jax.Array,
+    fill: jax.Array,
+    padding_mode: PaddingMode,
+    align_corners: bool,
+) -> tuple[jax.Array, ...]:
+    """Sums the differences of the samples around points from those at them, times each coordinate of the offsets."""
+    values = values.astype(grid.dtype)
+
+    def add_sample(sums: tuple[jax.Array, ...], offset: jax.Array) -> tuple[tuple[jax.Array, ...], None]:
+        offset = jnp.broadcast_to(offset, grid.shape)
+        sample = _sample(image, grid + offset, fill, padding_mode, align_corners)
+        step = sample.astype(grid.dtype) - values
+        return tuple(total + offset[..., i, None] * step for i, total in enumerate(sums)), None
+
+    start = tuple(values * 0 for _ in range(grid.shape[-1]))
+    return jax.lax.scan(add_sample, start, jnp.moveaxis(offsets, -2, 0))[0]
 
 
 @jax.custom_jvp

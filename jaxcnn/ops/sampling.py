@@ -220,13 +220,25 @@ def sample_pixels(
 
     Antialiasing takes from ``steps`` how (x, y) change to the next row and to the next column where there is none.
     """
-    *size, c = image.shape
-    dtype = coordinates[0].dtype
-    count = options.count_pieces(image, math.prod(coordinates[0].shape), len(size), batch)
+    dimensions = image.ndim - 1
+    count = options.count_pieces(image, math.prod(coordinates[0].shape), dimensions, batch)
     if options.antialias:
         x, y = coordinates
         padding_mode, fill, align_corners = options.padding_mode, options.fill, options.align_corners
         return sample_antialiased(image, x, y, padding_mode, fill, align_corners, count, steps)
+    read = _read_in_pieces if count > 1 else _read_points
+    return read(image, tuple(coordinates), options.fill, options._replace(fill=None), count)
+
+
+def _read_points(
+    image: jax.Array,
+    coordinates: tuple[jax.Array, ...],
+    fill: jax.Array | None,
+    options: SamplingOptions,
+    count: int,
+) -> jax.Array:
+    *size, c = image.shape
+    dtype = coordinates[0].dtype
     # One index per pixel: XLA gathers, and above all scatters, faster along one axis than along several.
     pixels = image.reshape(math.prod(size), c).astype(dtype)
     strides = [math.prod(size[i + 1 :]) for i in range(len(size))]
@@ -245,15 +257,19 @@ def sample_pixels(
         weights = [functools.reduce(operator.mul, taps) for taps in itertools.product(*(axis.weights for axis in axes))]
         width, finite = len(inner.weights), options.finite
         values = weighted_gather(pixels, weights, base_index, row_offsets=row_offsets, row_width=width, finite=finite)
-        if options.fill is not None:
+        if fill is not None:
             # Exactly zero where all is inside, so that even an infinite fill does not leak in.
             inside = functools.reduce(operator.mul, (1 - axis.outside for axis in axes))
             outside = (1 - inside)[..., None]
-            fill = jnp.broadcast_to(jnp.asarray(options.fill, dtype), values.shape)
-            values += jnp.where(outside == 0, 0, outside * fill)
+            filled = jnp.broadcast_to(jnp.asarray(fill, dtype), values.shape)
+            values += jnp.where(outside == 0, 0, outside * filled)
         return values.astype(image.dtype)
 
     return apply_in_chunks(read_piece, coordinates, count)
+
+
+# One program, which is found again: outside of ``jax.jit`` a loop over new functions would be compiled in every call.
+_read_in_pieces = jax.jit(_read_points, static_argnames=("options", "count"))
 
 
 def _to_pixels(coordinate: jax.Array, size: int, align_corners: bool) -> jax.Array:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.contract import items
 from tests.contract.compare import close
+from tests.support.compilations import counted_compilations
 from tests.support.selection import daily
 
 ONE_OF_EACH_PRIMITIVE = ("ops.conv[0]", "ops.depthwise_conv[0]", "ops.grid_sample[0]", "ops.max_pool[0]")
@@ -32,6 +33,21 @@ def test_without_jit(name):
     with item.strict():
         arrays = jax.tree.map(jnp.asarray, item.arrays)
         close(item.function(*arrays), items.compiled(name)(*arrays))
+
+
+LOOPS = ("ops.grid_sample[5]", "ops.linearized_grid_sample", "layers.SpatialTransformer[0]")
+
+
+@pytest.mark.parametrize("name", daily(items.NAMES, (*ONE_OF_EACH_PRIMITIVE, *LOOPS)))
+def test_without_jit_nothing_is_compiled_twice(name):
+    """A loop or branch over a function made in the call would be a new program every time, and stay in memory."""
+    item = items.get(name)
+    with item.strict():
+        arrays = jax.tree.map(jnp.asarray, item.arrays)
+        item.function(*arrays)
+        with counted_compilations() as compiled:
+            item.function(*arrays)
+    assert not compiled
 
 
 @pytest.mark.parametrize("name", daily(items.FIRST, items.OWN))

@@ -12,6 +12,7 @@ the share of the footprint there: along each axis a box of the footprint's varia
 is how plain reading blends with the outside.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -44,6 +45,8 @@ class Level(NamedTuple):
     top: int
 
 
+# One program, which is found again: outside of ``jax.jit`` loops over new functions would be compiled in every call.
+@functools.partial(jax.jit, static_argnames=("padding_mode", "align_corners", "pieces"))
 def sample_antialiased(
     image: jax.Array,
     x: jax.Array,
