@@ -69,9 +69,9 @@ def _describe(
     parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) // len(networks)
     what = f"{len(networks)} members, {parameters:,} parameters each" if info.members else f"{parameters:,} parameters"
     summary = f"{networks[0].arm} ({what}), trained for {last['step']:,} steps in {last['seconds']:.0f} s."
-    source = "as it was evaluated last during training"
+    source = " as it was evaluated last during training"
     if evaluation is not None:
-        source = f"measured on {len(evaluation.images.labels):,} test images"
+        source = f", measured on {len(evaluation.images.labels):,} test images"
     header, rows = metric_table(measured) if all(measured.values()) else (["network"], [[n.label] for n in networks])
     configuration = {
         "model": info.model,
@@ -80,7 +80,7 @@ def _describe(
         "data": info.data,
         "training": {name: value for name, value in info.training.items() if name not in ("key", "tree")},
     }
-    note = f"The network{'s' if info.members else ''} {source}." if all(measured.values()) else "There is no test data."
+    note = f"The network{'s' if info.members else ''}{source}." if all(measured.values()) else "There is no test data."
     return RunPage(f"Run {info.folder.name}", summary, header, rows, note, configuration)
 
 

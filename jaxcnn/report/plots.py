@@ -68,8 +68,8 @@ def learning_curves(histories: Mapping[str, Sequence[Lines]], *, columns: int = 
         axis.set_ylabel(label)
         axis.grid(axis="y", color=FAINT, linewidth=0.6)
         axis.set_axisbelow(True)
-        axis.set_ylim(bottom=0)
-        axis.set_xlim(left=0)
+        for limits, change in ((axis.get_xlim(), axis.set_xlim), (axis.get_ylim(), axis.set_ylim)):
+            change(0, 1.04 * limits[1])  # markers at the top are drawn in full
         if axis.lines:
             axis.legend(frameon=False, labelcolor=INK)
     return canvas
@@ -122,8 +122,9 @@ def frames(
     columns = min(columns, n)
     rows, each = -(-n // columns), 1 if seen is None else 2
     tall = max(caption.count("\n") for caption in captions)
+    side = _tile_side(captions, size, least=1.06 * each) / each
     canvas, axes = figure(
-        rows, columns * each, width=1.06 * columns * each + 0.2, height=(1.36 + 0.13 * tall) * rows + 0.1
+        rows, columns * each, width=side * columns * each + 0.2, height=(side + 0.3 + 0.15 * tall) * rows + 0.1
     )
     for axis in axes.ravel():
         axis.axis("off")
@@ -133,7 +134,8 @@ def frames(
         _draw_image(left, images[i])
         if corners is not None:
             _draw_frame(left, corners[i], (h, w), linewidth=1.6, dot=3.5)
-        left.set_title(captions[i], fontsize=size, fontweight="normal", color=INK, pad=3)
+        place = "center" if seen is None else "left"  # above both images of a pair
+        left.set_title(captions[i], fontsize=size, fontweight="normal", color=INK, pad=3, loc=place)
         if seen is not None:
             _draw_image(axes[i // columns, (i % columns) * each + 1], seen[i], edge=PALETTE[1])
     return canvas
@@ -239,14 +241,15 @@ def mistakes(
     size = _caption_size(columns)
     columns = max(1, min(columns, len(wrong)))
     rows = max(1, -(-len(wrong) // columns))
-    canvas, axes = figure(rows, columns, width=max(1.5 * columns, 3.0), height=1.75 * rows)
+    titles = [prediction_text(classes, int(labels[i]), probabilities[i]) for i in wrong]
+    side = _tile_side(titles, size, least=1.5)
+    canvas, axes = figure(rows, columns, width=max(side * columns, 3.0), height=(side + 0.25) * rows)
     for axis in axes.ravel():
         axis.axis("off")
     if not len(wrong):
         axes[0, 0].text(0.5, 0.5, "no mistakes", ha="center", va="center")
-    for axis, i in zip(axes.ravel(), wrong, strict=False):
+    for axis, i, title in zip(axes.ravel(), wrong, titles, strict=False):
         _draw_image(axis, images[i])
-        title = prediction_text(classes, int(labels[i]), probabilities[i])
         axis.set_title(title, fontsize=size, fontweight="normal", pad=3)
     return canvas
 
@@ -321,6 +324,12 @@ def prediction_text(classes: Sequence[str], true: int, probabilities: np.ndarray
 def _caption_size(columns: int) -> int:
     """Returns the size of captions, larger in figures for narrow screens, where there are few columns."""
     return 9 if columns > 4 else 10
+
+
+def _tile_side(captions: Sequence[str], size: int, *, least: int | float) -> float:
+    """Returns the width of an image, in inches, below which the lines of its caption would touch its neighbors'."""
+    longest = max((len(line) for caption in captions for line in caption.split("\n")), default=0)
+    return max(least, 0.0085 * size * longest)
 
 
 def _draw_bars(axis: Axes, probabilities: np.ndarray, classes: Sequence[str]) -> None:

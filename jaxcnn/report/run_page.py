@@ -165,15 +165,17 @@ def _draw(evaluation: Evaluation, preprocessing: Mapping[str, Any] | None) -> li
     several = ", summed over runs" if len(evaluation.answers) > len(matrices) else ""
     repeated = ", and of every original one version" if evaluation.images.originals is not None else ""
 
+    short = max(map(len, classes)) <= 3
+
     def draw_frames(narrow: bool) -> Figure:
-        columns = 5 if not narrow else 4 if seen is None else 2
+        columns = 5 if not narrow else 4 if seen is None and short else 2
         return plots.frames(images, corners, seen, captions, columns=columns)
 
     def draw_confusion(narrow: bool) -> Figure:
         return plots.confusion(matrices, classes=classes, columns=1 if narrow else None)
 
     def draw_mistakes(narrow: bool) -> Figure:
-        columns = 3 if narrow else 6
+        columns = 6 if not narrow else 3 if short else 2
         return plots.mistakes(mistaken, labels[wrong], predicted[wrong], classes=classes, columns=columns)
 
     return [
