@@ -4,7 +4,7 @@ import html
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 __all__ = ["Progress"]
 
@@ -79,6 +79,7 @@ class _Figure(NamedTuple):
     """Figures of a higher rank are left out first where there is little room."""
 
 
+@runtime_checkable
 class _Display(Protocol):
     pause: float
     """Seconds between updates."""
