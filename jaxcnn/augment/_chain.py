@@ -141,7 +141,7 @@ class Chain:
         image = jnp.asarray(chain.pixels)
         if image.dtype != jnp.uint8:
             return chain
-        image = materialize(lambda levels: levels * jnp.float32(1 / 255), image)
+        image = materialize(lambda levels: levels.astype(jnp.float32) * jnp.float32(1 / 255), image)
         return dataclasses.replace(chain, source=replace_image(chain.example, image), was_uint8=True)
 
     def result(self) -> Example:

@@ -22,7 +22,7 @@ from jaxcnn._typing import AnyArray, PRNGKey
 from jaxcnn.augment._argument_checks import check_single_key
 from jaxcnn.augment._chain import Chain
 from jaxcnn.augment._draws import to_threefry_key
-from jaxcnn.augment._examples import PARTS, Example, check_example
+from jaxcnn.augment._examples import PARTS, Example, check_example, check_float_range, image_of
 from jaxcnn.augment._programs import run_program
 
 __all__ = [
@@ -171,6 +171,8 @@ def change_example(name: str, function: Augmentation, key: PRNGKey, example: Exa
     """Calls an augmentation of ours with an example, on behalf of the public function ``name``."""
     check_single_key(name, key)
     check_example(name, example)
+    if not is_geometric(function):
+        check_float_range(name, image_of(example))
     pure, settings = not calls_others(function), (name, as_tree(function))
     if not isinstance(example, Mapping):
         return run_program(_change_parts, settings, key, example, pure=pure).get("image", example)

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from jaxcnn._check import as_array, check, shape_text
 from jaxcnn._typing import AnyArray, Dtype
@@ -19,6 +20,7 @@ __all__ = [
     "PARTS",
     "Example",
     "check_example",
+    "check_float_range",
     "image_of",
     "image_shape",
     "mark_inside",
@@ -43,6 +45,7 @@ whether a box has an area in it. Passed on with the example, they stay False. Wh
 point behind the horizon, is far outside.
 """
 
+_LEVELS = 10.0  # from which on values are taken for levels of [0, 255]; no normalization reaches them
 _COLUMNS = {"keypoints": 2, "boxes": 4}
 PARTS = ("image", "mask", *_COLUMNS, *(f"{name}_inside" for name in _COLUMNS))
 """The entries of an example that an augmentation may change."""
@@ -89,6 +92,15 @@ def check_example(function: str, example: Example) -> None:
             _check_points(function, name, example)
 
 
+def check_float_range(function: str, image: AnyArray) -> None:
+    """Refuses a floating image of levels up to 255, which colors would be clipped to white, if its values are known."""
+    if isinstance(image, Tracer) or not jnp.issubdtype(image.dtype, jnp.floating) or image.size == 0:
+        return
+    most = float(np.max(image) if isinstance(image, np.ndarray) else jnp.max(image))
+    got = f"values up to {most:g}; divide levels by 255"
+    check(not most > _LEVELS, function, "image", "in [0, 1] where it is floating", got)
+
+
 def _check_points(function: str, name: str, example: Mapping[str, Any]) -> None:
     count, columns = _COLUMNS[name], {"keypoints": "x, y", "boxes": "x_min, y_min, x_max, y_max"}[name]
     points = as_array(function, name, example[name])
@@ -132,7 +144,7 @@ def _merge_inside(example: Mapping[str, Any], name: str, points: jax.Array, shap
 def to_float_points(points: AnyArray | Sequence[Any]) -> jax.Array:
     """Converts key points or boxes to floating arrays, as moving them does."""
     array = jnp.asarray(points)
-    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+    return array.astype(jnp.float64 if array.dtype == jnp.float64 else jnp.float32)
 
 
 def round_to_dtype(values: jax.Array, dtype: Dtype) -> jax.Array:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -19,8 +20,10 @@ from jaxcnn.augment._decorator import (
     check_functions,
     describe_function,
     has_branches,
+    is_geometric,
 )
 from jaxcnn.augment._draws import to_threefry_key
+from jaxcnn.augment._examples import check_float_range
 from jaxcnn.augment._programs import run_program
 from jaxcnn.ops._materialize import materialize
 
@@ -85,6 +88,9 @@ class _Batched:
         shapes = [jnp.shape(as_array("batched", "images", leaf)) for leaf in leaves]
         one_size = len({shape[:1] for shape in shapes} - {()}) == 1 and () not in shapes
         check(one_size, "batched", "images", "arrays of one leading size", str(shapes))
+        image = images.get("image") if isinstance(images, Mapping) else images
+        if isinstance(image, jax.Array | np.ndarray) and not is_geometric(self.function):
+            check_float_range("batched", image)
         start = start if isinstance(start, jax.Array) else np.uint32(start)
         settings, pure = (as_tree(self.function), _LARGE, _CACHED), not calls_others(self.function)
         return run_program(_augment_batch, settings, key, start, images, pure=pure)

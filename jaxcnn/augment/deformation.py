@@ -67,7 +67,7 @@ def random_tps(
 
     def displacement(x: jax.Array, y: jax.Array, all_pixels: bool) -> tuple[jax.Array, jax.Array]:
         del all_pixels
-        u, v = (p / max(r, 0.5) - (r > 0) for p, r in zip((x, y), half, strict=True))
+        u, v = (p / max(r, 0.5) - float(r > 0) for p, r in zip((x, y), half, strict=True))
         dx, dy = tps_points(displacements, control, coefficients, u, v)
         return half[0] * dx, half[1] * dy
 

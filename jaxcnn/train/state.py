@@ -1,5 +1,6 @@
 """The state of training: one tree of arrays that a step maps to the next."""
 
+import functools
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -178,7 +179,16 @@ def create_state(
 
 def _init(key: PRNGKey, model: nn.Module, image: AnyArray | jax.ShapeDtypeStruct) -> Variables:
     example = jnp.zeros((1, *image.shape[1:]), image.dtype)
-    return jax.jit(init_variables(model))(key, example)
+    try:
+        program = _compile_init(model)
+    except TypeError:  # a model whose fields cannot be hashed
+        program = jax.jit(init_variables(model))
+    return program(key, example)
+
+
+@functools.lru_cache(maxsize=16)
+def _compile_init(model: nn.Module) -> Callable[[PRNGKey, Array], Variables]:
+    return jax.jit(init_variables(model))
 
 
 def init_variables(model: nn.Module) -> Callable[[PRNGKey, Array], Variables]:

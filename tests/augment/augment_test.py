@@ -1,5 +1,7 @@
 """Every augmentation: dtypes, shapes, identity, reproducible draws, gradients, channels, error messages."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -161,3 +163,38 @@ class TestErrors:
     def test_say_what_was_expected(self, call, message):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+@pytest.mark.parametrize("name", [*ALL, "rand_augment", "trivial_augment", "auto_augment", "aug_mix"])
+def test_levels_and_integer_points_under_strict_promotion(name):
+    f = function(name) if name in ALL else getattr(augment, name)
+    examples: list[Any] = [as_uint8(IMAGE), IMAGE.astype(jnp.bfloat16)]
+    if name != "aug_mix":
+        points = {"keypoints": jnp.array([[2, 3, 1]]), "boxes": jnp.array([[2, 3, 5, 7]])}
+        examples.append({"image": as_uint8(IMAGE), "mask": as_uint8(IMAGE)[..., 0], **points})
+    with jax.numpy_dtype_promotion("strict"):
+        results = jax.eval_shape(lambda examples: [f(KEY, example) for example in examples], examples)
+    assert results[0].dtype == jnp.uint8 and results[1].dtype == jnp.bfloat16
+
+
+@pytest.mark.errors
+class TestErrorsOfRanges:
+    """Levels of 0 to 255 as floating values would be clipped to white."""
+
+    def test_of_levels_as_floats(self):
+        levels = IMAGE * 255
+        for image in (levels, np.asarray(levels)):
+            with pytest.raises(ValueError, match=r"random_hue: image must be in \[0, 1\].*divide levels by 255"):
+                augment.random_hue(KEY, {"image": image})
+        with pytest.raises(ValueError, match="batched: image must be in"):
+            augment.batched(augment.random_hue)(KEY, levels[None])
+        moved = augment.random_flip_left_right(KEY, levels, p=1.0)  # which clips nothing
+        np.testing.assert_array_equal(moved, levels[:, ::-1])
+        assert augment.random_erasing(KEY, 3 * IMAGE - 1).shape == IMAGE.shape  # normalized
+
+    def test_of_functions_that_change_the_dtype(self):
+        to_half = augment.random_apply(lambda key, image: image.astype(jnp.float16))
+        with pytest.raises(ValueError, match=r"random_apply: function must be one that keeps float32\(12, 12, 3\)"):
+            to_half(KEY, IMAGE)
+        with pytest.raises(ValueError, match="one_of: functions must be such that all give"):
+            augment.one_of([augment.random_hue, lambda key, image: image.astype(jnp.float16)])(KEY, IMAGE)

@@ -6,6 +6,7 @@ import pytest
 
 from jaxcnn import augment
 from tests.augment.functions import IMAGE, KEY, MOVING, SIZE, P, function, photograph
+from tests.support.untyped import untyped
 
 
 class TestInverse:
@@ -45,3 +46,28 @@ class TestInverse:
             augment.inverse(lambda key, image: image)
         with pytest.raises(ValueError, match="inverse: image must be of"):
             augment.inverse(function("random_crop"))(KEY, IMAGE)
+
+    def test_of_crops_invents_nothing(self):
+        """What a crop left out is zero or filled as asked, also in masks, and an image of ones tells where."""
+        example = {"image": IMAGE, "mask": np.ones((SIZE, SIZE), np.uint8)}
+        crop = P(augment.center_crop, shape=(8, 8))
+        cut = crop(KEY, example)
+        inside = np.zeros((SIZE, SIZE), bool)
+        inside[2:10, 2:10] = True
+        back = augment.inverse(crop)(KEY, cut, shape=(SIZE, SIZE))
+        np.testing.assert_allclose(back["image"], np.where(inside[..., None], IMAGE, 0), atol=1e-6)
+        np.testing.assert_array_equal(back["mask"], inside)
+        filled = augment.inverse(crop, padding_mode="fill", fill_value=[0.1, 0.2, 0.3], mask_fill_value=255)
+        back = filled(KEY, cut, shape=(SIZE, SIZE))
+        np.testing.assert_allclose(back["image"], np.where(inside[..., None], IMAGE, [0.1, 0.2, 0.3]), atol=1e-6)
+        np.testing.assert_array_equal(back["mask"], np.where(inside, 1, 255))
+        border = augment.inverse(crop, padding_mode="border")(KEY, cut["image"], shape=(SIZE, SIZE))
+        np.testing.assert_allclose(border[0, 0], IMAGE[2, 2], atol=1e-6)
+
+    def test_padding_of_the_function_is_kept_or_replaced(self):
+        turn = P(augment.random_rotation, degrees=(45.0, 45.0), padding_mode="border")
+        known = augment.inverse(turn, padding_mode="zeros")(KEY, np.ones((SIZE, SIZE, 1), np.float32))
+        assert float(augment.inverse(turn)(KEY, np.ones((SIZE, SIZE, 1), np.float32)).min()) > 0.99
+        assert float(known[0, 0, 0]) == 0 and abs(float(known[6, 6, 0]) - 1) < 1e-6
+        with pytest.raises(ValueError, match="inverse: padding_mode must be one of"):
+            augment.inverse(turn, padding_mode=untyped("edge"))
