@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from jaxcnn import losses, train
+from tests.support.compilations import counted_compilations
 from tests.support.training_models import Net, assert_same, draw
 
 BATCH = draw(jax.random.key(7))
@@ -286,3 +287,15 @@ def test_create_state_refuses():
         train.create_state(jax.random.split(jax.random.key(0)), model, tx, BATCH)
     with pytest.raises(ValueError, match='variables must be a mapping with "params"'):
         state_of(model, tx, variables={"batch_stats": {}})
+
+
+def test_equal_models_are_initialized_by_one_program():
+    """Outside of ``jax.jit`` a state is created by a program that is found again."""
+    batch = {"image": jnp.ones((2, 8, 8, 3)), "label": jnp.arange(2)}
+    tx = optax.sgd(0.1)
+    states = []
+    for _ in range(2):
+        with counted_compilations() as compiled:
+            states.append(train.create_state(jax.random.key(0), nn.Dense(3), tx, batch))
+    assert not compiled
+    np.testing.assert_array_equal(states[0].params["kernel"], states[1].params["kernel"])
