@@ -6,11 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
 from jaxcnn._check import as_array, check, shape_text
 from jaxcnn._typing import AnyArray, Dtype
 from jaxcnn.augment._pixel_maps import PixelMap, SamplingRequest
+from jaxcnn.augment._programs import is_tracing
 from jaxcnn.ops._materialize import materialize
 from jaxcnn.ops._sampling.nonfinite import replace_nonfinite
 from jaxcnn.ops._sampling.transforms import FAR_OUTSIDE
@@ -94,7 +94,7 @@ def check_example(function: str, example: Example) -> None:
 
 def check_float_range(function: str, image: AnyArray) -> None:
     """Refuses a floating image of levels up to 255, which colors would be clipped to white, if its values are known."""
-    if isinstance(image, Tracer) or not jnp.issubdtype(image.dtype, jnp.floating) or image.size == 0:
+    if is_tracing() or not jnp.issubdtype(image.dtype, jnp.floating) or image.size == 0:
         return
     most = float(np.max(image) if isinstance(image, np.ndarray) else jnp.max(image))
     got = f"values up to {most:g}; divide levels by 255"
