@@ -11,6 +11,7 @@ __all__ = ["Flatbuffer", "FlatbufferTable"]
 
 _MAX_TABLES = 1 << 21
 _MAX_VALUES = 1 << 24
+_TABLE_COST = 256  # bytes of Python's objects
 
 
 class Flatbuffer:
@@ -27,6 +28,7 @@ class Flatbuffer:
 
     def count(self, tables: int, values: int) -> None:
         """Counts tables and values that were read: parts may be shared, so a small file can seem to hold very much."""
+        self.source.spend_objects(tables * _TABLE_COST)
         self.tables_left -= tables
         self.values_left -= values
         if self.tables_left < 0 or self.values_left < 0:

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,7 @@ class Hdf5File:
         self.texts = source.with_budget(max(source.max_bytes, MIN_TEXT_BYTES))
         self._seen: set[int] = set()
         self._stored = 0
+        self._repeated = 0  # bytes of datasets that were read before, under another name
         self._heaps: StringHeaps | None = None
 
     def list_members(self, group: "h5py.Group") -> list[str]:
@@ -191,6 +192,16 @@ class Hdf5File:
             raise self.source.error(f"{dataset.name} holds {declared}, which is not a dtype of tensors.")
         return native
 
+    def check_total(self, datasets: Mapping[str, "h5py.Dataset"]) -> None:
+        """Refuses tensors that together need more than the budget, before the first of them is read.
+
+        Args:
+            datasets: Name to dataset.
+        """
+        left = self.source.with_budget(self.source.max_bytes)
+        for name, dataset in datasets.items():
+            left.spend(math.prod(dataset.shape or ()) * dataset.id.get_type().get_size(), name)
+
     def tensor(self, dataset: object, what: str) -> np.ndarray:
         """Reads a whole dataset of numbers after checking its sizes.
 
@@ -228,6 +239,12 @@ class Hdf5File:
             self._stored += stored
             if self._stored > self.size:
                 raise self.source.error(f"{what} and those before it claim more bytes than the file has.")
+        else:
+            self._repeated += raw
+            if self._repeated > self.size:
+                raise self.source.error(
+                    f"{what} is one of many names of the same data: a small file that fills memory."
+                )
         if raw > stored * (DEFLATE_RATIO if Filter.DEFLATE in filters else 1):
             raise self.source.error(f"{what} needs {raw} bytes, but the file holds {stored} bytes for it.")
         if layout != h5py.h5d.CHUNKED:

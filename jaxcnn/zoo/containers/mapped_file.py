@@ -4,11 +4,14 @@ import mmap
 import os
 from pathlib import Path
 
+import numpy as np
+
 from jaxcnn.zoo.checkpoint import FormatError
 
-__all__ = ["map_file", "release_pages"]
+__all__ = ["copy_in_pieces", "map_file", "release_pages"]
 
 _MIN_RELEASED = 1 << 16  # bytes
+_MAX_PIECE = 1 << 24  # bytes
 
 
 def map_file(path: str | os.PathLike[str]) -> memoryview:
@@ -43,6 +46,27 @@ def map_file(path: str | os.PathLike[str]) -> memoryview:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         except ValueError as error:  # the file was truncated to nothing in the meantime
             raise FormatError(path, f"cannot be mapped: {error}") from error
+
+
+def copy_in_pieces(source: np.ndarray, target: np.ndarray, mapped: memoryview | None) -> None:
+    """Copies an array out of a mapped file and releases its pages on the way, so that they are not resident beside it.
+
+    Args:
+        source: A view of the file; of bytes, if ``target`` is of booleans.
+        target: An array of its shape, whose axes may be in another order in memory.
+        mapped: The bytes of the file that it views, if they are mapped.
+    """
+    step = max(1, _MAX_PIECE * max(len(source), 1) // max(source.nbytes, 1)) if source.ndim else 1
+    if source.nbytes <= _MAX_PIECE or source.ndim == 0:
+        target[...] = source != 0 if target.dtype.kind == "b" else source
+    else:
+        for begin in range(0, len(source), step):
+            piece = source[begin : begin + step]
+            target[begin : begin + step] = piece != 0 if target.dtype.kind == "b" else piece
+            if mapped is not None:
+                release_pages(mapped)
+    if mapped is not None:
+        release_pages(mapped)
 
 
 def release_pages(view: memoryview) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.zoo.containers.mapped_file import release_pages
+from jaxcnn.zoo.containers.mapped_file import copy_in_pieces
 from jaxcnn.zoo.containers.source_file import SourceFile
 
 __all__ = ["OBJECT_CODES", "PickledArray", "PickledDtype", "array_constructors", "copy_array", "parse_dtype"]
@@ -40,14 +40,17 @@ def copy_array(source: SourceFile, raw: object, shape: object, dtype: np.dtype[A
     if not all(type(size) is int for size in shape):
         raise source.error("a pickled array without shape or bytes.")
     source.spend_tensor(shape, dtype, "an array", stored=len(raw))
+    # Arrays of booleans may hold no bytes but 0 and 1.
     flat = np.frombuffer(raw, np.uint8) if dtype.kind == "b" else np.frombuffer(raw, dtype)
-    if dtype.kind == "b":
-        flat = flat != 0  # arrays of booleans may hold no bytes but 0 and 1
-    array = flat.reshape(shape, order="F" if fortran else "C")
-    array = np.array(array, array.dtype.newbyteorder("="), order="C")
-    if isinstance(raw, memoryview):
-        release_pages(raw)
+    view = flat.reshape(shape, order="F" if fortran else "C")
+    array = np.empty(shape, dtype.newbyteorder("="))
+    copy_in_pieces(view, array, raw if isinstance(raw, memoryview) else None)
     return array
+
+
+def _is_plain_key(key: object) -> bool:
+    """Tests for texts and for integers whose hashes differ."""
+    return isinstance(key, str) or (isinstance(key, int) and abs(key) < 1 << 60)
 
 
 class PickledDtype:
@@ -127,7 +130,7 @@ def array_constructors(source: SourceFile) -> dict[str, object]:
 
     def ordered_dict(pairs: object = ()) -> dict[str | int, object]:
         if not isinstance(pairs, list | tuple) or not all(
-            isinstance(pair, list | tuple) and len(pair) == 2 and isinstance(pair[0], str | int) for pair in pairs
+            isinstance(pair, list | tuple) and len(pair) == 2 and _is_plain_key(pair[0]) for pair in pairs
         ):
             raise source.error("an ordered dictionary of something other than pairs in the pickle.")
         return {key: value for key, value in pairs}

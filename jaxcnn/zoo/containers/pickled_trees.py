@@ -56,6 +56,7 @@ def flatten_tree(
     def walk(node: object, trail: tuple[str, ...]) -> Any:
         counter.count(len(trail))
         if is_leaf(node):
+            source.spend_objects(sum(map(len, trail)))
             name = separator.join(trail)
             if name in leaves:
                 raise source.error(f"two tensors are named {name[:200]!r}.")

@@ -29,6 +29,7 @@ __all__ = ["ProtobufReader"]
 _MAX_VALUES = 1 << 23
 _MAX_DEPTH = 64
 _PIECE = 1 << 20  # bytes of packed varints that are decoded at a time
+_MESSAGE_COST, _VIEW_COST, _VALUE_COST = 256, 64, 32  # bytes of Python's objects
 _FIXED_SIZES = {FLOAT: 4, FIXED32: 4, DOUBLE: 8}
 _STRUCT_CODES = {FLOAT: "<f", DOUBLE: "<d", FIXED32: "<I"}
 _ARRAY_DTYPES = {FLOAT: "<f4", DOUBLE: "<f8", FIXED32: "<u4", UINT: "<u8", INT: "<i8", BOOL: "?"}
@@ -124,6 +125,7 @@ class ProtobufReader:
         if depth > _MAX_DEPTH:
             raise self.error(f"messages are nested more than {_MAX_DEPTH} deep.")
         result: dict[str, Any] = {}
+        cost = _MESSAGE_COST
         for number, wire, value in self.fields(data):
             if number not in schema.fields:
                 continue
@@ -131,6 +133,10 @@ class ProtobufReader:
             if self.values_left < 0:
                 raise self.error(f"it holds more than {_MAX_VALUES} values.")
             name, kind = schema.fields[number]
+            cost += _VIEW_COST if wire == WireType.LENGTH_DELIMITED else _VALUE_COST
+            if cost > _PIECE:
+                self.source.spend_objects(cost)
+                cost = 0
             if isinstance(kind, Repeated):
                 if isinstance(kind.kind, Scalar) and kind.kind in _ARRAY_DTYPES:
                     result.setdefault(name, _NumberArray(self, name, kind.kind)).add(wire, value)
@@ -145,6 +151,7 @@ class ProtobufReader:
                     self.left_out[name] = self.left_out.get(name, 0) + 1
             else:
                 result[name] = self._single(name, kind, wire, value, depth)
+        self.source.spend_objects(cost)
         return {name: value.array() if isinstance(value, _NumberArray) else value for name, value in result.items()}
 
     def check_wire_type(self, condition: bool, name: str, wire: int) -> None:

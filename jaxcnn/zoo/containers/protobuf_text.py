@@ -12,6 +12,7 @@ __all__ = ["find_first_field", "parse_prototxt", "read_prototxt"]
 
 _MAX_BYTES = 1 << 23
 _MAX_DEPTH = 64
+_MESSAGE_COST, _FIELD_COST = 256, 128  # bytes of Python's objects
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _TOKEN = re.compile(
     r"""(?P<space>[ \t\r\n\v\f]+|\#[^\n]*)
@@ -140,10 +141,12 @@ class _Parser:
         """Parses fields up to the mark that closes the message."""
         if depth > _MAX_DEPTH:
             raise self.error(f"messages are nested more than {_MAX_DEPTH} deep.")
+        self.source.spend_objects(_MESSAGE_COST)
         result: dict[str, list[Any]] = {}
         while not (self.kind == "end" if closing is None else self.kind == "mark" and self.token == closing):
             if self.kind != "name" or self.token.startswith("-"):
                 raise self.error(f"expected the name of a field, got {self.token[:40] or 'the end'!r}.")
+            self.source.spend_objects(_FIELD_COST)
             values = result.setdefault(self.step(), [])
             colon = self.token == ":"
             if colon:

@@ -17,6 +17,8 @@ _MAX_STEPS = 2_000_000
 _MAX_LINE = 1024
 _MAX_INTEGER = 1024  # bytes
 _LONG_TEXT = 256  # bytes; longer strings of Python 2 are data of arrays and stay views of the file
+_MAX_HASH = (1 << 61) - 1  # modulus of the hashes of numbers
+_MAX_RARE_KEYS = 1000
 _MAX_KEY_PARTS = 16  # of a key that is a tuple
 _MARK = object()  # on the stack, where pickle.MARK put it
 
@@ -42,6 +44,14 @@ _TEXT_PROTOCOL = (  # of protocols 0 and 1 only, unlike INT and GLOBAL
     *(pickle.STRING, pickle.UNICODE, pickle.LONG, pickle.FLOAT, pickle.GET, pickle.PUT, pickle.PERSID),
     *(pickle.DICT, pickle.LIST, pickle.INST, pickle.OBJ),
 )
+
+
+_COSTS: dict[bytes, int] = {  # bytes of Python's objects
+    **dict.fromkeys((pickle.EMPTY_LIST, pickle.EMPTY_DICT, pickle.TUPLE, *_TUPLES, *_NUMBERS, *_LONGS, *_TEXT), 64),
+    **dict.fromkeys((*_BYTES, *_PYTHON2_TEXT, pickle.EMPTY_SET, *_BUILD), 200),
+    **dict.fromkeys((*_PUT, pickle.MEMOIZE), 80),
+}
+_COST_PIECE = 1 << 20
 
 
 class LimitError(ValueError):
@@ -103,6 +113,7 @@ class RestrictedUnpickler:
         self._stack: list[Any] = []
         self._memo: dict[int, object] = {}
         self._steps = 0
+        self._rare_keys = 0
 
     def load(self) -> Any:
         """Reads the object of the next pickle and moves ``position`` behind it.
@@ -111,7 +122,7 @@ class RestrictedUnpickler:
             FormatError: For a pickle that is damaged, of protocol 0 or 1, or that uses an unknown name.
         """
         self._stack, self._memo = [], {}
-        opcode = b""
+        opcode, cost = b"", 0
         start = self.position
         try:
             while True:
@@ -120,6 +131,10 @@ class RestrictedUnpickler:
                 self._steps += 1
                 if self._steps > _MAX_STEPS:
                     raise LimitError(f"the pickle has more than {_MAX_STEPS} steps")
+                cost += _COSTS.get(opcode, 8)
+                if cost > _COST_PIECE or opcode == pickle.STOP:
+                    self.source.spend_objects(cost)
+                    cost = 0
                 if opcode == pickle.STOP:
                     return self._pop()
                 self._step(opcode)
@@ -244,7 +259,7 @@ class RestrictedUnpickler:
             self._top(list).append(value)
         elif opcode == pickle.SETITEM:
             value, key = self._pop(), self._pop()
-            self._top(dict)[_check_key(key)] = value
+            self._top(dict)[self._check_key(key)] = value
         else:
             items = self._pop_to_mark()
             if opcode == pickle.APPENDS:
@@ -252,9 +267,25 @@ class RestrictedUnpickler:
             elif opcode == pickle.SETITEMS:
                 if len(items) % 2:
                     raise ValueError("a key without value")
-                self._top(dict).update(zip(map(_check_key, items[::2]), items[1::2], strict=True))
+                self._top(dict).update(zip(map(self._check_key, items[::2]), items[1::2], strict=True))
             else:
-                self._top(set).update(map(_check_key, items))
+                self._top(set).update(map(self._check_key, items))
+
+    def _check_key(self, key: object) -> Hashable:
+        """Refuses keys that could take forever to hash or compare.
+
+        Python mixes a secret into the hashes of texts only, so that many numbers, or tuples of them, can be made that
+        all have the same hash; integers of less than 61 bits have different ones.
+        """
+        if key is None or isinstance(key, str | bytes) or (isinstance(key, int) and abs(key) < _MAX_HASH):
+            return key
+        flat = isinstance(key, tuple) and len(key) <= _MAX_KEY_PARTS and not any(isinstance(p, tuple) for p in key)
+        if not flat and not isinstance(key, int | float):
+            raise ValueError(f"a key of type {type(key).__name__}")
+        self._rare_keys += 1
+        if self._rare_keys > _MAX_RARE_KEYS:
+            raise LimitError(f"more than {_MAX_RARE_KEYS} keys that are tuples, floats or large integers")
+        return tuple(self._check_key(part) for part in key) if isinstance(key, tuple) else key
 
     def _build(self, opcode: bytes) -> None:
         """Looks up a name, calls a known one, or sets the state of an object."""
@@ -297,12 +328,3 @@ class RestrictedUnpickler:
         elif not isinstance(target, Mapping) or not isinstance(state, dict):
             raise ValueError("a state of an object without one")
         # The state of an OrderedDict, torch's _metadata, adds nothing.
-
-
-def _check_key(key: object) -> Hashable:
-    """Refuses keys that could take forever to hash or compare."""
-    if key is None or isinstance(key, str | int | float | bytes):
-        return key
-    if isinstance(key, tuple) and len(key) <= _MAX_KEY_PARTS and not any(isinstance(part, tuple) for part in key):
-        return tuple(_check_key(part) for part in key)
-    raise ValueError(f"a key of type {type(key).__name__}")

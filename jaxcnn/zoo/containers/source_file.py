@@ -19,6 +19,8 @@ DEFLATE_RATIO = 1032
 """Deflate expands one compressed byte to at most this many bytes (zlib's technical notes)."""
 
 _MAX_RANK = 32
+_OBJECT_RATIO = 32  # bytes of Python's objects for a byte of the file; descriptions of real networks take up to 20
+_MIN_OBJECT_BYTES, _MAX_OBJECT_BYTES = 12 << 20, 32 << 20  # that they may take however small the file is
 
 PARSER_ERRORS: tuple[type[Exception], ...] = (
     ArithmeticError,
@@ -53,6 +55,7 @@ class SourceFile:
         self.path = path
         self.max_bytes = max_bytes
         self.bytes_left = max_bytes
+        self._object_bytes_left: int | None = None
 
     def with_budget(self, max_bytes: int) -> "SourceFile":
         """Returns the same file with a budget of its own, for bytes that are counted apart from the tensors."""
@@ -71,6 +74,26 @@ class SourceFile:
         if count < 0 or count > self.bytes_left:
             raise self.error(f"{what} needs {count} bytes, more than is left of max_bytes={self.max_bytes}.")
         self.bytes_left -= count
+
+    def spend_objects(self, count: int) -> None:
+        """Takes ``count`` bytes from what names, messages and other small objects may take.
+
+        That is a multiple of the size of the file and a little more, so that a file of tiny or repeated parts cannot
+        fill the memory.
+
+        Raises:
+            FormatError: If fewer are left.
+        """
+        if self._object_bytes_left is None:
+            try:
+                size = os.path.getsize(self.path)
+            except OSError:
+                size = 0
+            least = min(max(self.max_bytes, _MIN_OBJECT_BYTES), _MAX_OBJECT_BYTES)
+            self._object_bytes_left = least + _OBJECT_RATIO * size
+        self._object_bytes_left -= count
+        if self._object_bytes_left < 0:
+            raise self.error("its names and small parts take more memory than those of any real file of its size.")
 
     def spend_tensor(self, shape: Sequence[int], dtype: DTypeLike, what: str, *, stored: int | None = None) -> int:
         """Takes the bytes of one tensor from the budget.

@@ -9,8 +9,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from jaxcnn.zoo.checkpoint import Checkpoint
-from jaxcnn.zoo.containers.mapped_file import map_file, release_pages
+from jaxcnn.zoo.checkpoint import Checkpoint, FormatError
+from jaxcnn.zoo.containers.json_text import parse_json
+from jaxcnn.zoo.containers.mapped_file import copy_in_pieces, map_file
 from jaxcnn.zoo.containers.source_file import SourceFile
 
 __all__ = ["DTYPES_BY_CODE", "METADATA_KEY", "hash_tensors", "is_safetensors", "read_safetensors"]
@@ -104,12 +105,6 @@ def read_safetensors(path: Path, *, max_bytes: int) -> Checkpoint:
     return Checkpoint(tensors, result)
 
 
-def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({name for name, _ in pairs}) != len(pairs):
-        raise ValueError("a name occurs twice")
-    return dict(pairs)
-
-
 def _read_header(source: SourceFile) -> dict[str, Any]:
     """Reads and checks the header before the package ``safetensors`` does."""
     with open(source.path, "rb") as file:
@@ -120,7 +115,7 @@ def _read_header(source: SourceFile) -> dict[str, Any]:
             raise source.error(f"a header of {length} bytes in a file of {size} bytes.")
         text = file.read(length)
     try:
-        header = json.loads(text.decode("utf-8"), object_pairs_hook=_unique_pairs)
+        header = parse_json(source, text, unique=True)
         if not isinstance(header, dict):
             raise ValueError("it is not an object")
         for name, entry in header.items():
@@ -130,6 +125,8 @@ def _read_header(source: SourceFile) -> dict[str, Any]:
                 good = isinstance(entry, dict) and _is_entry(entry, size - 8 - length)
             if not good:
                 raise ValueError(f"{name[:200]!r} is described by {str(entry)[:200]}")
+    except FormatError:
+        raise
     except (ValueError, RecursionError, MemoryError) as error:
         raise source.error(f"the header is not one of safetensors ({error}).") from error
     return header
@@ -156,11 +153,9 @@ def _copy_tensor(entry: dict[str, Any], data: memoryview) -> np.ndarray:
     """Copies one tensor; the package ``safetensors`` does not support every dtype in NumPy."""
     dtype = DTYPES_BY_CODE[entry["dtype"]]
     view = data[slice(*entry["data_offsets"])]
-    content = np.frombuffer(view, np.uint8)
-    content = content != 0 if dtype.kind == "b" else content
     array = np.empty(entry["shape"], dtype)
-    array.reshape(-1).view(np.uint8)[:] = content
-    release_pages(view)
+    target = array.reshape(-1) if dtype.kind == "b" else array.reshape(-1).view(np.uint8)
+    copy_in_pieces(np.frombuffer(view, np.uint8), target, view)
     return array
 
 
@@ -169,9 +164,11 @@ def _parse_own_metadata(source: SourceFile, metadata: dict[str, str]) -> dict[st
     if METADATA_KEY not in metadata:
         return {}
     try:
-        own = json.loads(metadata[METADATA_KEY])
+        own = parse_json(source, metadata[METADATA_KEY])
         if not isinstance(own, dict) or not isinstance(own.get("provenance") or {}, dict):
             raise ValueError("it is not an object")
+    except FormatError:
+        raise
     except (ValueError, RecursionError) as error:
         raise source.error(f"the metadata written by jaxcnn is damaged ({error}).") from error
     return own

@@ -216,6 +216,7 @@ class _Weights:
         found = {}
         for part, blob in zip(names, blobs, strict=False):
             full = f"{name}/{part}"
+            self.source.spend_objects(len(full))
             if full in self.tensors:
                 raise self.source.error(f"two layers named {name!r} have weights.")
             array = self.blob(blob, full)

@@ -1,12 +1,12 @@
 """HDF5 files of Keras: full models and weights of Keras 1 and 2, and of Keras 3 in the old and the new format."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxcnn.zoo.checkpoint import Checkpoint
 from jaxcnn.zoo.containers.hdf5 import Hdf5File, open_hdf5, signature_offset
+from jaxcnn.zoo.containers.json_text import parse_json
 from jaxcnn.zoo.containers.source_file import SourceFile
 from jaxcnn.zoo.formats.keras.kernels import Ordering, Weight, find_layer_classes, find_ordering, to_hwio
 from jaxcnn.zoo.formats.keras.object_store import list_variables
@@ -119,6 +119,7 @@ def _read_tensors(
     siblings: dict[str, list[Weight]] = {}
     for weight in weights:
         siblings.setdefault(weight.layer, []).append(weight)
+    file.check_total({weight.name: weight.dataset for weight in weights})
     tensors, layouts = {}, {}
     for weight in weights:
         array = file.tensor(weight.dataset, weight.name)
@@ -140,7 +141,7 @@ def _parse_json_attribute(file: Hdf5File, node: "h5py.Group", name: str) -> Any:
         return None
     if not isinstance(text, str):
         raise file.source.error(f"The attribute {name} must be one text.")
-    return json.loads(text)
+    return parse_json(file.source, text)
 
 
 def _list_named_weights(
@@ -158,6 +159,7 @@ def _list_named_weights(
             dataset = file.find_dataset(group, name)
             if dataset is None:
                 raise file.source.error(f"The layer {layer!r} names the weight {name!r}, but does not hold it.")
+            file.source.spend_objects(len(layer) + len(name) + 200)
             found.append((layer, name, dataset))
     counts: dict[str, int] = {}
     for _, name, _ in found:

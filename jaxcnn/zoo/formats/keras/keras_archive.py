@@ -1,6 +1,5 @@
 """Keras 3's ``.keras`` archives: a configuration and weights in one zip file."""
 
-import json
 import os
 import tempfile
 import zipfile
@@ -9,6 +8,7 @@ from typing import Any
 
 from jaxcnn.zoo.checkpoint import Checkpoint
 from jaxcnn.zoo.containers.hdf5 import open_hdf5
+from jaxcnn.zoo.containers.json_text import parse_json
 from jaxcnn.zoo.containers.source_file import DEFLATE_RATIO, SourceFile
 from jaxcnn.zoo.formats.keras.hdf5_file import read_open_h5
 
@@ -118,7 +118,7 @@ def _parse_json_member(texts: SourceFile, archive: zipfile.ZipFile, info: zipfil
     _check_member(texts, info, size)
     texts.spend(info.file_size, info.filename)
     with archive.open(info) as member:
-        return json.loads(member.read(info.file_size + 1))
+        return parse_json(texts, member.read(info.file_size + 1))
 
 
 def _unpack_member(source: SourceFile, archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from jaxcnn.zoo.containers.mapped_file import release_pages
+from jaxcnn.zoo.containers.mapped_file import copy_in_pieces, release_pages
 from jaxcnn.zoo.containers.source_file import DEFLATE_RATIO, SourceFile
 from jaxcnn.zoo.formats.pytorch.layouts import TRANSPOSITIONS
 from jaxcnn.zoo.formats.pytorch.sparse_tensors import SparseTensor, fill_dense
@@ -62,7 +62,7 @@ def copy_tensors(
             view = _view(source, tensor, content, big_endian)
             if tensor.quantization:
                 view = _dequantize(source, tensor, view, storage, big_endian)
-            arrays[name] = _arrange(view, layouts.get(name), channels.get(name))
+            arrays[name] = _arrange(view, layouts.get(name), channels.get(name), content)
         release_pages(content)
     for name, tensor in tensors.items():
         if isinstance(tensor, SparseTensor):
@@ -75,12 +75,16 @@ def _parts(tensor: SparseTensor) -> tuple[TensorView, ...]:
     return (*tensor.indices, tensor.values)
 
 
-def _arrange(view: np.ndarray, layout: str | None, channels: int | None) -> np.ndarray:
+def _arrange(
+    view: np.ndarray, layout: str | None, channels: int | None, content: memoryview | None = None
+) -> np.ndarray:
     """Copies a tensor with its axes in the order of this library."""
     if channels is not None:  # (c * m, 1, ...) to (c, m, ...)
         view = view.reshape(channels, -1, *view.shape[2:])
-    view = view if layout is None else view.transpose(TRANSPOSITIONS[layout])
-    return np.array(view, view.dtype.newbyteorder("="), order="C")
+    axes = range(view.ndim) if layout is None else TRANSPOSITIONS[layout]
+    result = np.empty([view.shape[axis] for axis in axes], view.dtype.newbyteorder("="))
+    copy_in_pieces(view, result.transpose(np.argsort(axes)) if view.ndim else result, content)
+    return result
 
 
 def _view(source: SourceFile, tensor: TensorView, content: memoryview, big_endian: bool) -> np.ndarray:

@@ -261,6 +261,7 @@ def read_constants(
             if node.get("op") != "Const":
                 continue
             name = prefix + node.get("name", "")
+            reader.source.spend_objects(len(name))
             data = read_attributes(node).get("value", {}).get("tensor")
             if data is None or name in tensors:
                 raise reader.error(f"the constant {name!r} has no value or occurs twice.")

@@ -128,6 +128,7 @@ def read_tflite(path: Path, *, max_bytes: int) -> Checkpoint:
     for number, subgraph in enumerate(model.tables(2)):
         described = [_parse_tensor(table) for table in subgraph.tables(0)]
         prefix = f"{subgraph.text(4) or f'subgraph{number}'}/" if number else ""
+        source.spend_objects(sum(len(prefix) + len(tensor.name) for tensor in described))
         names = _make_unique([prefix + tensor.name for tensor in described])
         operators = [_parse_operator(source, table, codes, names) for table in subgraph.tables(3)]
         uses = _find_uses(operators, {name: tensor.shape for name, tensor in zip(names, described, strict=True)})
