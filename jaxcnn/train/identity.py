@@ -10,8 +10,11 @@ import optax
 from jaxcnn._check import shape_text
 from jaxcnn._typing import Array, Batch, PyTree
 from jaxcnn.data.description import digest_arrays, digest_text
+from jaxcnn.data.random_access import Epochs
+from jaxcnn.train.batches import STEP_FIELDS
 from jaxcnn.train.computations import describe_computation, digest_computation
 from jaxcnn.train.data_description import fingerprint_data
+from jaxcnn.train.evaluation import TestData
 from jaxcnn.train.optimizers import update_optimizer
 from jaxcnn.train.settings import Settings
 from jaxcnn.train.sources import IndexedSource, Source, TracedSource, TrainingData
@@ -53,7 +56,7 @@ def describe_identity(
     return {
         "batch": {name: shape_text(value) for name, value in batch.items()},
         "data": _identify_training_data(data, source),
-        "test": fingerprint_data(settings.evaluate, ordered=False),
+        "test": _identify_test_data(settings.evaluate),
         "evaluated": settings.evaluate is not None,
         "optimizer": {"digest": _digest_optimizer(tx, state)},
         "loss": describe_computation(settings.loss, logits, labels),
@@ -75,6 +78,17 @@ def _identify_training_data(data: TrainingData, source: Source) -> dict[str, Any
         first, again = digest_arrays(source.example()), digest_arrays(source.read(0))
         digest = first if first == again else None  # of data that differ from access to access nothing can be said
     return {**(fingerprint or {}), "first": {"digest": digest}}
+
+
+def _identify_test_data(data: TestData | None) -> dict[str, Any] | None:
+    fingerprint = fingerprint_data(data, ordered=False)
+    if fingerprint is not None or isinstance(data, type) or not isinstance(data, Epochs):
+        return fingerprint
+    digests = []
+    for _ in range(2):
+        batch = next(iter(data.epoch()), {})
+        digests.append(digest_arrays({name: batch[name] for name in STEP_FIELDS if name in batch}))
+    return {"first": {"digest": digests[0] if digests[0] == digests[1] else None}}
 
 
 def _digest_optimizer(tx: optax.GradientTransformationExtraArgs, state: State) -> str | None:

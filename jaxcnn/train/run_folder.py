@@ -275,6 +275,8 @@ def _differences(before: Any, now: Any, place: str) -> list[tuple[str, bool]]:
             if None in (before["digest"], now["digest"]) or before["digest"] == now["digest"]:
                 return []
             names = [part.get("name") for part in (before, now)]
+            if place.endswith("/first"):
+                return [(f"the first batch of {place.removesuffix('/first')} is another one here", True)]
             if names[0] == names[1]:
                 return [(f"{place} computes something else here", True)]
             return [(f"{place} is {names[0]} there and {names[1]} here", True)]

@@ -88,7 +88,7 @@ def test_sources_on_the_device_are_recognized(tmp_path):
     scaled = lambda by: lambda key: dict(draw(key), image=by * draw(key)["image"])
     fit(tmp_path / "function", scaled(1.0))
     fit(tmp_path / "function", scaled(1.0), steps=2)
-    with pytest.raises(ValueError, match="data/first computes something else here"):
+    with pytest.raises(ValueError, match="the first batch of data is another one here"):
         fit(tmp_path / "function", scaled(2.0), steps=3)
 
 
@@ -107,6 +107,20 @@ def test_data_that_differ_from_access_to_access_do_not_hinder(tmp_path):
 
     fit(tmp_path, Noisy())
     assert int(fit(tmp_path, Noisy(), steps=2).state.step) == 2
+
+
+def test_test_data_of_ones_own_are_recognized_by_their_first_batch(tmp_path):
+    class Passes:
+        def __init__(self, seed):
+            self.seed = seed
+
+        def epoch(self):
+            return iter([host_batch(self.seed)])
+
+    fit(tmp_path, evaluate=Passes(1))
+    fit(tmp_path, evaluate=Passes(1), steps=2)
+    with pytest.raises(ValueError, match="the first batch of test is another one here"):
+        fit(tmp_path, evaluate=Passes(2), steps=3)
 
 
 def test_other_versions_are_said_and_not_refused(tmp_path):
