@@ -139,7 +139,7 @@ class FiniteCheck:
         """Checks losses and gradient norms of the steps up to ``last``, (steps,) or (steps, members)."""
         losses, norms = figures["loss"], figures["gradient_norm"]
         for step, (loss, norm) in enumerate(zip(losses, norms, strict=True), last - len(losses) + 1):
-            if not np.all(self._counts(np.isfinite(loss))):
+            if not np.all(self._counts(np.asarray(np.isfinite(loss)))):
                 self._explain(step)
             self._check("loss", np.asarray(np.isfinite(loss)), str(loss), step)
             if not self._skips:  # with apply_if_finite such gradients change nothing
@@ -164,7 +164,7 @@ class FiniteCheck:
         return dict(zip(named, found, strict=True))
 
     def _counts(self, finite: np.ndarray) -> np.ndarray:
-        return finite if self._members is None else finite | ~self._members.active
+        return finite if self._members is None else np.asarray(finite | ~self._members.active)
 
     def _check(self, what: str, finite: np.ndarray, value: str, step: int) -> None:
         finite = self._counts(finite)

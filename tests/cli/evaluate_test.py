@@ -44,11 +44,14 @@ def test_eval_of_a_users_run_reads_its_pictures_again(color_run, capsys):
     ]
 
 
+@pytest.mark.filterwarnings("default")
 def test_classes_of_other_test_data_are_matched_by_name(color_run, tmp_path, capsys):
     (tmp_path / "red brick").mkdir()
     PIL.Image.new("RGB", (5, 5), (235, 30, 15)).save(tmp_path / "red brick" / "one.png")
     assert main(["eval", str(color_run), "--data", str(tmp_path)]) == 0
-    assert table(capsys.readouterr().out)["Perceptron"][0] == "0.00"
+    said = capsys.readouterr()
+    assert table(said.out)["Perceptron"][0] == "0.00"
+    assert said.err.startswith("warning: image_folder: root ") and "no images of 'blue sky'" in said.err
 
 
 def test_eval_of_an_ensemble_takes_data_and_the_users_module(ensemble, capsys):
@@ -78,7 +81,7 @@ def test_errors_of_models_and_data(ensemble, color_run, tmp_path, capsys, monkey
     (tmp_path / "a").mkdir()
     PIL.Image.new("RGB", (5, 5)).save(tmp_path / "a" / "one.png")
     said = refused(capsys, "eval", color_run, "--data", tmp_path)
-    assert "a folder of the classes blue sky, red brick, got a" in said
+    assert "a folder of the classes 'blue sky', 'red brick', got " in said and "which also has 'a'" in said
     np.savez(tmp_path / "many.npz", images=np.zeros((2, 4, 4, 3), np.uint8), labels=[0, 7])
     assert "labels 0 to 1, got 0 to 7" in refused(capsys, "eval", color_run, "--data", tmp_path / "many.npz")
     assert "checkpoint must be 'last', 'best' or one of [4, 5]" in refused(

@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from jaxcnn import data
-from jaxcnn.cli.inputs import find_test_images
 from tests.support.untyped import untyped
 
 
@@ -42,16 +41,6 @@ def test_classes_errors(tmp_path):
     for classes in ("ac", ("a", "c", "a"), (0, 1), ()):
         with pytest.raises(ValueError, match="classes must be distinct names of classes"):
             data.image_folder(tmp_path, classes=untyped(classes))
-
-
-def test_evaluation_takes_the_classes_of_the_run(tmp_path):
-    """``--data`` with a class less must keep the numbers that the network was trained with."""
-    make(tmp_path, x="a/1.png", z="c/1.png")
-    info = untyped(type("Info", (), {"data": None, "classes": ("a", "b", "c"), "preprocessing": None}))
-    info.input = {"shape": [2, 2, 1], "dtype": "float32"}
-    with pytest.warns(UserWarning, match="no images of 'b'"):
-        images = find_test_images(info, str(tmp_path))
-    assert untyped(images).labels.tolist() == [0, 2]
 
 
 def test_hidden_folders_links_and_types(tmp_path):
