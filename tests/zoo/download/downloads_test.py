@@ -545,7 +545,7 @@ def test_errors_of_a_full_disk(web, tmp_path):
     arguments = [sys.executable, "-c", code, "download", url, "--checksum", SHA, "--folder", str(tmp_path)]
     root = ROOT
     done = subprocess.run(arguments, cwd=root, capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and f"too large: '{tmp_path / 'a.part'}'" in done.stderr
+    assert done.returncode == 2 and "File too large" in done.stderr and str(tmp_path / "a.part") in done.stderr
     assert (tmp_path / "a.part").read_bytes() == BODY[:HALF]
     assert download(url, checksum=SHA, folder=tmp_path).read_bytes() == BODY
     assert [one.range for one in web.requests] == [None, f"bytes={HALF}-"]
