@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 import jaxcnn.ops
 
@@ -40,7 +41,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(*args: object, **kwargs: object) -> Any:
         leaves, tree = jax.tree.flatten((args, kwargs))
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        if any(isinstance(leaf, Tracer) for leaf in leaves):
             return function(*args, **kwargs)
         traced = [isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves]
         static = [None if is_array else leaf for leaf, is_array in zip(leaves, traced, strict=True)]
