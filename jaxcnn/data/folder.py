@@ -253,6 +253,8 @@ def _read_image(path: str, size: tuple[int, int] | None, channels: int, fit: str
     from PIL import Image, ImageOps
 
     try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise ValueError("not a regular file")  # opening a pipe would wait for a writer
         with Image.open(path) as file:
             image = ImageOps.exif_transpose(file)
             if image.mode.startswith("I") or image.mode == "F":

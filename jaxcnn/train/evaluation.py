@@ -46,8 +46,11 @@ class Evaluator:
         self._labels, self._plain = labels, plain
         self._size: int | None = None
         if isinstance(data, Mapping | list | tuple):
+            sizes = []
             for batch in self._batches():
                 self._check(batch)
+                sizes.append(len(batch["label"]))
+            check(sum(sizes) > 0, function, "evaluate", "at least one example", "none")
 
     def check_metric(self, state: State, metric: str | None) -> None:
         """Refuses a metric by which no evaluation is best, one with several values per example; reads a batch.
@@ -59,6 +62,8 @@ class Evaluator:
         if metric is None or not (isinstance(self._data, Mapping | list | tuple | Epochs)):
             return
         for batch in self._batches():
+            if len(batch["label"]) == 0:
+                continue
             fields = {name: jax.ShapeDtypeStruct(batch[name].shape, batch[name].dtype) for name in ("image", "label")}
             values = jax.eval_shape(self._plain, state, fields)[metric.removeprefix("-")]
             expected = "a metric with one value per example"

@@ -101,7 +101,7 @@ def fit(
             the end and at an evaluation that is the best so far.
         keep: How many of the last checkpoints stay, besides the best.
         best: The test metric that decides which evaluation is best; with a leading minus, as in ``"-entropy"``, less is
-            better. It is less for ``"loss"`` and other usual names of errors without one. None for none.
+            better. It is less for names with a word for errors, as in ``"loss"`` or ``"top5_error"``. None for none.
         early_stopping: Stop after so many evaluations without a better one.
         log_every: Steps between lines of training metrics, which are means over those steps.
         progress: Label of a progress bar on standard error (plain lines where that is no terminal), or None.

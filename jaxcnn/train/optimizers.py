@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
+from jaxcnn._check import check
 from jaxcnn._typing import Array, PyTree
 
 __all__ = ["EvalParams", "adapt_optimizer", "find_eval_params", "update_optimizer"]
@@ -27,7 +28,12 @@ def adapt_optimizer(tx: optax.GradientTransformation) -> optax.GradientTransform
     """Lets a transformation work on plain parameters, also where it holds ``optax.lookahead``.
 
     Lookahead asks for pairs of fast and slow parameters; the slow ones are kept in the state of the optimizer.
+
+    Raises:
+        ValueError: If it is not a transformation, but a learning rate, for example.
     """
+    known = isinstance(tx, optax.GradientTransformation)
+    check(known, "train", "tx", "an optax transformation, such as optax.adam(1e-3)", type(tx).__name__)
     tx = optax.with_extra_args_support(tx)
     parameters = inspect.signature(tx.update).parameters
     takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())

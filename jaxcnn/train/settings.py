@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,8 +16,9 @@ from jaxcnn.train.step import Augment, Loss, Metrics, default_metrics
 
 __all__ = ["Settings"]
 
-LESS_IS_BETTER = ("loss", "error", "error_rate", "cross_entropy", "nll", "perplexity", "mse", "mae", "rmse", "brier")
-"""Metrics of which less is better also without a minus in front of the name."""
+_WORDS = "loss|errors?|err|cross_entropy|nll|perplexity|mse|mae|rmse|brier|ece"
+_LESS_IS_BETTER = re.compile(rf"(?!neg)(.*[^a-z])?({_WORDS})([^a-z].*)?", re.IGNORECASE)
+"""Names of metrics of which less is better also without a minus in front, as ``"top5_error"``, not ``"neg_mse"``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +64,8 @@ class Settings:
             self._set("metrics", default_metrics(self.loss))
         if self.evaluate is None:
             self._set("best", None)
-        if self.best in LESS_IS_BETTER and self.best in (self.metrics or {}):
+        named = isinstance(self.best, str) and self.best in (self.metrics or {})
+        if named and _LESS_IS_BETTER.fullmatch(self.best):
             self._set("best", f"-{self.best}")
         self._check_metrics(self.metrics or {})
         check_json(self.function, "preprocessing", self.preprocessing)

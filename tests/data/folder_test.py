@@ -83,6 +83,15 @@ def test_errors_of_values_out_of_range(tmp_path):
             data.image_folder(tmp_path)[item]
 
 
+def test_errors_of_named_pipes(tmp_path):
+    """Opening one would wait for a writer for ever."""
+    make(tmp_path, x="a/1.png")
+    os.mkfifo(tmp_path / "a" / "2.png")
+    with pytest.raises(ValueError, match="not a regular file"):
+        data.image_folder(tmp_path)[1]
+    assert [reason for _, reason in data.image_folder(tmp_path, on_error="skip").skipped] == ["not a regular file"]
+
+
 def test_damaged_files_are_skipped_and_listed(tmp_path):
     make(tmp_path, x="a/1.png", y="a/2.png", z="b/1.png", w="c/1.png")
     os.truncate(tmp_path / "a" / "2.png", 40)

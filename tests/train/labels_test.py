@@ -62,6 +62,16 @@ def test_errors_of_labels_that_are_no_integers():
         _ = data.Loader((BATCH["image"], wide), 12, seed=0)[0]
 
 
+@pytest.mark.errors
+def test_errors_of_test_data_without_examples():
+    """They are refused before training, not after it."""
+    nothing = {name: values[:0] for name, values in BATCH.items()}
+    for evaluate in (nothing, [nothing, nothing]):
+        with pytest.raises(ValueError, match="fit: evaluate must be at least one example, got none"):
+            fit([BATCH], evaluate=evaluate)
+    fit([BATCH], evaluate=[nothing, BATCH])
+
+
 def test_labels_of_other_losses_may_be_anything():
     """Such as the numbers of a regression, or -1 for examples that do not count."""
     ignoring = lambda logits, labels: jnp.where(labels < 0, 0.0, losses.cross_entropy(logits, jnp.maximum(labels, 0)))

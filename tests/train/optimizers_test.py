@@ -157,6 +157,21 @@ def test_the_best_variables_are_kept(tmp_path):
         _ = train.fit(jax.random.key(0), Linear(), optax.sgd(0.5), TRAIN, steps=1).best_variables
 
 
+def test_names_of_errors_are_minimized():
+    """Also within longer names; a negated error is maximized."""
+    for name, less in (("val_loss", True), ("top5_error", True), ("Cross_Entropy", True), ("neg_mse", False)):
+        steps = {"steps": 4, "evaluate_every": 2, "metrics": {name: lambda logits, labels: jnp.abs(logits).sum(-1)}}
+        result = fit(optax.sgd(0.5), best=name, **steps)
+        values = {line["step"]: line[name] for line in result.history if line["split"] == "test"}
+        assert values[2] != values[4]
+        assert result.best_step == (min if less else max)(values, key=lambda step: values[step])
+
+
+def test_errors_of_what_is_no_optimizer():
+    with pytest.raises(ValueError, match="tx must be an optax transformation, such as .*, got float"):
+        fit(untyped(0.1))
+
+
 def test_best_errors():
     wide = {"loss": lambda logits, labels: logits}
     with pytest.raises(
