@@ -64,8 +64,7 @@ class Settings:
             self._set("metrics", default_metrics(self.loss))
         if self.evaluate is None:
             self._set("best", None)
-        named = isinstance(self.best, str) and self.best in (self.metrics or {})
-        if named and _LESS_IS_BETTER.fullmatch(self.best):
+        if isinstance(self.best, str) and self.best in (self.metrics or {}) and _LESS_IS_BETTER.fullmatch(self.best):
             self._set("best", f"-{self.best}")
         self._check_metrics(self.metrics or {})
         check_json(self.function, "preprocessing", self.preprocessing)
