@@ -239,17 +239,35 @@ def as_tree(function: Any) -> Any:
     """Returns an augmentation as a tree for JAX, whose leaves are its options."""
     if not isinstance(function, functools.partial):
         return function
-    options = {k: _as_numbers(v) if k in ("fill_value", "mask_fill_value") else v for k, v in function.keywords.items()}
+    options = {k: _AS_NUMBERS[k](v) if k in _AS_NUMBERS else v for k, v in function.keywords.items()}
     return jax.tree_util.Partial(as_tree(function.func), *function.args, **options)
 
 
-def _as_numbers(fill: Any) -> Any:
+def _is_readable_array(value: object) -> bool:
+    """Returns whether a value is an array whose entries can be read."""
+    array = isinstance(value, jax.Array | np.ndarray) and not isinstance(value, Tracer)
+    return array and getattr(value, "is_fully_addressable", True)
+
+
+def _fill_as_numbers(fill: Any) -> Any:
     """Returns a known array of at most one axis as numbers, so that equal fills are known to be equal."""
-    known = isinstance(fill, jax.Array | np.ndarray) and not isinstance(fill, Tracer) and fill.ndim <= 1
-    if not known or not getattr(fill, "is_fully_addressable", True):
+    if not _is_readable_array(fill) or fill.ndim > 1:
         return fill
     numbers = np.asarray(fill).astype(np.float64).tolist()
     return tuple(numbers) if isinstance(numbers, list) else numbers
+
+
+def _rows_as_numbers(rows: Any) -> Any:
+    """Returns a known array of rows as one of NumPy, as a program cannot take them as arguments."""
+    return np.asarray(rows) if _is_readable_array(rows) else rows
+
+
+_AS_NUMBERS = {
+    "fill_value": _fill_as_numbers,
+    "mask_fill_value": _fill_as_numbers,
+    "keypoint_pairs": _rows_as_numbers,
+}
+"""Options that are read while a program is built, and how to read those that are arrays."""
 
 
 def describe_function(function: Any) -> str:

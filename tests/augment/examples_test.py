@@ -169,6 +169,16 @@ class TestRows:
         assert result["keypoints_inside"].tolist() == [False, True, True]
         np.testing.assert_array_equal(f(KEY, self.example, p=0.0)["keypoints"], self.example["keypoints"])
 
+    @pytest.mark.errors  # pairs are annotated as sequences
+    @pytest.mark.parametrize("array", [np.array, jnp.array])
+    def test_pairs_may_be_an_array(self, array):
+        flip = P(augment.random_flip_left_right, p=1.0)
+        want = flip(KEY, self.example, keypoint_pairs=((0, 2),))["keypoints"]
+        pairs = array([[0, 2]])
+        np.testing.assert_array_equal(flip(KEY, self.example, keypoint_pairs=pairs)["keypoints"], want)
+        chain = augment.sequence([P(flip, keypoint_pairs=pairs)])
+        np.testing.assert_array_equal(jax.jit(chain)(KEY, self.example)["keypoints"], want)
+
     def test_pairs_are_swapped_in_sequences_choices_and_inverses(self):
         flip = P(augment.random_flip_left_right, keypoint_pairs=[(0, 2)], p=1.0)
         points = self.example["keypoints"]
