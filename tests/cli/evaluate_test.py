@@ -19,7 +19,7 @@ def table(text):
     return {row[0]: row[1:] for row in cells}
 
 
-def test_eval_of_an_experiment_finds_the_recorded_errors(run, capsys):
+def test_eval_of_an_experiment_finds_the_recorded_results(run, capsys):
     assert main(["eval", str(run)]) == 0
     said = capsys.readouterr().out
     results = json.loads((run / "results.json").read_text())

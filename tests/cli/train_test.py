@@ -123,7 +123,7 @@ def test_errors_of_old_folders_name_the_version_that_wrote_them(tmp_path, capsys
 
 
 @pytest.mark.filterwarnings("default")
-def test_errors_of_a_cut_checkpoint(run, tmp_path, capsys):
+def test_a_cut_checkpoint_is_replaced_by_the_one_before(run, tmp_path, capsys):
     folder = tmp_path / "cut"
     shutil.copytree(run, folder)
     largest = max((folder / "cnn").rglob("4/state/**/d/*"), key=lambda path: path.stat().st_size)

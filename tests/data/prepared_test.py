@@ -153,7 +153,7 @@ def test_no_tensorflow(result):
     assert result["tensorflow"] is False
 
 
-def test_errors(result):
+def test_what_is_refused(result):
     split, sum_, syntax, feature, version, missing, hostile = result["errors"]
     for message in (split, sum_, syntax):
         assert message.startswith("ValueError: tfds_source: split must be")

@@ -37,7 +37,7 @@ def error(images, theta, side, reference, **options):
 
 
 @pytest.mark.parametrize("scale", [3, 7])
-def test_error_against_supersampling_is_a_quarter_of_that_of_plain_reading(scale):
+def test_supersampling_is_met_four_times_as_closely_as_by_plain_reading(scale):
     images, gains = photographs(), []
     side = int(288 / scale / np.sqrt(2)) - 2
     for degrees in (0.0, 25.0):

@@ -86,7 +86,7 @@ def test_a_killed_experiment_continues_with_what_is_missing(experiment, tmp_path
     assert all((folder / name).is_file() for name in FILES)
 
 
-def test_evaluating_again_finds_the_recorded_errors(experiment):
+def test_evaluating_again_finds_the_recorded_results(experiment):
     info, results = experiment
     images = LabeledImages.of(toy_recipe.RECIPE.test_set(toy_recipe.Config()))
     for network in list_networks(info):
