@@ -91,7 +91,7 @@ class _Batched:
         image = images.get("image") if isinstance(images, Mapping) else images
         if isinstance(image, jax.Array | np.ndarray) and not is_geometric(self.function):
             check_float_range("batched", image)
-        start = start if isinstance(start, jax.Array) else np.uint32(start)
+        start = start if isinstance(start, jax.Array) else np.asarray(start, np.uint32)
         settings, pure = (as_tree(self.function), _LARGE, _CACHED), not calls_others(self.function)
         return run_program(_augment_batch, settings, key, start, images, pure=pure)
 

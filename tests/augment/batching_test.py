@@ -17,7 +17,7 @@ def test_a_large_batch_is_processed_in_parts_to_the_same_result(monkeypatch, cou
     batch = jnp.stack([IMAGE] * count)
     whole = jax.jit(lambda key, images: f(key, images, start=2))(KEY, batch)
     monkeypatch.setattr(batching, "_LARGE", batch.size)
-    monkeypatch.setattr(batching, "_CACHED", cached * IMAGE.size)
+    monkeypatch.setattr(batching, "_CACHED", int(cached * IMAGE.size))
     assert batching._at_once(count, batch.size, batching._LARGE, batching._CACHED) == at_once
     parts = jax.jit(lambda key, images: f(key, images, start=2))(KEY, batch)
     np.testing.assert_allclose(parts, whole, atol=1e-5)
