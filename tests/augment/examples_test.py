@@ -242,7 +242,7 @@ class TestStrongDeformations:
     def test_everywhere(self, f):
         """Where a key point is found, the map leads back to it; without folds it is found everywhere."""
         shape = 96, 128
-        y, x = (v.astype(np.float32) for v in np.mgrid[: shape[0] : 8, : shape[1] : 8])
+        y, x = (jnp.asarray(v, jnp.float32) for v in np.mgrid[: shape[0] : 8, : shape[1] : 8])
 
         @jax.jit
         def there_and_back(key):

@@ -69,5 +69,8 @@ class TestInverse:
         known = augment.inverse(turn, padding_mode="zeros")(KEY, np.ones((SIZE, SIZE, 1), np.float32))
         assert float(augment.inverse(turn)(KEY, np.ones((SIZE, SIZE, 1), np.float32)).min()) > 0.99
         assert float(known[0, 0, 0]) == 0 and abs(float(known[6, 6, 0]) - 1) < 1e-6
+
+    def test_error_for_another_padding(self):
+        turn = P(augment.random_rotation, degrees=(45.0, 45.0))
         with pytest.raises(ValueError, match="inverse: padding_mode must be one of"):
             augment.inverse(turn, padding_mode=untyped("edge"))
