@@ -36,12 +36,13 @@ def run_program(body: Body, settings: PyTree, *args: PyTree, pure: bool = True) 
         settings: A tree of functions and options.
         args: Trees of arrays.
         pure: Whether ``body`` reads nothing but its arguments. If it may, as functions of a user may read values of the
-            program that is being traced, it becomes part of that one without a program of its own.
+            program that is being traced, it becomes part of that one without a program of its own. So it does on an
+            explicit mesh, where a nested program that is mapped would lose how its arguments are sharded.
 
     Returns:
         The result.
     """
-    if not pure and is_tracing():
+    if is_tracing() and (not pure or jax.sharding.get_abstract_mesh().explicit_axes):
         return body(settings, *args)
     leaves, tree = jax.tree.flatten(settings)
     arrays: dict[Hashable, jax.Array] = {}

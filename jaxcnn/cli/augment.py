@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from jaxcnn.cli.options import given, option, positional
+from jaxcnn.cli.options import CommandOptions, given, option, positional
 from jaxcnn.cli.output import write
 from jaxcnn.cli.paths import check_output_folder, check_pictures
 
@@ -14,7 +14,7 @@ __all__ = ["Augment", "run_augment"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Augment:
+class Augment(CommandOptions):
     """Show every augmentation, and samples of a whole policy, on pictures: two plots and a page."""
 
     images: Annotated[tuple[str, ...], positional("IMAGE", "a photograph of a flower")] = ()

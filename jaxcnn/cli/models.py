@@ -2,13 +2,14 @@
 
 import dataclasses
 
+from jaxcnn.cli.options import CommandOptions
 from jaxcnn.cli.output import write_table
 
 __all__ = ["Models", "run_models"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Models:
+class Models(CommandOptions):
     """List the models that `jaxcnn.models.create` builds."""
 
 

@@ -8,18 +8,16 @@ import itertools
 import textwrap
 import types
 import typing
-from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal
 
 __all__ = ["CommandOptions", "Option", "given", "option", "positional", "read_options"]
 
 METAVARS = {int: "INT", float: "FLOAT", str: "TEXT"}
 
 
-@runtime_checkable
-class CommandOptions(Protocol):
-    """The options of a command: a dataclass."""
-
-    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+@dataclasses.dataclass(frozen=True)
+class CommandOptions:
+    """The options of a command, which derives from it and adds them as fields."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 
 from jaxcnn import train
-from jaxcnn.cli.options import option, positional
+from jaxcnn.cli.options import CommandOptions, option, positional
 from jaxcnn.report.networks import Network, list_networks
 from jaxcnn.train.module_description import build_module
 from jaxcnn.train.run_folder import read_single_run
@@ -22,7 +22,7 @@ __all__ = ["RunOptions", "Trained", "first_run", "load_networks", "trained_netwo
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunOptions:
+class RunOptions(CommandOptions):
     """What the commands that take a run folder have in common."""
 
     run: Annotated[str, positional("RUN")]

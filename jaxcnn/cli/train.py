@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-from jaxcnn.cli.options import given, option
+from jaxcnn.cli.options import CommandOptions, given, option
 from jaxcnn.cli.output import write, write_table
 from jaxcnn.cli.paths import check_output_folder
 from jaxcnn.recipes._results import HEADER, comparison_sentence, result_rows
@@ -17,7 +17,7 @@ __all__ = ["Train", "run_train"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Train(Config):
+class Train(Config, CommandOptions):
     """Train a CNN, and a CNN behind a spatial transformer, on distorted digits; compare them and write a report."""
 
     run: Annotated[str | None, option("FOLDER", "runs/rts_digits-DATE-TIME")] = None

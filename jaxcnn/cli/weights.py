@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-from jaxcnn.cli.options import option, positional
+from jaxcnn.cli.options import CommandOptions, option, positional
 from jaxcnn.cli.output import write, write_table
 from jaxcnn.cli.paths import check_output, check_output_folder
 from jaxcnn.zoo.records.weight_records import Record, find, suggest_record
@@ -22,7 +22,7 @@ __all__ = [
 
 
 @dataclasses.dataclass(frozen=True)
-class Records:
+class Records(CommandOptions):
     """List the known weight files, or show one record in full; nothing is downloaded."""
 
     text: Annotated[str, positional("TEXT", "all")] = ""
@@ -30,7 +30,7 @@ class Records:
 
 
 @dataclasses.dataclass(frozen=True)
-class Download:
+class Download(CommandOptions):
     """Download a file, such as weights, verify it, cache it and print its path; a cached file is only verified."""
 
     url: Annotated[str, positional("NAME|URL")]
@@ -46,7 +46,7 @@ class Download:
 
 
 @dataclasses.dataclass(frozen=True)
-class Inspect:
+class Inspect(CommandOptions):
     """Show the contents of a weight file of PyTorch, Keras, TensorFlow, Caffe, MatConvNet, NumPy or safetensors."""
 
     file: Annotated[str, positional("FILE")]
@@ -56,7 +56,7 @@ class Inspect:
 
 
 @dataclasses.dataclass(frozen=True)
-class Convert:
+class Convert(CommandOptions):
     """Convert a weight file that `jaxcnn inspect` reads to safetensors or npz."""
 
     source: Annotated[str, positional("SOURCE")]
