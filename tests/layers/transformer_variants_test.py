@@ -162,6 +162,7 @@ def test_a_volume_transformer_learns_to_center_an_object():
     np.testing.assert_allclose(ops.apply_matrix(matrix, jnp.zeros((1, 3)))[:, 0], centers, atol=0.1)
 
 
+@pytest.mark.nightly
 def test_a_transformer_with_a_linearized_gradient_learns_where_a_bilinear_one_does_not():
     # Small spots on a dark image, read at few points: most of these see nothing, and neither does their gradient.
     centers = np.random.default_rng(0).uniform(-0.6, 0.6, (16, 2))

@@ -157,7 +157,11 @@ CASES = [
 @pytest.mark.parametrize(
     ("name", "size", "theirs", "ours"),
     [
-        *[(name, size, *options) for name, sizes, *options in CASES for size in sizes],
+        *[
+            pytest.param(name, size, *options, marks=pytest.mark.nightly if size == (64, 64) else [])
+            for name, sizes, *options in CASES
+            for size in sizes
+        ],
         pytest.param("xception", (71, 74), {}, {}, marks=pytest.mark.nightly),
     ],
 )

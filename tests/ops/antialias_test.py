@@ -205,7 +205,7 @@ def test_pieces_equal_the_whole(monkeypatch):
     fill = jnp.array([1.0, -2.0, 0.5])
     for how in ({"antialias": True}, {"mode": "bicubic"}, {}):
         results = []
-        for count in (1, 3, 50):
+        for count in (1, 3):
             monkeypatch.setattr(sampling.SamplingOptions, "count_pieces", lambda *_, count=count: count)
             read = lambda i, g, f, how=how: ops.grid_sample(i, g, padding_mode="fill", fill_value=f, **untyped(how))
             value, pullback = jax.vjp(jax.jit(lambda *a, read=read: read(*a)), image, grid, fill)

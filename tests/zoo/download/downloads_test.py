@@ -172,6 +172,7 @@ def test_other_address_with_the_same_name_is_another_file(web, tmp_path):
     assert cached(one, folder=tmp_path) is not None and cached(two, folder=tmp_path) is None
 
 
+@pytest.mark.errors  # a checker of annotations would be the caller that the warning names
 def test_unverified_warns_once(web, tmp_path):
     url = web.serve("/a", Served(BODY))
     with pytest.warns(UserWarning) as caught:
