@@ -9,9 +9,9 @@ from rich.cells import cell_len
 from jaxcnn.cli import main
 from jaxcnn.cli.app import _COMMANDS
 from tests.support.command_line import refused
+from tests.support.selection import daily
 
 COMMANDS = tuple(_COMMANDS)
-from tests.support.selection import daily
 
 
 def test_help_and_version(capsys):
