@@ -18,6 +18,14 @@ from tests.support.training_models import Linear, assert_same, host_batch
 BATCHES = [host_batch(i) for i in range(3)]
 
 
+@pytest.fixture(autouse=True)
+def _handle_ctrl_c():
+    """Handles Ctrl-C as Python does, also in a test run in the background of a shell, where it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Source:
     """Batches by number; one of them does something else first."""
 

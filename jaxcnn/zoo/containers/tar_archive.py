@@ -6,7 +6,6 @@ import tarfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from jaxcnn.zoo.checkpoint import FormatError
 from jaxcnn.zoo.containers.source_file import SourceFile
@@ -74,7 +73,7 @@ def unpack_tar(source: SourceFile, folder: Path, wanted: Callable[[str], bool]) 
 class _HeaderGuard:
     """A stream for ``tarfile`` that refuses long reads: members are read in short pieces, long headers are hostile."""
 
-    def __init__(self, stream: IO[bytes] | gzip.GzipFile):
+    def __init__(self, stream: io.BufferedIOBase):
         self.stream = stream
 
     def read(self, size: int = -1, /) -> bytes:

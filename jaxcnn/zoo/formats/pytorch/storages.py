@@ -116,7 +116,7 @@ def _view(source: SourceFile, tensor: TensorView, content: memoryview, big_endia
     view = _join_halves(view) if dtype.names else view
     view = view != 0 if dtype.kind == "b" else view  # arrays of booleans may hold no bytes but 0 and 1
     view = np.conj(view) if tensor.conjugated else view
-    return np.negative(view) if tensor.negated else view
+    return np.asarray(np.negative(view) if tensor.negated else view)  # NumPy returns scalars for arrays of rank 0
 
 
 def _unpack(content: memoryview, bits: int) -> memoryview:
