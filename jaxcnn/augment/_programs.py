@@ -59,7 +59,14 @@ def run_program(body: Body, settings: PyTree, *args: PyTree, pure: bool = True) 
         program = _find_program(_Request(body, tree, tuple(keys), tuple(leaves)))
     except TypeError:  # a setting that cannot be hashed
         return body(settings, *args)
-    return program(tuple(arrays.values()), args)
+    try:
+        return program(tuple(arrays.values()), args)
+    except (
+        ValueError
+    ):  # perhaps of an array that must be known, such as one of sizes, though as an argument it is traced
+        if not arrays or is_tracing():
+            raise
+    return body(settings, *args)
 
 
 def is_tracing() -> bool:

@@ -120,3 +120,9 @@ def test_what_cannot_be_traced_is_an_error(call, message):
 def test_errors_of_numbers_that_are_known(options):
     with pytest.raises(ValueError, match="random_rotation: degrees must be"):
         augment.random_rotation(KEY, IMAGE, **options)
+
+
+def test_options_that_must_be_known_may_be_arrays_outside_of_jit():
+    for value in (jnp.float32(2), np.float32(2)):
+        blurred = augment.random_gaussian_blur(KEY, IMAGE, sigma=value)
+        np.testing.assert_allclose(blurred, augment.random_gaussian_blur(KEY, IMAGE, sigma=2.0), atol=1e-5)
