@@ -61,12 +61,10 @@ def run_program(body: Body, settings: PyTree, *args: PyTree, pure: bool = True) 
         return body(settings, *args)
     try:
         return program(tuple(arrays.values()), args)
-    except (
-        ValueError
-    ):  # perhaps of an array that must be known, such as one of sizes, though as an argument it is traced
+    except ValueError:
         if not arrays or is_tracing():
             raise
-    return body(settings, *args)
+    return body(settings, *args)  # arrays that must be known, such as sizes, are refused as arguments of a program
 
 
 def is_tracing() -> bool:
