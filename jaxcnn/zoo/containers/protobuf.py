@@ -1,7 +1,7 @@
 """A strict reader of the wire format of protocol buffers, and of messages described by small schemas."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from jaxcnn.zoo.containers.protobuf_schema import (
     Repeated,
     Scalar,
     WireType,
+    wire_types,
 )
 from jaxcnn.zoo.containers.source_file import SourceFile
 
@@ -154,28 +155,25 @@ class ProtobufReader:
         self.source.spend_objects(cost)
         return {name: value.array() if isinstance(value, _NumberArray) else value for name, value in result.items()}
 
-    def check_wire_type(self, condition: bool, name: str, wire: int) -> None:
+    def check_wire_type(self, allowed: Set[WireType], name: str, wire: int) -> None:
         """Refuses a field whose wire type does not fit its kind."""
-        if not condition:
+        if wire not in allowed:
             raise self.error(f"field {name} of a message has wire type {wire}, which does not fit its kind.")
 
     def _single(self, name: str, kind: Scalar | Enumeration | Message, wire: int, value: Any, depth: int) -> Any:
         """Converts one field to the value of its kind."""
+        self.check_wire_type(wire_types(kind), name, wire)
         if isinstance(kind, Message):
-            self.check_wire_type(wire == WireType.LENGTH_DELIMITED, name, wire)
             return self.message(value, kind, depth + 1)
         if kind in (TEXT, BYTES):
-            self.check_wire_type(wire == WireType.LENGTH_DELIMITED, name, wire)
             if kind == BYTES:
                 return value
             try:
                 return str(value, "utf-8")
             except UnicodeDecodeError as error:
                 raise self.error(f"field {name} of a message is not UTF-8: {error}") from error
-        if isinstance(kind, Scalar) and kind in _FIXED_SIZES:
-            self.check_wire_type(wire == _fixed_wire_type(kind), name, wire)
+        if isinstance(kind, Scalar) and kind in _STRUCT_CODES:
             return struct.unpack(_STRUCT_CODES[kind], value)[0]
-        self.check_wire_type(wire == WireType.VARINT, name, wire)
         if isinstance(kind, Enumeration):
             return kind.name(value)
         if kind == INT:
@@ -183,23 +181,19 @@ class ProtobufReader:
         return value != 0 if kind == BOOL else value
 
 
-def _fixed_wire_type(kind: Scalar) -> WireType:
-    return WireType.FIXED64 if _FIXED_SIZES[kind] == 8 else WireType.FIXED32
-
-
 class _NumberArray:
     """The repeated numbers of one field, collected as bytes."""
 
     def __init__(self, reader: ProtobufReader, name: str, kind: Scalar):
         self.reader, self.name, self.kind = reader, name, kind
+        self.allowed = wire_types(Repeated(kind))
         self.size = _FIXED_SIZES.get(kind, 0)  # 0: varints
         self.first: memoryview | None = None
         self.more = bytearray()
 
     def add(self, wire: int, value: int | memoryview) -> None:
         """Appends one number, or many packed ones."""
-        single = WireType.VARINT if not self.size else _fixed_wire_type(self.kind)
-        self.reader.check_wire_type(wire in (WireType.LENGTH_DELIMITED, single), self.name, wire)
+        self.reader.check_wire_type(self.allowed, self.name, wire)
         view = memoryview(_encode_varint(value)) if isinstance(value, int) else value
         if self.size and len(view) % self.size:
             text = f"field {self.name} has {len(view)} bytes, which is not a whole number of {self.kind.name.lower()}s."

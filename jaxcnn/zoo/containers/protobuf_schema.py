@@ -97,8 +97,13 @@ class Repeated:
 Kind = Scalar | Enumeration | Message | Repeated
 
 
-_FIXED32_KINDS, _FIXED64_KINDS = (FLOAT, FIXED32), (DOUBLE,)
-_BLOCK_KINDS = (TEXT, BYTES)
+_VARINT, _BLOCK = frozenset({WireType.VARINT}), frozenset({WireType.LENGTH_DELIMITED})
+_SCALAR_WIRE_TYPES: dict[Scalar, frozenset[WireType]] = {
+    **dict.fromkeys((UINT, INT, BOOL), _VARINT),
+    **dict.fromkeys((FLOAT, FIXED32), frozenset({WireType.FIXED32})),
+    DOUBLE: frozenset({WireType.FIXED64}),
+    **dict.fromkeys((TEXT, BYTES), _BLOCK),
+}
 
 
 def wire_types(kind: Kind) -> frozenset[WireType]:
@@ -116,9 +121,7 @@ def wire_types(kind: Kind) -> frozenset[WireType]:
         ['FIXED32', 'LENGTH_DELIMITED']
     """
     if isinstance(kind, Repeated):
-        return wire_types(kind.kind) | {WireType.LENGTH_DELIMITED}
-    if isinstance(kind, Message) or kind in _BLOCK_KINDS:
-        return frozenset({WireType.LENGTH_DELIMITED})
-    if kind in _FIXED32_KINDS:
-        return frozenset({WireType.FIXED32})
-    return frozenset({WireType.FIXED64 if kind in _FIXED64_KINDS else WireType.VARINT})
+        return wire_types(kind.kind) | _BLOCK
+    if isinstance(kind, Scalar):
+        return _SCALAR_WIRE_TYPES[kind]
+    return _BLOCK if isinstance(kind, Message) else _VARINT
