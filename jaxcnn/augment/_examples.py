@@ -13,7 +13,7 @@ from jaxcnn.augment._pixel_maps import PixelMap, SamplingRequest
 from jaxcnn.augment._programs import is_tracing
 from jaxcnn.ops._materialize import materialize
 from jaxcnn.ops._sampling.nonfinite import replace_nonfinite
-from jaxcnn.ops._sampling.transforms import FAR_OUTSIDE
+from jaxcnn.ops._sampling.transforms import is_far_outside
 from jaxcnn.ops.sampling import Mode, PaddingMode, check_options, is_zero, sample_pixels
 
 __all__ = [
@@ -252,8 +252,7 @@ def _move_boxes(boxes: jax.Array, pixel_map: PixelMap) -> jax.Array:
     x = jnp.stack([left, middle, right, right, right, middle, left, left], -1)
     y = jnp.stack([top, top, top, half, bottom, bottom, bottom, half], -1)
     x, y = pixel_map.backward(x, y)
-    found = (jnp.abs(x) < FAR_OUTSIDE / 100) & (jnp.abs(y) < FAR_OUTSIDE / 100)
-    found |= jnp.isnan(x) | jnp.isnan(y)
+    found = ~is_far_outside(x, y) | jnp.isnan(x) | jnp.isnan(y)
     h, w = pixel_map.shape
     sides = [
         jnp.clip(jnp.where(jnp.any(found, -1), v + 0.5, 0.0), 0, n)

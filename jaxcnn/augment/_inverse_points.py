@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.ops._sampling.transforms import FAR_OUTSIDE
+from jaxcnn.ops._sampling.transforms import FAR_OUTSIDE, is_far_outside
 
 __all__ = ["Points", "invert_points"]
 
@@ -19,7 +19,6 @@ _NODES = 17  # places along each axis; the nearest is where a search begins
 _MARGIN = 0.25  # by which they exceed the frame, as a fraction of its size
 _STEPS = 60
 _STOP, _TOLERANCE = 1e-3, 0.02  # pixels: when a search ends, and what counts as found
-_LIMIT = 1e8  # pixels: what lies beyond has been sent outside
 
 
 class _Search(NamedTuple):
@@ -45,7 +44,8 @@ def invert_points(forward: PointFunction, values: Points, shape: tuple[int, int]
     Returns:
         The points: one of several where the map has folds, far outside where none is found.
     """
-    known = (jnp.abs(values[0]) < _LIMIT) & (jnp.abs(values[1]) < _LIMIT)
+    unknown = jnp.isnan(values[0]) | jnp.isnan(values[1])
+    known = ~is_far_outside(*values) & ~unknown
     target = jnp.where(known, values[0], 0.0), jnp.where(known, values[1], 0.0)
 
     def residual(at: Points) -> Points:
@@ -58,7 +58,6 @@ def invert_points(forward: PointFunction, values: Points, shape: tuple[int, int]
     start = jax.lax.stop_gradient(_nearest_nodes(forward, target, shape))
     found = jax.lax.custom_root(residual, start, solve, _solve_linear)
     lost = ~known | (jnp.hypot(*residual(found)) > _TOLERANCE)
-    unknown = jnp.isnan(values[0]) | jnp.isnan(values[1])
     x, y = (jnp.where(unknown, jnp.nan, jnp.where(lost, FAR_OUTSIDE, v)) for v in found)
     return x, y
 

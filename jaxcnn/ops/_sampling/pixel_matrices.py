@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn._typing import Dtype
-from jaxcnn.ops._sampling.transforms import FAR_OUTSIDE, adjugate, projective_points
+from jaxcnn.ops._sampling.transforms import FAR_OUTSIDE, adjugate, is_far_outside, projective_points
 
 __all__ = [
     "IDENTITY",
@@ -36,7 +36,6 @@ MatrixRow = tuple[Entry, Entry, Entry]
 Matrix = tuple[MatrixRow, MatrixRow, MatrixRow]
 
 _LAST = (0.0, 0.0, 1.0)
-_LIMIT = 1e8  # pixels: what lies beyond was sent outside, and no image is as large
 IDENTITY: Matrix = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), _LAST)
 
 
@@ -107,7 +106,7 @@ def map_points(matrix: Matrix, x: jax.Array, y: jax.Array) -> tuple[jax.Array, j
     """Maps points; those on or behind the horizon are sent outside, and what a matrix sent outside stays there."""
     if not is_affine(matrix):
         u, v = projective_points(to_array(matrix), x, y, outside=FAR_OUTSIDE)
-        lost = (jnp.abs(x) > _LIMIT) | (jnp.abs(y) > _LIMIT)
+        lost = is_far_outside(x, y)
         return jnp.where(lost, FAR_OUTSIDE, u), jnp.where(lost, FAR_OUTSIDE, v)
     u, v = (_sum((_product(a, x), _product(b, y), c)) for a, b, c in matrix[:2])
     return u + 0 * x, v + 0 * y  # of the shape of the points, whichever entries dropped out

@@ -23,6 +23,7 @@ __all__ = [
     "OUTSIDE",
     "adjugate",
     "affine_points",
+    "is_far_outside",
     "pixel_centers",
     "projective_points",
     "regular_points",
@@ -35,6 +36,13 @@ OUTSIDE = 1e3
 
 FAR_OUTSIDE = 1e10
 """The same in pixels, or where the unit is not known: outside of an image of any size."""
+
+_LARGEST = 1e8  # pixels: no image is as large
+
+
+def is_far_outside(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Returns which points were sent to ``FAR_OUTSIDE``, or near it since; False for NaN."""
+    return (jnp.abs(x) > _LARGEST) | (jnp.abs(y) > _LARGEST)
 
 
 def pixel_centers(size: int, align_corners: bool, dtype: Dtype) -> jax.Array:
