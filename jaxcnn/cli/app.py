@@ -114,7 +114,7 @@ def _parse(words: list[str]) -> Callable[[], None]:
         return lambda: output.write(completion.write_completion(shell, kinds))
     if first not in _COMMANDS:
         kind = "option" if first.startswith("-") else "command"
-        known = ["--help", "--version", "--print-completion"] if kind == "option" else list(_COMMANDS)
+        known = help_text.GENERAL_NAMES if kind == "option" else tuple(_COMMANDS)
         hint = suggest(first, known) or f"; the {kind}s are {', '.join(known)}"
         raise UsageError(f"jaxcnn: unknown {kind} {first!r}{hint}; see jaxcnn --help")
     command = _COMMANDS[first]

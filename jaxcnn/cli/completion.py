@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from jaxcnn.cli.help_text import GENERAL, summarize_command
+from jaxcnn.cli.help_text import GENERAL, GENERAL_NAMES, summarize_command
 from jaxcnn.cli.options import CommandOptions, Option, read_options
 
 __all__ = ["SHELLS", "write_completion"]
@@ -14,8 +14,6 @@ SHELLS = ("bash", "zsh", "fish")
 
 PATHS = re.compile(r"FILE|FOLDER|IMAGE|RUN|SOURCE|TARGET|MODULE")
 """Placeholders of values that are paths."""
-
-_GENERAL = tuple(name for names, _ in GENERAL for name in names.split()[0].split(","))
 
 
 def write_completion(shell: str, commands: Commands) -> str:
@@ -39,7 +37,7 @@ _jaxcnn() {{
   local current="${{COMP_WORDS[COMP_CWORD]}}" command="${{COMP_WORDS[1]}}" words=""
   COMPREPLY=()
   if [ "$COMP_CWORD" -eq 1 ]; then
-    COMPREPLY=($(compgen -W "{" ".join([*commands, *_GENERAL])}" -- "$current"))
+    COMPREPLY=($(compgen -W "{" ".join([*commands, *GENERAL_NAMES])}" -- "$current"))
     return
   fi
   case "$command ${{COMP_WORDS[COMP_CWORD-1]}}" in
@@ -66,7 +64,7 @@ def _write_zsh(commands: Commands) -> str:
         specs = [spec for one in read_options(kind) for spec in _zsh_specs(one)]
         specs += ["'(- *)'{-h,--help}'[Show the help]'"]
         cases.append(f"    {command})\n      _arguments \\\n        " + " \\\n        ".join(specs) + " ;;")
-    general = " ".join(_quote(name) for name in _GENERAL)
+    general = " ".join(_quote(name) for name in GENERAL_NAMES)
     return f"""#compdef jaxcnn
 _jaxcnn() {{
   local -a commands
@@ -105,8 +103,8 @@ def _write_fish(commands: Commands) -> str:
         f"complete -c jaxcnn -n __fish_use_subcommand -a {name} -d {_quote(_brief(kind))}"
         for name, kind in commands.items()
     ]
-    for names, text in GENERAL:
-        name = names.split()[0].strip(",").removeprefix("--")
+    for option, (_, text) in zip(GENERAL_NAMES, GENERAL, strict=True):
+        name = option.removeprefix("--")
         takes = f" -x -a '{' '.join(SHELLS)}'" if name == "print-completion" else ""
         lines.append(f"complete -c jaxcnn -n __fish_use_subcommand -l {name}{takes} -d {_quote(text)}")
     for command, kind in commands.items():

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from jaxcnn.cli.options import CommandOptions, Option, read_options
 
-__all__ = ["describe_command", "describe_commands", "summarize_command"]
+__all__ = ["GENERAL", "GENERAL_NAMES", "describe_command", "describe_commands", "summarize_command"]
 
 WIDEST = 100
 """Longest line, as longer ones are hard to read."""
@@ -26,6 +26,10 @@ GENERAL = (
     ("--version", "Show the version."),
     ("--print-completion SHELL", "Print a script that completes commands and options in bash, zsh or fish."),
 )
+
+
+GENERAL_NAMES = tuple(re.split(r"[ ,]", names)[0] for names, _ in GENERAL)
+"""Names of the options that need no command."""
 
 
 def describe_commands(commands: Mapping[str, type[CommandOptions]]) -> str:
@@ -65,8 +69,7 @@ def _left(one: Option) -> str:
 
 def _sentence(one: Option) -> str:
     """Writes what an option does, its choices, and its default."""
-    choices = f" One of {', '.join(one.choices)}." if one.choices and not one.many else ""
-    choices = f" Any of {', '.join(one.choices)}." if one.choices and one.many else choices
+    choices = f" {'Any' if one.many else 'One'} of {', '.join(one.choices)}." if one.choices else ""
     return f"{one.text}{choices} ({f'default: {one.default}' if one.default else 'required'})"
 
 

@@ -48,3 +48,8 @@ def test_scripts_hold_every_command_and_option(script, shell):
         for one in read_options(command.options):
             for flag in one.names:
                 assert f"'{flag}[" in text or f"'*{flag}[" in text or f"-l {flag.removeprefix('--')} " in text
+
+
+def test_zsh_offers_no_empty_word(script):
+    """An empty candidate would be inserted as ``''``."""
+    assert "compadd -- '--help' '--version' '--print-completion';" in script("zsh")
