@@ -134,7 +134,7 @@ def _original(data: object) -> object:
 
 def _describe_batches(batches: Sequence[Any]) -> dict[str, Any]:
     labels = [np.asarray(b["label"]) for b in batches if isinstance(b, Mapping) and "label" in b]
-    ranges = [label_range(part)["labels"] for part in labels if label_range(part)]
+    ranges = [found["labels"] for found in map(label_range, labels) if found]
     examples = sum(len(part) for part in labels if part.ndim)
     if not ranges or len(ranges) < len(labels):
         return {"kind": "arrays", "examples": examples}

@@ -3,7 +3,6 @@
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -21,7 +20,15 @@ from jaxcnn.train.members import Members, best_member, member_mesh, over_members
 from jaxcnn.train.optimizers import EvalParams
 from jaxcnn.train.result import Result
 from jaxcnn.train.settings import Settings
-from jaxcnn.train.setup import last_evaluation, make_measure, make_steps, restrict, start_state, train_and_record
+from jaxcnn.train.setup import (
+    last_evaluation,
+    make_measure,
+    make_result,
+    make_steps,
+    restrict,
+    start_state,
+    train_and_record,
+)
 from jaxcnn.train.sources import TrainingData, make_source
 from jaxcnn.train.state import State, check_key
 from jaxcnn.train.statistics import STATISTICS_BATCHES
@@ -206,19 +213,7 @@ def fit_ensemble(
     chosen = None
     if settings.best is not None:
         chosen = best_member(evaluation[settings.best.removeprefix("-")], settings.best, members.active)
-    return Result(
-        state=outcome.state,
-        history=history,
-        evaluation=evaluation,
-        seconds=outcome.seconds,
-        compile_seconds=outcome.compile_seconds,
-        best_step=outcome.best_step,
-        stopped_early=outcome.stopped_early,
-        run=None if run is None else Path(run),
-        eval_params=eval_params,
-        kept_variables=outcome.best_variables,
-        best_member=chosen,
-    )
+    return make_result(settings, outcome, history=history, evaluation=evaluation, best_member=chosen)
 
 
 def _stack_hparams(hparams: Mapping[str, ArrayLike], count: int) -> dict[str, Array]:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -15,7 +14,15 @@ from jaxcnn.train.evaluation import TestData
 from jaxcnn.train.optimizers import EvalParams
 from jaxcnn.train.result import Result
 from jaxcnn.train.settings import Settings
-from jaxcnn.train.setup import last_evaluation, make_measure, make_steps, restrict, start_state, train_and_record
+from jaxcnn.train.setup import (
+    last_evaluation,
+    make_measure,
+    make_result,
+    make_steps,
+    restrict,
+    start_state,
+    train_and_record,
+)
 from jaxcnn.train.sources import TrainingData, make_source
 from jaxcnn.train.state import check_key
 from jaxcnn.train.statistics import STATISTICS_BATCHES
@@ -174,15 +181,5 @@ def fit(
         measure=make_measure(settings, model, source, state, lambda function: function),
         training={},
     )
-    return Result(
-        state=outcome.state,
-        history=outcome.lines,
-        evaluation=last_evaluation(outcome.lines, outcome.step),
-        seconds=outcome.seconds,
-        compile_seconds=outcome.compile_seconds,
-        best_step=outcome.best_step,
-        stopped_early=outcome.stopped_early,
-        run=None if run is None else Path(run),
-        eval_params=eval_params,
-        kept_variables=outcome.best_variables,
-    )
+    evaluation = last_evaluation(outcome.lines, outcome.step)
+    return make_result(settings, outcome, history=outcome.lines, evaluation=evaluation)

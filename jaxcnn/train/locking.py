@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from jaxcnn._check import check
 
@@ -25,23 +26,34 @@ def lock_folder(function: str, folder: Path) -> Iterator[None]:
     Raises:
         ValueError: If another process, or another thread, holds it.
     """
-    with contextlib.ExitStack() as stack:
-        if fcntl is not None:
-            try:
-                file = stack.enter_context((folder / "lock").open("a+"))
-            except OSError:
-                file = None
-            if file is not None:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    file.seek(0)
-                    holder = file.read(200).strip() or "another process"
-                    check(False, function, "run", "used by one process at a time", f"{folder}, which {holder} uses now")
-                except OSError:  # a file system without locks
-                    pass
-                else:
-                    file.truncate(0)
-                    file.write(f"process {os.getpid()} on {socket.gethostname()}")
-                    file.flush()
+    file = _open_lock(folder)
+    with file or contextlib.nullcontext():
+        if file is not None:
+            _take_lock(function, folder, file)
         yield
+
+
+def _open_lock(folder: Path) -> TextIO | None:
+    """Opens the file of the lock; None where folders cannot be locked."""
+    if fcntl is None:
+        return None
+    try:
+        return (folder / "lock").open("a+")
+    except OSError:
+        return None
+
+
+def _take_lock(function: str, folder: Path, file: TextIO) -> None:
+    """Locks the open file and writes into it which process did."""
+    assert fcntl is not None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read(200).strip() or "another process"
+        check(False, function, "run", "used by one process at a time", f"{folder}, which {holder} uses now")
+    except OSError:  # a file system without locks
+        return
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}")
+    file.flush()

@@ -56,7 +56,7 @@ def run_loop(
     source: Source,
     *,
     evaluator: Evaluator | None,
-    measure: Measure | None,
+    measure: Measure,
     checkpointer: Checkpointer | None,
     folder: Path | None,
     members: Members | None,
@@ -76,7 +76,7 @@ def run_loop(
         step: The jitted step.
         source: The training data.
         evaluator: Evaluates a state, or None.
-        measure: Measures the batch statistics of averaged parameters, or None.
+        measure: Measures the batch statistics of averaged parameters.
         checkpointer: Writes and restores checkpoints, or None.
         folder: The run folder, or None.
         members: Of an ensemble, which members are active; those that are not write no lines and are not checked.
@@ -143,7 +143,7 @@ def run_loop(
                 bar.measured(done, **recorder.latest())
                 rate = recorder.rate(done)
                 if evaluating or saving or last:
-                    shown = state if measure is None else measure(state)
+                    shown = measure(state)
 
                 # Evaluate.
                 tests: list[Line] = []
@@ -176,7 +176,7 @@ def run_loop(
         if interrupts.requested is not None:
             if done > saved:
                 finite.check_figures(recorder.fetch(), done)
-                shown = state if measure is None else measure(state)
+                shown = measure(state)
                 finite.check_state(shown, done)
                 save(shown)
             text = f"{settings.function}: stopped after step {done} of {settings.steps}"

@@ -23,6 +23,7 @@ from jaxcnn.train.loop import Measure, Outcome, Step, run_loop
 from jaxcnn.train.members import Members
 from jaxcnn.train.module_description import describe_module
 from jaxcnn.train.optimizers import adapt_optimizer, find_eval_params
+from jaxcnn.train.result import Result
 from jaxcnn.train.run_folder import open_run
 from jaxcnn.train.settings import Settings
 from jaxcnn.train.sources import Source, TracedSource, TrainingData
@@ -38,7 +39,15 @@ from jaxcnn.train.step import (
     step_keys,
 )
 
-__all__ = ["last_evaluation", "make_measure", "make_steps", "restrict", "start_state", "train_and_record"]
+__all__ = [
+    "last_evaluation",
+    "make_measure",
+    "make_result",
+    "make_steps",
+    "restrict",
+    "start_state",
+    "train_and_record",
+]
 
 
 def restrict(
@@ -82,8 +91,8 @@ def make_steps(
 
 def make_measure(
     settings: Settings, model: nn.Module, source: Source, state: State, over: Callable[[Callable[..., Any]], Any]
-) -> Measure | None:
-    """Makes the function that measures the batch statistics of averaged parameters; None where nothing is averaged.
+) -> Measure:
+    """Makes the function that measures the batch statistics of averaged parameters; it changes nothing without any.
 
     Args:
         settings: The options.
@@ -95,7 +104,7 @@ def make_measure(
     optimizer = find_eval_params(state.opt_state, state.params) is not None
     averages = settings.ema is not None or settings.eval_params is not None or optimizer
     if not averages or "batch_stats" not in state.model_state:
-        return None
+        return lambda state: state
     of_batch = make_statistics_step(model, frozen=settings.frozen, eval_params=settings.eval_params)
 
     def start(state: State) -> tuple[State, PyTree]:
@@ -136,7 +145,7 @@ def train_and_record(
     *,
     tx: optax.GradientTransformationExtraArgs,
     training: Mapping[str, Any],
-    measure: Measure | None = None,
+    measure: Measure,
     members: Members | None = None,
 ) -> Outcome:
     """Opens the run folder, where there is one, and runs the loop.
@@ -152,7 +161,7 @@ def train_and_record(
         eval_step: The jitted evaluation step.
         tx: The optimizer of one member, for what a run is recognized by.
         training: What a run must have in common with one that it continues, besides the settings; JSON values.
-        measure: Measures the batch statistics of averaged parameters, or None.
+        measure: Measures the batch statistics of averaged parameters.
         members: Of an ensemble, which members are active.
 
     Returns:
@@ -209,6 +218,38 @@ def train_and_record(
             return loop(folder=folder, checkpointer=checkpointer)
         finally:
             checkpointer.close()
+
+
+def make_result(
+    settings: Settings,
+    outcome: Outcome,
+    *,
+    history: list[Any],
+    evaluation: dict[str, Any],
+    best_member: int | None = None,
+) -> Result:
+    """Returns what ``fit`` and ``fit_ensemble`` return.
+
+    Args:
+        settings: The options.
+        outcome: The outcome of the loop.
+        history: Its lines; of an ensemble one list per member.
+        evaluation: The metrics of the last evaluation.
+        best_member: Of an ensemble, the number of the best member.
+    """
+    return Result(
+        state=outcome.state,
+        history=history,
+        evaluation=evaluation,
+        seconds=outcome.seconds,
+        compile_seconds=outcome.compile_seconds,
+        best_step=outcome.best_step,
+        stopped_early=outcome.stopped_early,
+        run=None if settings.run is None else Path(settings.run),
+        eval_params=settings.eval_params,
+        kept_variables=outcome.best_variables,
+        best_member=best_member,
+    )
 
 
 def last_evaluation(lines: Sequence[Line], step: int) -> dict[str, Any]:

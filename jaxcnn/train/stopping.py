@@ -139,9 +139,10 @@ class FiniteCheck:
         """Checks losses and gradient norms of the steps up to ``last``, (steps,) or (steps, members)."""
         losses, norms = figures["loss"], figures["gradient_norm"]
         for step, (loss, norm) in enumerate(zip(losses, norms, strict=True), last - len(losses) + 1):
-            if not np.all(self._counts(np.asarray(np.isfinite(loss)))):
+            finite = np.asarray(np.isfinite(loss))
+            if not np.all(self._counts(finite)):
                 self._explain(step)
-            self._check("loss", np.asarray(np.isfinite(loss)), str(loss), step)
+            self._check("loss", finite, str(loss), step)
             if not self._skips:  # with apply_if_finite such gradients change nothing
                 self._check("gradient_norm", np.asarray(np.isfinite(norm)), str(norm), step)
 
