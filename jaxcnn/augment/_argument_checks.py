@@ -37,6 +37,7 @@ __all__ = [
     "is_known_number",
     "is_known_to_be",
     "is_pair",
+    "list_items",
     "range_about",
 ]
 
@@ -141,7 +142,7 @@ def range_about(
     Returns:
         The range.
     """
-    items = _items(value)
+    items = list_items(value)
     if items is not None:
         check(len(items) == 2, function, argument, "a number or (low, high)", repr(value))
         bound = "" if least is None else f" of at least {least}"
@@ -169,7 +170,7 @@ def check_range(
     def valid(number: float) -> bool:
         return (number > 0 if positive else number >= 0) and number <= most
 
-    items = _items(value)
+    items = list_items(value)
     check(items is None or len(items) == 2, function, argument, expected, repr(value))
     if items is None:
         number = check_number(function, argument, value, expected, valid)
@@ -182,7 +183,7 @@ def check_range(
 def check_pair(function: str, argument: str, value: object) -> Limits:
     """Turns one number of at least 0 into two, (x, y), or checks two."""
     expected = "a number of at least 0, or two (x, y)"
-    items = _items(value)
+    items = list_items(value)
     check(items is None or len(items) == 2, function, argument, expected, repr(value))
     x, y = (check_number(function, argument, v, expected, lambda v: v >= 0) for v in items or (value, value))
     return x, y
@@ -212,7 +213,7 @@ def check_limits(
 
 def is_pair(value: object) -> bool:
     """Returns whether an option is a pair of numbers rather than one number."""
-    items = _items(value)
+    items = list_items(value)
     return items is not None and len(items) == 2
 
 
@@ -226,7 +227,7 @@ def is_known_to_be(limits: Limits, value: Scalar) -> bool:
     return all(end is value or (isinstance(end, float) and isinstance(value, float) and end == value) for end in limits)
 
 
-def _items(value: object) -> tuple[object, ...] | None:
+def list_items(value: object) -> tuple[object, ...] | None:
     """Returns the items of a tuple, a list or a vector, or None for anything else."""
     if isinstance(value, jax.Array | np.ndarray) and value.ndim == 1:
         return tuple(value[i] for i in range(value.shape[0]))

@@ -11,7 +11,7 @@ import inspect
 import types
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, cast, overload, runtime_checkable
+from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, TypeGuard, cast, overload, runtime_checkable
 
 import jax
 import numpy as np
@@ -235,7 +235,7 @@ def calls_others(function: object) -> bool:
     return _find_step(function) is None
 
 
-def as_tree(function: Any) -> Any:
+def as_tree(function: Augmentation) -> Augmentation:
     """Returns an augmentation as a tree for JAX, whose leaves are its options."""
     if not isinstance(function, functools.partial):
         return function
@@ -243,13 +243,13 @@ def as_tree(function: Any) -> Any:
     return jax.tree_util.Partial(as_tree(function.func), *function.args, **options)
 
 
-def _is_readable_array(value: object) -> bool:
+def _is_readable_array(value: object) -> TypeGuard[AnyArray]:
     """Returns whether a value is an array whose entries can be read."""
     array = isinstance(value, jax.Array | np.ndarray) and not isinstance(value, Tracer)
     return array and getattr(value, "is_fully_addressable", True)
 
 
-def _fill_as_numbers(fill: Any) -> Any:
+def _fill_as_numbers(fill: object) -> object:
     """Returns a known array of at most one axis as numbers, so that equal fills are known to be equal."""
     if not _is_readable_array(fill) or fill.ndim > 1:
         return fill
@@ -257,7 +257,7 @@ def _fill_as_numbers(fill: Any) -> Any:
     return tuple(numbers) if isinstance(numbers, list) else numbers
 
 
-def _rows_as_numbers(rows: Any) -> Any:
+def _rows_as_numbers(rows: object) -> object:
     """Returns a known array of rows as one of NumPy, as a program cannot take them as arguments."""
     return np.asarray(rows) if _is_readable_array(rows) else rows
 
@@ -270,7 +270,7 @@ _AS_NUMBERS = {
 """Options that are read while a program is built, and how to read those that are arrays."""
 
 
-def describe_function(function: Any) -> str:
+def describe_function(function: object) -> str:
     """Returns an augmentation as it would be written."""
     if isinstance(function, functools.partial):
         bound = [repr(v) for v in function.args] + [f"{k}={v!r}" for k, v in function.keywords.items()]

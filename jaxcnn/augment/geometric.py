@@ -1,7 +1,6 @@
 """Random affine and projective transforms of an example."""
 
 import jax
-import numpy as np
 
 from jaxcnn._check import check
 from jaxcnn._typing import PRNGKey
@@ -16,6 +15,7 @@ from jaxcnn.augment._argument_checks import (
     check_pair,
     check_probability,
     is_pair,
+    list_items,
     range_about,
 )
 from jaxcnn.augment._chain import Chain
@@ -206,10 +206,8 @@ def random_shear(
     Parity:
         ``ops.affine``, drawn as by torchvision's ``RandomAffine(shear=(-x, x, -y, y))``.
     """
-    sampling, limits = (
-        SamplingRequest(mode, padding_mode, fill_value, mask_fill_value),
-        check_pair("random_shear", "degrees", degrees),
-    )
+    sampling = SamplingRequest(mode, padding_mode, fill_value, mask_fill_value)
+    limits = check_pair("random_shear", "degrees", degrees)
     check_limits("random_shear", "degrees", limits, "below 90", lambda v: v < 90, degrees)
     x, y = (to_range(u, (-d, d)) for u, d in zip(draw_uniforms(key, 2), limits, strict=True))
     return _affine(image, sampling, shear=(x, y))
@@ -261,23 +259,17 @@ def random_affine(
     Parity:
         ``ops.affine``, with the options of torchvision's ``RandomAffine``, which draws translations in whole pixels.
     """
-    name, sampling = (
-        "random_affine",
-        SamplingRequest(mode, padding_mode, fill_value, mask_fill_value, antialias=antialias),
-    )
-    several = (
-        shear
-        if isinstance(shear, tuple | list) or (isinstance(shear, jax.Array | np.ndarray) and shear.ndim == 1)
-        else ()
-    )
-    shears = (several[:2], several[2:]) if len(several) == 4 else (shear, 0.0)
+    name = "random_affine"
+    sampling = SamplingRequest(mode, padding_mode, fill_value, mask_fill_value, antialias=antialias)
+    ends = list_items(shear) or ()
+    shears = (ends[:2], ends[2:]) if len(ends) == 4 else (shear, 0.0)
     limits = [
         range_about(name, "degrees", degrees),
         _factors(name, scale),
         *(range_about(name, "shear", s) for s in shears),
     ]
-    for ends in limits[2:]:
-        check_limits(name, "shear", ends, "between -90 and 90 degrees", lambda v: -90 < v < 90, shear)
+    for pair in limits[2:]:
+        check_limits(name, "shear", pair, "between -90 and 90 degrees", lambda v: -90 < v < 90, shear)
     angle, factor, shear_x, shear_y = (
         to_range(u, v) for u, v in zip(draw_uniforms(jax.random.fold_in(key, 0), 4), limits, strict=True)
     )

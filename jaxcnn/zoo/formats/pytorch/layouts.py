@@ -1,5 +1,6 @@
 """How the axes of PyTorch's tensors are laid out: what names, shapes and programs tell, and what they do not."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -70,7 +71,7 @@ def infer_layouts(shapes: Mapping[str, tuple[int, ...]], uses: Mapping[str, Kern
             owners.setdefault(_OWNER.sub("", name), []).append(name)
     told: dict[str, list[str]] = {"size": [], "name": [], "nothing": [], "groups": []}
     for owner, names in owners.items():
-        largest = max(names, key=lambda name: _count(shapes[name]))
+        largest = max(names, key=lambda name: math.prod(shapes[name]))
         shape, use = shapes[largest], uses.get(largest)
         bias = shapes.get(f"{owner}bias")
         if use is None and len(shape) > 2 and bias == shape:
@@ -96,13 +97,6 @@ def infer_layouts(shapes: Mapping[str, tuple[int, ...]], uses: Mapping[str, Kern
             found.axes[name] = order + _SPACES.get(rank, "")
     found.notes.extend(_write_notes(told))
     return found
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    total = 1
-    for size in shape:
-        total *= size
-    return total
 
 
 def _find_transposed(owner: str, shape: tuple[int, ...], bias: tuple[int, ...] | None) -> str:
