@@ -31,6 +31,12 @@ def _strict_promotion(request):
         yield
 
 
+@pytest.fixture(autouse=True)
+def _no_terminal(monkeypatch):
+    """What is printed depends on no terminal that the tests happen to run in."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture
 def key():
     """One typed key."""

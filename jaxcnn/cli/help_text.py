@@ -2,11 +2,11 @@
 
 import inspect
 import re
-import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
 
 from jaxcnn.cli.options import CommandOptions, Option, read_options
+from jaxcnn.cli.output import find_width
 
 __all__ = ["GENERAL", "GENERAL_NAMES", "describe_command", "describe_commands", "summarize_command"]
 
@@ -74,7 +74,7 @@ def _sentence(one: Option) -> str:
 
 
 def _width() -> int:
-    return max(20, min(WIDEST, shutil.get_terminal_size().columns))
+    return max(20, min(WIDEST, find_width(80)))
 
 
 def _fill(text: str, indent: str = "", first: str | None = None) -> str:

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from typing import TextIO
 
 from rich.cells import cell_len
 
-__all__ = ["discard", "flush", "format_table", "write", "write_table"]
+__all__ = ["discard", "find_width", "flush", "format_table", "write", "write_table"]
 
 UNLIMITED = 1_000_000
 """Width of a file or a pipe: nothing is cut or wrapped there."""
@@ -45,10 +44,24 @@ def discard(stream: TextIO | None) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def find_width(otherwise: int) -> int:
+    """Returns the columns of the terminal that standard output goes to, or that ``COLUMNS`` states.
+
+    ``otherwise``: the width of a file or a pipe. It is asked of ``sys.stdout`` itself, which may have been replaced
+    while the process still has a terminal.
+    """
+    stated = os.environ.get("COLUMNS", "")
+    if stated.isdigit() and int(stated) > 0:
+        return int(stated)
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # no stream, no terminal, closed
+        return os.get_terminal_size(sys.stdout.fileno()).columns or otherwise
+    return otherwise
+
+
 def write_table(header: Sequence[str], rows: Rows, *, title: str = "", rule: bool = True) -> None:
     """Prints a table as ``format_table`` makes it, for the width of the terminal."""
-    width = shutil.get_terminal_size((UNLIMITED, 24)).columns
-    for line in [*([title] if title else []), *format_table(header, rows, width=width, rule=rule)]:
+    table = format_table(header, rows, width=find_width(UNLIMITED), rule=rule)
+    for line in [*([title] if title else []), *table]:
         write(line)
 
 

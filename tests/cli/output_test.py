@@ -1,8 +1,13 @@
 """Tables on a terminal: nothing is left out at any width."""
 
+import io
+import os
+import pty
+import sys
+
 import pytest
 
-from jaxcnn.cli.output import format_table
+from jaxcnn.cli.output import find_width, format_table
 
 HEADER = ("image", "class", *"0123456789")
 ROWS = [("picture.png", "7", *["10"] * 9, "100"), ("b.png", "0", *["0"] * 10)]
@@ -33,3 +38,16 @@ def test_every_cell_is_shown_at_every_width(width):
 def test_wide_characters_take_two_columns():
     lines = format_table(("name", "n"), [("写真", "1"), ("abcd", "2")], width=80)
     assert lines[2:] == [" 写真  1", " abcd  2"]
+
+
+def test_a_table_is_as_wide_as_where_it_goes_not_as_the_terminal_of_the_process(monkeypatch):
+    terminal, end = pty.openpty()
+    with os.fdopen(end, "w") as screen, os.fdopen(terminal):
+        monkeypatch.setattr(sys, "__stdout__", screen)
+        monkeypatch.setattr(sys, "stdout", io.StringIO())
+        assert find_width(1000) == 1000
+        monkeypatch.setattr(sys, "stdout", screen)
+        monkeypatch.setattr(os, "get_terminal_size", lambda file: os.terminal_size((61, 24)) if file == end else None)
+        assert find_width(1000) == 61
+        monkeypatch.setenv("COLUMNS", "40")
+        assert find_width(1000) == 40
