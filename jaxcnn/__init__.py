@@ -2,6 +2,7 @@
 
 from jaxcnn import augment as augment
 from jaxcnn import data as data
+from jaxcnn import graphs as graphs
 from jaxcnn import initializers as initializers
 from jaxcnn import layers as layers
 from jaxcnn import losses as losses

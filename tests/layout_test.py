@@ -46,7 +46,8 @@ _convolution _sampling
 checkpoint
 containers
 formats
-graphs mappings records
+records
+graphs mappings
 download
 *
 """,

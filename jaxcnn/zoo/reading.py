@@ -9,7 +9,7 @@ from jaxcnn.zoo.checkpoint import MAX_BYTES, Checkpoint, FormatError, WeightForm
 from jaxcnn.zoo.download import downloads
 from jaxcnn.zoo.records import weight_records
 
-__all__ = ["formats", "read"]
+__all__ = ["formats", "locate", "read"]
 
 _HEAD_BYTES = 4096
 _DESCRIPTIONS = ("caffe-prototxt",)  # of networks, which are read for their graphs
@@ -97,7 +97,7 @@ def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES, download: 
         ('numpy', (3, 3, 1, 8))
     """
     check(is_integer_at_least(max_bytes, 1), "read", "max_bytes", "a positive integer", repr(max_bytes))
-    location = _locate(path, download)
+    location = locate(path, download=download)
     head = b""
     if location.is_file():
         with open(location, "rb") as file:
@@ -120,8 +120,20 @@ def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES, download: 
     raise FormatError(location, f"must be of a known format ({names}), got {got}.")
 
 
-def _locate(path: str | os.PathLike[str], download: bool) -> Path:
-    """Returns the path or, if nothing exists there and it is the name of a record, the path of that record's file."""
+def locate(path: str | os.PathLike[str], *, download: bool) -> Path:
+    """Finds the file of a path or, if nothing exists there and it is the name of a record, of that record.
+
+    Args:
+        path: A path, or the name of a record.
+        download: Whether the file of a record may be downloaded if it is missing.
+
+    Returns:
+        The path of the file, which need not exist unless it is that of a record.
+
+    Raises:
+        FileNotFoundError: If the file of a record was not downloaded.
+        DownloadError: If it cannot be downloaded.
+    """
     record = None if Path(path).exists() else weight_records.find(os.fspath(path))
     if record is None:
         return Path(path)

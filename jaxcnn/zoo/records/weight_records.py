@@ -43,7 +43,7 @@ class Preprocessing:
         antialias: Whether downsampling averages over the pixels in between.
         color_order: ``"RGB"`` or ``"BGR"``.
         value_range: The values of black and white before the mean is subtracted, (0, 1) or (0, 255).
-        mean: One number per channel, in ``color_order``, in units of ``value_range``.
+        mean: One number per channel, or one for all, in ``color_order``, in units of ``value_range``.
         std: Likewise.
     """
 
@@ -55,8 +55,8 @@ class Preprocessing:
     antialias: bool | None = None
     color_order: str | None = None
     value_range: tuple[int, int] | None = None
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,109 @@
+"""Resizing of feature maps in graphs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn.graphs.operations.registry import Step, operation
+
+__all__ = ["sample_positions"]
+
+
+def sample_positions(size: int, new: int, *, corners: str, scale: float | None = None) -> np.ndarray:
+    """Computes where along an axis the new pixels lie, in pixels of the old ones.
+
+    Args:
+        size: Number of old pixels.
+        new: Number of new pixels.
+        corners: ``"half_pixel"`` (centers of the corners' outer edges agree), ``"align"`` (the corner pixels agree) or
+            ``"asymmetric"`` (position i is i / scale).
+        scale: New pixels per old one; None is ``new / size``.
+
+    Returns:
+        The positions.
+
+    Example:
+        >>> from jaxcnn.graphs.operations.resizing import sample_positions
+        >>> sample_positions(2, 4, corners="half_pixel").tolist()
+        [-0.25, 0.25, 0.75, 1.25]
+    """
+    at = np.arange(new, dtype=np.float64)
+    if corners == "align":
+        return at * ((size - 1) / (new - 1) if new > 1 else 0.0)
+    ratio = size / new if scale is None else 1 / scale
+    return (at + 0.5) * ratio - 0.5 if corners == "half_pixel" else at * ratio
+
+
+@operation("resize", inputs=(1, 2), size=None, scale=None, method="bilinear", corners="half_pixel", rounding="floor")
+def _resize(step: Step) -> jax.Array:
+    """Resizes the two axes before the channels to ``size``, by ``scale``, or to the size of a second input.
+
+    ``method``: ``"nearest"`` or ``"bilinear"`` (without antialiasing, edges repeated), or ``"cubic"`` (a = -0.5).
+    ``corners``: see ``sample_positions``. ``rounding`` of positions of ``"nearest"``: ``"floor"``, of the next pixel's
+    lower bound as in most frameworks, or ``"round"``, halves up.
+    """
+    x = step.x
+    if len(step.inputs) == 2:
+        new = step.inputs[1].shape[-3:-1]
+    elif step["size"] is not None:
+        new = step["size"]
+    else:
+        scale = step["scale"] if isinstance(step["scale"], tuple) else (step["scale"],) * 2
+        new = tuple(int(np.floor(n * s)) for n, s in zip(x.shape[-3:-1], scale, strict=True))
+    if min(new) < 1 or max(new) > 2**16:
+        raise ValueError(f"the new size must be in [1, {2**16}], got {tuple(new)}.")
+    for axis, count in zip((-3, -2), new, strict=True):
+        x = _resize_axis(x, axis, int(count), step)
+    return x
+
+
+def _resize_axis(x: jax.Array, axis: int, new: int, step: Step) -> jax.Array:
+    size = x.shape[axis]
+    if size == new and step["corners"] != "asymmetric":
+        return x
+    at = sample_positions(size, new, corners=step["corners"])
+    if step["method"] == "nearest":
+        # In float32, as frameworks compute it: exact halves are frequent.
+        at = at.astype(np.float32)
+        if step["corners"] == "half_pixel" and step["rounding"] == "floor":
+            at = at + np.float32(0.5)
+        index = np.floor(at + 0.5) if step["rounding"] == "round" else np.floor(at)
+        return jnp.take(x, jnp.asarray(np.clip(index, 0, size - 1).astype(np.int32)), axis=axis)
+    if step["method"] == "cubic":
+        return _interpolate_cubic(x, axis, at)
+    at = np.clip(at, 0, size - 1)
+    low = np.floor(at).astype(np.int32)
+    high = np.minimum(low + 1, size - 1)
+    weight = jnp.asarray(at - low, x.dtype).reshape(-1, *(1,) * (-axis - 1))
+    first, second = jnp.take(x, jnp.asarray(low), axis=axis), jnp.take(x, jnp.asarray(high), axis=axis)
+    return first + (second - first) * weight
+
+
+def _interpolate_cubic(x: jax.Array, axis: int, at: np.ndarray) -> jax.Array:
+    """Interpolates by Keys's kernel with a = -0.5; weights outside are left out, the others scaled to a sum of 1."""
+    size = x.shape[axis]
+    low = np.floor(at).astype(np.int64)
+    offsets = np.arange(-1, 3)
+    index = low[:, None] + offsets
+    distance = np.abs(at[:, None] - index)
+    near = (1.5 * distance - 2.5) * distance**2 + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    weights = np.where(distance <= 1, near, np.where(distance < 2, far, 0)) * ((index >= 0) & (index < size))
+    weights /= weights.sum(1, keepdims=True)
+    tail = (1,) * (-axis - 1)
+    index = np.clip(index, 0, size - 1).astype(np.int32)
+    parts = [
+        jnp.take(x, jnp.asarray(index[:, i]), axis=axis) * jnp.asarray(weights[:, i], x.dtype).reshape(-1, *tail)
+        for i in range(len(offsets))
+    ]
+    return sum(parts[1:], parts[0])
+
+
+@operation("center_crop", size=(1, 1))
+def _center_crop(step: Step) -> jax.Array:
+    """Cuts out the middle of the maps."""
+    (height, width), (h, w) = step["size"], step.x.shape[-3:-1]
+    if height > h or width > w:
+        raise ValueError(f"{height} x {width} pixels cannot be cut out of {h} x {w}.")
+    top, left = (h - height) // 2, (w - width) // 2
+    return step.x[..., top : top + height, left : left + width, :]

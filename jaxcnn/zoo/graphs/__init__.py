@@ -1,0 +1,1 @@
+"""Importers: what a file says of its network, as a graph that runs."""

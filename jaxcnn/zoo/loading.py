@@ -1,0 +1,307 @@
+"""Loads a network with its weights from a file of a zoo."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from jaxcnn._check import check, is_integer_at_least
+from jaxcnn._typing import AnyArray, PRNGKey, Variables
+from jaxcnn.graphs.graph import Graph
+from jaxcnn.graphs.heads import Activation, find_activation, replace_head
+from jaxcnn.graphs.network import GraphNetwork
+from jaxcnn.zoo.checkpoint import MAX_BYTES, Checkpoint
+from jaxcnn.zoo.graphs.builder import ImportedNetwork
+from jaxcnn.zoo.preprocessing import preprocess_image
+from jaxcnn.zoo.reading import locate, read
+from jaxcnn.zoo.records import label_sets, weight_records
+from jaxcnn.zoo.records.weight_records import Preprocessing
+
+__all__ = ["Pretrained", "load"]
+
+Importer = Callable[..., ImportedNetwork]
+
+
+def _find_importer(form: str) -> Importer | None:
+    """Returns the function that imports networks of a format; None if its files carry weights only.
+
+    It takes the path and the checkpoint; of Caffe also the path of the prototxt.
+    """
+    if form in ("caffe", "caffe-prototxt"):
+        from jaxcnn.zoo.graphs.caffe import import_caffe
+
+        return import_caffe
+    if form in ("keras", "keras-h5"):
+        from jaxcnn.zoo.graphs.keras import import_keras
+
+        return import_keras
+    if form == "matconvnet":
+        from jaxcnn.zoo.graphs.matconvnet import import_matconvnet
+
+        return import_matconvnet
+    if form in ("tensorflow-graph", "tensorflow-savedmodel"):
+        from jaxcnn.zoo.graphs.tensorflow import import_tensorflow
+
+        return import_tensorflow
+    if form == "tflite":
+        from jaxcnn.zoo.graphs.tflite import import_tflite
+
+        return import_tflite
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+    """A network with its weights, and what its source says of its inputs and outputs.
+
+    Attributes:
+        model: The Linen module.
+        variables: Its variables.
+        preprocessing: How an image becomes the input; None where it is not known.
+        mean_image: An image (h, w, c) that is subtracted from the input, in its units; None if there is none.
+        labels: Names of the classes in the order of the output; None where they are not known.
+        activation: What the last output is: ``"logits"``, ``"probabilities"``, ``"features"``, or ``"values"`` of
+            another meaning.
+        provenance: File, format, and notes on what was left out or changed.
+    """
+
+    model: nn.Module
+    variables: Variables
+    preprocessing: Preprocessing | None = None
+    mean_image: np.ndarray | None = None
+    labels: tuple[str, ...] | None = None
+    activation: Activation = "values"
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def preprocess(self, image: AnyArray) -> np.ndarray:
+        """Makes an input of the model of one image.
+
+        Args:
+            image: An image (h, w, 3) or (h, w, 1), uint8 in [0, 255] or floating in [0, 1], RGB.
+
+        Returns:
+            The input, float32, without a batch axis.
+
+        Raises:
+            ValueError: If it is not an image, or the source does not state what the network expects.
+        """
+        expected = self.preprocessing
+        if expected is None:
+            raise ValueError(
+                "preprocess: preprocessing must be known to make an input of an image, and the source does not state "
+                "it; set it by dataclasses.replace(pretrained, preprocessing=zoo.Preprocessing(...))."
+            )
+        return preprocess_image(np.asarray(image), expected, shape=self.input_shape, mean_image=self.mean_image)
+
+    @property
+    def input_shape(self) -> tuple[int | None, int | None, int | None]:
+        """Height, width and channels of the input as far as the network states them."""
+        shape = self.model.graph.inputs[0].shape if isinstance(self.model, GraphNetwork) else ()
+        return (shape[0], shape[1], shape[2]) if len(shape) == 3 else (None, None, None)
+
+    def with_head(self, key: PRNGKey, num_classes: int | None) -> "Pretrained":
+        """Replaces the classifier by a new one, or removes it.
+
+        The new layer is a dense one on the features, averaged over the pixels where they are maps; its kernel is
+        random, its bias zero.
+
+        Args:
+            key: A key.
+            num_classes: Number of classes; None returns the features.
+
+        Returns:
+            The network with the new head, whose activation is ``"logits"`` or ``"features"``.
+
+        Raises:
+            ValueError: If the network does not end in a classifier.
+        """
+        return _replace_classifier(self, key, num_classes)
+
+    def __repr__(self) -> str:
+        """Describes it in one line."""
+        count = sum(leaf.size for leaf in jax.tree.leaves(self.variables))
+        name = self.provenance.get("name") or self.provenance.get("path")
+        classes = f", {len(self.labels):,} labels" if self.labels else ""
+        return f"Pretrained({name!r}, {type(self.model).__name__}, {count:,} values, {self.activation}{classes})"
+
+
+def load(
+    name_or_path: str | os.PathLike[str],
+    *,
+    model: str | None = None,
+    graph: str | os.PathLike[str] | None = None,
+    outputs: Sequence[str] | None = None,
+    mean: str | os.PathLike[str] | Sequence[float] | None = None,
+    labels: str | os.PathLike[str] | Sequence[str] | None = None,
+    head: Literal["source"] | None = "source",
+    download: bool = False,
+    max_bytes: int = MAX_BYTES,
+) -> Pretrained:
+    """Loads a network with its weights from a file of a zoo, or from a run folder.
+
+    Files of Caffe, MatConvNet, Keras, TensorFlow and TensorFlow Lite that describe their network are run as they
+    describe it, without their frameworks; nothing in them is executed.
+
+    Convention:
+        Images are channels last, whatever the source's order; values that the source has flattened or permuted keep
+        the source's order. The batch is free, and so are heights and widths where the network allows it.
+
+    Args:
+        name_or_path: The file, or for formats of several files their folder or common prefix; or the name of a record,
+            such as ``"keras/mobilenet_v1_0.25_224"``; or a run folder of ``train.fit`` or the command line.
+        model: Name of the model of ``models.create``, for files that carry weights only.
+        graph: Of Caffe: the prototxt of the network; by default the file of the same stem beside the weights, else
+            what the caffemodel itself says.
+        outputs: Values to return, by the source's names of layers or values; by default the network's outputs.
+        mean: Of Caffe: the mean image (``.binaryproto``), or one number per channel in the order of the input.
+        labels: Names of the classes, a file with one per line, or the name of a list of ``zoo.labels``.
+        head: None removes the classifier: the model returns its features.
+        download: Whether the file of a record may be downloaded if it is missing.
+        max_bytes: What all tensors together may take.
+
+    Returns:
+        The network. ``pretrained.model.apply(pretrained.variables, x)`` runs it; a network of several outputs returns
+        a dictionary.
+
+    Raises:
+        FileNotFoundError: If there is no such file, or the file of a record was not downloaded.
+        DownloadError: If it cannot be downloaded.
+        FormatError: If the file is damaged, or its network is inconsistent or has unknown operations.
+        ValueError: If an argument is wrong, or the file carries weights only and no model is named.
+
+    Example:
+        >>> from jaxcnn import zoo
+        >>> zoo.load("keras/mobilenet_v1_0.25_223")
+        Traceback (most recent call last):
+            ...
+        FileNotFoundError: read: path must be an existing file, got 'keras/mobilenet_v1_0.25_223' (did you mean ...
+    """
+    check(is_integer_at_least(max_bytes, 1), "load", "max_bytes", "a positive integer", repr(max_bytes))
+    location = locate(name_or_path, download=download)
+    checkpoint = read(location, max_bytes=max_bytes)
+    record = weight_records.find(os.fspath(name_or_path))
+    network = _import_network(location, checkpoint, model=model, graph=graph)
+    return _assemble(location, checkpoint, network, record, outputs=outputs, mean=mean, labels=labels, head=head)
+
+
+def _import_network(
+    location: Path, checkpoint: Checkpoint, *, model: str | None, graph: str | os.PathLike[str] | None
+) -> ImportedNetwork:
+    form = checkpoint.metadata["format"]
+    importer = _find_importer(form)
+    check(graph is None or form == "caffe", "load", "graph", "None, except for files of Caffe", repr(graph))
+    if importer is None or (checkpoint.graph is None and form not in ("caffe",)):
+        if model is None:
+            raise ValueError(
+                f"load: model must be named, as {str(location)!r} ({form}) carries weights only and does not describe "
+                "its network."
+            )
+        raise ValueError(f"load: model must be None or the name of a network of this file, got {model!r}.")
+    options = {"graph": graph} if form == "caffe" else {}
+    return importer(location, checkpoint, **options)
+
+
+def _assemble(
+    location: Path,
+    checkpoint: Checkpoint,
+    network: ImportedNetwork,
+    record: weight_records.Record | None,
+    *,
+    outputs: Sequence[str] | None,
+    mean: str | os.PathLike[str] | Sequence[float] | None,
+    labels: str | os.PathLike[str] | Sequence[str] | None,
+    head: Literal["source"] | None,
+) -> Pretrained:
+    graph = network.graph
+    provenance = {
+        "path": os.fspath(location),
+        "format": checkpoint.metadata["format"],
+        "framework": checkpoint.metadata.get("framework"),
+        "notes": (*checkpoint.metadata.get("notes", ()), *network.notes),
+    }
+    if record is not None:
+        provenance |= {"name": record.name, "license": record.license}
+    chosen = tuple(outputs) if outputs is not None else None
+    if chosen is not None:
+        for name in chosen:
+            graph.find_value(name)
+    flat = {(one.collection, *one.path.split("/")): jnp.asarray(network.arrays[one.path]) for one in graph.parameters}
+    preprocessing, mean_image = network.preprocessing, network.mean_image
+    if record is not None and record.preprocessing is not None:
+        preprocessing = record.preprocessing
+    if mean is not None:
+        preprocessing, mean_image = _use_mean(preprocessing or Preprocessing(), mean)
+    names = _find_labels(graph, network.labels, record, labels)
+    last = graph.find_value(chosen[-1]) if chosen else graph.outputs[-1]
+    pretrained = Pretrained(
+        model=GraphNetwork(graph, outputs=chosen),
+        variables=traverse_util.unflatten_dict(flat),
+        preprocessing=preprocessing,
+        mean_image=mean_image,
+        labels=names,
+        activation=find_activation(graph, last),
+        provenance=provenance,
+    )
+    return pretrained if head == "source" else _replace_classifier(pretrained, jax.random.key(0), None)
+
+
+def _use_mean(
+    preprocessing: Preprocessing, mean: str | os.PathLike[str] | Sequence[float]
+) -> tuple[Preprocessing, np.ndarray | None]:
+    """Reads a mean image, or takes one number per channel."""
+    if isinstance(mean, str | os.PathLike):
+        found = read(mean)
+        check("mean" in found.tensors, "load", "mean", "a file of a mean image", repr(os.fspath(mean)))
+        return preprocessing, found.tensors["mean"]
+    numbers = tuple(float(one) for one in mean)
+    return dataclasses.replace(preprocessing, mean=numbers), None
+
+
+def _find_labels(
+    graph: Graph,
+    own: tuple[str, ...] | None,
+    record: weight_records.Record | None,
+    labels: str | os.PathLike[str] | Sequence[str] | None,
+) -> tuple[str, ...] | None:
+    """Chooses the names of the classes: what the user passes, the file has, or the record states."""
+    if labels is None:
+        if own is not None:
+            return own
+        return label_sets.labels(record.labels) if record is not None and record.labels is not None else None
+    if isinstance(labels, str | os.PathLike):
+        if Path(labels).is_file():
+            return tuple(Path(labels).read_text("utf-8").splitlines())
+        return label_sets.labels(os.fspath(labels))
+    return tuple(str(one) for one in labels)
+
+
+def _replace_classifier(pretrained: Pretrained, key: PRNGKey, num_classes: int | None) -> Pretrained:
+    model = pretrained.model
+    if not isinstance(model, GraphNetwork):
+        raise ValueError(f"with_head: model must be a network of a file, got {type(model).__name__}.")
+    graph = replace_head(model.selected(), num_classes)
+    network = GraphNetwork(graph, dtype=model.dtype, param_dtype=model.param_dtype)
+    old = traverse_util.flatten_dict(pretrained.variables)
+    flat = {}
+    for one in graph.parameters:
+        path = (one.collection, *one.path.split("/"))
+        if path in old:
+            flat[path] = old[path]
+        elif one.path.endswith("/kernel"):
+            flat[path] = nn.initializers.lecun_normal()(key, one.shape, network.param_dtype)
+        else:
+            flat[path] = jnp.zeros(one.shape, network.param_dtype)
+    return dataclasses.replace(
+        pretrained,
+        model=network,
+        variables=traverse_util.unflatten_dict(flat),
+        labels=None,
+        activation="features" if num_classes is None else "logits",
+    )
