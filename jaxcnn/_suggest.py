@@ -8,6 +8,12 @@ __all__ = ["suggest"]
 _MOST = 2
 """Slips of the keyboard in a long name."""
 
+_LONGEST = 100
+"""Letters of a name that is compared letter by letter."""
+
+_COMPARED = 5000
+"""Names that are compared letter by letter: files have hundreds of thousands."""
+
 _PART = 4
 """Characters of a part that stands for a whole name."""
 
@@ -28,12 +34,14 @@ def suggest(name: object, known: Iterable[str], most: int = 3) -> str:
         For example ``" (did you mean 'lenet'?)"``; empty if no name is close.
     """
     typed, slips, parts = _simplify(str(name)), [], []
+    compared = 0
     for one in known:
         simple = _simplify(one)
-        count = _distance(typed, simple)
-        if count == 0:
+        if typed == simple:
             return f" (did you mean {_quote(one)}?)"
-        if count <= _allowed(typed, simple):
+        near = abs(len(typed) - len(simple)) <= _MOST and len(simple) <= _LONGEST and compared < _COMPARED
+        compared += near
+        if near and (count := _distance(typed, simple)) <= _allowed(typed, simple):
             slips.append((count, one))
         elif len(typed) >= _PART and typed in simple:
             parts.append((len(simple), one))

@@ -36,7 +36,7 @@ class NodeCost:
     flops: int
 
 
-def find_shapes(graph: Graph, inputs: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, tuple[int, ...]]:
+def find_shapes(graph: Graph, *, inputs: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, tuple[int, ...]]:
     """Computes the shape of every value of one example, without computing values.
 
     Args:
@@ -76,7 +76,7 @@ def find_shapes(graph: Graph, inputs: Mapping[str, tuple[int, ...]] | None = Non
     return found
 
 
-def measure_cost(graph: Graph, inputs: Mapping[str, tuple[int, ...]] | None = None) -> list[NodeCost]:
+def measure_cost(graph: Graph, *, inputs: Mapping[str, tuple[int, ...]] | None = None) -> list[NodeCost]:
     """Computes shapes, parameters and floating-point operations of every node.
 
     Args:
@@ -97,7 +97,7 @@ def measure_cost(graph: Graph, inputs: Mapping[str, tuple[int, ...]] | None = No
         >>> [(cost.shapes, cost.parameters, cost.flops) for cost in measure_cost(graph)]
         [(((4,),), 40, 80)]
     """
-    shapes = find_shapes(graph, inputs)
+    shapes = find_shapes(graph, inputs=inputs)
     sizes = {one.path: math.prod(one.shape) for one in graph.parameters}
     kernels = {one.path: one.shape for one in graph.parameters}
     counted: set[str] = set()

@@ -144,7 +144,7 @@ def run_node(
             results = operation.apply(step)
     except GraphError:
         raise
-    except (TypeError, ValueError, IndexError, ArithmeticError) as error:
+    except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, NotImplementedError) as error:
         shapes = ", ".join(shape_text(value) for value in step.inputs)
         raise GraphError(f"{_first_line(error)} Its inputs are {shapes or 'none'}.", node) from error
     found = [results] if isinstance(results, jax.Array) else list(results)

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from jaxcnn._check import check
 from jaxcnn._suggest import suggest
-from jaxcnn.graphs.nodes import COLLECTIONS, GraphError, Input, Node, Parameter
+from jaxcnn.graphs.nodes import COLLECTIONS, GraphError, Input, Node, Parameter, is_plain
 from jaxcnn.graphs.operations.registry import find_operation
 
 __all__ = ["Graph"]
@@ -122,9 +122,18 @@ class Graph:
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     @functools.cached_property
+    def _selections(self) -> "dict[tuple[str, ...], Graph]":
+        """Keeps what ``select`` returned: a module selects at every call."""
+        return {}
+
+    @functools.cached_property
     def values(self) -> tuple[str, ...]:
         """The names of all values: inputs first, then those that nodes write."""
         return tuple(_collect_values(self.inputs, self.nodes))
+
+    @functools.cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(self.values)
 
     def find_value(self, name: str) -> str:
         """Finds a value by its name, or by the source's name of a layer or value.
@@ -146,9 +155,9 @@ class Graph:
         """
         if name in self.taps:
             return self.taps[name]
-        known = {*self.values, *self.taps}
-        hint = suggest(name, known)
-        check(name in self.values, "select", "outputs", f"names of layers or values{hint}", repr(name))
+        if name not in self._names:
+            hint = suggest(name, (*self.values, *self.taps))
+            check(False, "select", "outputs", f"names of layers or values{hint}", repr(name))
         return name
 
     def select(self, outputs: Iterable[str]) -> "Graph":
@@ -172,7 +181,9 @@ class Graph:
         """
         outputs = tuple(outputs)
         check(len(outputs) > 0, "select", "outputs", "at least one name", outputs)
-        return self.prune(tuple(self.find_value(name) for name in outputs))
+        if outputs not in self._selections:
+            self._selections[outputs] = self.prune(tuple(self.find_value(name) for name in outputs))
+        return self._selections[outputs]
 
     def prune(self, outputs: tuple[str, ...]) -> "Graph":
         """Returns the part of the graph that computes these values, by the graph's own names."""
@@ -249,6 +260,10 @@ def check_nodes(nodes: Iterable[Node], paths: set[str]) -> None:
             raise GraphError("the operation is unknown.", node)
         if fault := operation.find_fault(len(node.inputs), len(node.outputs), node.options, node.parameters):
             raise GraphError(fault, node)
+        for key, value in node.options.items():
+            if not is_plain(value):
+                kind = type(value).__name__
+                raise GraphError(f"the option {key} must be a number, a text or a tuple of them, got {kind}.", node)
         for role, path in node.parameters.items():
             if path not in paths:
                 raise GraphError(f"the {role} {path!r} is no parameter of the graph.", node)
@@ -314,9 +329,11 @@ def _collect_values(inputs: Iterable[Input], nodes: Iterable[Node]) -> dict[str,
 
 
 def _check_unique(kind: str, names: list[str]) -> None:
-    if len(set(names)) < len(names):
-        twice = next(name for at, name in enumerate(names) if name in names[:at])
-        raise GraphError(f"two {kind}s are named {twice!r}.")
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise GraphError(f"two {kind}s are named {name!r}.")
+        seen.add(name)
 
 
 def _print_node(node: Node, shapes: Mapping[str, tuple[int, ...]]) -> str:

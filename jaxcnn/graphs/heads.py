@@ -34,7 +34,7 @@ class Head:
     features: str
 
 
-def find_activation(graph: Graph, output: str | None = None) -> Activation:
+def find_activation(graph: Graph, *, output: str | None = None) -> Activation:
     """Finds out what an output of a graph is, from the nodes that lead to it.
 
     Args:
@@ -58,10 +58,10 @@ def find_activation(graph: Graph, output: str | None = None) -> Activation:
         name = writers[name].inputs[0]
     if name in writers and writers[name].op in _TO_PROBABILITIES:
         return "probabilities"
-    return "logits" if find_head(graph, output) is not None else "values"
+    return "logits" if find_head(graph, output=output) is not None else "values"
 
 
-def find_head(graph: Graph, output: str | None = None) -> Head | None:
+def find_head(graph: Graph, *, output: str | None = None) -> Head | None:
     """Finds the classifying layer: the last dense layer or convolution, if nothing but pooling and the like follows it.
 
     Args:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn._check import check
-from jaxcnn._typing import AnyArray, Array, Dtype, Float
+from jaxcnn._typing import AnyArray, Array, Dtype, Num
 from jaxcnn.graphs.execution import prepare_inputs, run_graph
 from jaxcnn.graphs.graph import Graph
 from jaxcnn.graphs.nodes import GraphError, Parameter
@@ -112,8 +112,8 @@ class GraphNetwork(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[AnyArray, "*shape"] | Mapping[str, AnyArray], *, train: bool = False
-    ) -> Float[Array, "*out"] | dict[str, Array]:
+        self, x: Num[AnyArray, "*shape"] | Mapping[str, Num[AnyArray, "..."]], *, train: bool = False
+    ) -> Num[Array, "*out"] | dict[str, Num[Array, "..."]]:
         """Returns the output, or a dictionary if there are several; ``x`` maps the inputs where there are several."""
         graph = self.selected()
         inputs, batch = prepare_inputs(graph, x)

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["COLLECTIONS", "GraphError", "Input", "Node", "Parameter", "describe_node"]
+import numpy as np
+
+__all__ = ["COLLECTIONS", "GraphError", "Input", "Node", "Parameter", "describe_node", "is_plain"]
 
 COLLECTIONS = ("params", "batch_stats", "constants")
 """Where a parameter's array is: trained, updated by training steps, or neither."""
@@ -96,6 +98,15 @@ def describe_node(node: Node) -> str:
     return f"node {node.name!r} ({kind})"
 
 
+def is_plain(value: object) -> bool:
+    """Returns whether a value may be an option: a number, a text, a boolean, None, or a tuple of such values."""
+    if isinstance(value, tuple):
+        return all(map(is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
 def _freeze(value: Any) -> Any:
-    """Converts lists to tuples, also inside."""
+    """Converts lists to tuples, also inside, and numbers of NumPy to those of Python."""
+    if isinstance(value, np.generic):
+        return value.item()
     return tuple(map(_freeze, value)) if isinstance(value, list | tuple) else value

@@ -13,7 +13,7 @@ import numpy as np
 from flax import traverse_util
 
 from jaxcnn._check import check, is_integer_at_least
-from jaxcnn._typing import AnyArray, PRNGKey, Variables
+from jaxcnn._typing import AnyArray, Float, Num, PRNGKey, Variables
 from jaxcnn.graphs.graph import Graph
 from jaxcnn.graphs.heads import Activation, find_activation, replace_head
 from jaxcnn.graphs.network import GraphNetwork
@@ -80,7 +80,7 @@ class Pretrained:
     activation: Activation = "values"
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def preprocess(self, image: AnyArray) -> np.ndarray:
+    def preprocess(self, image: Num[AnyArray, "*shape"]) -> Float[np.ndarray, "h w c"]:
         """Makes an input of the model of one image.
 
         Args:
@@ -246,7 +246,7 @@ def _assemble(
         preprocessing=preprocessing,
         mean_image=mean_image,
         labels=names,
-        activation=find_activation(graph, last),
+        activation=find_activation(graph, output=last),
         provenance=provenance,
     )
     return pretrained if head == "source" else _replace_classifier(pretrained, jax.random.key(0), None)

@@ -25,7 +25,7 @@ def _rectify(step: Step) -> jax.Array:
 @operation("prelu", parameters=("slope",))
 def _rectify_by_parameter(step: Step) -> jax.Array:
     """Rectifies; below zero by a slope per channel, per value or for all."""
-    return jnp.where(step.x > 0, step.x, step.x * step.parameters["slope"].astype(step.x.dtype))
+    return jnp.where(step.x > 0, step.x, step.x * step.spread(step.parameters["slope"].astype(step.x.dtype)))
 
 
 @operation("elu", alpha=1.0)
@@ -104,7 +104,7 @@ def _exceed(step: Step) -> jax.Array:
 @operation("rescale", scale=1.0, offset=0.0)
 def _rescale(step: Step) -> jax.Array:
     """Computes ``scale * x + offset``; tuples have one number per channel."""
-    scale, offset = (jnp.asarray(step[key], step.x.dtype) for key in ("scale", "offset"))
+    scale, offset = (step.spread(jnp.asarray(step[key], step.x.dtype)) for key in ("scale", "offset"))
     return step.x * scale + offset
 
 

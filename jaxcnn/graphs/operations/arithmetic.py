@@ -28,10 +28,10 @@ def _operands(step: Step) -> list[jax.Array]:
     if constant is None:
         return values
     extra = constant.ndim + step.leading - values[0].ndim
-    if extra > 0:  # a constant of higher rank than the value
-        shape = values[0].shape
-        values = [values[0].reshape(shape[: step.leading] + (1,) * extra + shape[step.leading :])]
-    constant = constant.astype(values[0].dtype)
+    if extra > 0:  # a constant of higher rank than the values
+        rank = (1,) * extra
+        values = [x.reshape(x.shape[: step.leading] + rank + x.shape[step.leading :]) for x in values]
+    constant = step.spread(constant.astype(values[0].dtype), values[0])
     return [constant, *values] if step["constant_first"] else [*values, constant]
 
 

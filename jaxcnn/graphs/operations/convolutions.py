@@ -16,7 +16,7 @@ Pairs = Sequence[tuple[int, int]]
 
 def _add_bias(y: jax.Array, step: Step) -> jax.Array:
     bias = step.parameters.get("bias")
-    return y if bias is None else y + bias.astype(y.dtype)
+    return y if bias is None else y + step.spread(bias.astype(y.dtype), y)
 
 
 @operation(

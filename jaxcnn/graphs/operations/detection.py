@@ -47,13 +47,12 @@ def _prior_boxes(step: Step) -> jax.Array:
         sizes += [(least * ratio**0.5, least / ratio**0.5) for ratio in ratios[1:]]
     if rows * columns * len(sizes) > 2**24:
         raise ValueError(f"{rows} x {columns} x {len(sizes)} boxes are too many.")
-    half = jnp.asarray(sizes, jnp.float32) / 2
+    half = jnp.asarray(sizes, jnp.float32).reshape(1, 1, -1, 2) / 2
     x = (jnp.arange(columns, dtype=jnp.float32) + step["offset"]) * step_x
     y = (jnp.arange(rows, dtype=jnp.float32) + step["offset"]) * step_y
     centers = jnp.stack(jnp.broadcast_arrays(x[None, :, None], y[:, None, None]), -1)  # rows, columns, 1, xy
-    corners = jnp.concatenate([centers - half, centers + half], -1) / jnp.asarray(
-        [width, height, width, height], jnp.float32
-    )
+    extent = jnp.asarray([width, height, width, height], jnp.float32).reshape(1, 1, 1, 4)
+    corners = jnp.concatenate([centers - half, centers + half], -1) / extent
     corners = jnp.clip(corners, 0, 1) if step["clip"] else corners
     variances = step["variances"] if len(step["variances"]) == 4 else step["variances"] * 4
     result = jnp.stack([corners.reshape(-1), jnp.tile(jnp.asarray(variances[:4], jnp.float32), corners.size // 4)])

@@ -17,9 +17,9 @@ def widen(x: jax.Array) -> jax.Array:
 def _like_axis(step: Step, role: str, axis: int) -> jax.Array | None:
     """Returns a parameter with one value per entry of an axis, shaped so that it broadcasts; None if there is none."""
     value = step.parameters.get(role)
-    if value is None or value.ndim != 1:
-        return value
-    return value.reshape(value.shape + (1,) * (-step.axis(axis) - 1))
+    if value is None:
+        return None
+    return step.spread(value.reshape(value.shape + (1,) * (-step.axis(axis) - 1)) if value.ndim == 1 else value)
 
 
 @operation(
@@ -52,7 +52,8 @@ def _normalize_batch(step: Step) -> jax.Array:
     bias = step.parameters.get("bias")
     shift = shift if bias is None else shift + bias
     tail = (1,) * (-axis - 1)
-    return (x * factor.reshape(-1, *tail) + shift.reshape(-1, *tail)).astype(step.x.dtype)
+    factor, shift = (step.spread(value.reshape(-1, *tail)) for value in (factor, shift))
+    return (x * factor + shift).astype(step.x.dtype)
 
 
 @operation("scale", optional=("scale", "bias"), axis=-1)
@@ -108,7 +109,7 @@ def _normalize_length(step: Step) -> jax.Array:
     else:
         y = x / (jnp.sqrt(total) + step["epsilon"])
     scale = step.parameters.get("scale")
-    return (y if scale is None else y * scale).astype(step.x.dtype)
+    return (y if scale is None else y * step.spread(scale)).astype(step.x.dtype)
 
 
 @operation("mean_variance_norm", optional=("scale", "bias"), axes=(-1,), epsilon=1e-5, variance=True, rule="add")
@@ -125,8 +126,8 @@ def _normalize_mean_variance(step: Step) -> jax.Array:
         add = step["rule"] == "add"
         y = y * jax.lax.rsqrt(variance + step["epsilon"]) if add else y / (jnp.sqrt(variance) + step["epsilon"])
     scale, bias = step.parameters.get("scale"), step.parameters.get("bias")
-    y = y if scale is None else y * scale
-    return (y if bias is None else y + bias).astype(step.x.dtype)
+    y = y if scale is None else y * step.spread(scale)
+    return (y if bias is None else y + step.spread(bias)).astype(step.x.dtype)
 
 
 @operation("group_norm", optional=("scale", "bias"), groups=REQUIRED, epsilon=1e-5)
@@ -139,5 +140,5 @@ def _normalize_groups(step: Step) -> jax.Array:
     variance = jnp.mean(jnp.square(parts - mean), axes, keepdims=True)
     y = ((parts - mean) * jax.lax.rsqrt(variance + step["epsilon"])).reshape(x.shape)
     scale, bias = step.parameters.get("scale"), step.parameters.get("bias")
-    y = y if scale is None else y * scale
-    return (y if bias is None else y + bias).astype(step.x.dtype)
+    y = y if scale is None else y * step.spread(scale)
+    return (y if bias is None else y + step.spread(bias)).astype(step.x.dtype)

@@ -55,6 +55,13 @@ class Step:
             raise ValueError(f"axis must be in [{-rank}, {rank}), got {axis}.")
         return axis - rank if axis >= 0 else axis
 
+    def spread(self, value: jax.Array, x: jax.Array | None = None) -> jax.Array:
+        """Adds axes of size 1 in front of a parameter, so that it has the rank of the first input, or of ``x``."""
+        rank = (self.x if x is None else x).ndim
+        if value.ndim > rank - self.leading:
+            raise ValueError(f"a parameter of shape {value.shape} does not fit {rank - self.leading} axes.")
+        return value.reshape((1,) * (rank - value.ndim) + value.shape)
+
     def axes(self, axes: Sequence[int]) -> tuple[int, ...]:
         """Converts axes of an example to negative axes of the array."""
         return tuple(self.axis(axis) for axis in axes)
@@ -159,7 +166,10 @@ def find_operation(name: str) -> Operation | None:
 
 
 def operation_names() -> tuple[str, ...]:
-    """Returns the names of all operations, sorted.
+    """Returns the names of all operations.
+
+    Returns:
+        The names, sorted.
 
     Example:
         >>> from jaxcnn.graphs.operations.registry import operation_names

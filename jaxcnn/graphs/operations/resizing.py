@@ -74,9 +74,14 @@ def _resize_axis(x: jax.Array, axis: int, new: int, step: Step) -> jax.Array:
     at = np.clip(at, 0, size - 1)
     low = np.floor(at).astype(np.int32)
     high = np.minimum(low + 1, size - 1)
-    weight = jnp.asarray(at - low, x.dtype).reshape(-1, *(1,) * (-axis - 1))
+    weight = _along(at - low, axis, x)
     first, second = jnp.take(x, jnp.asarray(low), axis=axis), jnp.take(x, jnp.asarray(high), axis=axis)
     return first + (second - first) * weight
+
+
+def _along(weights: np.ndarray, axis: int, x: jax.Array) -> jax.Array:
+    """Shapes weights along a negative axis, so that they broadcast."""
+    return jnp.asarray(weights, x.dtype).reshape((1,) * (x.ndim + axis) + (-1,) + (1,) * (-axis - 1))
 
 
 def _interpolate_cubic(x: jax.Array, axis: int, at: np.ndarray) -> jax.Array:
@@ -90,11 +95,9 @@ def _interpolate_cubic(x: jax.Array, axis: int, at: np.ndarray) -> jax.Array:
     far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
     weights = np.where(distance <= 1, near, np.where(distance < 2, far, 0)) * ((index >= 0) & (index < size))
     weights /= weights.sum(1, keepdims=True)
-    tail = (1,) * (-axis - 1)
     index = np.clip(index, 0, size - 1).astype(np.int32)
     parts = [
-        jnp.take(x, jnp.asarray(index[:, i]), axis=axis) * jnp.asarray(weights[:, i], x.dtype).reshape(-1, *tail)
-        for i in range(len(offsets))
+        jnp.take(x, jnp.asarray(index[:, i]), axis=axis) * _along(weights[:, i], axis, x) for i in range(len(offsets))
     ]
     return sum(parts[1:], parts[0])
 
