@@ -7,6 +7,7 @@ from jaxcnn.graphs.cost import measure_cost as measure_cost
 from jaxcnn.graphs.graph import Graph as Graph
 from jaxcnn.graphs.heads import find_activation as find_activation
 from jaxcnn.graphs.heads import replace_head as replace_head
+from jaxcnn.graphs.heatmaps import compute_heat_maps as compute_heat_maps
 from jaxcnn.graphs.network import GraphNetwork as GraphNetwork
 from jaxcnn.graphs.nodes import GraphError as GraphError
 from jaxcnn.graphs.nodes import Input as Input
