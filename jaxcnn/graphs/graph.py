@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any
 
 from jaxcnn._check import check
 from jaxcnn._suggest import suggest
@@ -219,7 +219,7 @@ class Graph:
         return json.dumps(fields, sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
+    def from_json(cls, text: str) -> "Graph":
         """Reads what ``to_json`` wrote.
 
         Args:

@@ -131,7 +131,7 @@ def find_class_output(model: GraphNetwork) -> str:
         ValueError: If there is none; the message lists the outputs and their shapes.
     """
     graph = model.selected()
-    kinds = {name: find_activation(graph, name) for name in graph.outputs}
+    kinds = {name: find_activation(graph, output=name) for name in graph.outputs}
     for wanted in ("probabilities", "logits"):
         for name in reversed(graph.outputs):
             if kinds[name] == wanted and _is_vector(graph, name):
@@ -180,11 +180,11 @@ def _activate(model: GraphNetwork, variables: Variables, x: jax.Array) -> tuple[
     graph = model.selected()
     output = find_class_output(model)
     logits = _find_logits(graph, output)
-    head = find_head(graph, output)
+    head = find_head(graph, output=output)
     if head is None:
         return None
     graph = graph.prune((logits,))
-    shapes = find_shapes(graph, {_single_input(graph, x): x.shape[-3:]})
+    shapes = find_shapes(graph, inputs={_single_input(graph, x): x.shape[-3:]})
     writers = {name: node for node in graph.nodes for name in node.outputs}
     pooled = _find_pooled(writers, shapes, logits)  # convolutions before the pooling
     if pooled is not None:
@@ -251,7 +251,7 @@ def _look_up(variables: Variables, path: str) -> jax.Array:
 
 def _run(model: GraphNetwork, variables: Variables, x: jax.Array, outputs: tuple[str, ...]) -> Mapping[str, jax.Array]:
     found: Any = model.clone(graph=model.selected(), outputs=outputs).apply(variables, x)
-    return found if len(outputs) > 1 else {outputs[0]: found}
+    return found if isinstance(found, Mapping) else {outputs[0]: found}
 
 
 def _trace_graph(model: GraphNetwork, variables: Variables, x: jax.Array, layer: str | None) -> Evidence:
@@ -260,7 +260,7 @@ def _trace_graph(model: GraphNetwork, variables: Variables, x: jax.Array, layer:
     logits = _find_logits(selected, find_class_output(model))
     graph = selected.prune((logits,))
     name = _single_input(graph, x)
-    shapes = find_shapes(graph, {name: x.shape[-3:]})
+    shapes = find_shapes(graph, inputs={name: x.shape[-3:]})
     count = math.prod(shapes[logits])
     check(shapes[logits][-1:] == (count,), _NAME, "x", "images of one size for the classifier", shapes[logits])
     value = _find_maps(graph, shapes, logits) if layer is None else graph.find_value(layer)

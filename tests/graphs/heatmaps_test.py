@@ -138,7 +138,10 @@ def test_errors_of_heat_maps():
             r"its outputs are maps \(4, 4, 6\), conv1 \(4, 4, 6\)",
         ),
         (lambda: graphs.compute_heat_maps(model, variables, X[0, 0]), r"x must be images \(\*b, h, w, c\), floating"),
-        (lambda: graphs.compute_heat_maps(model, variables, X, classes=CLASSES[0]), r"classes must be integers \(2, k\)"),
+        (
+            lambda: graphs.compute_heat_maps(model, variables, X, classes=CLASSES[0]),
+            r"classes must be integers \(2, k\)",
+        ),
         (
             lambda: graphs.compute_heat_maps(model, variables, X, layer="fc"),
             r"layer must be a layer of maps \(h, w, c\)",
