@@ -36,12 +36,14 @@ class Work:
     padding: str = "SAME"
     members: tuple[int, ...] = ()  # lengths of the axes that are mapped over
     loop: bool = False  # by lax.map instead of vmap
+    groups: int = 1
 
     @property
     def name(self) -> str:
         """Name such as ``64x20x20x16 to 32 k5 members 4``."""
         parts = ["x".join(map(str, self.shape)), "to", str(self.filters), f"k{self.kernel}"]
         parts += [f"stride {self.strides}"] * (self.strides != 1) + ["valid"] * (self.padding == "VALID")
+        parts += [f"groups {self.groups}"] * (self.groups > 1)
         parts += [f"members {'x'.join(map(str, self.members))}"] * bool(self.members)
         return " ".join(parts + ["in a loop"] * self.loop)
 
@@ -57,7 +59,7 @@ class Work:
         outputs = [-(-(n - reach) // self.strides) for n in self.shape[1:-1]]
         shapes = (
             self.shape,
-            (*(self.kernel,) * self.rank, self.shape[-1], self.filters),
+            (*(self.kernel,) * self.rank, self.shape[-1] // self.groups, self.filters),
             (self.shape[0], *outputs, self.filters),
         )
         return [random.standard_normal((*self.members, *shape), np.float32) for shape in shapes]
@@ -90,8 +92,17 @@ EVERY = [
     Work((64, 10, 10, 16), 32, kernel=5, padding="VALID", members=(16,)),
     Work((64, 42, 42, 1), 32, kernel=9, padding="VALID", members=(4,)),
     _members(4, loop=True),
+    Work((8, 28, 28, 256), 256, groups=32),  # ResNeXt
+    Work((8, 56, 56, 128), 128, groups=32),
+    Work((8, 14, 14, 512), 512, groups=16),
+    Work((8, 28, 28, 104), 104, groups=13),  # RegNet: a prime number of groups
+    Work((8, 27, 27, 96), 256, kernel=5, groups=2),  # AlexNet
+    Work((8, 28, 28, 240), 240, kernel=1, groups=3),  # ShuffleNet
+    Work((8, 28, 28, 64), 128, groups=64),  # a depth multiplier
+    Work((8, 14, 14, 512), 512, groups=16, members=(2,)),
 ]
 QUICK = [Work((2, 8, 8, 3), 4), Work((2, 8, 8, 6), 4, members=(2,)), Work((2, 8, 8, 6), 4, members=(2,), loop=True)]
+QUICK += [Work((2, 8, 8, 6), 4, groups=2)]
 
 
 Convolution = Callable[[jax.Array, jax.Array], jax.Array]
@@ -99,14 +110,15 @@ Convolution = Callable[[jax.Array, jax.Array], jax.Array]
 
 def jaxcnn_convolution(work: Work) -> Convolution:
     """Returns jaxcnn's convolution of one member."""
-    return lambda x, kernel: ops.conv(x, kernel, strides=work.strides, padding=work.padding)
+    return lambda x, kernel: ops.conv(x, kernel, strides=work.strides, padding=work.padding, groups=work.groups)
 
 
 def xla_convolution(work: Work) -> Convolution:
     """Returns XLA's convolution of one member."""
     axes = (f"N{SPACE[work.rank]}C", f"{SPACE[work.rank]}IO", f"N{SPACE[work.rank]}C")
     steps = (work.strides,) * work.rank
-    return lambda x, kernel: jax.lax.conv_general_dilated(x, kernel, steps, work.padding, dimension_numbers=axes)
+    convolve = functools.partial(jax.lax.conv_general_dilated, feature_group_count=work.groups, dimension_numbers=axes)
+    return lambda x, kernel: convolve(x, kernel, steps, work.padding)
 
 
 def with_members(function: Convolution, work: Work, wanted: Sequence[int]) -> _harness.Run:
@@ -181,7 +193,7 @@ def with_torch(work: Work, wanted: Sequence[int], *, channels_last: bool) -> _ha
     def convolved(x: Any, kernel: Any) -> Any:
         if low != high:
             x = torch.nn.functional.pad(x, (low, high) * work.rank)
-        return convolve(x, kernel, stride=work.strides, padding=low if low == high else 0)
+        return convolve(x, kernel, stride=work.strides, padding=low if low == high else 0, groups=work.groups)
 
     def run() -> Any:
         found = []

@@ -31,13 +31,14 @@ def conv(
     """Convolves images with kernels that mix all channels of a group.
 
     The kernel is not flipped (a cross-correlation, as in every deep learning library). On CPU it stays fast
-    where JAX's own convolution is slow: under ``vmap`` over kernels (members of an ensemble, per-example
+    where JAX's own convolution is slow: in groups, under ``vmap`` over kernels (members of an ensemble, per-example
     kernels) and, for its gradients, inside ``lax.scan`` and ``lax.map``.
 
     Convention:
         - Axes: x (*b, h, w, c), kernel (kh, kw, c // groups, f), output (*b, h_out, w_out, f); the rank of the
           kernel says how many spatial axes there are: 1, 2 or 3. Any number of leading axes.
         - Group i maps input channels c // groups * i and following to output channels f // groups * i and following.
+          On CPU a value that is not finite may spread to neighboring groups, which are computed together.
         - On a mesh with explicit axes only the leading axes may be sharded.
 
     Args:

@@ -77,6 +77,9 @@ CASES = {
         {"strides": (2, 3), "dilation": (1, 2), "input_dilation": (3, 2), "padding": [(2, 1), (0, 3)]},
     ),
     "groups": ((2, 6, 7, 4), (3, 2, 2, 6), {"groups": 2, "strides": 2}),
+    "blocks of groups, and a rest": ((2, 5, 6, 21 * 3), (3, 2, 3, 42), {"groups": 21, "strides": (2, 1)}),
+    "blocks in a loop": ((1, 4, 5, 17 * 32), (2, 2, 32, 17), {"groups": 17}),
+    "a group per channel, depthwise": ((2, 6, 7, 3), (3, 2, 1, 6), {"groups": 3, "strides": 2, "dilation": 2}),
     "a group per channel": (
         (2, 6, 7, 3),
         (3, 2, 1, 6),

@@ -8,6 +8,7 @@ from jax.core import ShapedArray
 
 from jaxcnn._check import check, shape_text
 from jaxcnn._typing import Precision
+from jaxcnn.ops._convolution import depthwise
 from jaxcnn.ops._convolution.ordinary_dispatch import choose_ordinary
 from jaxcnn.ops._convolution.ordinary_xla import GroupedConvShape
 from jaxcnn.ops._convolution.primitives import Axis, Direction, define_convolution, mesh_axes
@@ -53,6 +54,9 @@ def convolve(x: jax.Array, kernel: jax.Array, conv: ConvShape, groups: int, prec
             x = lax.slice(x, (0,) * x.ndim, x.shape, (*(1,) * lead, *conv.strides, 1))
         dimensions = (([x.ndim - 1], [0]), ([], []))
         return lax.dot_general(x, lax.squeeze(kernel, range(conv.rank)), dimensions, precision=precision)
+    if groups == c > 1 and precision is None and all(d == 1 for d in conv.input_dilation):
+        depthwise_kernel = kernel.reshape(*conv.kernel_size, c, f // c)
+        return depthwise.forward(x, depthwise_kernel, conv=conv, implementation="auto")
     grouped = GroupedConvShape(**vars(conv), groups=groups, precision=precision)
     return _forward(x, kernel, conv=grouped, implementation="auto")
 

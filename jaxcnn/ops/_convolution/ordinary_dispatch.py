@@ -16,6 +16,7 @@ from jax.export import is_symbolic_dim
 from jax.sharding import PartitionSpec as P
 
 from jaxcnn.ops._convolution import ordinary_matmul, ordinary_xla
+from jaxcnn.ops._convolution.grouped_blocks import over_blocks
 from jaxcnn.ops._convolution.ordinary_xla import GroupedConvShape
 from jaxcnn.ops._convolution.primitives import Direction
 from jaxcnn.ops._primitives import ArrayFunction, LoweringTarget
@@ -38,16 +39,16 @@ def choose_ordinary(
     """Returns the function that computes a primitive on a target, lifted over its mapped axes."""
     del a, b, implementation
     on_cpu = target.platform == "cpu"
-    if direction == "forward":
-        function = functools.partial(ordinary_xla.forward, conv=conv, on_cpu=on_cpu)
-    elif direction == "to_input":
-        function = functools.partial(_to_input, conv=conv, on_cpu=on_cpu)
+    single = {"forward": ordinary_xla.forward, "to_input": _to_input, "to_kernel": _to_kernel}[direction]
+    single = functools.partial(single, on_cpu=on_cpu)
+    if on_cpu and conv.groups > 1:
+        function = over_blocks(single, direction, conv)
     else:
-        function = functools.partial(_to_kernel, conv=conv, on_cpu=on_cpu)
+        function = functools.partial(single, conv=conv)
     for x_is_mapped, axes in itertools.groupby(reversed(conv.x_is_mapped)):
         number = len(list(axes))
         if x_is_mapped and on_cpu:
-            function = functools.partial(_loop_over_members, function, number)
+            function = functools.partial(_loop_over_members, function, number, _UNROLLED_MEMBERS // conv.groups)
             continue
         for _ in range(number):
             if x_is_mapped or direction != "to_input":
@@ -58,24 +59,24 @@ def choose_ordinary(
 
 
 def _to_input(g: jax.Array, kernel: jax.Array, conv: GroupedConvShape, on_cpu: bool) -> jax.Array:
-    if on_cpu and conv.groups == 1 and ordinary_matmul.suits_to_input(g, kernel, conv):
+    if on_cpu and ordinary_matmul.suits_to_input(g, kernel, conv):
         return ordinary_matmul.to_input(g, kernel, conv)
     return ordinary_xla.to_input(g, kernel, conv, on_cpu)
 
 
 def _to_kernel(x: jax.Array, g: jax.Array, conv: GroupedConvShape, on_cpu: bool) -> jax.Array:
-    if on_cpu and conv.groups == 1 and ordinary_matmul.suits_to_kernel(x, conv):
+    if on_cpu and ordinary_matmul.suits_to_kernel(x, conv):
         return ordinary_matmul.to_kernel(x, g, conv)
     return ordinary_xla.to_kernel(x, g, conv, on_cpu)
 
 
-def _loop_over_members(function: ArrayFunction, axes: int, a: jax.Array, b: jax.Array) -> jax.Array:
-    """Computes the members along the first axes a few at a time; if a mesh shards them, each device its own."""
+def _loop_over_members(function: ArrayFunction, axes: int, unrolled: int, a: jax.Array, b: jax.Array) -> jax.Array:
+    """Computes the members along the first axes, ``unrolled`` at a time; if a mesh shards them, each device its own."""
     specs = [jax.typeof(array).sharding.spec[:axes] for array in (a, b)]
     spec = P(*(one if one is not None else other for one, other in zip(*specs, strict=True)))
     names = {name for axis in spec if axis is not None for name in (axis if isinstance(axis, tuple) else (axis,))}
     if names:
-        local = functools.partial(_loop_over_members, function, axes)
+        local = functools.partial(_loop_over_members, function, axes, unrolled)
         return jax.shard_map(local, in_specs=(spec, spec), out_specs=spec, axis_names=names)(a, b)
     members, n = a.shape[:axes], math.prod(a.shape[:axes])
     a, b = (array.reshape(n, *array.shape[axes:]) for array in (a, b))
@@ -86,10 +87,11 @@ def _loop_over_members(function: ArrayFunction, axes: int, a: jax.Array, b: jax.
     if is_symbolic_dim(n):
         result = lax.map(lambda operands: function(*operands), (a, b))
         return result.reshape(*members, *result.shape[1:])
-    looped = n - n % _UNROLLED_MEMBERS if n > 2 * _UNROLLED_MEMBERS else 0
+    unrolled = max(unrolled, 1)
+    looped = n - n % unrolled if n > 2 * unrolled else 0
     parts = []
     if looped:
-        groups = [array[:looped].reshape(-1, _UNROLLED_MEMBERS, *array.shape[1:]) for array in (a, b)]
+        groups = [array[:looped].reshape(-1, unrolled, *array.shape[1:]) for array in (a, b)]
         part = lax.map(lambda operands: unroll(*operands), tuple(groups))
         parts.append(part.reshape(looped, *part.shape[2:]))
     if looped < n:
