@@ -238,7 +238,10 @@ class Graph:
             check(known, "from_json", "text", f"a graph in the format {_FORMAT!r}", f"{text[:60]!r}")
             return cls(
                 inputs=tuple(Input(name, tuple(shape)) for name, shape in fields["inputs"]),
-                nodes=tuple(Node(*values) for values in fields["nodes"]),
+                nodes=tuple(
+                    Node(name, op, tuple(inputs), tuple(outputs), *rest)
+                    for name, op, inputs, outputs, *rest in fields["nodes"]
+                ),
                 outputs=tuple(fields["outputs"]),
                 parameters=tuple(Parameter(path, tuple(shape), *rest) for path, shape, *rest in fields["parameters"]),
                 taps=fields["taps"],

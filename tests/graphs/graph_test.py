@@ -42,7 +42,7 @@ def test_nodes_are_sorted_and_keep_their_order_otherwise():
 
 
 def test_sequences_become_tuples():
-    node = Node("a", "slice", ["x"], options={"begin": [[1], 2], "end": [3]})
+    node = Node("a", "slice", ("x",), options={"begin": [[1], 2], "end": [3]})
     assert node.inputs == ("x",)
     assert node.outputs == ("a",)
     assert node.options == {"begin": ((1,), 2), "end": (3,)}

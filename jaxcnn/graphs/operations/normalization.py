@@ -102,9 +102,10 @@ def _normalize_length(step: Step) -> jax.Array:
     """
     x = widen(step.x)
     total = jnp.sum(jnp.square(x), step.axes(step["axes"]), keepdims=True)
-    if step["rule"] == "maximum":
+    rule = step.choose("rule", "maximum", "add", "outside")
+    if rule == "maximum":
         y = x * jax.lax.rsqrt(jnp.maximum(total, step["epsilon"]))
-    elif step["rule"] == "add":
+    elif rule == "add":
         y = x * jax.lax.rsqrt(total + step["epsilon"])
     else:
         y = x / (jnp.sqrt(total) + step["epsilon"])
@@ -123,7 +124,7 @@ def _normalize_mean_variance(step: Step) -> jax.Array:
     y = x - jnp.mean(x, axes, keepdims=True)
     if step["variance"]:
         variance = jnp.mean(jnp.square(y), axes, keepdims=True)
-        add = step["rule"] == "add"
+        add = step.choose("rule", "add", "outside") == "add"
         y = y * jax.lax.rsqrt(variance + step["epsilon"]) if add else y / (jnp.sqrt(variance) + step["epsilon"])
     scale, bias = step.parameters.get("scale"), step.parameters.get("bias")
     y = y if scale is None else y * step.spread(scale)

@@ -29,10 +29,15 @@ def fit_window(
 
     Returns:
         Windows and pairs.
+
+    Raises:
+        ValueError: If the padding is another text.
     """
     rank = len(window)
     size = x.shape[-1 - rank : -1]
     if isinstance(padding, str):
+        if padding not in ("SAME", "VALID"):
+            raise ValueError(f"padding must be 'SAME', 'VALID' or numbers, got {padding!r}.")
         pairs = same_padding(size, window, strides or window) if padding == "SAME" else [(0, 0)] * rank
     else:
         pairs = [(padding, padding)] * rank if isinstance(padding, int) else [(low, high) for low, high in padding]

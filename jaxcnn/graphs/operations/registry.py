@@ -48,6 +48,12 @@ class Step:
         """Returns an option."""
         return self.options[option]
 
+    def choose(self, option: str, *known: str) -> str:
+        """Returns an option that must be one of some words."""
+        if self.options[option] not in known:
+            raise ValueError(f"{option} must be one of {known}, got {self.options[option]!r}.")
+        return self.options[option]
+
     def axis(self, axis: int, x: jax.Array | None = None) -> int:
         """Converts an axis of an example, from the front or the end, to a negative axis of the array."""
         rank = (self.x if x is None else x).ndim - self.leading

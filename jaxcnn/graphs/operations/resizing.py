@@ -43,6 +43,9 @@ def _resize(step: Step) -> jax.Array:
     lower bound as in most frameworks, or ``"round"``, halves up.
     """
     x = step.x
+    step.choose("method", "nearest", "bilinear", "cubic")
+    step.choose("corners", "half_pixel", "align", "asymmetric")
+    step.choose("rounding", "floor", "round")
     if len(step.inputs) == 2:
         new = step.inputs[1].shape[-3:-1]
     elif step["size"] is not None:

@@ -18,13 +18,18 @@ def _concatenate(step: Step) -> jax.Array:
     return jnp.concatenate(step.inputs, axis=step.axis(step["axis"]))
 
 
-@operation("stack", inputs=(1, None), axis=0)
-def _stack(step: Step) -> jax.Array:
-    """Joins values along a new axis."""
+def _new_axis(step: Step) -> int:
+    """Converts the place of a new axis of an example to a negative one."""
     axis, rank = step["axis"], step.x.ndim - step.leading
     if not -rank - 1 <= axis <= rank:
         raise ValueError(f"axis must be in [{-rank - 1}, {rank}], got {axis}.")
-    return jnp.stack(step.inputs, axis=axis if axis < 0 else axis - rank - 1)
+    return axis if axis < 0 else axis - rank - 1
+
+
+@operation("stack", inputs=(1, None), axis=0)
+def _stack(step: Step) -> jax.Array:
+    """Joins values along a new axis."""
+    return jnp.stack(step.inputs, axis=_new_axis(step))
 
 
 @operation("split", outputs=None, axis=-1, sizes=REQUIRED)
@@ -138,22 +143,27 @@ def _squeeze(step: Step) -> jax.Array:
 @operation("expand_dims", axis=REQUIRED)
 def _expand_dims(step: Step) -> jax.Array:
     """Adds an axis of size 1."""
-    axis, rank = step["axis"], step.x.ndim - step.leading
-    return jnp.expand_dims(step.x, axis if axis < 0 else axis - rank - 1)
+    return jnp.expand_dims(step.x, _new_axis(step))
 
 
 @operation("tile", repeats=REQUIRED)
 def _tile(step: Step) -> jax.Array:
     """Repeats each example as a whole along each axis."""
-    if math.prod(step["repeats"]) * math.prod(step.x.shape[step.leading :]) >= 2**31:
-        raise ValueError(f"the repeats {step['repeats']} are too many.")
+    _check_repeats(step, math.prod(step["repeats"]))
     return jnp.tile(step.x, (1,) * step.leading + tuple(step["repeats"]))
 
 
 @operation("repeat", axis=REQUIRED, count=REQUIRED)
 def _repeat(step: Step) -> jax.Array:
     """Repeats each entry of an axis."""
+    _check_repeats(step, step["count"])
     return jnp.repeat(step.x, step["count"], axis=step.axis(step["axis"]))
+
+
+def _check_repeats(step: Step, count: int) -> None:
+    """Checks that a value is repeated at least once, and does not become absurdly large."""
+    if count < 1 or count * math.prod(step.x.shape[step.leading :]) >= 2**31:
+        raise ValueError(f"{count} repeats are too few or too many.")
 
 
 @operation("broadcast_like", inputs=2)
@@ -189,6 +199,9 @@ def _shuffle_channels(step: Step) -> jax.Array:
     return step.x.reshape(*rest, step["groups"], -1).swapaxes(-1, -2).reshape(*rest, c)
 
 
+_ORDERS = ("block_first", "channel_first")
+
+
 @operation("depth_to_space", block=REQUIRED, order="block_first")
 def _depth_to_space(step: Step) -> jax.Array:
     """Moves blocks of channels to pixels.
@@ -200,8 +213,9 @@ def _depth_to_space(step: Step) -> jax.Array:
     b = step["block"]
     if c % (b * b):
         raise ValueError(f"{c} channels cannot be blocks of {b} x {b}.")
-    x = step.x.reshape(*rest, h, w, *((b, b, c // b**2) if step["order"] == "block_first" else (c // b**2, b, b)))
-    x = x if step["order"] == "block_first" else jnp.moveaxis(x, -3, -1)
+    block_first = step.choose("order", *_ORDERS) == "block_first"
+    x = step.x.reshape(*rest, h, w, *((b, b, c // b**2) if block_first else (c // b**2, b, b)))
+    x = x if block_first else jnp.moveaxis(x, -3, -1)
     return jnp.swapaxes(x, -4, -3).reshape(*rest, h * b, w * b, c // b**2)
 
 
@@ -213,7 +227,7 @@ def _space_to_depth(step: Step) -> jax.Array:
     if h % b or w % b:
         raise ValueError(f"{h} x {w} pixels cannot be blocks of {b} x {b}.")
     x = jnp.swapaxes(step.x.reshape(*rest, h // b, b, w // b, b, c), -4, -3)
-    x = x if step["order"] == "block_first" else jnp.moveaxis(x, -1, -3)
+    x = x if step.choose("order", *_ORDERS) == "block_first" else jnp.moveaxis(x, -1, -3)
     return x.reshape(*rest, h // b, w // b, b * b * c)
 
 
