@@ -25,6 +25,7 @@ __all__ = [
     "check",
     "check_choice",
     "check_file",
+    "check_single_key",
     "describe_wrong_key",
     "repeat_per_axis",
     "check_floating",
@@ -119,6 +120,13 @@ def describe_wrong_key(key: object) -> str:
         fix = ", an old-style key; jax.random.wrap_key_data(key) converts it, jax.random.key(seed) makes a new one"
         return shape_text(key) + (fix if old else "; jax.random.key(seed) makes one")
     return f"{reprlib.repr(key)}; jax.random.key({key if is_integer_at_least(key, 0) else 'seed'}) makes one"
+
+
+def check_single_key(function: str, key: object) -> None:
+    """Refuses anything that is not one typed key."""
+    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if not (isinstance(key, jax.Array) and typed and key.ndim == 0):
+        raise ValueError(f"{function}: key must be one typed key, got {describe_wrong_key(key)}.")
 
 
 def check_min_rank(function: str, argument: str, x: Shaped, axes: str) -> None:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxcnn._check import check, describe_wrong_key
+from jaxcnn._check import check
 from jaxcnn._typing import AnyArray, Number
 
 __all__ = [
@@ -31,7 +31,6 @@ __all__ = [
     "check_pair",
     "check_probability",
     "check_range",
-    "check_single_key",
     "collect_checks",
     "is_below",
     "is_known_number",
@@ -91,13 +90,6 @@ def collect_checks() -> Iterator[list[tuple[Tracer, ValueCheck]]]:
         yield found
     finally:
         _WAITING.reset(token)
-
-
-def check_single_key(function: str, key: object) -> None:
-    """Refuses anything that is not one typed key."""
-    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    if not (isinstance(key, jax.Array) and typed and key.ndim == 0):
-        raise ValueError(f"{function}: key must be one typed key, got {describe_wrong_key(key)}.")
 
 
 def check_number(

@@ -17,9 +17,8 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from jaxcnn._check import check
+from jaxcnn._check import check, check_single_key
 from jaxcnn._typing import AnyArray, PRNGKey
-from jaxcnn.augment._argument_checks import check_single_key
 from jaxcnn.augment._chain import Chain
 from jaxcnn.augment._draws import to_threefry_key
 from jaxcnn.augment._examples import PARTS, Example, check_example, check_float_range, image_of

@@ -10,9 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.export import is_symbolic_dim
 
-from jaxcnn._check import as_array, check
+from jaxcnn._check import as_array, check, check_single_key
 from jaxcnn._typing import AnyArray, PRNGKey, PyTree
-from jaxcnn.augment._argument_checks import check_single_key
 from jaxcnn.augment._decorator import (
     Augmentation,
     as_tree,

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._check import check, shape_text
+from jaxcnn._check import check, check_single_key, shape_text
 from jaxcnn._typing import AnyArray, PRNGKey
-from jaxcnn.augment._argument_checks import NumberOption, Scalar, check_number, check_probability, check_single_key
+from jaxcnn.augment._argument_checks import NumberOption, Scalar, check_number, check_probability
 from jaxcnn.augment._chain import Chain
 from jaxcnn.augment._decorator import (
     Augmentation,

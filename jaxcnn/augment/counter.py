@@ -25,9 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn._check import check, check_floating
+from jaxcnn._check import check, check_floating, check_single_key
 from jaxcnn._typing import Array, Dtype, Float, PRNGKey, UInt32
-from jaxcnn.augment._argument_checks import check_single_key
 from jaxcnn.ops._normal import half_normal
 
 __all__ = ["counter_bits", "counter_normal", "counter_uniform"]

@@ -4,9 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
-from jaxcnn._check import check, check_choice, check_positive_shape
+from jaxcnn._check import check, check_choice, check_positive_shape, check_single_key
 from jaxcnn._typing import FillValue, PRNGKey
-from jaxcnn.augment._argument_checks import check_single_key
 from jaxcnn.augment._chain import Chain
 from jaxcnn.augment._decorator import Augmentation, advance, as_tree, describe_function, takes_chain
 from jaxcnn.augment._draws import to_threefry_key

@@ -16,8 +16,8 @@ from jaxcnn.data.description import digest_text
 
 __all__ = ["ImageFolder", "image_folder"]
 
-_SUFFIXES = (".apng", ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm")
-_SUFFIXES += (".ppm", ".tga", ".tif", ".tiff", ".webp")
+_SUFFIXES = (".apng", ".avif", ".bmp", ".dds", ".dib", ".gif", ".ico", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pcx")
+_SUFFIXES += (".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp")
 _UNREADABLE = (".cr2", ".dng", ".exr", ".heic", ".heif", ".jp2", ".jxl", ".nef", ".psd", ".svg")
 """Types of image files that cannot be read; that they are left out is worth a warning."""
 

@@ -9,7 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn._check import check, check_choice, check_positive_shape, is_integer_at_least, repeat_per_axis, shape_text
+from jaxcnn._check import (
+    check,
+    check_choice,
+    check_positive_shape,
+    check_single_key,
+    is_integer_at_least,
+    repeat_per_axis,
+    shape_text,
+)
 from jaxcnn._representation import short_repr
 from jaxcnn._typing import AnyArray, Array, Batch, Float, Int, PRNGKey, UInt8
 from jaxcnn.data.description import digest_arrays, label_range
@@ -60,6 +68,7 @@ class Generator:
     def __call__(self, key: PRNGKey, n: int) -> Batch:
         """Draws ``n`` examples: ``{"image": (n, *canvas, c) in [0, 1], "label": (n,)}``."""
         check(is_integer_at_least(n, 1), "Generator", "n", "a positive integer", repr(n))
+        check_single_key("Generator", key)
         return _draw_batch(self, key, n)
 
     def parameters(self, key: PRNGKey, n: int) -> dict[str, Any]:
@@ -71,6 +80,7 @@ class Generator:
         ``patch_step`` (source index relative to the digit's), ``patch_from`` and ``patch_place``.
         """
         check(is_integer_at_least(n, 1), "Generator", "n", "a positive integer", repr(n))
+        check_single_key("Generator", key)
         return _draw_parameters(self, key, n)
 
     def fixed(self, key: PRNGKey, *, repeats: int = 10) -> Batch:
@@ -86,6 +96,7 @@ class Generator:
             "a positive integer",
             repr(repeats),
         )
+        check_single_key("Generator", key)
         m = len(self.labels)
         total = m * repeats
         values = int(np.prod(self.options.canvas)) * self.images.shape[-1]

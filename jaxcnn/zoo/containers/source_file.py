@@ -19,6 +19,7 @@ DEFLATE_RATIO = 1032
 """Deflate expands one compressed byte to at most this many bytes (zlib's technical notes)."""
 
 _MAX_RANK = 32
+_MAX_TENSORS = 1 << 16
 _OBJECT_RATIO = 32  # bytes of Python's objects for a byte of the file; descriptions of real networks take up to 20
 _MIN_OBJECT_BYTES, _MAX_OBJECT_BYTES = 12 << 20, 32 << 20  # that they may take however small the file is
 
@@ -56,6 +57,7 @@ class SourceFile:
         self.max_bytes = max_bytes
         self.bytes_left = max_bytes
         self._object_bytes_left: int | None = None
+        self._tensors = 0
 
     def with_budget(self, max_bytes: int) -> "SourceFile":
         """Returns the same file with a budget of its own, for bytes that are counted apart from the tensors."""
@@ -111,6 +113,9 @@ class SourceFile:
             FormatError: For negative sizes, more than 32 axes, a size beyond the budget, or one that differs from
                 ``stored``.
         """
+        self._tensors += 1
+        if self._tensors > _MAX_TENSORS:
+            raise self.error(f"declares more than {_MAX_TENSORS:,} tensors, which no network has.")
         sizes = [int(size) for size in shape]
         if len(sizes) > _MAX_RANK or any(size < 0 for size in sizes):
             raise self.error(f"{what} declares the impossible shape {tuple(sizes[: _MAX_RANK + 1])}.")

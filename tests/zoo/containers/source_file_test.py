@@ -41,3 +41,12 @@ def test_error_of_a_parser_names_the_file():
         struct.unpack("<I", b"")
     with pytest.raises(FormatError, match="^file: a reason$"), source.translate_errors():
         raise source.error("a reason")
+
+
+def test_error_of_a_file_of_countless_tensors():
+    """Empty tensors take no bytes of the budget, but time and memory for their names."""
+    source = SourceFile("many")
+    with pytest.raises(FormatError, match="declares more than 65,536 tensors"):
+        for i in range(1 << 20):
+            source.spend_tensor((0,), "float32", str(i))
+    assert source.bytes_left == source.max_bytes

@@ -70,10 +70,10 @@ def test_state_dict(container):
     assert metadata["notes"] == [
         "The prefix 'module.' of all names was dropped.",
         "All tensors are under 'state_dict', which their names omit.",
-        "1 kernels, such as depthwise.weight, have one input channel per group. The file does not state the groups, so "
+        "1 kernel (depthwise.weight) with one input channel per group. The file does not state the groups, so "
         "they are (kh, kw, 1, out); if a layer is depthwise, reshape to (kh, kw, channels, out // channels).",
-        "3 kernels, such as depthwise.weight, are taken as those of ordinary convolutions: nothing in the file tells "
-        "whether they are transposed.",
+        "3 kernels (such as depthwise.weight): nothing in the file tells whether of an ordinary or a transposed "
+        "convolution; taken as of an ordinary one.",
     ]
     extra = {"epoch": 3, "best": 0.75, "name": "résumé", "shape": [1, 2], "dtype": "float16"}
     assert metadata["extra"] == extra | {"milestones": [1, 2], "device": "cpu"}
@@ -263,7 +263,7 @@ def test_groups_are_not_guessed(tmp_path):
     }
     words = ("first", "second", "third", "fourth")
     assert checkpoint.metadata["layouts"] == {f"{word}.weight": "OIHW" for word in words}
-    assert checkpoint.metadata["notes"][0].startswith("3 kernels, such as first.weight, have one input channel per")
+    assert checkpoint.metadata["notes"][0].startswith("3 kernels (such as first.weight) with one input channel per")
 
 
 @pytest.mark.parametrize(
@@ -536,7 +536,7 @@ def test_real_networks_equal_those_of_tensorflow():
 def test_real_detector():
     checkpoint = zoo.read(DATA / "pytorch" / "ultraface_version-slim-320.pth")
     note = next(note for note in checkpoint.metadata["notes"] if "one input channel per group" in note)
-    assert note.startswith("19 kernels, such as base_net.1.0.weight")
+    assert note.startswith("19 kernels (such as base_net.1.0.weight)")
     assert checkpoint.tensors["base_net.1.0.weight"].shape == (3, 3, 1, 16)
     assert len([array for array in checkpoint.tensors.values() if array.ndim]) == 159
 

@@ -190,7 +190,8 @@ def _build_checkpoint(
         tensors |= {f"{CONSTANTS}.{name}": tensor for name, tensor in below.items()}
         notes.append(f"{len(below)} tensors are constants of the program, such as {CONSTANTS}.{next(iter(below))}.")
     if not tensors:
-        raise source.error("holds no tensors.")
+        reasons = f"; left out: {next(iter(missing.values())).reason}" if missing else ""
+        raise source.error(f"holds no tensors with values{reasons}.")
     named = {name or "tensor": tensor for name, tensor in tensors.items()}
     tensors = {name: tensor for name, tensor in named.items() if isinstance(tensor, TensorView | SparseTensor)}
 

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from jaxcnn.zoo.formats.pytorch.programs import KernelUse
@@ -114,19 +114,21 @@ def _write_notes(told: Mapping[str, list[str]]) -> list[str]:
     notes = []
     for reason, words in (("size", "the sizes of biases tell"), ("name", "the names of modules tell")):
         if names := told[reason]:
-            notes.append(
-                f"{len(names)} kernels, such as {names[0]}, are of transposed convolutions, as {words}: "
-                "they became (kh, kw, in, out / groups)."
-            )
+            notes.append(f"{_count(names)} of transposed convolutions, as {words}: became (kh, kw, in, out / groups).")
     if names := told["groups"]:
         notes.append(
-            f"{len(names)} kernels, such as {names[0]}, have one input channel per group. The file does not state the "
+            f"{_count(names)} with one input channel per group. The file does not state the "
             "groups, so they are (kh, kw, 1, out); if a layer is depthwise, reshape to (kh, kw, channels, "
             "out // channels)."
         )
     if names := told["nothing"]:
         notes.append(
-            f"{len(names)} kernels, such as {names[0]}, are taken as those of ordinary convolutions: nothing in the "
-            "file tells whether they are transposed."
+            f"{_count(names)}: nothing in the file tells whether of an ordinary or a transposed convolution; taken as "
+            "of an ordinary one."
         )
     return notes
+
+
+def _count(names: Sequence[str]) -> str:
+    """Writes ``"1 kernel (conv1.weight)"`` or ``"3 kernels (such as conv1.weight)"``."""
+    return f"1 kernel ({names[0]})" if len(names) == 1 else f"{len(names)} kernels (such as {names[0]})"
