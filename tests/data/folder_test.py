@@ -44,7 +44,9 @@ def test_classes_errors(tmp_path):
 
 
 def test_hidden_folders_links_and_types(tmp_path):
-    make(tmp_path, x="a/1.png", h="a/.cache/2.png", m="a/__MACOSX/3.png", n="__MACOSX/a/1.png", k="a/4.jfif", q="a/7.qoi")
+    make(
+        tmp_path, x="a/1.png", h="a/.cache/2.png", m="a/__MACOSX/3.png", n="__MACOSX/a/1.png", k="a/4.jfif", q="a/7.qoi"
+    )
     make(tmp_path / "elsewhere", x="deep/5.png")
     make(tmp_path, i="a/6.heic")
     (tmp_path / "a" / "link").symlink_to(tmp_path / "elsewhere" / "deep")
@@ -55,7 +57,12 @@ def test_hidden_folders_links_and_types(tmp_path):
     with pytest.warns(UserWarning, match=r"types that cannot be read \(\.heic\) are left out .*'6.heic'"):
         source = data.image_folder(tmp_path)
     assert source.classes == ("a",)
-    assert [os.path.relpath(path, tmp_path / "a") for path in source.paths] == ["1.png", "4.jfif", "7.qoi", "link/5.png"]
+    assert [os.path.relpath(path, tmp_path / "a") for path in source.paths] == [
+        "1.png",
+        "4.jfif",
+        "7.qoi",
+        "link/5.png",
+    ]
 
 
 def test_wide_pixels_keep_their_brightness(tmp_path):
