@@ -1,73 +1,22 @@
 """Inputs of a run's networks: its test images, or those of ``--data``, and pictures in files."""
 
-import dataclasses
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 
 from jaxcnn import data, train
 from jaxcnn._check import check
-from jaxcnn._typing import Num
 from jaxcnn.recipes._runner import find_recipe
 from jaxcnn.report.networks import LabeledImages
+from jaxcnn.train.input_format import InputFormat
 
-__all__ = ["InputFormat", "Invert", "find_test_images"]
-
-Invert = Literal["auto", "yes", "no"]
+__all__ = ["find_test_images"]
 
 ARRAYS = (("x_test", "y_test"), ("images", "labels"), ("image", "label"), ("x", "y"), ("x_train", "y_train"))
 """Names of images and labels in an npz file, the first pair that is there."""
-
-
-@dataclasses.dataclass(frozen=True)
-class InputFormat:
-    """What a network reads: shape and dtype of an input, and what makes one of a picture.
-
-    Attributes:
-        shape: Height, width and channels.
-        dtype: Name of the dtype.
-        preprocessing: As the run has it: ``reader`` ("digit" or none), ``fit``, ``value_range``, ``mean``, ``std``.
-    """
-
-    shape: tuple[int, int, int]
-    dtype: str
-    preprocessing: Mapping[str, Any]
-
-    @staticmethod
-    def of(info: train.RunInfo) -> "InputFormat":
-        """Takes it from what a run says."""
-        shape = info.input["shape"]
-        check(len(shape) == 3, "run", "input", "an image (h, w, c), to read pictures", tuple(shape))
-        h, w, channels = shape
-        return InputFormat((h, w, channels), info.input["dtype"], info.preprocessing or {})
-
-    @property
-    def reads_digits(self) -> bool:
-        """Whether pictures are of single digits, which are cut out and put on a canvas."""
-        return self.preprocessing.get("reader") == "digit"
-
-    def read(self, path: str, *, invert: Invert = "auto") -> Num[np.ndarray, "h w c"]:
-        """Reads a picture and makes an input of it."""
-        if self.reads_digits:
-            return data.read_digit(path, canvas=self.shape[:2], invert=invert)
-        check(os.path.isfile(path), "run", "picture", "an existing file", repr(path))
-        h, w, channels = self.shape
-        fit = self.preprocessing.get("fit", "crop")
-        source = data.ImageFolder((path,), (0,), ("",), size=(h, w), channels=channels, fit=fit)
-        return self.scale(source[0]["image"])
-
-    def scale(self, image: np.ndarray) -> np.ndarray:
-        """Brings pixels to the range of the run's inputs; floating values pass as they are."""
-        if np.issubdtype(image.dtype, np.floating):
-            return image.astype(self.dtype)
-        low, high = self.preprocessing.get("value_range", (0, 1) if "float" in self.dtype else (0, 255))
-        scaled = low + image.astype(np.float32) * ((high - low) / np.float32(255))
-        scaled = scaled - np.asarray(self.preprocessing.get("mean") or 0.0, np.float32)
-        return (scaled / np.asarray(self.preprocessing.get("std") or 1.0, np.float32)).astype(self.dtype)
 
 
 def find_test_images(info: train.RunInfo, path: str | None) -> LabeledImages | None:

@@ -8,7 +8,6 @@ from typing import Annotated
 import numpy as np
 
 from jaxcnn import report, train
-from jaxcnn.cli.inputs import InputFormat, Invert
 from jaxcnn.cli.options import option, positional
 from jaxcnn.cli.output import write, write_table
 from jaxcnn.cli.paths import check_output, check_pictures
@@ -16,6 +15,7 @@ from jaxcnn.cli.runs import RunOptions, first_run, load_networks, trained_networ
 from jaxcnn.report.networks import LabeledImages, Network, classify
 from jaxcnn.report.run_page import to_displayable
 from jaxcnn.report.style import image_format, render
+from jaxcnn.train.input_format import InputFormat, Invert
 
 __all__ = ["Predict", "run_predict"]
 

@@ -6,15 +6,19 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from jaxcnn._check import check, check_choice, check_positive_shape, repeat_per_axis
 from jaxcnn._representation import short_repr
+from jaxcnn._typing import UInt8
 from jaxcnn.data.description import digest_text
 
-__all__ = ["ImageFolder", "image_folder"]
+if TYPE_CHECKING:
+    import PIL.Image
+
+__all__ = ["ImageFolder", "fit_picture", "image_folder"]
 
 _SUFFIXES = (".apng", ".avif", ".bmp", ".dds", ".dib", ".gif", ".ico", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pcx")
 _SUFFIXES += (".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp")
@@ -256,20 +260,28 @@ def _read_image(path: str, size: tuple[int, int] | None, channels: int, fit: str
         if os.path.exists(path) and not os.path.isfile(path):
             raise ValueError("not a regular file")  # opening a pipe would wait for a writer
         with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file)
-            if image.mode.startswith("I") or image.mode == "F":
-                image = Image.fromarray(_to_bytes(np.asarray(image)))
-            image = image.convert(_MODES[channels])
-            if size is not None:
-                target = (size[1], size[0])
-                if fit == "crop":
-                    image = ImageOps.fit(image, target, Image.Resampling.BILINEAR)
-                else:
-                    image = image.resize(target, Image.Resampling.BILINEAR)
-            return np.array(image).reshape(image.height, image.width, channels)
+            return fit_picture(ImageOps.exif_transpose(file), size, channels, fit)
     except Exception as error:  # Pillow's decoders raise nearly any exception on damaged files
         message = f"image_folder: root must hold readable images, got {path!r} ({type(error).__name__}: {error})."
         raise ValueError(message) from error
+
+
+def fit_picture(
+    image: "PIL.Image.Image", size: tuple[int, int] | None, channels: int, fit: str
+) -> UInt8[np.ndarray, "h w c"]:
+    """Converts a picture to a number of channels and brings it to a size, as ``image_folder`` states."""
+    from PIL import Image, ImageOps
+
+    if image.mode.startswith("I") or image.mode == "F":
+        image = Image.fromarray(_to_bytes(np.asarray(image)))
+    image = image.convert(_MODES[channels])
+    if size is not None:
+        target = (size[1], size[0])
+        if fit == "crop":
+            image = ImageOps.fit(image, target, Image.Resampling.BILINEAR)
+        else:
+            image = image.resize(target, Image.Resampling.BILINEAR)
+    return np.array(image).reshape(image.height, image.width, channels)
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from jaxcnn._typing import Float
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["read_digit"]
+__all__ = ["cut_out_digit", "read_digit"]
 
 
 def read_digit(
@@ -63,6 +63,35 @@ def read_digit(
     except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
         kind = "not a format that Pillow knows" if isinstance(error, PIL.UnidentifiedImageError) else str(error)
         raise ValueError(f"read_digit: path must be a readable picture, got {str(path)!r} ({kind}).") from None
+    return cut_out_digit(picture, canvas=(height, width), size=size, invert=invert, name=repr(str(path)))
+
+
+def cut_out_digit(
+    picture: Float[np.ndarray, "h w"],
+    *,
+    canvas: tuple[int, int],
+    size: int = 20,
+    invert: Literal["auto", "yes", "no"] = "auto",
+    name: str = "an image",
+) -> Float[np.ndarray, "h_out w_out 1"]:
+    """Cuts a digit out of a gray picture and centers it on a canvas, as ``read_digit`` does.
+
+    Args:
+        picture: Gray values in [0, 1].
+        canvas: As for ``read_digit``.
+        size: As for ``read_digit``.
+        invert: As for ``read_digit``.
+        name: What the picture is called in an error message.
+
+    Returns:
+        As ``read_digit``.
+
+    Raises:
+        ValueError: If the picture is blank.
+    """
+    import PIL.Image
+
+    height, width = canvas
     edge = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
     if invert == "yes" or (invert == "auto" and np.median(edge) > 0.5):
         picture = 1 - picture
@@ -70,7 +99,7 @@ def read_digit(
         return picture[..., None]
     floor = float(np.median(picture[[0, -1], :]))
     strength = np.clip(picture - floor, 0, None)
-    check(float(strength.max()) > 0.1, "read_digit", "path", "a picture with something on it", repr(str(path)))
+    check(float(strength.max()) > 0.1, "read_digit", "path", "a picture with something on it", name)
     strength = strength / strength.max()
     rows, columns = np.flatnonzero((strength > 0.3).any(1)), np.flatnonzero((strength > 0.3).any(0))
     cut = strength[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]

@@ -7,6 +7,7 @@ from jaxcnn.train.freezing import freeze as freeze
 from jaxcnn.train.history import read_history as read_history
 from jaxcnn.train.loading import load_model as load_model
 from jaxcnn.train.loading import load_variables as load_variables
+from jaxcnn.train.pretrained import load_run as _load_run
 from jaxcnn.train.result import Result as Result
 from jaxcnn.train.run_folder import ExperimentInfo as ExperimentInfo
 from jaxcnn.train.run_folder import RunInfo as RunInfo
@@ -17,5 +18,7 @@ from jaxcnn.train.statistics import update_batch_stats as update_batch_stats
 from jaxcnn.train.step import make_eval_step as make_eval_step
 from jaxcnn.train.step import make_train_step as make_train_step
 from jaxcnn.train.stopping import NonFiniteLossError as NonFiniteLossError
+from jaxcnn.zoo.loading import register_loader as _register_loader
 
+_register_loader(_load_run)
 _close_namespace(__name__)

@@ -16,7 +16,7 @@ from jaxcnn.train.module_description import build_module
 from jaxcnn.train.run_folder import RunInfo, read_single_run
 from jaxcnn.train.state import init_variables
 
-__all__ = ["load_model", "load_variables"]
+__all__ = ["has_evaluations", "load_model", "load_variables"]
 
 
 def load_variables(
@@ -94,7 +94,7 @@ def load_model(
     """
     name = "load_model"
     info = read_single_run(name, run)
-    if checkpoint == "best" and not _evaluated(info):
+    if checkpoint == "best" and not has_evaluations(info):
         checkpoint = "last"
     variables = _read_variables(name, info, checkpoint, member)
     if model is None:
@@ -107,7 +107,7 @@ def load_model(
     return model, variables
 
 
-def _evaluated(info: RunInfo) -> bool:
+def has_evaluations(info: RunInfo) -> bool:
     """Returns whether the run has evaluations by which one checkpoint can be the best."""
     metric = info.training.get("best")
     return metric is not None and bool(evaluations(read_history(info.folder), metric))

@@ -3,8 +3,9 @@
 A module that ``models.create`` builds is ``{"name": ..., "options": {...}}``; any other one is ``{"class":
 "package.file:Class", "fields": {...}}`` with the fields that differ from their defaults. Fields hold modules, numbers,
 text, sequences, ``{"dict": {...}}``, ``{"dtype": ...}``, ``{"function": ...}``, ``{"partial": ...}``,
-``{"initializer": ...}`` (of ``jax.nn.initializers``), ``{"type": ...}`` (a module's class), ``{"precision": ...}``;
-what is none of these is ``{"undescribed": ...}``, which is an error only when the module is built again.
+``{"initializer": ...}`` (of ``jax.nn.initializers``), ``{"type": ...}`` (a module's class), ``{"precision": ...}``,
+``{"graph": ...}`` (a network as data); what is none of these is ``{"undescribed": ...}``, which is an error only when
+the module is built again.
 
 A run folder may come from anyone. Building imports nothing but the modules of Flax and of this package; the classes of
 others are found only where their module is imported already, and must be Linen modules. Functions are found by name in
@@ -15,6 +16,7 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import json
 import math
 import sys
 import types
@@ -27,6 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn import models
+from jaxcnn.graphs import Graph
 from jaxcnn.models._options import find_options
 
 __all__ = ["build_module", "describe_module"]
@@ -126,6 +129,8 @@ def _describe(value: Any) -> Any:
         return describe_module(value)
     if isinstance(value, jax.lax.Precision):
         return {"precision": value.name}
+    if isinstance(value, Graph):
+        return {"graph": json.loads(value.to_json())}
     if isinstance(value, type) and issubclass(value, nn.Module):
         return {"type": _address(value)}
     if (dtype := _dtype_name(value)) is not None:
@@ -271,6 +276,13 @@ def _build_precision(value: Description) -> jax.lax.Precision:
     return found
 
 
+def _build_graph(value: Description) -> Graph:
+    try:
+        return Graph.from_json(json.dumps(value["graph"]))
+    except ValueError as error:
+        raise ValueError(f"its graph is damaged ({error})") from None
+
+
 _BUILDERS: dict[str, Callable[[Description], Any]] = {
     "name": _build_named,
     "class": _build_class,
@@ -281,5 +293,6 @@ _BUILDERS: dict[str, Callable[[Description], Any]] = {
     "initializer": _build_initializer,
     "dtype": _build_dtype,
     "precision": _build_precision,
+    "graph": _build_graph,
     "float": lambda value: float(value["float"]) if str(value["float"]) in ("inf", "-inf", "nan") else math.nan,
 }

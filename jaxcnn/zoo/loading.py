@@ -13,20 +13,38 @@ import numpy as np
 from flax import traverse_util
 
 from jaxcnn._check import check, is_integer_at_least
+from jaxcnn._representation import summary_html
 from jaxcnn._typing import AnyArray, Float, Num, PRNGKey, Variables
 from jaxcnn.graphs.graph import Graph
-from jaxcnn.graphs.heads import Activation, find_activation, replace_head
+from jaxcnn.graphs.heads import Activation, find_activation
 from jaxcnn.graphs.network import GraphNetwork
 from jaxcnn.zoo.checkpoint import MAX_BYTES, Checkpoint
 from jaxcnn.zoo.graphs.builder import ImportedNetwork
+from jaxcnn.zoo.head_replacement import replace_classifier
 from jaxcnn.zoo.preprocessing import preprocess_image
 from jaxcnn.zoo.reading import locate, read
 from jaxcnn.zoo.records import label_sets, weight_records
 from jaxcnn.zoo.records.weight_records import Preprocessing
 
-__all__ = ["Pretrained", "load"]
+__all__ = ["Pretrained", "load", "register_loader"]
 
 Importer = Callable[..., ImportedNetwork]
+Loader = Callable[[Path], "Pretrained | None"]
+
+_LOADERS: list[Loader] = []
+
+
+def register_loader(loader: Loader) -> Loader:
+    """Lets ``load`` load files or folders of another kind; ``jaxcnn.train`` registers the one of run folders.
+
+    Args:
+        loader: Returns the network of a path, or None where the path is of another kind.
+
+    Returns:
+        The same function, so that this is a decorator.
+    """
+    _LOADERS.append(loader)
+    return loader
 
 
 def _find_importer(form: str) -> Importer | None:
@@ -69,6 +87,8 @@ class Pretrained:
         labels: Names of the classes in the order of the output; None where they are not known.
         activation: What the last output is: ``"logits"``, ``"probabilities"``, ``"features"``, or ``"values"`` of
             another meaning.
+        input_shape: Height, width and channels of the input, as far as they are known.
+        reader: What makes an input of an image where ``preprocessing`` cannot say it all, as of a run folder.
         provenance: File, format, and notes on what was left out or changed.
     """
 
@@ -78,6 +98,8 @@ class Pretrained:
     mean_image: np.ndarray | None = None
     labels: tuple[str, ...] | None = None
     activation: Activation = "values"
+    input_shape: tuple[int | None, int | None, int | None] = (None, None, None)
+    reader: Callable[[np.ndarray], np.ndarray] | None = None
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def preprocess(self, image: Num[AnyArray, "*shape"]) -> Float[np.ndarray, "h w c"]:
@@ -92,25 +114,22 @@ class Pretrained:
         Raises:
             ValueError: If it is not an image, or the source does not state what the network expects.
         """
+        image = np.asarray(image)
+        if self.reader is not None:
+            return self.reader(image)
         expected = self.preprocessing
         if expected is None:
             raise ValueError(
                 "preprocess: preprocessing must be known to make an input of an image, and the source does not state "
                 "it; set it by dataclasses.replace(pretrained, preprocessing=zoo.Preprocessing(...))."
             )
-        return preprocess_image(np.asarray(image), expected, shape=self.input_shape, mean_image=self.mean_image)
-
-    @property
-    def input_shape(self) -> tuple[int | None, int | None, int | None]:
-        """Height, width and channels of the input as far as the network states them."""
-        shape = self.model.graph.inputs[0].shape if isinstance(self.model, GraphNetwork) else ()
-        return (shape[0], shape[1], shape[2]) if len(shape) == 3 else (None, None, None)
+        return preprocess_image(image, expected, shape=self.input_shape, mean_image=self.mean_image)
 
     def with_head(self, key: PRNGKey, num_classes: int | None) -> "Pretrained":
         """Replaces the classifier by a new one, or removes it.
 
         The new layer is a dense one on the features, averaged over the pixels where they are maps; its kernel is
-        random, its bias zero.
+        random, its bias zero. A model of ``models.create`` is built again for the new number of classes.
 
         Args:
             key: A key.
@@ -122,7 +141,31 @@ class Pretrained:
         Raises:
             ValueError: If the network does not end in a classifier.
         """
-        return _replace_classifier(self, key, num_classes)
+        model, variables = replace_classifier(
+            self.model, self.variables, key, num_classes, input_shape=self.input_shape
+        )
+        activation: Activation = "features" if num_classes is None else "logits"
+        return dataclasses.replace(self, model=model, variables=variables, labels=None, activation=activation)
+
+    def _repr_html_(self) -> str:
+        """Builds a table for notebooks."""
+        count = sum(leaf.size for leaf in jax.tree.leaves(self.variables))
+        shape = ", ".join("any" if size is None else str(size) for size in self.input_shape)
+        rows: list[tuple[str, object]] = [("model", type(self.model).__name__), ("values", f"{count:,}")]
+        rows += [("input", f"({shape})"), ("activation", self.activation)]
+        if isinstance(self.model, GraphNetwork):
+            rows += [
+                ("nodes", f"{len(self.model.graph.nodes):,}"),
+                ("outputs", ", ".join(self.model.selected().outputs)),
+            ]
+        if self.labels is not None:
+            rows.append(("labels", f"{len(self.labels):,}: {', '.join(self.labels[:3])}, ..."))
+        if self.preprocessing is not None:
+            known = dataclasses.asdict(self.preprocessing).items()
+            rows.append(("preprocessing", ", ".join(f"{key} {value}" for key, value in known if value is not None)))
+        rows += [(key, value) for key, value in self.provenance.items() if key != "notes" and value is not None]
+        rows += [("note", note) for note in self.provenance.get("notes", ())]
+        return summary_html("Pretrained", [("", ""), *rows])
 
     def __repr__(self) -> str:
         """Describes it in one line."""
@@ -155,7 +198,8 @@ def load(
 
     Args:
         name_or_path: The file, or for formats of several files their folder or common prefix; or the name of a record,
-            such as ``"keras/mobilenet_v1_0.25_224"``; or a run folder of ``train.fit`` or the command line.
+            such as ``"keras/mobilenet_v1_0.25_224"``; or a run folder of ``train.fit`` or the command line (the best
+            checkpoint; of an experiment the last arm's first seed, of an ensemble the best member).
         model: Name of the model of ``models.create``, for files that carry weights only.
         graph: Of Caffe: the prototxt of the network; by default the file of the same stem beside the weights, else
             what the caffemodel itself says.
@@ -185,6 +229,12 @@ def load(
     """
     check(is_integer_at_least(max_bytes, 1), "load", "max_bytes", "a positive integer", repr(max_bytes))
     location = locate(name_or_path, download=download)
+    for loader in _LOADERS:
+        if (found := loader(location)) is not None:
+            given = {"model": model, "graph": graph, "outputs": outputs, "mean": mean}
+            wrong = [name for name, value in given.items() if value is not None]
+            check(not wrong, "load", "options of a run folder", "labels or head", ", ".join(wrong))
+            return _use_options(found, labels=labels, head=head)
     checkpoint = read(location, max_bytes=max_bytes)
     record = weight_records.find(os.fspath(name_or_path))
     network = _import_network(location, checkpoint, model=model, graph=graph)
@@ -238,7 +288,9 @@ def _assemble(
         preprocessing = record.preprocessing
     if mean is not None:
         preprocessing, mean_image = _use_mean(preprocessing or Preprocessing(), mean)
-    names = _find_labels(graph, network.labels, record, labels)
+    names = network.labels
+    if names is None and record is not None and record.labels is not None:
+        names = label_sets.labels(record.labels)
     last = graph.find_value(chosen[-1]) if chosen else graph.outputs[-1]
     pretrained = Pretrained(
         model=GraphNetwork(graph, outputs=chosen),
@@ -247,9 +299,27 @@ def _assemble(
         mean_image=mean_image,
         labels=names,
         activation=find_activation(graph, output=last),
+        input_shape=_find_input_shape(graph),
         provenance=provenance,
     )
-    return pretrained if head == "source" else _replace_classifier(pretrained, jax.random.key(0), None)
+    return _use_options(pretrained, labels=labels, head=head)
+
+
+def _use_options(
+    pretrained: Pretrained,
+    *,
+    labels: str | os.PathLike[str] | Sequence[str] | None,
+    head: Literal["source"] | None,
+) -> Pretrained:
+    """Takes the labels that the user names, and removes the classifier if asked to."""
+    if labels is not None:
+        pretrained = dataclasses.replace(pretrained, labels=_read_labels(labels))
+    return pretrained if head == "source" else pretrained.with_head(jax.random.key(0), None)
+
+
+def _find_input_shape(graph: Graph) -> tuple[int | None, int | None, int | None]:
+    shape = graph.inputs[0].shape
+    return (shape[0], shape[1], shape[2]) if len(shape) == 3 else (None, None, None)
 
 
 def _use_mean(
@@ -264,44 +334,10 @@ def _use_mean(
     return dataclasses.replace(preprocessing, mean=numbers), None
 
 
-def _find_labels(
-    graph: Graph,
-    own: tuple[str, ...] | None,
-    record: weight_records.Record | None,
-    labels: str | os.PathLike[str] | Sequence[str] | None,
-) -> tuple[str, ...] | None:
-    """Chooses the names of the classes: what the user passes, the file has, or the record states."""
-    if labels is None:
-        if own is not None:
-            return own
-        return label_sets.labels(record.labels) if record is not None and record.labels is not None else None
+def _read_labels(labels: str | os.PathLike[str] | Sequence[str]) -> tuple[str, ...]:
+    """Reads a file with one name per line, finds a known list, or takes the names themselves."""
     if isinstance(labels, str | os.PathLike):
         if Path(labels).is_file():
             return tuple(Path(labels).read_text("utf-8").splitlines())
         return label_sets.labels(os.fspath(labels))
     return tuple(str(one) for one in labels)
-
-
-def _replace_classifier(pretrained: Pretrained, key: PRNGKey, num_classes: int | None) -> Pretrained:
-    model = pretrained.model
-    if not isinstance(model, GraphNetwork):
-        raise ValueError(f"with_head: model must be a network of a file, got {type(model).__name__}.")
-    graph = replace_head(model.selected(), num_classes)
-    network = GraphNetwork(graph, dtype=model.dtype, param_dtype=model.param_dtype)
-    old = traverse_util.flatten_dict(pretrained.variables)
-    flat = {}
-    for one in graph.parameters:
-        path = (one.collection, *one.path.split("/"))
-        if path in old:
-            flat[path] = old[path]
-        elif one.path.endswith("/kernel"):
-            flat[path] = nn.initializers.lecun_normal()(key, one.shape, network.param_dtype)
-        else:
-            flat[path] = jnp.zeros(one.shape, network.param_dtype)
-    return dataclasses.replace(
-        pretrained,
-        model=network,
-        variables=traverse_util.unflatten_dict(flat),
-        labels=None,
-        activation="features" if num_classes is None else "logits",
-    )
