@@ -53,7 +53,7 @@ def _find_importer(form: str) -> Importer | None:
     It takes the path and the checkpoint; of Caffe also the path of the prototxt.
     """
     if form in ("caffe", "caffe-prototxt"):
-        from jaxcnn.zoo.graphs.caffe import import_caffe
+        from jaxcnn.zoo.graphs.caffe.importer import import_caffe
 
         return import_caffe
     if form in ("keras", "keras-h5"):

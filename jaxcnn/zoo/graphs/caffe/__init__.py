@@ -1,0 +1,1 @@
+"""Networks of Caffe and of its forks."""
