@@ -79,8 +79,7 @@ def find_head(graph: Graph, *, output: str | None = None) -> Head | None:
     while name in writers:
         node = writers[name]
         if node.op in _CLASSIFYING:
-            rank = len(_output_shape(graph, output))
-            is_vector = rank == 1 or pooled
+            is_vector = pooled or _is_vector(graph, output, node, after)
             return Head(node, tuple(after), node.inputs[0]) if is_vector else None
         biased = node.op == "add" and len(node.inputs) == 1
         rectified = node.op == "relu" and any(one.op in _POOLING for one in after)  # as in SqueezeNet
@@ -121,7 +120,11 @@ def replace_head(graph: Graph, num_classes: int | None, *, name: str = "head") -
     head = find_head(graph)
     check(head is not None, "with_head", "graph", "a classifier: a dense layer or convolution at its end", repr(graph))
     assert head is not None
-    shape = find_shapes(graph)[head.features]
+    kernel = next(one.shape for one in graph.parameters if one.path == head.node.parameters["kernel"])
+    shape = _find_shape(graph, head.features)
+    if shape is None:  # no size is stated: a dense layer of a classifier reads a vector, a convolution maps
+        maps = (0, 0, kernel[-2] * head.node.options.get("groups", 1))
+        shape = kernel[:1] if head.node.op == "dense" else maps
     taken = {*graph.values, *graph.taps, *(node.name for node in graph.nodes)}
     features, head_name = (_unused(one, taken) for one in ("features", name))
     if len(shape) == 1:
@@ -158,5 +161,17 @@ def _product(shape: tuple[int, ...]) -> int:
     return total
 
 
-def _output_shape(graph: Graph, output: str) -> tuple[int, ...]:
-    return find_shapes(graph.prune((output,)))[output]
+def _is_vector(graph: Graph, output: str, head: Node, after: list[Node]) -> bool:
+    """Returns whether an output is one vector for each example."""
+    shape = _find_shape(graph, output)
+    if shape is None:
+        return head.op == "dense" or any(node.op == "flatten" for node in after)
+    return len(shape) == 1
+
+
+def _find_shape(graph: Graph, value: str) -> tuple[int, ...] | None:
+    """Computes the shape of a value, or None where the inputs do not state all their sizes."""
+    part = graph.prune((value,))
+    if any(size is None for one in part.inputs for size in one.shape):
+        return None
+    return find_shapes(part)[value]

@@ -117,7 +117,8 @@ def fill_blob(layer: Layer) -> list[Blob]:
             raise layer.error(f"it fills {sizes} values.")
         blob = Blob("", tuple(sizes), len(sizes) > 2)
         value = 0.0 if filler is None else filler.number("value", 0.0)
-        path = layer.register("constant", np.full(blob.held, value, np.float32), place)
+        held = [1 if size is None else size for size in blob.held]
+        path = layer.register("constant", np.full(held, value, np.float32), place)
         results.append(
             layer.finish("constant", [], blob.shape, last=blob.last, parameters={"constant": path}, top=place)
         )

@@ -12,6 +12,7 @@ from jaxcnn.zoo.formats.caffe.caffemodel import is_caffe, read_caffe
 from jaxcnn.zoo.graphs.builder import GraphBuilder, ImportedNetwork
 from jaxcnn.zoo.graphs.caffe.data_layers import fill_blob, find_preprocessing, is_data_layer, read_declared_shapes
 from jaxcnn.zoo.graphs.caffe.functions import FUNCTION_LAYERS
+from jaxcnn.zoo.graphs.caffe.image_size import find_size
 from jaxcnn.zoo.graphs.caffe.kernels import KERNEL_LAYERS
 from jaxcnn.zoo.graphs.caffe.network import Blob, CaffeNetwork, Layer, LayerRule, Unsupported
 from jaxcnn.zoo.graphs.caffe.normalizers import NORMALIZING_LAYERS
@@ -62,20 +63,17 @@ def import_caffe(path: Path, checkpoint: Checkpoint, *, graph: str | os.PathLike
         ``caffe.proto`` and the layers of Caffe (Jia et al. 2014, arXiv:1408.5093); of SSD, ENet, DeepLab, PSPNet and
         SENet the layers that they add.
     """
-    described, weights = path, checkpoint
+    weights = checkpoint
     if checkpoint.metadata.get("format") == "caffe-prototxt":
         weights_path = path.with_suffix(".caffemodel")
         if not weights_path.is_file():
             raise FormatError(
                 path, "describes a network and holds no weights; load its caffemodel, with this file as graph=."
             )
-        weights, path = _read(weights_path), weights_path
-        net = checkpoint.graph
-    elif graph is not None or (sibling := _find_prototxt(path)) is not None:
-        described = Path(graph) if graph is not None else sibling
-        net = _read(described).graph
+        described, net, weights, path = path, checkpoint.graph, _read(weights_path), weights_path
     else:
-        net = checkpoint.graph
+        found = Path(graph) if graph is not None else _find_prototxt(path)
+        described, net = (path, checkpoint.graph) if found is None else (found, _read(found).graph)
     with _translate_errors(described):
         return _import(path, described, weights, net)
 
@@ -98,9 +96,8 @@ def _read(path: Path) -> Checkpoint:
 def _find_prototxt(path: Path) -> Path | None:
     """Finds the description beside a file of weights."""
     names = [f"{path.stem}{end}" for end in (".prototxt", "_deploy.prototxt", "-deploy.prototxt", ".deploy.prototxt")]
-    return next(
-        (found for name in [*names, f"deploy_{path.stem}.prototxt"] if (found := path.with_name(name)).is_file()), None
-    )
+    places = [path.with_name(name) for name in (*names, f"deploy_{path.stem}.prototxt")]
+    return next((place for place in places if place.is_file()), None)
 
 
 @contextlib.contextmanager
@@ -117,8 +114,37 @@ def _translate_errors(path: Path) -> Iterator[None]:
 def _import(path: Path, described: Path, weights: Checkpoint, net: object) -> ImportedNetwork:
     if not isinstance(net, Mapping):
         raise FormatError(described, "describes no network.")
+    plan, network = _build(described, weights, net, None)
+    builder = network.builder
+    builder.check_known()
+    image = next((one for one in plan.inputs if len(plan.shapes[one]) == 4), None)
+    if image is not None and None in network.blobs[image].shape[1:] and network.fan_ins:
+        size = find_size(lambda size: _build(described, weights, net, size)[1])
+        if size is not None:
+            plan, network = _build(described, weights, net, size)
+            image = next(one for one in plan.inputs if len(plan.shapes[one]) == 4)
+            builder = network.builder
+            builder.note(f"The size of the input is not stated; {size} x {size} fits the weights.")
+    if network.missing:
+        shown = "; ".join(network.missing[:_SHOWN])
+        more = f"; and {len(network.missing) - _SHOWN} more" if len(network.missing) > _SHOWN else ""
+        raise FormatError(path, f"lacks weights of the network in {os.fspath(described)!r}: {shown}{more}.")
+    if not plan.outputs:
+        raise builder.error("has no layer whose result could be returned.")
+    preprocessing = None
+    if image is not None:
+        own = weights.graph.get("layers", []) if isinstance(weights.graph, Mapping) else []
+        data = [one for one in plan.layers if is_data_layer(one)] + _training_data(own)
+        preprocessing = find_preprocessing(data, network.blobs[image].shape, builder)
+    plan.add_taps(network)
+    outputs = list(dict.fromkeys(network.blobs[top].value for top in plan.outputs))
+    return builder.finish(outputs, preprocessing=preprocessing)
+
+
+def _build(path: Path, weights: Checkpoint, net: Mapping[str, Any], size: int | None) -> tuple[Plan, CaffeNetwork]:
+    """Builds the network, of images of a size where the file states none."""
     name = net.get("name", "")
-    builder = GraphBuilder(described, weights.tensors, name=name if isinstance(name, str) else "")
+    builder = GraphBuilder(path, weights.tensors, name=name if isinstance(name, str) else "")
     layers = net.get("layers")
     running = isinstance(layers, list) and any(isinstance(one, Mapping) and "phase" in one for one in layers)
     chosen = choose_layers(net, phase="" if running else "TEST", builder=builder)
@@ -127,28 +153,12 @@ def _import(path: Path, described: Path, weights: Checkpoint, net: object) -> Im
     if not all(isinstance(one, str) for one in names):
         raise builder.error(f"declares inputs that are no names: {names!r:.60}.")
     declared, wired = wire_layers(chosen, names, builder)
-    shapes = read_declared_shapes(net, declared, builder)
-    plan = Plan(builder, declared, wired, shapes)
+    plan = Plan(builder, declared, wired, read_declared_shapes(net, declared, builder))
     network = CaffeNetwork(builder, batch=plan.batch)
-    plan.add_inputs(network)
+    plan.add_inputs(network, size)
     for layer in plan.kept:
         _add_layer(network, layer)
-    builder.check_known()
-    if network.missing:
-        shown = "; ".join(network.missing[:_SHOWN])
-        more = f"; and {len(network.missing) - _SHOWN} more" if len(network.missing) > _SHOWN else ""
-        raise FormatError(path, f"lacks weights of the network in {os.fspath(described)!r}: {shown}{more}.")
-    if not plan.outputs:
-        raise builder.error("has no layer whose result could be returned.")
-    image = next((one for one in plan.inputs if len(plan.shapes[one]) == 4), None)
-    preprocessing = None
-    if image is not None:
-        own = weights.graph.get("layers", []) if isinstance(weights.graph, Mapping) else []
-        data = [one for one in wired if is_data_layer(one)] + _training_data(own)
-        preprocessing = find_preprocessing(data, network.blobs[image].shape, builder)
-    plan.add_taps(network)
-    outputs = list(dict.fromkeys(network.blobs[top].value for top in plan.outputs))
-    return builder.finish(outputs, preprocessing=preprocessing)
+    return plan, network
 
 
 def _training_data(layers: Any) -> list[WiredLayer]:

@@ -108,6 +108,8 @@ def _convolve(layer: Layer) -> list[Blob]:
             for n, k, s, p, d in zip(blob.shape[1:], kernel, stride, pad, dilation, strict=True)
         ]
         op = "depthwise_conv" if depthwise else "conv"
+        for n, k, s, p, d in zip(blob.shape[1:], kernel, stride, pad, dilation, strict=True):
+            layer.network.remainder += 0 if n is None else (n + 2 * p - d * (k - 1) - 1) % s
         blob = layer.last(blob)
         results.append(
             layer.finish(op, [blob], (filters, *sizes), last=True, options=settings, parameters=parameters, top=top)
@@ -153,6 +155,8 @@ def _multiply(layer: Layer) -> Blob:
     for size in blob.shape[axis:]:
         total = None if total is None or size is None else total * size
     filters = options.integer("num_output", 0, least=1)
+    if (stored := layer.tensor("weights")) is not None:
+        layer.network.fan_ins.append((total, stored.shape[0]))
     parameters = {"kernel": layer.weight("weights", (total, filters), "kernel")}
     if options.flag("bias_term", True):
         parameters["bias"] = layer.weight("biases", (filters,), "bias")

@@ -1,6 +1,5 @@
 """The parameters of Caffe's layers, checked: kinds, ranges, choices."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -90,10 +89,10 @@ class LayerOptions:
         return value
 
     def _check_integer(self, field: str, value: object, least: int, most: int) -> int:
-        whole = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not whole or value != int(value) or not least <= value <= most:
-            raise self.fault(field, f"an integer in [{least}, {most}]", value)
-        return int(value)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if isinstance(value, int | float) and number and least <= value <= most and value == int(value):
+            return int(value)
+        raise self.fault(field, f"an integer in [{least}, {most}]", value)
 
     def _check_number(self, field: str, value: object) -> float:
         if not isinstance(value, int | float) or isinstance(value, bool) or abs(value) > 3.5e38 or value != value:

@@ -63,6 +63,8 @@ class CaffeNetwork:
         self.builder, self.batch = builder, batch
         self.blobs: dict[Top, Blob] = {}
         self.missing: list[str] = []
+        self.fan_ins: list[tuple[int | None, int]] = []  # of inner products: what they read, and have weights for
+        self.remainder = 0  # pixels that no window of a convolution or pool reaches
         self.shared: dict[str, tuple[str, Shape]] = {}
         self._converted: dict[tuple[str, str], Blob] = {}
 

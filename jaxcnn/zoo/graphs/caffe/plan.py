@@ -135,12 +135,18 @@ class Plan:
                     top.value = self.builder.unique(top.blob)
                     written.add(top.blob)
 
-    def add_inputs(self, network: CaffeNetwork) -> None:
-        """Adds the inputs: images and volumes with their channels last, everything else as the file has it."""
+    def add_inputs(self, network: CaffeNetwork, size: int | None) -> None:
+        """Adds the inputs: images and volumes with their channels last, everything else as the file has it.
+
+        Args:
+            network: The network.
+            size: Height and width of images where the file does not state them; None where any is accepted.
+        """
         for top in self.inputs:
             shape = self.shapes[top][1:]
             if len(shape) == 3 and shape[0] is None:
                 shape = (find_channels(top, self.builder), *shape[1:])
+            shape = shape if len(shape) != 3 else (shape[0], *(size if n is None else n for n in shape[1:]))
             blob = Blob(top.value, shape, len(shape) > 2)
             network.add_input(blob)
             network.blobs[top] = blob

@@ -38,6 +38,8 @@ def _pool(layer: Layer) -> list[Blob]:
         op = "max_pool" if method == "MAX" else "avg_pool"
         sizes = [_pooled(n, k, s, p, ceil) for n, k, s, p in zip(blob.shape[1:], kernel, stride, pad, strict=True)]
         shape = (blob.shape[0], *sizes)
+        for n, k, s, p in zip(blob.shape[1:], kernel, stride, pad, strict=True):
+            layer.network.remainder += 0 if n is None else (n + 2 * p - k) % s
     if method == "STOCHASTIC":
         result = _pool_stochastic(layer, blob, op, shape, settings)
     else:

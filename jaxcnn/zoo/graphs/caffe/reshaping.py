@@ -60,11 +60,8 @@ def _cut(layer: Layer) -> list[Blob]:
         raise layer.error(f"the {size} entries of axis {axis + 1} cannot be {count} equal parts.")
     else:
         ends = tuple(size // count * (i + 1) for i in range(count))
-    sizes: list[int | None] = [
-        None if end is None else end - begin for begin, end in zip((0, *points), ends, strict=False)
-    ]
-    if not points:
-        sizes = [ends[0]] * count
+    begins = (0, *ends[:-1])
+    sizes = [None if end is None or begin is None else end - begin for begin, end in zip(begins, ends, strict=True)]
     if any(one is not None and one < 1 for one in sizes):
         raise layer.error(f"the slice points {points} must increase inside the {size} entries of axis {axis + 1}.")
     shapes = [(*blob.shape[:axis], one, *blob.shape[axis + 1 :]) for one in sizes]
