@@ -249,6 +249,12 @@ RESIZING = [
     Case(
         "resize",
         [X],
+        lambda x: resample(x, corners(6, 9), corners(5, 3), triangle),
+        {"scale": (1.7, 0.5), "corners": "align"},
+    ),
+    Case(
+        "resize",
+        [X],
         lambda x: resample(x, asymmetric(6, 9), asymmetric(5, 8), triangle),
         {"size": (9, 8), "corners": "asymmetric"},
     ),
@@ -299,11 +305,12 @@ def test_every_operation_is_tested():
     assert {case.op for cases in (CASES, *(file.CASES for file in files)) for case in cases} == set(operation_names())
 
 
-@pytest.mark.parametrize("axis", [-1, 0])
-def test_batch_norm_in_training(axis):
+@pytest.mark.parametrize(("axis", "unbiased"), [(-1, False), (0, False), (-1, True)])
+def test_batch_norm_in_training(axis, unbiased):
     """The batch's statistics normalize, and move the running ones by ``1 - momentum``."""
     x = X if axis == -1 else X.swapaxes(-1, -3)
-    node = Node("bn", "batch_norm", ("x",), options={"momentum": 0.9, "epsilon": 0.01, "axis": axis})
+    options = {"momentum": 0.9, "epsilon": 0.01, "axis": axis, "unbiased": unbiased}
+    node = Node("bn", "batch_norm", ("x",), options=options)
     arrays = {role: jnp.asarray(value) for role, value in (STATISTICS | AFFINE).items()}
     (y,), new = run_node(node, [jnp.asarray(x)], arrays, (2, 3), train=True)
     flat = X.reshape(-1, 4)
@@ -311,6 +318,7 @@ def test_batch_norm_in_training(axis):
     want = (X - mean) / np.sqrt(var + 0.01) * AFFINE["scale"] + AFFINE["bias"]
     np.testing.assert_allclose(y if axis == -1 else y.swapaxes(-1, -3), want, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(new["mean"], 0.9 * STATISTICS["mean"] + 0.1 * mean, rtol=1e-5, atol=1e-6)
+    var = flat.var(0, ddof=int(unbiased))
     np.testing.assert_allclose(new["var"], 0.9 * STATISTICS["var"] + 0.1 * var, rtol=1e-5)
 
 

@@ -111,6 +111,22 @@ def _find_largest(step: Step) -> jax.Array:
     return jnp.argmax(step.x, step.axis(step["axis"]), keepdims=step["keepdims"])
 
 
+@operation("top_k", axis=-1, count=1, indices=False, ties="first")
+def _find_largest_ones(step: Step) -> jax.Array:
+    """Returns the largest values along an axis, the largest first, or their indices as floating numbers.
+
+    ``ties``: which of equal values comes first, the ``"first"`` or the ``"last"``.
+    """
+    axis, count, last = step.axis(step["axis"]), step["count"], step.choose("ties", "first", "last") == "last"
+    x = jnp.moveaxis(step.x, axis, -1)
+    if not 1 <= count <= x.shape[-1]:
+        raise ValueError(f"count must be in [1, {x.shape[-1]}], got {count}.")
+    x = jnp.where(x == 0, 0, x)  # the order below has -0 before 0
+    values, places = jax.lax.top_k(x[..., ::-1] if last else x, count)
+    places = x.shape[-1] - 1 - places if last else places
+    return jnp.moveaxis(places.astype(x.dtype) if step["indices"] else values, -1, axis)
+
+
 @operation("constant", inputs=0, parameters=("constant",))
 def _hold(step: Step) -> jax.Array:
     """Returns an array, the same for every example."""

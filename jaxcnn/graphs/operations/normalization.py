@@ -29,11 +29,13 @@ def _like_axis(step: Step, role: str, axis: int) -> jax.Array | None:
     epsilon=1e-5,
     momentum=0.99,
     axis=-1,
+    unbiased=False,
 )
 def _normalize_batch(step: Step) -> jax.Array:
     """Normalizes each channel, in training mode by the batch, else by the running statistics.
 
-    ``momentum`` is the share of the old statistics. The variance is the biased one.
+    ``momentum`` is the share of the old statistics. The variance that normalizes is the biased one; ``unbiased``:
+    whether the running one is not.
     """
     x, axis = widen(step.x), step.axis(step["axis"])
     mean, variance = step.parameters["mean"], step.parameters["var"]
@@ -43,7 +45,9 @@ def _normalize_batch(step: Step) -> jax.Array:
         square = jnp.maximum(jnp.mean(jnp.square(x), others) - jnp.square(now), 0)
         share = step["momentum"]
         step.new_statistics["mean"] = share * mean + (1 - share) * now
-        step.new_statistics["var"] = share * variance + (1 - share) * square
+        count = x.size // x.shape[axis]
+        kept = square * (count / max(count - 1, 1)) if step["unbiased"] else square
+        step.new_statistics["var"] = share * variance + (1 - share) * kept
         mean, variance = now, square
     factor = jax.lax.rsqrt(widen(variance) + step["epsilon"])
     scale = step.parameters.get("scale")

@@ -40,7 +40,8 @@ def _resize(step: Step) -> jax.Array:
 
     ``method``: ``"nearest"`` or ``"bilinear"`` (without antialiasing, edges repeated), or ``"cubic"`` (a = -0.5).
     ``corners``: see ``sample_positions``. ``rounding`` of positions of ``"nearest"``: ``"floor"``, of the next pixel's
-    lower bound as in most frameworks, or ``"round"``, halves up.
+    lower bound as in most frameworks, or ``"round"``, halves up. With ``corners="align"`` a scale is that of the
+    distance between the corner pixels.
     """
     x = step.x
     step.choose("method", "nearest", "bilinear", "cubic")
@@ -52,7 +53,9 @@ def _resize(step: Step) -> jax.Array:
         new = step["size"]
     else:
         scale = step["scale"] if isinstance(step["scale"], tuple) else (step["scale"],) * 2
-        new = tuple(int(np.floor(n * s)) for n, s in zip(x.shape[-3:-1], scale, strict=True))
+        gap = step["corners"] == "align"  # distances between pixels are scaled, not their number
+        pairs = zip(x.shape[-3:-1], scale, strict=True)
+        new = tuple(int(np.floor((n - gap) * s + 1e-6)) + gap for n, s in pairs)
     if min(new) < 1 or max(new) > 2**16:
         raise ValueError(f"the new size must be in [1, {2**16}], got {tuple(new)}.")
     for axis, count in zip((-3, -2), new, strict=True):

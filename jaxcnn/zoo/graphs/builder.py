@@ -70,6 +70,7 @@ class GraphBuilder:
         self.notes: list[str] = []
         self._unknown: list[str] = []
         self._taken: set[str] = set()
+        self._numbers: dict[str, int] = {}
 
     def error(self, reason: str) -> FormatError:
         """Builds the error to raise for this file."""
@@ -78,9 +79,10 @@ class GraphBuilder:
     def unique(self, name: str) -> str:
         """Returns a name that no node and no value has yet, and takes it."""
         name = name or "unnamed"
-        found, number = name, 1
+        found, number = name, self._numbers.get(name, 1)
         while found in self._taken:
             found, number = f"{name}_{number}", number + 1
+        self._numbers[name] = number  # so that many equal names are counted once
         self._taken.add(found)
         return found
 

@@ -38,7 +38,7 @@ def _finish_batch_norm(
     epsilon, momentum = options.number("eps", 1e-5), options.number(field, fraction)
     if epsilon < 0 or not 0 <= momentum <= 1:
         raise layer.error(f"eps {epsilon} must be at least 0 and {field} {momentum} in [0, 1].")
-    settings = {"epsilon": epsilon, "momentum": momentum, "axis": blob.axis(0)}
+    settings = {"epsilon": epsilon, "momentum": momentum, "axis": blob.axis(0), "unbiased": True}
     return layer.finish("batch_norm", [blob], blob.shape, last=blob.last, options=settings, parameters=parameters)
 
 
