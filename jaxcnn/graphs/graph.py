@@ -18,6 +18,9 @@ __all__ = ["Graph"]
 MAX_NODES = 100_000
 """Nodes of a graph; the deepest published networks have a few thousand."""
 
+MAX_LEVELS = 64
+"""Levels of the tree of parameters."""
+
 _FORMAT = "jaxcnn-graph-1"
 
 
@@ -82,9 +85,7 @@ class Graph:
         written = _collect_values(self.inputs, nodes)
         object.__setattr__(self, "nodes", sort_nodes(nodes, written))
         _check_unique("parameter", [one.path for one in self.parameters])
-        for one in self.parameters:
-            if one.collection not in COLLECTIONS:
-                raise GraphError(f"parameter {one.path!r}: collection must be one of {COLLECTIONS}.")
+        check_parameters(self.parameters)
         if not self.outputs:
             raise GraphError("a graph must have an output.")
         for name in (*self.outputs, *self.taps.values()):
@@ -249,6 +250,22 @@ class Graph:
             )
         except (KeyError, TypeError, AttributeError, RecursionError, json.JSONDecodeError) as error:
             raise ValueError(f"from_json: text must be a graph in the format {_FORMAT!r}, got {error!r}.") from error
+
+
+def check_parameters(parameters: Iterable[Parameter]) -> None:
+    """Checks collections and paths: the paths must form a tree."""
+    levels: dict[str, str] = {}
+    for one in parameters:
+        if one.collection not in COLLECTIONS:
+            raise GraphError(f"parameter {one.path!r}: collection must be one of {COLLECTIONS}.")
+        keys = one.path.split("/")
+        if not 2 <= len(keys) <= MAX_LEVELS or not all(keys):
+            raise GraphError(f"parameter {one.path!r}: its path must be 'layer/role'.")
+        for depth in range(1, len(keys)):
+            levels["/".join(keys[:depth])] = one.path
+    for one in parameters:
+        if one.path in levels:
+            raise GraphError(f"parameter {one.path!r} is also a level of the path {levels[one.path]!r}.")
 
 
 def check_nodes(nodes: Iterable[Node], paths: set[str]) -> None:

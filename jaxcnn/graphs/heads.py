@@ -1,12 +1,14 @@
 """The end of a classifier: what its output means, and another one in its place."""
 
+import contextlib
 import dataclasses
+import math
 from typing import Literal
 
 from jaxcnn._check import check
 from jaxcnn.graphs.cost import find_shapes
 from jaxcnn.graphs.graph import Graph
-from jaxcnn.graphs.nodes import Node, Parameter
+from jaxcnn.graphs.nodes import GraphError, Node, Parameter
 
 __all__ = ["Activation", "Head", "find_activation", "find_head", "replace_head"]
 
@@ -17,6 +19,7 @@ _TO_PROBABILITIES = ("softmax", "sigmoid")
 _PASSING = ("identity", "reshape", "flatten", "squeeze", "expand_dims", "permute", "dropout", "cast", "spatial_dropout")
 _POOLING = ("global_avg_pool", "global_max_pool", "avg_pool", "max_pool", "reduce_mean")
 _CLASSIFYING = ("dense", "conv")
+_COMMON_SIZES = (224, 32, 299, 64, 512)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,18 +77,16 @@ def find_head(graph: Graph, *, output: str | None = None) -> Head | None:
     output = graph.outputs[-1] if output is None else output
     writers = {name: node for node in graph.nodes for name in node.outputs}
     after: list[Node] = []
-    pooled = False
     name = output
     while name in writers:
         node = writers[name]
         if node.op in _CLASSIFYING:
-            is_vector = pooled or _is_vector(graph, output, node, after)
+            is_vector = _is_vector(graph, output, node, after)
             return Head(node, tuple(after), node.inputs[0]) if is_vector else None
         biased = node.op == "add" and len(node.inputs) == 1
         rectified = node.op == "relu" and any(one.op in _POOLING for one in after)  # as in SqueezeNet
         if node.op not in (*_PASSING, *_TO_PROBABILITIES, *_POOLING, "log_softmax") and not biased and not rectified:
             return None
-        pooled = pooled or node.op in _POOLING
         after.append(node)
         name = node.inputs[0]
     return None
@@ -121,11 +122,13 @@ def replace_head(graph: Graph, num_classes: int | None, *, name: str = "head") -
     check(head is not None, "with_head", "graph", "a classifier: a dense layer or convolution at its end", repr(graph))
     assert head is not None
     kernel = next(one.shape for one in graph.parameters if one.path == head.node.parameters["kernel"])
-    shape = _find_shape(graph, head.features)
-    if shape is None:  # no size is stated: a dense layer of a classifier reads a vector, a convolution maps
+    shape, _ = _find_value_shape(graph, head.features)
+    if shape is None:  # a dense layer of a classifier reads a vector, a convolution maps
         maps = (0, 0, kernel[-2] * head.node.options.get("groups", 1))
         shape = kernel[:1] if head.node.op == "dense" else maps
-    taken = {*graph.values, *graph.taps, *(node.name for node in graph.nodes)}
+    base = graph.prune((head.features,))
+    taken = {*base.values, *base.taps, *(node.name for node in base.nodes)}
+    taken |= {one.path.split("/")[0] for one in base.parameters}
     features, head_name = (_unused(one, taken) for one in ("features", name))
     if len(shape) == 1:
         reduce = Node(features, "identity", (head.features,))
@@ -133,10 +136,9 @@ def replace_head(graph: Graph, num_classes: int | None, *, name: str = "head") -
         reduce = Node(features, "flatten", (head.features,))
     else:
         reduce = Node(features, "global_avg_pool", (head.features,))
-    base = graph.prune((head.features,))
     if num_classes is None:
         return dataclasses.replace(base, nodes=(*base.nodes, reduce), outputs=(features,))
-    channels = shape[-1] if reduce.op != "flatten" else _product(shape)
+    channels = shape[-1] if reduce.op != "flatten" else math.prod(shape)
     parameters = (
         Parameter(f"{head_name}/kernel", (channels, num_classes)),
         Parameter(f"{head_name}/bias", (num_classes,)),
@@ -154,24 +156,26 @@ def _unused(name: str, taken: set[str]) -> str:
     return name
 
 
-def _product(shape: tuple[int, ...]) -> int:
-    total = 1
-    for size in shape:
-        total *= size
-    return total
-
-
 def _is_vector(graph: Graph, output: str, head: Node, after: list[Node]) -> bool:
-    """Returns whether an output is one vector for each example."""
-    shape = _find_shape(graph, output)
+    """Returns whether an output is one vector for each example, also as a map of one pixel."""
+    shape, stated = _find_value_shape(graph, output)
     if shape is None:
         return head.op == "dense" or any(node.op == "flatten" for node in after)
-    return len(shape) == 1
+    pooled = any(node.op in _POOLING for node in after)
+    return all(size == 1 for size in shape[:-1]) or (pooled and not stated)
 
 
-def _find_shape(graph: Graph, value: str) -> tuple[int, ...] | None:
-    """Computes the shape of a value, or None where the inputs do not state all their sizes."""
+def _find_value_shape(graph: Graph, value: str) -> tuple[tuple[int, ...] | None, bool]:
+    """Computes the shape of a value, and returns whether the graph states the sizes of its inputs.
+
+    Sizes that it leaves free are chosen among common ones, until one suits the graph; ranks and channels hold for all.
+    The shape is None where no size suits.
+    """
     part = graph.prune((value,))
-    if any(size is None for one in part.inputs for size in one.shape):
-        return None
-    return find_shapes(part)[value]
+    if all(size is not None for one in graph.inputs for size in one.shape):
+        return find_shapes(part)[value], True
+    for size in _COMMON_SIZES:
+        shapes = {one.name: tuple(size if n is None else n for n in one.shape) for one in graph.inputs}
+        with contextlib.suppress(GraphError):
+            return find_shapes(part, inputs=shapes)[value], False
+    return None, False

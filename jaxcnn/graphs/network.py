@@ -6,12 +6,12 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.core import Scope
 
 from jaxcnn._check import check
 from jaxcnn._typing import AnyArray, Array, Dtype, Num
 from jaxcnn.graphs.execution import prepare_inputs, run_graph
 from jaxcnn.graphs.graph import Graph
-from jaxcnn.graphs.nodes import GraphError, Parameter
 
 __all__ = ["GraphNetwork"]
 
@@ -26,33 +26,35 @@ _INITIALIZERS = {
 }
 
 
-class _Scope(nn.Module):
-    """Declares parameters in a tree by their paths, and returns each path's array or, of statistics, variable."""
+def _declare(scope: Scope, graph: Graph, param_dtype: Dtype) -> dict[str, Any]:
+    """Declares the parameters in a tree by their paths.
 
-    parameters: tuple[tuple[tuple[str, ...], Parameter, str], ...]  # the rest of the path, the whole, the role
-    param_dtype: Dtype = jnp.float32
+    Levels of the tree are scopes and no modules, because a module may not be named like its attributes, and files name
+    their layers ``"outputs"`` or ``"init"``.
 
-    @nn.compact
-    def __call__(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        inner: dict[str, list[tuple[tuple[str, ...], Parameter, str]]] = {}
-        for (first, *rest), one, role in self.parameters:
-            if rest:
-                inner.setdefault(first, []).append((tuple(rest), one, role))
-                continue
-            initializer = _INITIALIZERS.get(role, nn.initializers.zeros)
-            if len(one.shape) < 2 and "kernel" in role:
-                initializer = nn.initializers.normal(0.02)
-            dtype = jnp.dtype(one.dtype)
-            dtype = jnp.dtype(self.param_dtype) if jnp.issubdtype(dtype, jnp.floating) else dtype
-            if one.collection == "params":
-                found[one.path] = self.param(first, initializer, one.shape, dtype)
-            else:
-                dtype = jnp.promote_types(dtype, jnp.float32) if one.collection == "batch_stats" else dtype
-                found[one.path] = self.variable(one.collection, first, _fill, initializer, one.shape, dtype)
-        for name, parts in inner.items():
-            found |= _Scope(tuple(parts), self.param_dtype, name=name)()
-        return found
+    Returns:
+        Path to the array or, of statistics and constants, the variable.
+    """
+    roles = {path: role for node in graph.nodes for role, path in node.parameters.items()}
+    scopes: dict[tuple[str, ...], Scope] = {(): scope}
+    declared: dict[str, Any] = {}
+    for one in graph.parameters:
+        *levels, name = one.path.split("/")
+        for depth in range(1, len(levels) + 1):
+            if (key := tuple(levels[:depth])) not in scopes:
+                scopes[key] = scopes[key[:-1]].push(key[-1])
+        here, role = scopes[tuple(levels)], roles.get(one.path, "")
+        initializer = _INITIALIZERS.get(role, nn.initializers.zeros)
+        if len(one.shape) < 2 and "kernel" in role:
+            initializer = nn.initializers.normal(0.02)
+        dtype = jnp.dtype(one.dtype)
+        dtype = jnp.dtype(param_dtype) if jnp.issubdtype(dtype, jnp.floating) else dtype
+        if one.collection == "params":
+            declared[one.path] = here.param(name, initializer, one.shape, dtype)
+        else:
+            dtype = jnp.promote_types(dtype, jnp.float32) if one.collection == "batch_stats" else dtype
+            declared[one.path] = here.variable(one.collection, name, _fill, initializer, one.shape, dtype)
+    return declared
 
 
 def _fill(initializer: Any, shape: tuple[int, ...], dtype: Dtype) -> jax.Array:
@@ -117,16 +119,8 @@ class GraphNetwork(nn.Module):
         """Returns the output, or a dictionary if there are several; ``x`` maps the inputs where there are several."""
         graph = self.selected()
         inputs, batch = prepare_inputs(graph, x)
-        roles = {path: role for node in graph.nodes for role, path in node.parameters.items()}
-        declared: dict[str, Any] = {}
-        nested: dict[str, list[tuple[tuple[str, ...], Parameter, str]]] = {}
-        for one in graph.parameters:
-            keys = tuple(one.path.split("/"))
-            if len(keys) < 2 or not all(keys):
-                raise GraphError(f"parameter {one.path!r}: its path must be 'layer/role'.")
-            nested.setdefault(keys[0], []).append((keys[1:], one, roles.get(one.path, "")))
-        for name, parts in nested.items():
-            declared |= _Scope(tuple(parts), self.param_dtype, name=name)()
+        assert self.scope is not None  # inside of apply and init
+        declared = _declare(self.scope, graph, self.param_dtype)
         arrays = {path: one.value if isinstance(one, nn.Variable) else one for path, one in declared.items()}
 
         def update(path: str, value: jax.Array) -> None:

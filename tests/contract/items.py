@@ -1,4 +1,4 @@
-"""The list that all contract tests run over: small inputs for every public op, loss, layer and model.
+"""The list that all contract tests run over: small inputs for every public op, loss, layer and model, and one graph.
 
 An item that is public but not listed here fails ``items_test.py``. Every item is a pure
 function of arrays; of a layer or model the first argument is its parameters, moved away from their
@@ -17,6 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn import layers, losses, models, ops
+from jaxcnn.graphs import GraphNetwork
+from tests.support.small_graph import GRAPH
 
 
 class Item(NamedTuple):
@@ -322,6 +324,9 @@ def builders() -> dict[str, Callable[[], Item]]:
             title = f"{name}[{number}]" if len(builds) > 1 else name
             x = VOLUME if "Volume" in name else IMAGE
             found[title] = functools.partial(module_item, title, build, x, train)
+    found["graphs.GraphNetwork"] = functools.partial(
+        module_item, "graphs.GraphNetwork", functools.partial(GraphNetwork, GRAPH), IMAGE, False
+    )
     for name, (options, shape) in MODELS.items():
         create = functools.partial(models.create, name, num_classes=3, **options)
         for train in (False, True) if name in IN_TRAINING else (False,):
@@ -381,7 +386,7 @@ DAILY = [name for name in FIRST if not name.startswith("models.") or name == "mo
 OWN = (
     *("ops.conv[0]", "ops.conv[1]", "ops.depthwise_conv[0]", "ops.depthwise_conv[1]", "ops.shared_depthwise_conv"),
     *("ops.grid_sample[0]", "ops.grid_sample[4]", "ops.linearized_grid_sample"),
-    *("ops.max_pool[0]", "ops.avg_pool[0]", "ops.gaussian_blur[0]"),
+    *("ops.max_pool[0]", "ops.avg_pool[0]", "ops.gaussian_blur[0]", "graphs.GraphNetwork"),
 )
 """Items with primitives or derivatives of the package's own, whose rules for batching and sharding are its own too."""
 

@@ -1,5 +1,6 @@
 """Nothing public escapes the contract tests."""
 
+import flax.linen as nn
 import jax
 import pytest
 
@@ -15,6 +16,11 @@ def test_every_op_and_loss_is_listed():
 
 def test_every_layer_is_listed():
     assert {item.address for item in classes("layers")} == set(items.LAYERS)
+
+
+def test_every_module_of_graphs_is_listed():
+    modules = {item.address for item in classes("graphs") if issubclass(item.value, nn.Module)}
+    assert modules == {name for name in items.NAMES if name.startswith("graphs.")}
 
 
 def test_every_model_is_listed():

@@ -9,11 +9,14 @@ import pytest
 from flax import nnx
 
 from jaxcnn import models
+from jaxcnn.graphs import GraphNetwork
 from tests.contract import items
 from tests.contract.compare import close
 from tests.support.selection import daily
+from tests.support.small_graph import GRAPH
 
 USES = {name: (build, items.IMAGE) for name, [(build, _), *_] in items.LAYERS.items()}
+USES["graphs.GraphNetwork"] = (functools.partial(GraphNetwork, GRAPH), items.IMAGE)
 for name in ("fcn", "gwap_cnn", "mini_xception", "st_cnn"):  # all collections of variables that there are
     options, shape = items.MODELS[name]
     build = functools.partial(models.create, name, num_classes=3, **options)

@@ -140,6 +140,17 @@ FAULTS = {
         {"parameters": (dataclasses.replace(KERNEL, collection="cache"),)},
         "parameter 'conv1/kernel': collection must be one of ('params', 'batch_stats', 'constants').",
     ),
+    **{
+        f"a path {path!r}": (
+            {"parameters": (KERNEL, Parameter(path, (1,)))},
+            f"parameter {path!r}: its path must be 'layer/role'.",
+        )
+        for path in ("kernel", "/kernel", "a/", "a//kernel", "a/" * 64 + "kernel")
+    },
+    "a path and a level": (
+        {"parameters": (KERNEL, Parameter("conv1/kernel/bias", (1,)))},
+        "parameter 'conv1/kernel' is also a level of the path 'conv1/kernel/bias'.",
+    ),
     "no parameter": (
         {"parameters": ()},
         "node 'conv1' (conv): the kernel 'conv1/kernel' is no parameter of the graph.",

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import pytest
 
 from jaxcnn import layers, models
+from jaxcnn.graphs import GraphNetwork
 from jaxcnn.train.module_description import build_module, describe_module
+from tests.support.small_graph import GRAPH
 from tests.support.untyped import untyped
 
 IMAGE = jnp.ones((1, 42, 42, 1))
@@ -90,6 +92,13 @@ def test_initializers_are_described(initializer):
     module = Free(kernel_init=initializer)
     variables = [m.init(jax.random.key(0), jnp.ones((1, 4))) for m in (module, there_and_back(module))]
     assert jax.tree.all(jax.tree.map(jnp.array_equal, *variables))
+
+
+def test_graphs_are_described():
+    module = GraphNetwork(GRAPH, outputs=("fc",), dtype=jnp.bfloat16)
+    other = there_and_back(module)
+    assert other == module
+    assert untyped(other).graph == GRAPH
 
 
 def test_partial_functions_are_described():

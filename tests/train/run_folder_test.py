@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 
 from jaxcnn import data, models, train
+from jaxcnn.graphs import GraphNetwork
 from jaxcnn.train.run_folder import RunReference, write_experiment
+from tests.support.small_graph import GRAPH
 from tests.support.training_models import Net, host_batch
 from tests.support.untyped import untyped
 
@@ -216,6 +218,16 @@ def test_classes_of_ones_own_are_found_where_they_are_imported(tmp_path):
     np.testing.assert_array_equal(model.apply(variables, IMAGES), model.apply(result.variables, IMAGES))
 
 
+def test_networks_as_data_are_rebuilt(tmp_path):
+    images = np.repeat(IMAGES[:, :6, :5], 3, -1)
+    model = GraphNetwork(GRAPH, outputs=("fc",))
+    result = fit(tmp_path, [{"image": images, "label": LABELS}] * 2, model, steps=2)
+    found, variables = train.load_model(tmp_path)
+    assert found == model
+    assert set(variables) == {"params", "batch_stats"}
+    np.testing.assert_array_equal(found.apply(variables, images), model.apply(result.variables, images))
+
+
 def test_classes_that_nobody_can_import_are_passed(tmp_path):
     class Local(nn.Module):
         @nn.compact
@@ -273,6 +285,17 @@ HOSTILE = {
     "no fields": ({"class": "flax.linen:Dense"}, "must be described by name"),
     "a base class": ({"class": "flax.linen:Module", "fields": {}}, "is not the address of a class"),
     "a dtype": ({"name": "fcn", "options": {"dtype": {"dtype": "float33"}}}, "'float33' is no dtype"),
+    "a graph": (
+        {"class": "jaxcnn.graphs.network:GraphNetwork", "fields": {"graph": {"graph": {}}}},
+        "text must be a graph in the format",
+    ),
+    "an inconsistent graph": (
+        {
+            "class": "jaxcnn.graphs.network:GraphNetwork",
+            "fields": {"graph": {"graph": json.loads(GRAPH.to_json().replace('"softmax"', '"hardmax"'))}},
+        },
+        "the operation is unknown",
+    ),
     "depth": (
         json.loads('{"class": "flax.linen:Sequential", "fields": {"layers": ' + "[" * 900 + "]" * 900 + "}}"),
         "",

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from jaxcnn import zoo
+from jaxcnn.graphs import GraphNetwork
 from jaxcnn.zoo import saving
 from jaxcnn.zoo.filling import fill
 from jaxcnn.zoo.formats.safetensors_file import DTYPES_BY_CODE
 from tests.support import paths
 from tests.support.real_data import DATA, needs_data
+from tests.support.small_graph import GRAPH
 
 FIXTURES = paths.FIXTURES / "torch"
 
@@ -73,6 +75,15 @@ def test_flax_variables_round_trip(tmp_path, key):
     assert checkpoint.metadata["provenance"] == {"seed": [1, None, "x"]}
     empty = jax.eval_shape(lambda: model.init(key, jnp.zeros((1, 5, 5, 3))))
     filled = fill(empty, checkpoint.tensors)
+    jax.tree.map(np.testing.assert_array_equal, filled, variables)
+    assert jax.tree.structure(filled) == jax.tree.structure(variables)
+
+
+def test_variables_of_a_graph_round_trip(tmp_path, key):
+    model, image = GraphNetwork(GRAPH), jnp.zeros((1, 6, 5, 3))
+    variables = jax.jit(model.init)(key, image)
+    zoo.save(variables, tmp_path / "a")
+    filled = fill(jax.eval_shape(model.init, key, image), zoo.read(tmp_path / "a").tensors)
     jax.tree.map(np.testing.assert_array_equal, filled, variables)
     assert jax.tree.structure(filled) == jax.tree.structure(variables)
 
