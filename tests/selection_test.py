@@ -25,7 +25,7 @@ def test_generated(number): ...
 def test_fuzz(): ...
 """
 EVERY = {"test_value", "test_error_of_a_value", "test_refusal", "test_names[b]", "test_generated", "test_fuzz"}
-ERRORS = {"test_error_of_a_value", "test_refusal"}
+ERRORS = {"test_error_of_a_value", "test_refusal", "test_fuzz"}
 NIGHTLY = {"test_names[a]", "test_names[c]", "test_error_in_every_form", "test_generated", "test_fuzz"}
 
 

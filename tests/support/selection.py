@@ -1,7 +1,8 @@
 """A pytest plugin that sorts tests: error tests, and those of a nightly run.
 
 ``-m errors`` and ``-m "not errors"`` divide the suite: the first part cannot run with annotations checked at run time,
-because the checker would raise before the function's own error does. ``-m nightly`` runs what the default run leaves
+because the checker would raise before the function's own error does. Damaged files belong to it too: most are refused,
+and the checker makes their readers, which call functions for every byte or word, thirty times as slow. ``-m nightly`` runs what the default run leaves
 out, and tests of generated cases a second time with ``NIGHTLY_TIMES`` as many cases.
 """
 
@@ -39,18 +40,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # pytest selects by marks in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marks error tests by their names, and in a nightly run those of generated cases."""
+    """Marks error tests and damaged files by their names, and in a nightly run those of generated cases."""
     nightly = is_nightly(config)
     for item in items:
         if not isinstance(item, pytest.Function):
             continue
-        if "error" in item.nodeid.lower():
+        if "error" in item.nodeid.lower() or is_fuzzed(item):
             item.add_marker("errors")
         if nightly and is_generated(item):
             item.add_marker("nightly")
 
 
+def is_fuzzed(item: pytest.Function) -> bool:
+    """Returns whether a test reads damaged files."""
+    return any(word in item.originalname for word in ("fuzz", "damaged"))
+
+
 def is_generated(item: pytest.Function) -> bool:
     """Returns whether a test draws its cases."""
-    fuzzed = any(word in item.originalname for word in ("fuzz", "damaged"))
-    return fuzzed or getattr(item.obj, "is_hypothesis_test", False)
+    return is_fuzzed(item) or getattr(item.obj, "is_hypothesis_test", False)
