@@ -9,7 +9,7 @@ from tests.contract.compare import close
 from tests.support.selection import daily
 
 
-@pytest.mark.parametrize("name", daily(items.NAMES, items.LIGHT))
+@pytest.mark.parametrize("name", daily(items.NAMES, items.ENGINES))
 def test_vmap_is_loop(name):
     item = items.get(name)
     arrays = item.loop_arrays()
@@ -19,7 +19,7 @@ def test_vmap_is_loop(name):
     close(got, want)
 
 
-@pytest.mark.parametrize("name", daily(items.NAMES, items.DAILY))
+@pytest.mark.parametrize("name", daily(items.NAMES, items.ENGINES))
 def test_empty_batch_gives_an_empty_result(name):
     item = items.get(name)
     whole = jax.eval_shape(item.function, *item.arrays)

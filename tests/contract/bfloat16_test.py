@@ -13,7 +13,7 @@ from tests.contract.compare import close
 from tests.support.selection import daily
 
 
-@pytest.mark.parametrize("name", daily(items.NAMES, items.DAILY))
+@pytest.mark.parametrize("name", daily(items.NAMES, items.ENGINES))
 def test_bfloat16(name):
     item = items.get(name)
     with item.strict():

@@ -368,18 +368,6 @@ def _first(name: str) -> bool:
 FIRST = [name for name in NAMES if _first(name)]
 """Items enough for what depends on how a function is put together and less on its options."""
 
-HEAVY = (
-    *("ops.affine[0]", "ops.crop_and_resize", "ops.fit_homography", "ops.perspective", "ops.remap[0]"),
-    *("ops.warp_affine[1]", "ops.warp_flow[0]", "ops.warp_perspective", "ops.warp_tps"),
-    *("layers.DropBlock", "layers.InverseCompositionalTransformer[0]", "layers.ParallelTransformer"),
-    *("layers.SpatialTransformer[4]", "layers.SpatialTransformer[5]", "layers.VolumeTransformer"),
-    *COMPOSED,
-)
-"""First items that take long to compile and are composed of others."""
-
-LIGHT = [name for name in FIRST if name not in HEAVY]
-"""Items for tests that compile several programs or derivatives."""
-
 DAILY = [name for name in FIRST if not name.startswith("models.") or name == "models.mini_xception"]
 """Items for tests that compile one program."""
 
@@ -390,13 +378,17 @@ OWN = (
 )
 """Items with primitives or derivatives of the package's own, whose rules for batching and sharding are its own too."""
 
-ENGINES = (
-    *OWN,
+OTHERS = (
     *("ops.adjust_contrast[0]", "ops.equalize", "ops.fit_affine", "ops.grid_sample[5]", "ops.grid_sample[6]"),
     *("ops.invert_matrix[0]", "ops.warp_affine[0]", "ops.weighted_average_pool[0]", "losses.cross_entropy"),
     *("layers.Conv[0]", "layers.GlobalWeightedAveragePool[0]", "layers.SpatialTransformer[0]"),
 )
-"""One item of every engine: the others are composed of what these compute."""
+
+ENGINES = (*OWN, *OTHERS)
+"""One item of every engine, to which most of the contract is held daily: the others are composed of what these compute.
+
+All items but the models are called under ``jit`` daily, and held to all of it by ``pytest -m nightly``.
+"""
 
 
 @functools.cache

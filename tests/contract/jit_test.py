@@ -50,7 +50,7 @@ def test_without_jit_nothing_is_compiled_twice(name):
     assert not compiled
 
 
-@pytest.mark.parametrize("name", daily(items.FIRST, items.OWN))
+@pytest.mark.parametrize("name", daily(items.FIRST, ONE_OF_EACH_PRIMITIVE))
 def test_pmap(name):
     """Every device has a batch of its own."""
     item = items.get(name)

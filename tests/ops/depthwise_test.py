@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import DTypeLike
 
 from jaxcnn import ops
-from tests.support.selection import daily, times
+from tests.support.selection import daily, daily_cases, times
 from tests.support.untyped import untyped
 
 IMPLEMENTATIONS = pytest.mark.parametrize("implementation", ["stencil", "xla"])
@@ -120,7 +120,7 @@ def test_values(case, implementation):
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=2e-5)
 
 
-@EACH
+@pytest.mark.parametrize("case", [CASES[name] for name in ("strides and dilation", "1-D causal", "3-D, all options")])
 def test_auto_is_the_stencil_on_cpu(case):
     shape, taps, options = case
     x, kernel = normal(*shape), normal(*taps, seed=1)
@@ -158,8 +158,21 @@ def gradients(function, x, kernel):
     return value, *pull(jnp.asarray(normal(*value.shape, seed=2, dtype=x.dtype)))
 
 
-@IMPLEMENTATIONS
-@EACH
+SOME = ["multiplier", "strides leave pixels over", "strides and dilation", "padding beyond the kernel", "circular"]
+SOME += ["1-D causal", "3-D, all options", "1-D, 70", "9x9"]
+MORE = [*SOME, "strides above the kernel, same", "number and pair", "reflect, strides and dilation", "no leading axis"]
+
+
+@pytest.mark.parametrize(
+    ("case", "implementation"),
+    [
+        pytest.param(
+            case, implementation, id=f"{name}-{implementation}", marks=[] if name in few else [pytest.mark.nightly]
+        )
+        for implementation, few in (("stencil", MORE), ("xla", ["strides and dilation", "1-D causal", "circular"]))
+        for name, case in CASES.items()
+    ],
+)
 def test_gradients_equal_those_lax_depthwise_conv(case, implementation):
     with jax.enable_x64(True):
         x, kernel, options = float64(case)
@@ -185,16 +198,13 @@ def test_gradients_equal_those_lax_depthwise_conv(case, implementation):
             np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-12)
 
 
-SOME = ["multiplier", "strides leave pixels over", "strides and dilation", "padding beyond the kernel", "circular"]
-SOME += ["1-D causal", "3-D, all options", "1-D, 70", "9x9"]
-FEW = pytest.mark.parametrize("case", [CASES[name] for name in SOME], ids=SOME)
-
-
 @MOSTLY_STENCIL
-@FEW
-def test_slope_and_gradient_are_adjoint_and_agree_with_differences(case, implementation):
+@pytest.mark.parametrize(
+    "name", daily(SOME, ["strides and dilation", "padding beyond the kernel", "circular", "1-D, 70"])
+)
+def test_slope_and_gradient_are_adjoint_and_agree_with_differences(name, implementation):
     with jax.enable_x64(True):
-        x, kernel, options = float64(case)
+        x, kernel, options = float64(CASES[name])
         function = functools.partial(ops.depthwise_conv, implementation=implementation, **options)
         dx, dk = (
             jnp.asarray(normal(*x.shape, seed=3, dtype=np.float64)),
@@ -260,7 +270,7 @@ NESTED = [
 
 
 @MOSTLY_STENCIL
-@pytest.mark.parametrize("outer,inner", NESTED, ids=str)
+@pytest.mark.parametrize(("outer", "inner"), daily_cases(NESTED, NESTED[2:6:3]), ids=str)
 def test_nested_vmap(outer, inner, implementation):
     own = functools.partial(ops.depthwise_conv, strides=(1, 2), implementation=implementation)
     with_gradients = functools.partial(gradients, own)
@@ -292,9 +302,13 @@ def test_empty_batch(lead, implementation):
     np.testing.assert_array_equal(to_kernel, np.zeros((3, 3, 2, 2)))
 
 
-@IMPLEMENTATIONS
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16], ids=["bfloat16", "float16"])
-@pytest.mark.parametrize("case", ["strides and dilation", "1-D, 70"])
+@pytest.mark.parametrize(
+    ("case", "dtype", "implementation"),
+    daily_cases(
+        list(itertools.product(["strides and dilation", "1-D, 70"], ["bfloat16", "float16"], ["stencil", "xla"])),
+        [("strides and dilation", "float16", "xla"), ("1-D, 70", "bfloat16", "stencil")],
+    ),
+)
 def test_narrow_types_accumulate_in_float32(case, dtype, implementation):
     """Each result is the float32 result of the same (rounded) inputs, rounded once."""
     shape, taps, options = CASES[case]
@@ -412,7 +426,7 @@ AXIS = st.tuples(
 )
 
 
-@settings(max_examples=times(15))
+@settings(max_examples=times(8))
 @given(axes=st.lists(AXIS, min_size=1, max_size=2), c=st.integers(1, 3), m=st.integers(1, 3), lead=st.integers(0, 2))
 def test_stencil_equals_xla(axes, c, m, lead):
     size, taps, strides, dilation, low, high = zip(*axes, strict=True)
@@ -428,7 +442,7 @@ def test_stencil_equals_xla(axes, c, m, lead):
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=5e-5)
 
 
-@settings(max_examples=times(8))
+@settings(max_examples=times(5))
 @given(
     axes=st.lists(st.tuples(st.integers(2, 6), st.integers(1, 3), st.integers(1, 3)), min_size=1, max_size=2),
     padding=st.sampled_from(["SAME", "VALID", "REFLECT", "CIRCULAR"]),

@@ -2,8 +2,9 @@
 
 ``-m errors`` and ``-m "not errors"`` divide the suite: the first part cannot run with annotations checked at run time,
 because the checker would raise before the function's own error does. Damaged files belong to it too: most are refused,
-and the checker makes their readers, which call functions for every byte or word, thirty times as slow. ``-m nightly`` runs what the default run leaves
-out, and tests of generated cases a second time with ``NIGHTLY_TIMES`` as many cases.
+and the checker makes their readers, which call functions for every byte or word, thirty times as slow.
+``-m nightly`` runs what the default run leaves out, and tests of generated cases a second time with ``NIGHTLY_TIMES``
+as many cases.
 """
 
 import os
@@ -20,6 +21,11 @@ NIGHTLY_TIMES = 10
 def daily(values: Iterable[Any], chosen: Container[Any]) -> list[Any]:
     """Returns parameters of a test, marked ``nightly`` unless they are among the chosen ones."""
     return [value if value in chosen else pytest.param(value, marks=pytest.mark.nightly) for value in values]
+
+
+def daily_cases(values: Iterable[tuple[Any, ...]], chosen: Container[tuple[Any, ...]]) -> list[Any]:
+    """Does the same for a test of several parameters, of which each value is a tuple."""
+    return [value if value in chosen else pytest.param(*value, marks=pytest.mark.nightly) for value in values]
 
 
 def times(cases: int) -> int:
