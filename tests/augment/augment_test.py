@@ -8,8 +8,21 @@ import numpy as np
 import pytest
 
 from jaxcnn import augment, ops
-from tests.augment.functions import ALL, FLAT, IMAGE, KEY, NOTHING, P, as_uint8, function, photograph
+from tests.augment.functions import (
+    ALL,
+    FAMILIES,
+    FLAT,
+    IMAGE,
+    KEY,
+    NOTHING,
+    SIBLINGS,
+    P,
+    as_uint8,
+    function,
+    photograph,
+)
 from tests.support.public import public
+from tests.support.selection import daily
 from tests.support.untyped import untyped
 
 
@@ -19,7 +32,7 @@ def test_every_random_function_is_here():
     assert set(ALL) - set(NOTHING) == {"random_shot_noise", "random_cutout"}  # which have no draw that does nothing
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", daily(ALL, set(ALL) - SIBLINGS))
 def test_dtypes_shapes_and_draws(name):
     """The key of example i of a batch is folded from the batch's; draws differ between keys, not between dtypes."""
     f = function(name)
@@ -47,7 +60,7 @@ def test_dtypes_shapes_and_draws(name):
     assert np.mean(np.abs(np.asarray(rounded, np.float32) - np.asarray(result)) > 0.05) < 0.12
 
 
-@pytest.mark.parametrize("name", NOTHING)
+@pytest.mark.parametrize("name", daily(NOTHING, FAMILIES))  # all of them in one, see TestSequence
 def test_options_that_change_nothing_return_the_image(name):
     f, images = function(name, NOTHING), (IMAGE, as_uint8(IMAGE))
     results = jax.jit(lambda key, *images: [f(key, image) for image in images])(KEY, *images)
@@ -55,13 +68,20 @@ def test_options_that_change_nothing_return_the_image(name):
         np.testing.assert_array_equal(result, image)
 
 
-@pytest.mark.parametrize("name", ["random_affine", "random_hue", "random_rotate_90", "random_gaussian_noise"])
+@pytest.mark.parametrize(
+    "name",
+    daily(
+        ["random_affine", "random_hue", "random_rotate_90", "random_gaussian_noise"], ["random_affine", "random_hue"]
+    ),
+)
 def test_without_jit_results_are_the_same(name):
     np.testing.assert_allclose(function(name)(KEY, IMAGE), jax.jit(function(name))(KEY, IMAGE), atol=1e-5)
     np.testing.assert_array_equal(function(name, NOTHING)(KEY, IMAGE), IMAGE)
 
 
-@pytest.mark.parametrize("name", sorted(set(ALL) - FLAT - {"random_autocontrast", "random_shot_noise"}))
+@pytest.mark.parametrize(
+    "name", daily(sorted(set(ALL) - FLAT - {"random_autocontrast", "random_shot_noise"}), FAMILIES)
+)
 def test_gradients_are_those_of_differences(name):
     f = function(name)
     image = 0.3 + 0.4 * IMAGE  # away from where colors are clipped
@@ -165,7 +185,9 @@ class TestErrors:
             call()
 
 
-@pytest.mark.parametrize("name", [*ALL, "rand_augment", "trivial_augment", "auto_augment", "aug_mix"])
+@pytest.mark.parametrize(
+    "name", daily([*ALL, "rand_augment", "trivial_augment", "auto_augment", "aug_mix"], {*FAMILIES, "trivial_augment"})
+)
 def test_levels_and_integer_points_under_strict_promotion(name):
     f = function(name) if name in ALL else getattr(augment, name)
     examples: list[Any] = [as_uint8(IMAGE), IMAGE.astype(jnp.bfloat16)]

@@ -15,6 +15,7 @@ from scipy import stats
 
 from jaxcnn.augment.counter import counter_bits, counter_normal, counter_uniform
 from tests.support import released
+from tests.support.selection import daily
 from tests.support.untyped import untyped
 
 ALARMS = 1e-6
@@ -159,10 +160,15 @@ def test_distribution(draw, law, key):
     assert max(above.max(), below.max()) * np.sqrt(n) < np.sqrt(-np.log(ALARMS / 2) / 2)
 
 
+@functools.cache
+def four_million():
+    return streams(many_keys("fold_in", 16), COUNT // 4, draw=counter_normal)
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("sigmas", [1, 2, 3, 4, 4.5, 5])
 def test_tails(sigmas, sign):
-    z = streams(many_keys("fold_in", 16), COUNT // 4, draw=counter_normal)
+    z = four_million()
     assert_likely((sign * z > sigmas).sum(), stats.binom(z.size, stats.norm.sf(sigmas)))
 
 
@@ -173,7 +179,7 @@ def test_largest_numbers_are_right():
     assert ALARMS / 2 < chance < 1 - ALARMS / 2
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", daily(KINDS, ["fold_in"]))
 def test_bits_and_bytes(kind):
     words = streams(many_keys(kind), COUNT // 256).ravel()
     assert_fair(bit_scores(words))
@@ -227,7 +233,7 @@ def test_keys_are_uncorrelated(kind):
         assert_fair(scores[pairs])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", daily(KINDS, ["fold_in"]))
 def test_no_relation_between_keys(kind):
     """No value of one stream is that of the next one, a few places on, moved by a sum or an exclusive or."""
     words = streams(many_keys(kind, 65), 4096)
@@ -240,7 +246,7 @@ def test_no_relation_between_keys(kind):
             assert_likely(same, stats.poisson(64 * 4096**2 / 2**33))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", daily(KINDS, ["fold_in"]))
 def test_values_come_again_as_often_as_by_chance(kind):
     """Birthdays: within one stream, where a permutation of the counter would never repeat, and among all keys."""
     keys = many_keys(kind)

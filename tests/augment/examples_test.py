@@ -11,14 +11,17 @@ from jaxcnn import augment
 from jaxcnn.augment import _decorator
 from jaxcnn.augment._chain import Chain
 from tests.augment.functions import (
+    FAMILIES,
     IMAGE,
     KEY,
     MOVING,
+    SIBLINGS,
     SIZE,
     P,
     as_uint8,
     function,
 )
+from tests.support.selection import daily
 
 
 class TestExamples:
@@ -30,7 +33,7 @@ class TestExamples:
         "label": jnp.int32(4),
     }
 
-    @pytest.mark.parametrize("name", MOVING)
+    @pytest.mark.parametrize("name", daily(MOVING, set(MOVING) - SIBLINGS))
     def test_key_points_move_with_the_image(self, name):
         """A spot around a key point is moved with it."""
         y, x = np.mgrid[:40, :40]
@@ -46,7 +49,7 @@ class TestExamples:
             center = (np.sum(spot * xx) / spot.sum(), np.sum(spot * yy) / spot.sum())
             np.testing.assert_allclose(center, point, atol=0.45)
 
-    @pytest.mark.parametrize("name", MOVING)
+    @pytest.mark.parametrize("name", daily(MOVING, FAMILIES))
     def test_masks_are_sampled_at_the_nearest_pixel(self, name):
         layers = {**self.example, "mask": self.example["mask"][..., None]}
         f = function(name)

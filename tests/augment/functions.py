@@ -109,6 +109,20 @@ NOTHING = {
     "random_grid_mask": {"p": 0.0},
 }
 
+SIBLINGS = {
+    *("random_flip_up_down", "random_translation", "random_scale", "random_shear", "center_crop"),
+    *("random_contrast", "random_saturation", "random_grayscale", "random_autocontrast"),
+    *("random_speckle_noise", "random_cutout"),
+}
+"""Augmentations that are put together as others are."""
+
+FAMILIES = {
+    *("random_affine", "random_flip_left_right", "random_rotate_90", "random_tps", "random_resized_crop"),
+    *("random_pad_and_crop", "random_color_jitter", "random_posterize", "random_sharpness", "random_gaussian_blur"),
+    *("random_gaussian_noise", "random_erasing"),
+}
+"""One augmentation of every kind."""
+
 
 def function(name, options=ALL):
     return P(getattr(augment, name), **options[name])

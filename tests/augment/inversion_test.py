@@ -6,11 +6,18 @@ import pytest
 
 from jaxcnn import augment
 from tests.augment.functions import IMAGE, KEY, MOVING, SIZE, P, function, photograph
+from tests.support.selection import daily
 from tests.support.untyped import untyped
 
 
 class TestInverse:
-    @pytest.mark.parametrize("name", sorted(set(MOVING) - {"random_crop", "center_crop", "random_resized_crop"}))
+    @pytest.mark.parametrize(
+        "name",
+        daily(
+            sorted(set(MOVING) - {"random_crop", "center_crop", "random_resized_crop"}),
+            {"random_affine", "random_elastic", "random_flip_left_right", "random_perspective", "random_tps"},
+        ),
+    )
     def test_brings_the_middle_back(self, name):
         image = photograph(48)
         f = function(name)

@@ -18,6 +18,7 @@ from jaxcnn.augment.noise import (
     random_shot_noise,
     random_speckle_noise,
 )
+from tests.support.selection import daily, daily_cases
 
 IMAGE = np.random.default_rng(0).uniform(0.2, 0.8, (9, 8, 3)).astype(np.float32)
 ALL = [
@@ -28,6 +29,12 @@ ALL = [
 ]
 EACH = pytest.mark.parametrize(
     ("function", "op", "draw", "option", "ends"), ALL, ids=[function.__name__ for function, *_ in ALL]
+)
+
+FEW = pytest.mark.parametrize(
+    ("function", "op", "draw", "option", "ends"),
+    daily_cases(ALL, ALL[::2]),
+    ids=[function.__name__ for function, *_ in ALL],
 )
 
 
@@ -50,7 +57,7 @@ def test_replay(function, op, draw, option, ends, key):
         close(got, op(IMAGE, numbers, value, salt=0.2 + 0.7 * places[1]))
 
 
-@EACH
+@FEW
 def test_an_example_does_not_depend_on_its_batch(function, op, draw, option, ends, key):
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(np.arange(5))
     images = np.stack([IMAGE * (0.5 + 0.1 * i) for i in range(5)]).astype(np.float32)
@@ -63,7 +70,7 @@ def test_an_example_does_not_depend_on_its_batch(function, op, draw, option, end
     assert len({float(jnp.abs(noisy - image).sum()) for noisy, image in zip(batch, images, strict=True)}) == 5
 
 
-@EACH
+@FEW
 def test_leading_axes_have_one_strength_and_noise_of_their_own(function, op, draw, option, ends, key):
     images = np.stack([IMAGE, IMAGE])
     noisy = function(key, images, **{option: ends})
@@ -73,7 +80,7 @@ def test_leading_axes_have_one_strength_and_noise_of_their_own(function, op, dra
 
 
 @EACH
-@pytest.mark.parametrize("dtype", ["uint8", "bfloat16", "float32"])
+@pytest.mark.parametrize("dtype", daily(["uint8", "bfloat16", "float32"], ["uint8"]))
 def test_dtypes(function, op, draw, option, ends, dtype, key):
     image = jnp.asarray(IMAGE * 255, jnp.uint8) if dtype == "uint8" else jnp.asarray(IMAGE, dtype)
     noisy = jax.jit(functools.partial(function, **{option: ends}))(key, image)
@@ -126,7 +133,7 @@ def test_strengths_fill_their_range(key):
     assert stats.kstest(found, stats.uniform(0.05, 0.1).cdf).pvalue > 1e-6
 
 
-@EACH
+@FEW
 def test_sharded_images(function, op, draw, option, ends, key):
     """A mesh with named axes may have cut the images, while the draw knows of no mesh."""
     images = np.stack([IMAGE, IMAGE])

@@ -7,6 +7,7 @@ import pytest
 
 from jaxcnn import augment
 from tests.augment.functions import IMAGE, KEY, SIZE, P, as_uint8
+from tests.support.selection import daily_cases
 
 FILL = (0.25, 0.5, 1.0)
 
@@ -43,8 +44,13 @@ def test_a_fill_of_another_size_is_an_error_also_beside_an_equal_one():
         augment.sequence(steps)(KEY, IMAGE)
 
 
-@pytest.mark.parametrize("padding_mode", ["zeros", "fill"])
-@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int32, jnp.float32])
+@pytest.mark.parametrize(
+    ("padding_mode", "dtype"),
+    daily_cases(
+        [(mode, dtype) for mode in ("zeros", "fill") for dtype in (jnp.uint8, jnp.int32, jnp.float32)],
+        [("zeros", jnp.uint8), ("fill", jnp.int32)],
+    ),
+)
 def test_masks_have_a_fill_of_their_own(padding_mode, dtype):
     example = {"image": jnp.full((SIZE, SIZE, 3), 0.75), "mask": jnp.ones((SIZE, SIZE), dtype)}
     fill = {"fill_value": 1.0} if padding_mode == "fill" else {}
@@ -71,8 +77,13 @@ def test_error_if_masks_are_to_be_filled_where_nothing_is():
         augment.random_rotation(KEY, IMAGE, padding_mode="border", mask_fill_value=255)
 
 
-@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
-@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+@pytest.mark.parametrize(
+    ("value", "mode"),
+    daily_cases(
+        [(value, mode) for mode in ("bilinear", "nearest", "bicubic") for value in (np.inf, -np.inf, np.nan)],
+        [(np.nan, "bilinear"), (np.inf, "bicubic")],
+    ),
+)
 def test_pixels_that_are_not_finite_affect_nothing_that_does_not_read_them(value, mode):
     image = jnp.asarray(IMAGE).at[3, 4, 1].set(value).at[0, 0, 2].set(value)
     mask = jnp.zeros((SIZE, SIZE)).at[0, SIZE - 1].set(value).at[5, 5].set(value)

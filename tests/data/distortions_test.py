@@ -9,6 +9,7 @@ import pytest
 
 from jaxcnn import data
 from jaxcnn.data import distortions
+from tests.support.selection import daily
 from tests.support.untyped import untyped
 
 APPLY = jax.jit(distortions.distort, static_argnums=2)
@@ -32,7 +33,7 @@ def test_batch(kind):
     np.testing.assert_array_equal(batch["label"], labels[np.asarray(drawn["index"])])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", daily(KINDS, ("RTS", "E", "TC")))
 def test_key_and_place_in_batch_decide(kind):
     generator = data.distorted(*sources(), kind=kind, canvas=14)
     few, many = generator(jax.random.key(3), 2), generator(jax.random.key(3), 6)

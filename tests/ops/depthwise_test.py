@@ -15,7 +15,6 @@ from jaxcnn import ops
 from tests.support.selection import daily, daily_cases, times
 from tests.support.untyped import untyped
 
-IMPLEMENTATIONS = pytest.mark.parametrize("implementation", ["stencil", "xla"])
 # XLA's own convolution needs no test of what JAX does with it, but before a release.
 MOSTLY_STENCIL = pytest.mark.parametrize("implementation", daily(["stencil", "xla"], ["stencil"]))
 
@@ -109,7 +108,7 @@ CASES = {
 EACH = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
-@IMPLEMENTATIONS
+@MOSTLY_STENCIL
 @EACH
 def test_values(case, implementation):
     shape, taps, options = case

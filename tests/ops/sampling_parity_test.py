@@ -27,8 +27,8 @@ VOLUME_SIZES = ((3, 4, 5), (1, 1, 2))
 
 def by_day(modes, sizes):
     """Every mode at the first size in float32, and each of the other sizes in another few; the rest is nightly."""
-    few = {(*how, sizes[1 + i % (len(sizes) - 1)], np.float32) for i, how in enumerate(modes[::4])}
-    few |= {(*how, sizes[0], np.float64) for how in modes[1::8]}
+    few = {(*how, sizes[1 + i % (len(sizes) - 1)], np.float32) for i, how in enumerate(modes[::6])}
+    few |= {(*how, sizes[0], np.float64) for how in modes[1::12]}
     every = [(*how, size, np.float32) for how in modes for size in sizes]
     every += [(*how, sizes[0], np.float64) for how in modes]
     return daily_cases(every, few | {(*how, sizes[0], np.float32) for how in modes})

@@ -11,7 +11,8 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxcnn import train
-from tests.support.training_models import Net, assert_same, draw, host_batch
+from tests.support.selection import daily
+from tests.support.training_models import Linear, Net, assert_same, draw, host_batch
 from tests.support.untyped import untyped
 
 TEST = host_batch(99, 30)
@@ -42,12 +43,12 @@ def test_members_equal_separate_runs():
 
 
 def test_hyperparameters_are_arrays_in_the_state():
-    result = train.fit_ensemble(KEYS, Net(), optax.adam, draw, hparams={"learning_rate": RATES}, steps=2)
+    result = train.fit_ensemble(KEYS, Linear(), optax.adam, draw, hparams={"learning_rate": RATES}, steps=2)
     np.testing.assert_array_equal(untyped(result.state.opt_state).hyperparams["learning_rate"], RATES)
     assert result.state.params["head"]["kernel"].shape[0] == 2
 
 
-@pytest.mark.parametrize("count", [6, 16])
+@pytest.mark.parametrize("count", daily([6, 16], [6]))
 def test_members_are_spread_over_devices(count):
     """As many of the eight devices as divide the members; the numbers are those of one device."""
     keys = jax.random.split(jax.random.key(1), count)
@@ -61,6 +62,7 @@ def test_members_are_spread_over_devices(count):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.nightly
 def test_pmap_shard_map_and_sharded_jit_take_the_same_step():
     """The plain step under vmap, in any way of using eight devices."""
     tx, batch = optax.sgd(0.1), draw(jax.random.key(1), 8)
@@ -87,8 +89,16 @@ MANY = jax.random.split(jax.random.key(3), 5)
 LADDER = {"learning_rate": jnp.array([1e-4, 1e-1, 1e-3, 3e-2, 1e-2])}
 
 
-def test_successive_halving():
-    result = train.fit_ensemble(MANY, Net(), optax.sgd, draw, hparams=LADDER, steps=12, **HALVING)
+@pytest.fixture(scope="module")
+def halved(tmp_path_factory):
+    """An ensemble of five of which one is left."""
+    options: dict[str, Any] = dict(hparams=LADDER, checkpoint_every=2, **HALVING)
+    run = tmp_path_factory.mktemp("halved") / "run"
+    return train.fit_ensemble(MANY, Net(), optax.sgd, draw, steps=12, run=run, **options)
+
+
+def test_successive_halving(halved):
+    result = halved
     ends = [lines[-1]["step"] for lines in result.history]
     assert sorted(ends) == [4, 4, 8, 12, 12]  # 5 members, 3 after step 4, 2 after step 8, 1 after the last
     assert result.state.step.tolist() == ends
@@ -106,11 +116,11 @@ def test_successive_halving():
     assert result.evaluation["loss"][stopped] == pytest.approx(alone.evaluation["loss"], rel=1e-4)
 
 
-def test_halving_resumes_and_the_best_member_is_exported(tmp_path):
+def test_halving_resumes_and_the_best_member_is_exported(tmp_path, halved):
     options: dict[str, Any] = dict(hparams=LADDER, checkpoint_every=2, **HALVING)
-    for steps in (2, 6, 12):
+    for steps in (2, 12):
         resumed = train.fit_ensemble(MANY, Net(), optax.sgd, draw, steps=steps, run=tmp_path / "a", **options)
-    whole = train.fit_ensemble(MANY, Net(), optax.sgd, draw, steps=12, run=tmp_path / "b", **options)
+    whole = halved
     assert_same(resumed.state, whole.state)
     untimed = lambda lines: [{k: v for k, v in line.items() if k not in ("seconds", "rate")} for line in lines]
     assert [untimed(lines) for lines in resumed.history] == [untimed(lines) for lines in whole.history]
@@ -129,6 +139,7 @@ def test_a_member_that_was_stopped_may_be_anything():
     assert result.history[3][-1]["step"] == 2 and result.best_member != 3
 
 
+@pytest.mark.nightly  # a halved one does so daily
 def test_ensembles_resume(tmp_path):
     options = dict(evaluate=TEST, evaluate_every=2, checkpoint_every=2, log_every=2)
     make = lambda: optax.adam(1e-2)
@@ -144,7 +155,7 @@ def test_errors():
         train.fit_ensemble(KEYS[0], Net(), optax.sgd, draw, hparams={"learning_rate": RATES}, steps=1)
     with pytest.raises(ValueError, match=r"hparams\['learning_rate'\] must be \(2, ...\), got \(3,\)"):
         train.fit_ensemble(KEYS, Net(), optax.sgd, draw, hparams={"learning_rate": jnp.ones(3)}, steps=1)
-    ensemble = lambda **options: train.fit_ensemble(KEYS, Net(), lambda: optax.sgd(0.1), draw, steps=1, **options)
+    ensemble = lambda **options: train.fit_ensemble(KEYS, Linear(), lambda: optax.sgd(0.1), draw, steps=1, **options)
     with pytest.raises(ValueError, match="halve_every must be used with evaluate and best"):
         ensemble(halve_every=2)
     with pytest.raises(ValueError, match="halve_every must be a multiple of evaluate_every=2, got 3"):
@@ -156,10 +167,10 @@ def test_errors():
     with pytest.raises(ValueError, match="member: i must be one of the 2 members, from 0, got 2"):
         ensemble().member(2)
     with pytest.raises(ValueError, match="member: i must be one of the 0 members"):
-        train.fit(KEYS[0], Net(), optax.sgd(0.1), draw, steps=1).member(0)
+        train.fit(KEYS[0], Linear(), optax.sgd(0.1), draw, steps=1).member(0)
 
 
 def test_errors_name_the_members_that_are_not_finite():
     rates = jnp.array([1e-3, jnp.inf])
     with pytest.raises(train.NonFiniteLossError, match=r"of members \[1\] must be finite"):
-        train.fit_ensemble(KEYS, Net(), optax.sgd, draw, hparams={"learning_rate": rates}, steps=5)
+        train.fit_ensemble(KEYS, Linear(), optax.sgd, draw, hparams={"learning_rate": rates}, steps=5)

@@ -43,9 +43,10 @@ def test_it_learns_and_measures():
 
 
 def test_the_same_key_gives_the_same_run():
-    assert_same(fit().state, fit().state)
+    first = fit().state
+    assert_same(first, fit().state)
     other = fit(key=1).state.params["head"]["kernel"]
-    assert not np.allclose(fit().state.params["head"]["kernel"], other)
+    assert not np.allclose(first.params["head"]["kernel"], other)
 
 
 def test_fit_is_a_loop_over_the_pure_step():
@@ -86,7 +87,7 @@ def test_sources_that_are_pytrees_are_no_constants_of_the_program():
 def test_evaluation_takes_batches_loaders_and_callables():
     parts = [{name: values[i : i + 20] for name, values in TEST.items()} for i in (0, 20, 40)]
     loader = data.Loader((TEST["image"], TEST["label"]), 15, seed=0)
-    found = [fit(steps=2, evaluate=e).evaluation for e in (TEST, parts, loader, lambda: iter(parts))]
+    found = [fit(model=Linear(), steps=2, evaluate=e).evaluation for e in (TEST, parts, loader, lambda: iter(parts))]
     for other in found[1:]:
         assert other == pytest.approx(found[0], rel=1e-5)
 
@@ -161,9 +162,10 @@ def test_options_reach_the_step():
     assert not np.allclose(frozen.params["head"]["kernel"], start["params"]["head"]["kernel"])
     averaged = fit(steps=3, ema=0.5).state
     assert averaged.ema is not None
-    smooth = fit(steps=1, loss=functools.partial(losses.cross_entropy, label_smoothing=0.5)).history[-1]
-    assert smooth["loss"] != fit(steps=1).history[-1]["loss"]
-    dark = fit(steps=3, augment=lambda key, images: 0.0 * images).history[-1]
+    linear = functools.partial(fit, model=Linear())
+    smooth = linear(steps=1, loss=functools.partial(losses.cross_entropy, label_smoothing=0.5)).history[-1]
+    assert smooth["loss"] != linear(steps=1).history[-1]["loss"]
+    dark = linear(steps=3, augment=lambda key, images: 0.0 * images).history[-1]
     assert dark["accuracy"] < 0.7
 
 
@@ -195,10 +197,20 @@ def test_the_rate_is_of_steps_that_are_done(capsys):
 def test_counts_may_be_numpys(tmp_path):
     two = untyped(np.int64(2))
     result = fit(
-        steps=two, evaluate=TEST, evaluate_every=two, log_every=two, keep=two, checkpoint_every=two, run=tmp_path
+        model=Linear(),
+        steps=two,
+        evaluate=TEST,
+        evaluate_every=two,
+        log_every=two,
+        keep=two,
+        checkpoint_every=two,
+        run=tmp_path,
     )
     assert [line["step"] for line in result.history] == [2, 2]
-    assert fit(steps=2, evaluate=TEST, evaluate_every=2, log_every=2, run=tmp_path).history == result.history
+    assert (
+        fit(model=Linear(), steps=2, evaluate=TEST, evaluate_every=2, log_every=2, run=tmp_path).history
+        == result.history
+    )
 
 
 @pytest.mark.parametrize(
