@@ -88,14 +88,14 @@ def test_committed_results_are_of_the_schema(path):
         assert path.with_suffix(".md").read_text() == _harness.table(results)
 
 
-CASES = (
-    grid_sample.cases([(2, 5, 4, 3)])
-    + depthwise.cases(depthwise.QUICK)
-    + depthwise_forms.cases([((2, 8, 6, 3), 3)])
-    + augment_forms.cases([(2, 8, 8, 3)])[1:3]
-    + conv.cases(conv.QUICK)
-    + pooling.cases(pooling.QUICK)
-)
+CASES = [
+    grid_sample.cases([(2, 5, 4, 3)]),
+    depthwise.cases(depthwise.QUICK),
+    depthwise_forms.cases([((2, 8, 6, 3), 3)]),
+    augment_forms.cases([(2, 8, 8, 3)])[1:3],
+    conv.cases(conv.QUICK),
+    pooling.cases(pooling.QUICK),
+]
 
 
 def plain(cases):
@@ -103,7 +103,11 @@ def plain(cases):
     return daily(cases, [case for case in cases if "Augment" not in case.name and "noise" not in case.name])
 
 
-@pytest.mark.parametrize("case", plain(CASES), ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case",
+    daily(itertools.chain(*CASES), [cases[0] for cases in CASES if "Augment" not in cases[0].name]),
+    ids=lambda case: case.name,
+)
 def test_contenders_agree(case):
     """The contenders that need nothing else; the benchmarks themselves compare all."""
     own = [contender for contender in case.contenders if not contender.name.startswith(("torch", "jaxcnn, native"))]
@@ -239,6 +243,7 @@ def numbered(path, n):
     return augmentation.Options(data=path, batch=4, steps=2, training=8, validation=6)
 
 
+@pytest.mark.nightly
 def test_augmentation_runs_and_its_document_is_whole(tmp_path, capsys):
     options = augmentation.Options(warmup=1, sample_seconds=1e-4, quick=True, out=tmp_path, images=tmp_path)
     results = augmentation.run(options)
@@ -269,6 +274,7 @@ def test_augmentation_keeps_its_images_apart(tmp_path):
         augmentation.load(numbered(tmp_path / "fewer.npz", 26))
 
 
+@pytest.mark.nightly
 def test_augmentation_arms_change_images_and_mixup_labels(tmp_path):
     trainer = augmentation.Trainer(options := numbered(tmp_path / "few.npz", 40), augmentation.load(options))
     key, image = jax.random.key(0), trainer.example["image"][0]

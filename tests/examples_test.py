@@ -5,6 +5,7 @@ import doctest
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,9 +42,40 @@ def docstrings() -> Iterator[tuple[str, Path, int, str]]:
             ]
 
 
-@pytest.mark.parametrize(
-    ("path", "line", "text"), [pytest.param(*rest, id=name) for name, *rest in (*snippets(), *docstrings())]
-)
+LONG = {
+    *("augment.policies.aug_mix", "augment.counter.counter_normal", "augment.mixing.cutmix"),
+    *("augment.policies.auto_augment", "augment.policies.rand_augment"),
+    *(
+        "layers.inverse_compositional.InverseCompositionalTransformer",
+        "layers.parallel_transformer.ParallelTransformer",
+    ),
+    *("layers.volume_transformer.VolumeTransformer", "layers.convolution.DepthwiseConv", "layers.dropout.DropBlock"),
+    *("layers.transformer.SpatialTransformer", "layers.pooling.GlobalWeightedAveragePool"),
+    *("models.small.weighted_pooling.WeightedPoolingCNN", "models.small.transformers.TransformedClassifier"),
+    *("models.small.classifiers.CNN", "models.small.classifiers.FCN", "models.mobilenet_v2.MobileNetV2"),
+    *("models.xception.Xception", "models.mobilenet.MobileNet"),
+    *("ops.linearized.linearized_grid_sample", "ops.tone.equalize", "ops.matrices.fit_tps", "ops.matrices.apply_tps"),
+    *("ops.matrices.fit_affine", "ops.remap.perspective", "ops.remap.affine", "ops.remap.remap", "ops.grids.tps_grid"),
+    *("ops.noise.add_shot_noise", "ops.filters.gaussian_blur", "ops.filters.adjust_sharpness", "ops.hsv.adjust_hue"),
+    *("ops.pooling.gem_pool", "ops.erasing.grid_mask", "ops.warps.warp_tps"),
+    *("report.gallery_folder.write_gallery", "report.gallery.overview_gallery", "report.gallery.policy_samples"),
+    *("train.loading.load_model", "train.loading.load_variables", "train.result.Result.member"),
+    *("data.generator.distorted", "data.generator.Generator", "recipes.rts_digits.optimizer"),
+}
+"""Docstrings in ``jaxcnn`` whose examples compile much of what other tests run daily."""
+
+
+def examples() -> Iterator[Any]:
+    """Lists all of them as parameters of a test."""
+    for name, *rest in (*snippets(), *docstrings()):
+        yield pytest.param(*rest, id=name, marks=[pytest.mark.nightly] * (name.removeprefix("jaxcnn.") in LONG))
+
+
+def test_long_examples_exist():
+    assert {f"jaxcnn.{name}" for name in LONG} <= {name for name, *_ in docstrings()}
+
+
+@pytest.mark.parametrize(("path", "line", "text"), examples())
 def test_example(path: Path, line: int, text: str):
     test = doctest.DocTestParser().get_doctest(text, {"__name__": "__main__"}, path.name, str(path), line)
     report: list[str] = []

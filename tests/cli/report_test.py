@@ -2,10 +2,13 @@
 
 import shutil
 
+import pytest
+
 from jaxcnn.cli import main
 from tests.support.command_line import refused
 
 
+@pytest.mark.nightly
 def test_report_of_an_experiment_is_the_one_that_training_wrote(run, tmp_path, capsys):
     folder = tmp_path / "run"
     shutil.copytree(run, folder)

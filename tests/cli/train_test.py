@@ -123,6 +123,7 @@ def test_errors_of_old_folders_name_the_version_that_wrote_them(tmp_path, capsys
 
 
 @pytest.mark.filterwarnings("default")
+@pytest.mark.nightly  # tests/train/damage_test.py holds the same daily
 def test_a_cut_checkpoint_is_replaced_by_the_one_before(run, tmp_path, capsys):
     folder = tmp_path / "cut"
     shutil.copytree(run, folder)

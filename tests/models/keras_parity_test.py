@@ -11,12 +11,14 @@ import pytest
 
 from jaxcnn import models
 from tests.support.real_data import DATA
+from tests.support.selection import daily, daily_cases
 from tests.support.untyped import untyped
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 keras = pytest.importorskip("keras")
 
 FACES = DATA / "keras" / "fer2013_mini_XCEPTION.102-0.66.hdf5"
+FACES_SIZES = [((64, 64), False), ((49, 54), False), ((33, 30), True)]  # and whether to train
 
 LEAVES = {"scale": "gamma", "mean": "moving_mean", "var": "moving_variance"}
 NAMES = {
@@ -154,11 +156,14 @@ CASES = [
 ]
 
 
+DAILY = (("xception", (71, 74)), ("mobilenet", (45, 32)), ("mobilenet_v2", (57, 43)))
+
+
 @pytest.mark.parametrize(
     ("name", "size", "theirs", "ours"),
     [
         *[
-            pytest.param(name, size, *options, marks=pytest.mark.nightly if size == (64, 64) else [])
+            pytest.param(name, size, *options, marks=[] if (name, size) in DAILY else pytest.mark.nightly)
             for name, sizes, *options in CASES
             for size in sizes
         ],
@@ -190,18 +195,21 @@ def test_equals_keras(name, size, theirs, ours, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "widths"), [("xception", (None,)), ("mobilenet", (0.6, 1.0)), ("mobilenet_v2", (0.3708, 1.4))]
+    ("name", "alpha"),
+    daily_cases(
+        [("xception", None), *(("mobilenet", a) for a in (0.6, 1.0)), *(("mobilenet_v2", a) for a in (0.3708, 1.4))],
+        [("mobilenet", 0.6), ("mobilenet_v2", 0.3708)],
+    ),
 )
-def test_parameters(name, widths):
-    for alpha in widths:
-        options = {} if alpha is None else {"alpha": alpha}
-        net = build(name, (96, 96, 3), 1000, **options)
-        variant = {"variant": "keras"} if name == "mobilenet_v2" else {}
-        model = models.create(name, num_classes=1000, **options, **variant)
-        tree = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 96, 96, 3)))
-        assert sum(leaf.size for leaf in jax.tree.leaves(tree)) == net.count_params(), alpha
-        trainable = sum(int(np.prod(v.shape)) for v in net.trainable_variables)
-        assert sum(leaf.size for leaf in jax.tree.leaves(tree["params"])) == trainable, alpha
+def test_parameters(name, alpha):
+    options = {} if alpha is None else {"alpha": alpha}
+    net = build(name, (96, 96, 3), 1000, **options)
+    variant = {"variant": "keras"} if name == "mobilenet_v2" else {}
+    model = models.create(name, num_classes=1000, **options, **variant)
+    tree = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 96, 96, 3)))
+    assert sum(leaf.size for leaf in jax.tree.leaves(tree)) == net.count_params()
+    trainable = sum(int(np.prod(v.shape)) for v in net.trainable_variables)
+    assert sum(leaf.size for leaf in jax.tree.leaves(tree["params"])) == trainable
 
 
 def faces_layers(path: str) -> tuple[str, str]:
@@ -221,7 +229,8 @@ def faces_layers(path: str) -> tuple[str, str]:
 
 
 @pytest.mark.skipif(not FACES.is_file(), reason="real weights: set JAXCNN_TEST_DATA to the folder of the data")
-def test_mini_xception_with_real_weights():
+@pytest.mark.parametrize("sizes", daily([FACES_SIZES, FACES_SIZES[1:]], [FACES_SIZES[1:]]), ids=len)
+def test_mini_xception_with_real_weights(sizes):
     import h5py
 
     with h5py.File(FACES) as opened:
@@ -249,7 +258,7 @@ def test_mini_xception_with_real_weights():
 
     variables = jax.tree_util.tree_map_with_path(fill, tree)
     assert not unused
-    for size, train in (((64, 64), False), ((49, 54), False), ((33, 30), True)):
+    for size, train in sizes:
         x = np.random.default_rng(3).uniform(-1, 1, (2, *size, 1)).astype(np.float32)
         apply = jax.jit(lambda v, x, train=train: model.apply(v, x, train=train, mutable=["batch_stats"])[0])
         close(apply(variables, x), run(net, x, train=train)[0])

@@ -101,7 +101,8 @@ def test_points_behind_the_horizon_lie_outside_of_large_images_in_pixels():
     end = jnp.array([[686.0, 630], [714, 630], [1399, 1399], [0, 1399]])
     result = jax.jit(functools.partial(ops.perspective, mode="nearest"))(image, start, end)
     assert int(jnp.sum(result)) <= 4  # the pixel itself, wherever it is seen
-    behind = ops.perspective(jnp.ones((1400, 1400, 1)), start, end, padding_mode="fill", fill_value=-1.0)[:600]
+    fill = jax.jit(functools.partial(ops.perspective, padding_mode="fill", fill_value=-1.0))
+    behind = fill(jnp.ones((1400, 1400, 1)), start, end)[:600]
     np.testing.assert_array_equal(behind, np.full((600, 1400, 1), -1.0))
 
 
@@ -174,7 +175,7 @@ def test_errors(call, message):
 
 
 @pytest.mark.parametrize("align_corners", daily([False, True], [False]))
-@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+@pytest.mark.parametrize("mode", daily(["bilinear", "nearest", "bicubic"], ["bilinear"]))
 def test_identity_of_volumes_is_exact(mode, align_corners):
     volume = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 6, 7, 2)), jnp.float32)
     options = {"mode": mode, "align_corners": align_corners}

@@ -185,7 +185,7 @@ def test_errors_of_a_configuration(options, message):
         toy_recipe.Config(**options)
 
 
-def test_errors_of_folders_and_recipes(experiment, tmp_path):
+def test_folders_and_recipes_that_do_not_fit(experiment, tmp_path):
     info, _ = experiment
     with pytest.raises(ValueError, match=r"folder must be new or empty \(--resume continues a run\)"):
         _runner.open_experiment(toy_recipe.RECIPE, toy_recipe.Config(), info.folder)

@@ -17,7 +17,8 @@ import pytest
 from jaxcnn import train
 from tests.support import killed_run
 from tests.support.paths import ROOT
-from tests.support.training_models import Net, assert_same, draw, host_batch
+from tests.support.selection import daily
+from tests.support.training_models import Linear, Net, assert_same, draw, host_batch
 
 TIMING = ("seconds", "rate")
 
@@ -26,7 +27,8 @@ def measured(folder):
     return [{k: v for k, v in line.items() if k not in TIMING} for line in train.read_history(folder)]
 
 
-def test_killed_runs_end_where_the_uninterrupted_one_ends(tmp_path):
+@pytest.mark.parametrize("times", daily([2, 6], [2]))
+def test_killed_runs_end_where_the_uninterrupted_one_ends(tmp_path, times):
     uninterrupted = killed_run.run(tmp_path / "whole")
     folder, moments = tmp_path / "killed", random.Random(0)
     # The processes share compiled programs; results must not depend on where those come from.
@@ -42,7 +44,7 @@ def test_killed_runs_end_where_the_uninterrupted_one_ends(tmp_path):
             stderr=subprocess.PIPE,
             text=True,
         )
-        if kills < 4:
+        if kills < times:
             # Once before the first checkpoint can exist, then at any moment after the run has got further.
             before = checkpoint_of(folder)
             while kills and process.poll() is None and checkpoint_of(folder) <= before:
@@ -77,9 +79,10 @@ def fit(folder, *, model=None, steps=6, key=0, data=None, tx=None, **options):
 
 
 def test_more_steps_continue_a_finished_run(tmp_path):
-    fit(tmp_path / "a", steps=3)
-    longer = fit(tmp_path / "a", steps=6)
-    whole = fit(tmp_path / "b", steps=6)
+    model = Linear()
+    fit(tmp_path / "a", model=model, steps=3)
+    longer = fit(tmp_path / "a", model=model, steps=6)
+    whole = fit(tmp_path / "b", model=model, steps=6)
     assert_same(longer.state, whole.state)
 
 
@@ -98,12 +101,12 @@ def test_the_last_and_the_best_checkpoints_are_kept(tmp_path):
 
 
 def test_iterables_are_skipped_and_loaders_asked_on_resume(tmp_path):
-    batches = [host_batch(i) for i in range(6)]
-    whole = fit(tmp_path / "whole", data=iter(batches))
-    fit(tmp_path / "part", data=iter(batches), steps=3)
-    assert_same(fit(tmp_path / "part", data=iter(batches)).state, whole.state)
-    fit(tmp_path / "list", data=batches, steps=3)
-    assert_same(fit(tmp_path / "list", data=batches).state, whole.state)
+    batches, model = [host_batch(i) for i in range(6)], Linear()
+    whole = fit(tmp_path / "whole", model=model, data=iter(batches))
+    fit(tmp_path / "part", model=model, data=iter(batches), steps=3)
+    assert_same(fit(tmp_path / "part", model=model, data=iter(batches)).state, whole.state)
+    fit(tmp_path / "list", model=model, data=batches, steps=3)
+    assert_same(fit(tmp_path / "list", model=model, data=batches).state, whole.state)
 
 
 def test_errors_of_folders_that_do_not_fit(tmp_path):

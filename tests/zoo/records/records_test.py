@@ -22,6 +22,7 @@ from tests.support import recorded, records_table
 from tests.support.local_server import Served, server
 from tests.support.paths import ROOT
 from tests.support.real_data import DATA, needs_data
+from tests.support.selection import daily
 from tests.support.untyped import untyped
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -180,7 +181,7 @@ def test_hashes_of_keras_stand_in_the_installed_keras():
 
 @pytest.mark.parametrize(
     "name",
-    ["mobilenet_v2_0.35_96", "mobilenet_v3_small_minimalistic_1.0_224", "resnet50_v2"],
+    daily(["mobilenet_v2_0.35_96", "mobilenet_v3_small_minimalistic_1.0_224", "resnet50_v2"], ["mobilenet_v2_0.35_96"]),
 )
 def test_keras_would_download_what_is_recorded(name):
     pytest.importorskip("keras")
