@@ -75,7 +75,7 @@ def test_long_examples_exist():
     assert {f"jaxcnn.{name}" for name in LONG} <= {name for name, *_ in docstrings()}
 
 
-@pytest.mark.parametrize(("path", "line", "text"), examples())
+@pytest.mark.parametrize(("path", "line", "text"), list(examples()))
 def test_example(path: Path, line: int, text: str):
     test = doctest.DocTestParser().get_doctest(text, {"__name__": "__main__"}, path.name, str(path), line)
     report: list[str] = []
