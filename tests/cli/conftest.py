@@ -1,6 +1,8 @@
 """Run folders of every kind: of `jaxcnn train`, and two that a user made in Python."""
 
+import fcntl
 import importlib.util
+import os
 import sys
 
 import jax
@@ -34,9 +36,17 @@ def small():
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory, small):
-    """A run of `jaxcnn train`, for all tests."""
-    folder = tmp_path_factory.mktemp("cli") / "run"
-    assert main(["train", *small, "--run", str(folder)]) == 0
+    """A run of `jaxcnn train`, for all tests, in whatever worker they run: the first one trains, others wait."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder, trained = shared / "cli" / "run", shared / "cli" / "trained"
+    folder.parent.mkdir(exist_ok=True)
+    with open(shared / "cli" / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed
+        if not trained.exists():
+            assert main(["train", *small, "--run", str(folder)]) == 0
+            trained.touch()
     return folder
 
 
