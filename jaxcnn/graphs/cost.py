@@ -1,9 +1,10 @@
 """Shapes of the values of a graph, and what it costs to compute them."""
 
+import collections
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from jaxcnn.graphs.execution import run_node
 from jaxcnn.graphs.graph import Graph
 from jaxcnn.graphs.nodes import GraphError, Node
 
-__all__ = ["NodeCost", "find_shapes", "measure_cost"]
+__all__ = ["NodeCost", "find_shapes", "infer_outputs", "measure_cost"]
 
 LARGEST_VALUE = 2**31
 """Numbers in one value of one example; a layer that makes more is a fault of the file."""
@@ -68,12 +69,54 @@ def find_shapes(graph: Graph, *, inputs: Mapping[str, tuple[int, ...]] | None = 
     for node in graph.nodes:  # one at a time, so that no absurdly large value is passed on
         read = [values[name] for name in node.inputs]
         parameters = {role: arrays[path] for role, path in node.parameters.items()}
-        results, _ = jax.eval_shape(functools.partial(run_node, node, batch=(1,)), read, parameters)
-        for name, value in zip(node.outputs, results, strict=True):
-            if not 0 < math.prod(value.shape) < LARGEST_VALUE:
-                raise GraphError(f"its output {name!r} would have the shape {value.shape[1:]}.", node)
+        for name, value in zip(node.outputs, infer_outputs(node, read, parameters), strict=True):
             values[name], found[name] = value, value.shape[1:]
     return found
+
+
+_INFERRED: collections.OrderedDict[str, list[jax.ShapeDtypeStruct]] = collections.OrderedDict()
+_MAX_INFERRED = 8192
+
+
+def infer_outputs(
+    node: Node, inputs: Sequence[jax.ShapeDtypeStruct], parameters: Mapping[str, jax.ShapeDtypeStruct]
+) -> list[jax.ShapeDtypeStruct]:
+    """Computes the shapes of the outputs of one node without computing values.
+
+    What was computed for an equal node is remembered, as networks repeat their layers.
+
+    Args:
+        node: The node.
+        inputs: Shape of each input, with one batch axis of size 1.
+        parameters: Role to shape.
+
+    Returns:
+        Shape of each output, with the batch axis.
+
+    Raises:
+        GraphError: If the operation does not fit its arrays, or computes an absurdly large value.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxcnn.graphs import Node
+        >>> from jaxcnn.graphs.cost import infer_outputs
+        >>> image = jax.ShapeDtypeStruct((1, 8, 8, 2), jnp.float32)
+        >>> infer_outputs(Node("pool", "max_pool", ("x",), options={"window": 2}), [image], {})[0].shape
+        (1, 4, 4, 2)
+    """
+    shapes = [(one.shape, one.dtype.name) for one in inputs]
+    roles = sorted((role, one.shape, one.dtype.name) for role, one in parameters.items())
+    key = repr((node.op, sorted(node.options.items()), len(node.outputs), shapes, roles))
+    if key in _INFERRED:
+        return _INFERRED[key]
+    results, _ = jax.eval_shape(functools.partial(run_node, node, batch=(1,)), list(inputs), dict(parameters))
+    for name, value in zip(node.outputs, results, strict=True):
+        if not 0 < math.prod(value.shape) < LARGEST_VALUE:
+            raise GraphError(f"its output {name!r} would have the shape {value.shape[1:]}.", node)
+    _INFERRED[key] = results
+    while len(_INFERRED) > _MAX_INFERRED:
+        _INFERRED.popitem(last=False)
+    return results
 
 
 def measure_cost(graph: Graph, *, inputs: Mapping[str, tuple[int, ...]] | None = None) -> list[NodeCost]:

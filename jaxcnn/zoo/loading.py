@@ -69,7 +69,7 @@ def _find_importer(form: str) -> Importer | None:
 
         return import_tensorflow
     if form == "tflite":
-        from jaxcnn.zoo.graphs.tflite import import_tflite
+        from jaxcnn.zoo.graphs.tflite.importer import import_tflite
 
         return import_tflite
     return None

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn import ops
+from jaxcnn.graphs.operations.arithmetic import align
 from jaxcnn.graphs.operations.registry import Step, operation
 from jaxcnn.ops._padding import same_padding
 
@@ -155,7 +156,7 @@ def _multiply_by_kernel(step: Step) -> jax.Array:
 @operation("matmul", inputs=2, transpose_a=False, transpose_b=False)
 def _multiply_matrices(step: Step) -> jax.Array:
     """Multiplies the last two axes of two values."""
-    a, b = step.inputs
+    a, b = align(step.inputs, step.leading)
     a = jnp.swapaxes(a, -1, -2) if step["transpose_a"] else a
     b = jnp.swapaxes(b, -1, -2) if step["transpose_b"] else b
     return a @ b

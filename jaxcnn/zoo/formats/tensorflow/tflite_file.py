@@ -55,6 +55,7 @@ class _Tensor:
     buffer: int
     quantization: dict[str, Any]
     sparse: bool
+    signature: tuple[int, ...]
 
     @property
     def type_name(self) -> str:
@@ -91,8 +92,11 @@ def read_tflite(path: Path, *, max_bytes: int) -> Checkpoint:
     Returns:
         Tensors, writable; a name that occurs twice gets ``:<number of the tensor>``, and those of further subgraphs
         begin with the subgraph's name. The graph is a list of subgraphs, dictionaries with ``"name"``, ``"inputs"``,
-        ``"outputs"``, ``"operators"`` and ``"tensors"`` (name to shape, dtype and quantization, of all of them); an
-        operator has ``"op"``, ``"options"``, ``"inputs"`` and ``"outputs"``, names, None for an omitted input.
+        ``"outputs"``, ``"operators"`` and ``"tensors"`` (name to shape, dtype and quantization, of all of them, and
+        ``"signature"``: the shape with -1 for sizes that vary, empty where the file does not state them); an operator
+        has ``"op"``, ``"options"``, ``"inputs"`` and ``"outputs"``, names, None for an omitted input. The metadata has
+        ``"signatures"``: dictionaries with ``"name"``, ``"subgraph"``, ``"inputs"`` and ``"outputs"``, public name to
+        tensor.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -124,7 +128,7 @@ def read_tflite(path: Path, *, max_bytes: int) -> Checkpoint:
     layouts: dict[str, str] = {}
     changed: dict[str, list[str]] = {"dequantized": [], "scaled": [], "left out": []}
     quantization: dict[str, Any] = {}
-    graph = []
+    graph: list[dict[str, Any]] = []
     for number, subgraph in enumerate(model.tables(2)):
         described = [_parse_tensor(table) for table in subgraph.tables(0)]
         prefix = f"{subgraph.text(4) or f'subgraph{number}'}/" if number else ""
@@ -155,7 +159,12 @@ def read_tflite(path: Path, *, max_bytes: int) -> Checkpoint:
                 "outputs": [_find_name(source, names, index) for index in subgraph.numbers(2, "<i4").tolist()],
                 "operators": [{key: op[key] for key in ("op", "options", "inputs", "outputs")} for op in operators],
                 "tensors": {
-                    name: {"shape": tensor.shape, "dtype": tensor.type_name, "quantization": tensor.quantization}
+                    name: {
+                        "shape": tensor.shape,
+                        "dtype": tensor.type_name,
+                        "quantization": tensor.quantization,
+                        "signature": tensor.signature,
+                    }
                     for name, tensor in zip(names, described, strict=True)
                 },
             }
@@ -170,6 +179,7 @@ def read_tflite(path: Path, *, max_bytes: int) -> Checkpoint:
         "version": model.number(0, "<I"),
         "description": model.text(3),
         "quantization": quantization,
+        "signatures": [_parse_signature(source, table, graph) for table in model.tables(7)],
     }
     return Checkpoint(tensors, metadata, graph)
 
@@ -208,8 +218,11 @@ def _parse_tensor(table: FlatbufferTable) -> _Tensor:
             "axis": entry.number(6, "<i"),
         }
     shape = tuple(table.numbers(0, "<i4").tolist())
+    signature = tuple(table.numbers(7, "<i4").tolist())
     kind = table.number(1, "<b")
-    return _Tensor(table.text(3), shape, kind, table.number(2, "<I"), quantization, table.find(6) is not None)
+    return _Tensor(
+        table.text(3), shape, kind, table.number(2, "<I"), quantization, table.find(6) is not None, signature
+    )
 
 
 def _make_unique(names: list[str]) -> list[str]:
@@ -237,6 +250,18 @@ def _parse_operator(source: SourceFile, table: FlatbufferTable, codes: list[str]
         "inputs": [_find_name(source, names, index) for index in table.numbers(1, "<i4").tolist()],
         "outputs": [_find_name(source, names, index) for index in table.numbers(2, "<i4").tolist()],
     }
+
+
+def _parse_signature(source: SourceFile, table: FlatbufferTable, graph: list[dict[str, Any]]) -> dict[str, Any]:
+    """Reads the public names of a subgraph's inputs and outputs."""
+    number = table.number(4, "<I")
+    if number >= len(graph):
+        raise source.error(f"has a signature of subgraph {number} of {len(graph)}.")
+    names = list(graph[number]["tensors"])
+    inputs, outputs = (
+        {one.text(0): _find_name(source, names, one.number(1, "<I")) for one in table.tables(field)} for field in (0, 1)
+    )
+    return {"name": table.text(2), "subgraph": number, "inputs": inputs, "outputs": outputs}
 
 
 def _find_uses(

@@ -76,7 +76,15 @@ _OPTIONS: dict[str, list[_Option]] = {
     "STRIDED_SLICE": [
         (name, field, "<i", 0)
         for field, name in enumerate(("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask"))
+    ]
+    + [("offset", 5, "<?", False)],
+    "FAKE_QUANT": [
+        ("min", 0, "<f", 0.0),
+        ("max", 1, "<f", 0.0),
+        ("num_bits", 2, "<i", 0),
+        ("narrow_range", 3, "<?", False),
     ],
+    "CUMSUM": [("exclusive", 0, "<?", False), ("reverse", 1, "<?", False)],
     "MIRROR_PAD": [("mode", 0, "<b", ("REFLECT", "SYMMETRIC"))],
     "BATCH_MATMUL": [("adj_x", 0, "<?", False), ("adj_y", 1, "<?", False)],
 }
