@@ -74,17 +74,19 @@ _OPTIONS: dict[str, list[_Option]] = {
         ("beta", 3, "<f", 0.0),
     ],
     "STRIDED_SLICE": [
-        (name, field, "<i", 0)
-        for field, name in enumerate(("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask"))
-    ]
-    + [("offset", 5, "<?", False)],
+        ("begin_mask", 0, "<i", 0),
+        ("end_mask", 1, "<i", 0),
+        ("ellipsis_mask", 2, "<i", 0),
+        ("new_axis_mask", 3, "<i", 0),
+        ("shrink_axis_mask", 4, "<i", 0),
+        ("offset", 5, "<?", False),
+    ],
     "FAKE_QUANT": [
         ("min", 0, "<f", 0.0),
         ("max", 1, "<f", 0.0),
         ("num_bits", 2, "<i", 0),
         ("narrow_range", 3, "<?", False),
     ],
-    "CUMSUM": [("exclusive", 0, "<?", False), ("reverse", 1, "<?", False)],
     "MIRROR_PAD": [("mode", 0, "<b", ("REFLECT", "SYMMETRIC"))],
     "BATCH_MATMUL": [("adj_x", 0, "<?", False), ("adj_y", 1, "<?", False)],
 }

@@ -50,7 +50,12 @@ def import_tflite(path: Path, checkpoint: Checkpoint) -> ImportedNetwork:
     Raises:
         FormatError: If it is inconsistent or has unknown operations.
     """
-    return _Importer(path, checkpoint).run()
+    try:
+        return _Importer(path, checkpoint).run()
+    except FormatError:
+        raise
+    except (*_MISTAKES, RecursionError) as error:
+        raise FormatError(path, f"has an inconsistent description ({error!r:.200}).") from error
 
 
 class _Importer:
@@ -69,7 +74,8 @@ class _Importer:
         if len(graphs) > 1:
             self.builder.note(f"Of {len(graphs)} networks in the file the first is imported.")
         self.public = self._find_public_names()
-        self.left_off: set[str] = set()
+        self.left_off: set[str] = set()  # what the end of a detector computes
+        self.missing: set[str] = set()  # what unknown operators compute, and those behind them
         self.ends: list[str] = []
 
     def _find_public_names(self) -> dict[str, str]:
@@ -105,12 +111,8 @@ class _Importer:
             if min(shape, default=1) < 0 or len(shape) > 6:
                 raise FormatError(self.path, f"has an input {name!r} of shape {shape}.")
             sizes[name] = (shape, signature)
-        batches = {
-            shape[0]
-            for shape, signature in sizes.values()
-            if len(shape) == 4 and signature[0] > 1 and name not in self.checkpoint.tensors
-        }
-        batch = batches.pop() if len(batches) == 1 else 1
+        firsts = {shape[0] for shape, signature in sizes.values() if len(shape) == 4 and signature[0] > 1}
+        batch = firsts.pop() if len(firsts) == 1 else 1
         state = NetworkState(self.builder, batch, find_prefix(self._layer_names()))
         for name, (shape, signature) in sizes.items():
             self._add_input(state, name, shape, signature)
@@ -144,15 +146,18 @@ class _Importer:
     def _import_operator(self, state: NetworkState, position: int, operator: Mapping[str, Any]) -> None:
         kind, names = operator["op"], operator["inputs"]
         label = next((name for name in operator["outputs"] if name), "")
-        if any(name in self.left_off for name in names):
+        missing = self.missing.intersection(names)
+        if self.left_off.intersection(names) and not missing:
             self.left_off.update(one for one in operator["outputs"] if one)
             return
         if kind in _ENDS:
             self._leave_off(state, kind, operator)
             return
-        if kind not in _HANDLERS and kind not in _CONSTANT_ONLY:
+        known = kind in _HANDLERS or kind in _CONSTANT_ONLY
+        if not known:
             self.builder.add_unknown(kind, label, position)
-            self.left_off.update(one for one in operator["outputs"] if one)
+        if missing or not known:
+            self.missing.update(one for one in operator["outputs"] if one)
             return
         try:
             results = self._apply(state, operator)
@@ -163,7 +168,7 @@ class _Importer:
             raise FormatError(self.path, f"node {position} ({kind}, {label!r}): {text}") from error
         if results is None:
             self.builder.add_unknown(f"{kind} of constants", label, position)
-            self.left_off.update(one for one in operator["outputs"] if one)
+            self.missing.update(one for one in operator["outputs"] if one)
             return
         for name, one in zip(operator["outputs"], results, strict=True):
             if name is None:
@@ -224,16 +229,16 @@ class _Importer:
 
     def _find_outputs(self, state: NetworkState) -> list[str]:
         """Chooses the outputs, and names their nodes as the source names them."""
-        names = [name for name in self.subgraph["outputs"] if name not in self.left_off]
+        names: list[str] = [name for name in self.subgraph["outputs"] if name not in self.left_off]
         names = list(dict.fromkeys([*names, *self.ends]))
         writers = {node.outputs[0]: at for at, node in enumerate(self.builder.nodes) if len(node.outputs) == 1}
         renamed: dict[str, str] = {}
         outputs: list[str] = []
         for name in names:
-            held = state.held.get(name) if name is not None else None
+            held = state.held.get(name)
             if not isinstance(held, Value):
                 raise FormatError(self.path, f"has an output {name!r} that no operator computes from the input.")
-            public = self.public.get(name, name)
+            public = self.public.get(name, str(name))
             if held.name in writers and held.name not in renamed:
                 renamed[held.name] = public if public == held.name else self.builder.unique(public)
                 value = renamed[held.name]

@@ -247,7 +247,7 @@ class Operator:
         )
 
     def _cut(self, x: Value) -> Value:
-        """Rectifies where quantization implies it: early converters removed activations that change no stored number."""
+        """Rectifies where quantization does: early converters removed activations that change no stored number."""
         self.state.builder.note("Where the stored numbers of a layer begin at 0 it is rectified, as storing them does.")
         limit = self.limit or 0.0
         options = {"max_value": 6.0 if limit > 5.9 else limit} if limit < 6.1 else {}
