@@ -11,7 +11,7 @@ from jaxcnn.graphs.execution import run_node
 from jaxcnn.graphs.nodes import GraphError
 from jaxcnn.zoo.graphs.builder import GraphBuilder
 from jaxcnn.zoo.graphs.tflite.operators import Handler, NetworkState, Operator
-from jaxcnn.zoo.graphs.tflite.shapes import parse_ranges
+from jaxcnn.zoo.graphs.tflite.slices import parse_ranges
 from jaxcnn.zoo.graphs.tflite.values import Constant, Size, Value, concrete
 
 __all__ = ["fold"]

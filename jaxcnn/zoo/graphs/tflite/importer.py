@@ -18,12 +18,13 @@ from jaxcnn.zoo.graphs.tflite.names import find_layer_name, find_prefix
 from jaxcnn.zoo.graphs.tflite.numbers import NUMBERS
 from jaxcnn.zoo.graphs.tflite.operators import Handler, Held, NetworkState, Operator
 from jaxcnn.zoo.graphs.tflite.shapes import SHAPES
+from jaxcnn.zoo.graphs.tflite.slices import SLICES
 from jaxcnn.zoo.graphs.tflite.values import Constant, Value
 from jaxcnn.zoo.records.weight_records import Preprocessing
 
 __all__ = ["import_tflite"]
 
-_HANDLERS: Mapping[str, Handler] = {**LAYERS, **NUMBERS, **SHAPES}
+_HANDLERS: Mapping[str, Handler] = {**LAYERS, **NUMBERS, **SHAPES, **SLICES}
 _ENDS = ("TFLite_Detection_PostProcess", "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5")
 _CONSTANT_ONLY = ("BROADCAST_TO", "FILL", "RANGE")
 _WITH_KERNEL = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")
