@@ -251,7 +251,7 @@ class _Importer:
         return outputs
 
     def _rename(self, renamed: Mapping[str, str]) -> None:
-        """Gives values other names, also where they are read."""
+        """Changes names of values, also where they are read."""
         for at, node in enumerate(self.builder.nodes):
             inputs, outputs = (tuple(renamed.get(one, one) for one in names) for names in (node.inputs, node.outputs))
             if (inputs, outputs) != (node.inputs, node.outputs):

@@ -12,9 +12,7 @@ __all__ = ["LAYERS"]
 
 def _kernel(step: Operator, at: int, role: str = "kernel", *, channels: int = 0) -> str:
     """Adds the kernel of a layer, in the order of axes of this library, and returns its path."""
-    one = step.held(at)
-    array = step.constant(at)
-    assert isinstance(one, Constant)
+    one, array = step.stored(at), step.constant(at)
     if not np.issubdtype(array.dtype, np.floating):
         raise ValueError(f"its kernel is of dtype {array.dtype} without a scale.")
     rank = 2 if step.op == "FULLY_CONNECTED" else 4
@@ -38,8 +36,7 @@ def _parameters(step: Operator, kernel: str, bias: int) -> dict[str, str]:
     """Returns the paths of kernel and bias."""
     parameters = {"kernel": kernel}
     if step.has(bias):
-        one, array = step.held(bias), step.constant(bias)
-        assert isinstance(one, Constant)
+        one, array = step.stored(bias), step.constant(bias)
         if array.ndim != 1 or not np.issubdtype(array.dtype, np.floating):
             raise ValueError(f"its bias has the shape {array.shape} and the dtype {array.dtype}.")
         parameters["bias"] = step.state.add_array((one.name, f"bias:{kernel}"), step.layer, "bias", array, "params")

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-__all__ = ["find_layer_name", "find_prefix", "find_value_name", "shorten"]
+__all__ = ["find_layer_name", "find_prefix", "find_value_name", "remove_prefix"]
 
 _KERNEL_WORDS = re.compile(
     r"^(conv2d|conv2d_transpose|separable_conv2d|depthwise|depthwiseconv2d|matmul|tensordot|batchmatmul(v2)?|kernel|weights"
@@ -111,7 +111,7 @@ def find_prefix(paths: Iterable[str]) -> tuple[str, ...]:
     return tuple(shared)
 
 
-def shorten(path: str, prefix: Sequence[str]) -> str:
+def remove_prefix(path: str, prefix: Sequence[str]) -> str:
     """Removes the words that all paths begin with.
 
     Args:
@@ -122,8 +122,8 @@ def shorten(path: str, prefix: Sequence[str]) -> str:
         The rest, or the path where it begins otherwise.
 
     Example:
-        >>> from jaxcnn.zoo.graphs.tflite.names import shorten
-        >>> shorten("model/block/conv_2", ("model",))
+        >>> from jaxcnn.zoo.graphs.tflite.names import remove_prefix
+        >>> remove_prefix("model/block/conv_2", ("model",))
         'block/conv_2'
     """
     words = path.split("/")

@@ -67,8 +67,7 @@ def _gelu(step: Operator) -> Value:
 
 
 def _rectify_by_parameter(step: Operator) -> Value:
-    x, slope, one = step.x, step.constant(1), step.held(1)
-    assert isinstance(one, Constant)
+    x, slope, one = step.x, step.constant(1), step.stored(1)
     slope = _drop_batch(slope, x)
     slope = slope.reshape(-1) if slope.size in (1, slope.shape[-1] if slope.ndim else 1) else slope
     path = step.state.add_array((one.name, "slope"), step.layer_of(one), "slope", slope, "params")
@@ -105,7 +104,7 @@ def _compute(step: Operator) -> Value:
     if not constants or len(step.inputs) > 2:
         inputs = [step.value(at) for at in range(len(step.inputs))]
         return step.activate(step.add(op, inputs, **options))
-    x, one, array = values[0], step.held(constants[0]), step.constant(constants[0])
+    x, one, array = values[0], step.stored(constants[0]), step.constant(constants[0])
     array = _drop_batch(array, x)
     settings: dict[str, object] = {"constant_first": True} if constants[0] == 0 else {}
     if array.size == 1 and array.ndim <= len(x.shape):
@@ -113,7 +112,6 @@ def _compute(step: Operator) -> Value:
         return step.activate(step.add(op, [x], options=settings | {"value": number}, **options))
     if options["block"] is not None and any(size != 1 for size in array.shape[:-1]):
         raise ValueError("between SPACE_TO_BATCH_ND and BATCH_TO_SPACE_ND its constant must be one per channel.")
-    assert isinstance(one, Constant)
     vector = array.size == array.shape[-1] and np.issubdtype(array.dtype, np.floating)
     if vector and array.ndim <= len(x.shape):
         array = array.reshape(-1)

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxcnn.graphs.cost import infer_outputs
 from jaxcnn.zoo.graphs.builder import GraphBuilder, translate_graph_errors
-from jaxcnn.zoo.graphs.tflite.names import find_layer_name, find_value_name, shorten
+from jaxcnn.zoo.graphs.tflite.names import find_layer_name, find_value_name, remove_prefix
 from jaxcnn.zoo.graphs.tflite.values import Constant, Size, Value, concrete
 
 __all__ = ["Handler", "Held", "NetworkState", "Operator"]
@@ -97,7 +97,7 @@ class Operator:
             found = find_layer_name([name for name in (*kernels, *self.outputs) if name])
         elif self.outputs:
             found = find_value_name(self.outputs[0])
-        return shorten(found, self.state.prefix) if found else self.op.lower()
+        return remove_prefix(found, self.state.prefix) if found else self.op.lower()
 
     # Inputs
 
@@ -131,21 +131,22 @@ class Operator:
     def layer_of(self, one: Constant) -> str:
         """Names the layer that a constant belongs to."""
         found = find_value_name(one.name)
-        return shorten(found, self.state.prefix) if found else self.layer
+        return remove_prefix(found, self.state.prefix) if found else self.layer
 
-    def constant(self, at: int) -> np.ndarray:
+    def stored(self, at: int) -> Constant:
         """Returns an input that must be a constant."""
         one = self.held(at)
         if isinstance(one, Value):
             raise ValueError(f"its input {at} is computed from the network's input, which is not supported.")
-        return concrete(one.array)
+        return one
+
+    def constant(self, at: int) -> np.ndarray:
+        """Returns the numbers of an input that must be a constant."""
+        return concrete(self.stored(at).array)
 
     def sizes(self, at: int) -> list[int | Size]:
         """Returns an input that must be a constant vector, with the sizes of values in it."""
-        one = self.held(at)
-        if isinstance(one, Value):
-            raise ValueError(f"its input {at} is computed from the network's input, which is not supported.")
-        flat = one.array.reshape(-1)
+        flat = self.stored(at).array.reshape(-1)
         if flat.size > 4096 or flat.dtype.kind not in "iuO":
             raise ValueError(f"its input {at} must hold a few integers, got {flat.size} of dtype {flat.dtype}.")
         return [number if isinstance(number, Size) else int(number) for number in flat]

@@ -52,16 +52,14 @@ def reshape_to(step: Operator, x: Value, target: Sequence[int | Size]) -> Value:
         raise ValueError(f"the shape {x.source_shape(batch)} cannot become {sizes}.")
     wildcards = [at for at, one in enumerate(target) if at != place]
     free = [at for at, source in enumerate(wildcards) if isinstance(target[source], int) and sizes[source] == -1]
-    flexible = [at for at, source in enumerate(wildcards) if isinstance(target[source], Size)]
     shape: list[int | None] = list(rest)
-    for at in flexible:
-        one = target[wildcards[at]]
-        assert isinstance(one, Size)
-        if one.value == x.name and one.axis == at and one.factor == 1:
+    for at, source in enumerate(wildcards):
+        one = target[source]
+        if isinstance(one, Size) and (one.value, one.axis, one.factor) == (x.name, at, 1):
             shape[at] = None
     if free:
         shape[free[0]] = -1
-    elif not free and len(rest) == 1:
+    elif len(rest) == 1:
         shape[0] = -1
     if tuple(rest) == x.shape:
         return _rename(step, x, place)

@@ -144,9 +144,7 @@ def _gather(step: Operator) -> Value:
 
 
 def _look_up(step: Operator) -> Value:
-    one, indices = step.held(0), step.value(1)
-    table = step.constant(0)
-    assert isinstance(one, Constant)
+    one, table, indices = step.stored(0), step.constant(0), step.value(1)
     if table.ndim != 2 or step.option("axis", 0) != 0:
         raise ValueError(f"the table must have 2 axes, of which the first is chosen, got the shape {table.shape}.")
     path = step.state.add_array((one.name, "table"), step.layer_of(one), "table", table, "params")
