@@ -1,0 +1,53 @@
+"""The pre-processing layers of Keras for images."""
+
+from jaxcnn.zoo.graphs.keras.layer_call import Handler, LayerCall, UnknownLayer, Value
+
+__all__ = ["LAYERS", "resize"]
+
+_METHODS = {"bilinear": "bilinear", "nearest": "nearest", "bicubic": "cubic"}
+
+
+def _rescale(call: LayerCall) -> Value:
+    """Adds ``x * scale + offset``; lists have a number for each channel."""
+    x = call.input()
+    scale, offset = call.options.numbers("scale", 1.0), call.options.numbers("offset", 0.0)
+    if isinstance(scale, tuple) or isinstance(offset, tuple):
+        first = call.options.get("data_format") is not None and call.data_format() == "channels_first"
+        x = call.move(x, True) if first else call.source(x)
+    return call.add("rescale", x, scale=scale, offset=offset)
+
+
+def resize(call: LayerCall, x: Value, size: tuple[int, ...], method: object) -> Value:
+    """Adds the resizing of images that are held channels last."""
+    method = method.lower() if isinstance(method, str) else method
+    if method not in _METHODS:
+        raise UnknownLayer(f"{call.layer.kind} with the interpolation {str(method)[:20]!r}")
+    return call.add("resize", x, size=size, method=_METHODS[method])
+
+
+def _size(call: LayerCall) -> tuple[int, int]:
+    return call.options.integer("height"), call.options.integer("width")
+
+
+def _resize(call: LayerCall) -> Value:
+    x = call.images(call.input(), 2)
+    if call.options.flag("antialias", False) or call.options.flag("pad_to_aspect_ratio", False):
+        raise UnknownLayer("Resizing with antialias or pad_to_aspect_ratio")
+    if call.options.flag("crop_to_aspect_ratio", False):
+        x = call.add("crop_to_aspect", x, size=_size(call))
+    return resize(call, x, _size(call), call.options.get("interpolation", "bilinear"))
+
+
+def _crop_center(call: LayerCall) -> Value:
+    """Adds the center crop; an image that is smaller is resized instead, its sides in proportion."""
+    x = call.images(call.input(), 2)
+    return call.add("fit_center", x, size=_size(call))
+
+
+LAYERS: dict[str, Handler] = {
+    "Rescaling": _rescale,
+    "Resizing": _resize,
+    "CenterCrop": _crop_center,
+    "RandomCrop": _crop_center,
+}
+"""Layers that make the input of an image."""
