@@ -57,7 +57,7 @@ def _find_importer(form: str) -> Importer | None:
 
         return import_caffe
     if form in ("keras", "keras-h5"):
-        from jaxcnn.zoo.graphs.keras import import_keras
+        from jaxcnn.zoo.graphs.keras.importing import import_keras
 
         return import_keras
     if form == "matconvnet":

@@ -27,10 +27,16 @@ def drop(step: Step, shape: tuple[int, ...]) -> jax.Array:
     return jnp.where(kept, step.x / (1 - rate), jnp.zeros((), step.x.dtype))
 
 
-@operation("dropout", rate=0.5)
+@operation("dropout", rate=0.5, shape=None)
 def _dropout(step: Step) -> jax.Array:
-    """Drops single values."""
-    return drop(step, step.x.shape)
+    """Drops single values; ``shape``: 1 for the axes of an example along which all are dropped together, else None."""
+    if step["shape"] is None:
+        return drop(step, step.x.shape)
+    sizes = step.x.shape[step.leading :]
+    if len(step["shape"]) != len(sizes):
+        raise ValueError(f"shape must have {len(sizes)} sizes, got {step['shape']}.")
+    shared = tuple(1 if one == 1 else size for one, size in zip(step["shape"], sizes, strict=True))
+    return drop(step, step.x.shape[: step.leading] + shared)
 
 
 @operation("spatial_dropout", rate=0.5)
@@ -53,3 +59,18 @@ def _gaussian_dropout(step: Step) -> jax.Array:
         return step.x
     sigma = (step["rate"] / (1 - step["rate"])) ** 0.5
     return step.x * (1 + sigma * jax.random.normal(step.key(), step.x.shape, step.x.dtype))
+
+
+_ALPHA = -1.7580993408473766  # what SELU tends to for small values
+
+
+@operation("alpha_dropout", rate=0.5)
+def _alpha_dropout(step: Step) -> jax.Array:
+    """Sets single values to what SELU tends to, and keeps mean and variance of standard normal values."""
+    rate = step["rate"]
+    if not step.train or not 0 < rate < 1:
+        return step.x
+    kept = jax.random.bernoulli(step.key(), 1 - rate, step.x.shape)
+    scale = ((1 - rate) * (1 + rate * _ALPHA**2)) ** -0.5
+    y = jnp.where(kept, step.x, jnp.asarray(_ALPHA, step.x.dtype))
+    return scale * y - scale * _ALPHA * rate

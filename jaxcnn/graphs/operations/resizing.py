@@ -1,10 +1,12 @@
 """Resizing of feature maps in graphs."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.graphs.operations.registry import Step, operation
+from jaxcnn.graphs.operations.registry import REQUIRED, Step, operation
 
 __all__ = ["sample_positions"]
 
@@ -108,11 +110,34 @@ def _interpolate_cubic(x: jax.Array, axis: int, at: np.ndarray) -> jax.Array:
     return sum(parts[1:], parts[0])
 
 
-@operation("center_crop", size=(1, 1))
+@operation("center_crop", size=(1, 1), enlarge=False)
 def _center_crop(step: Step) -> jax.Array:
-    """Cuts out the middle of the maps."""
+    """Cuts out the middle of the maps.
+
+    ``enlarge``: maps that are too small are cropped to the proportions of ``size`` and resized to it, bilinearly.
+    """
     (height, width), (h, w) = step["size"], step.x.shape[-3:-1]
-    if height > h or width > w:
+    if height <= h and width <= w:
+        top, left = (h - height) // 2, (w - width) // 2
+        return step.x[..., top : top + height, left : left + width, :]
+    if not step["enlarge"]:
         raise ValueError(f"{height} x {width} pixels cannot be cut out of {h} x {w}.")
-    top, left = (h - height) // 2, (w - width) // 2
-    return step.x[..., top : top + height, left : left + width, :]
+    options = {"corners": "half_pixel", "method": "bilinear", "rounding": "floor"}
+    x = _crop_to_proportions(step.x, height, width)
+    for axis, count in ((-3, height), (-2, width)):
+        x = _resize_axis(x, axis, count, dataclasses.replace(step, options=options))
+    return x
+
+
+@operation("crop_to_proportions", size=REQUIRED)
+def _crop_proportions(step: Step) -> jax.Array:
+    """Cuts out the largest middle part of the maps that has the proportions of ``size``, (height, width)."""
+    return _crop_to_proportions(step.x, *step["size"])
+
+
+def _crop_to_proportions(x: jax.Array, height: int, width: int) -> jax.Array:
+    h, w = x.shape[-3:-1]
+    new_h = max(min(h, int(w * height / width)), 1)
+    new_w = max(min(w, int(h * width / height)), 1)
+    top, left = (h - new_h) // 2, (w - new_w) // 2
+    return x[..., top : top + new_h, left : left + new_w, :]

@@ -9,7 +9,7 @@ import numpy as np
 from jaxcnn.zoo.graphs.keras.layer_call import Handler, LayerCall, UnknownLayer, Value
 from jaxcnn.zoo.graphs.keras.options import Options
 
-__all__ = ["LAYERS", "activate", "apply_function"]
+__all__ = ["LAYERS", "activate", "apply_function", "is_function"]
 
 Function = Callable[[LayerCall, Value], Value]
 
@@ -64,6 +64,11 @@ _FUNCTIONS: dict[str, Function] = {
     "softmax": _along("softmax"),
     "log_softmax": _along("log_softmax"),
 }
+
+
+def is_function(name: str) -> bool:
+    """Tests whether an activation function has a name."""
+    return name in _FUNCTIONS
 
 
 def apply_function(call: LayerCall, x: Value, name: str) -> Value:

@@ -195,9 +195,7 @@ def _read_layer(node: Mapping[str, Any], position: int, error: Error, depth: int
     return LayerSpec(new, name, options, (), module if isinstance(module, str) else "", model, position)
 
 
-def _chain(
-    name: str, layers: dict[str, LayerSpec], config: Mapping[str, Any], error: Error, depth: int
-) -> ModelSpec:
+def _chain(name: str, layers: dict[str, LayerSpec], config: Mapping[str, Any], error: Error, depth: int) -> ModelSpec:
     """Joins the layers of a sequential model."""
     chain = list(layers.values())
     first = chain[0]

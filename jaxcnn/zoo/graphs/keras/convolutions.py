@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Sequence
 
-
 from jaxcnn.zoo.graphs.keras.activations import activate
 from jaxcnn.zoo.graphs.keras.layer_call import Handler, LayerCall, UnknownLayer, Value
 

@@ -34,20 +34,28 @@ def _resize(call: LayerCall) -> Value:
     if call.options.flag("antialias", False) or call.options.flag("pad_to_aspect_ratio", False):
         raise UnknownLayer("Resizing with antialias or pad_to_aspect_ratio")
     if call.options.flag("crop_to_aspect_ratio", False):
-        x = call.add("crop_to_aspect", x, size=_size(call))
+        x = call.add("crop_to_proportions", x, size=_size(call))
     return resize(call, x, _size(call), call.options.get("interpolation", "bilinear"))
 
 
 def _crop_center(call: LayerCall) -> Value:
     """Adds the center crop; an image that is smaller is resized instead, its sides in proportion."""
     x = call.images(call.input(), 2)
-    return call.add("fit_center", x, size=_size(call))
+    return call.add("center_crop", x, size=_size(call), enlarge=True)
+
+
+def _crop_randomly(call: LayerCall) -> Value:
+    """Adds what a random crop is in inference: nothing in Keras 3, before that the largest middle part, resized."""
+    x = call.images(call.input(), 2)
+    if call.network.is_keras_3:
+        return call.add("identity", x)
+    return resize(call, call.add("crop_to_proportions", x, size=_size(call)), _size(call), "bilinear")
 
 
 LAYERS: dict[str, Handler] = {
     "Rescaling": _rescale,
     "Resizing": _resize,
     "CenterCrop": _crop_center,
-    "RandomCrop": _crop_center,
+    "RandomCrop": _crop_randomly,
 }
 """Layers that make the input of an image."""

@@ -72,7 +72,12 @@ class LayerCall:
     """
 
     def __init__(
-        self, network: "Network", layer: LayerSpec, path: tuple[str, ...], args: Sequence[Any], kwargs: Mapping[str, Any]
+        self,
+        network: "Network",
+        layer: LayerSpec,
+        path: tuple[str, ...],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
     ):
         self.network, self.layer, self.path = network, layer, path
         self.args, self.kwargs = args, kwargs
@@ -127,7 +132,13 @@ class LayerCall:
         last = {id(one): index for index, one in enumerate(named)}
         for one in self._pending:
             index = last.get(id(one.value))
-            name = f"{self.label}/{one.op}" if index is None else self.label if len(named) == 1 else f"{self.label}:{index}"
+            name = (
+                f"{self.label}/{one.op}"
+                if index is None
+                else self.label
+                if len(named) == 1
+                else f"{self.label}:{index}"
+            )
             one.value.name = self.network.builder.add(
                 one.op,
                 name,
@@ -176,7 +187,9 @@ class LayerCall:
             axis = axis[0]
         rank = value.rank
         if not isinstance(axis, int) or isinstance(axis, bool) or not -rank <= axis <= rank or axis == 0:
-            raise self.error(f"{what} must be an axis of an input of {rank + 1} axes other than the batch, got {axis!r}.")
+            raise self.error(
+                f"{what} must be an axis of an input of {rank + 1} axes other than the batch, got {axis!r}."
+            )
         index = axis - 1 if axis > 0 else axis + rank
         return self.held(value, index)
 

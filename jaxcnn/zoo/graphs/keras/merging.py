@@ -48,7 +48,8 @@ def _multiply_matrices(call: LayerCall, axes: object, normalize: bool) -> Value:
     found = [call.axis(value, axis, what="axes") for value, axis in zip(both, pair, strict=True)]
     if normalize:
         both = [
-            call.add("l2_normalize", value, axes=(axis,), epsilon=1e-12) for value, axis in zip(both, found, strict=True)
+            call.add("l2_normalize", value, axes=(axis,), epsilon=1e-12)
+            for value, axis in zip(both, found, strict=True)
         ]
     if both[0].rank == 1:
         return call.add("reduce_sum", call.add("multiply", *both), axes=(-1,), keepdims=True)

@@ -26,13 +26,18 @@ class Network:
     Args:
         builder: Collects nodes and parameters.
         weights: Finds the tensors of the file.
-        find_handler: Returns the function of a class of layers, or None.
+        find_handler: Returns the function of a layer, or None; it is told whether Keras 3 wrote the file.
+        version: Of Keras, as the file states it.
     """
 
     def __init__(
-        self, builder: GraphBuilder, weights: WeightFinder, find_handler: Callable[[LayerSpec], Handler | None]
+        self,
+        builder: GraphBuilder,
+        weights: WeightFinder,
+        find_handler: Callable[[LayerSpec, bool], Handler | None],
+        version: str,
     ):
-        self.builder, self.weights, self._find_handler = builder, weights, find_handler
+        self.builder, self.weights, self._find_handler, self.version = builder, weights, find_handler, version
         self._arrays: dict[str, np.ndarray] = {}
         self._faults: dict[str, str] = {}
         self._unknown: set[tuple[str, ...]] = set()
@@ -43,6 +48,11 @@ class Network:
     def error(self, reason: str) -> FormatError:
         """Builds the error to raise for the file."""
         return self.builder.error(reason)
+
+    @property
+    def is_keras_3(self) -> bool:
+        """Whether Keras 3 or later wrote the file."""
+        return self.version.split(".")[0].isdecimal() and int(self.version.split(".")[0]) >= 3
 
     def list_roles(self, layer: LayerSpec) -> tuple[str, ...]:
         """Lists the weights of a layer."""
@@ -150,7 +160,9 @@ class Network:
     def _look_up(self, one: Reference, values: Mapping[Key, list[Value]], reader: str) -> Value:
         found = values[one.layer, one.call]
         if one.tensor >= len(found):
-            raise self.error(f"has {reader!r} read output {one.tensor} of the layer {one.layer!r}: it has {len(found)}.")
+            raise self.error(
+                f"has {reader!r} read output {one.tensor} of the layer {one.layer!r}: it has {len(found)}."
+            )
         return found[one.tensor]
 
     def _run_layer(
@@ -180,7 +192,7 @@ class Network:
     def _apply(self, call: LayerCall) -> Value:
         """Adds the nodes of one layer; one that is unknown is recorded."""
         broken = any(not one.known for one in call.inputs)
-        handler = self._find_handler(call.layer)
+        handler = self._find_handler(call.layer, self.is_keras_3)
         what = None if handler is not None else call.layer.kind
         if handler is not None and not broken:
             try:
@@ -242,9 +254,6 @@ def _match_inputs(argument: Any, model: ModelSpec) -> list[Value]:
         names = list(model.inputs) if isinstance(model.inputs, Mapping) else []
         if set(names) != set(argument):
             names = [one.layer for one in list_references(model.inputs)]
-        if set(names) == set(argument):
-            argument = [argument[name] for name in names]
-        else:
-            argument = list(argument.values())
+        argument = [argument[name] for name in (names if set(names) == set(argument) else argument)]
     listed = argument if isinstance(argument, list) else [argument]
     return listed if all(isinstance(one, Value) for one in listed) else []

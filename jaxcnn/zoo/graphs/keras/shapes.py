@@ -1,8 +1,6 @@
 """Layers of Keras that move values without changing them, and those that are random in training mode."""
 
 import functools
-from collections.abc import Sequence
-from typing import Any
 
 from jaxcnn.zoo.graphs.keras.layer_call import Handler, LayerCall, Value
 from jaxcnn.zoo.graphs.keras.options import LARGEST, is_integer
@@ -11,7 +9,7 @@ __all__ = ["LAYERS"]
 
 
 def _flatten(call: LayerCall) -> Value:
-    """Adds Flatten: in the order of the source, except that with ``data_format`` channels first Keras moves them last."""
+    """Adds Flatten: in the order of the source, but Keras itself moves channels last that its option states as first."""
     x = call.input()
     if call.options.get("data_format") is not None and call.data_format() == "channels_first":
         x = call.move(x, True)
