@@ -184,8 +184,28 @@ def _count_flops(
 
 
 _FREE = {"identity", "reshape", "flatten", "permute", "squeeze", "expand_dims", "concat", "split", "slice", "constant"}
-_FREE |= {"dropout", "spatial_dropout", "gaussian_noise", "gaussian_dropout", "pad", "crop_like", "gather", "stack"}
-_FREE |= {"depth_to_space", "space_to_depth", "shuffle_channels", "cast", "tile", "repeat", "center_crop", "reverse"}
+_FREE |= {
+    "dropout",
+    "spatial_dropout",
+    "gaussian_noise",
+    "gaussian_dropout",
+    "alpha_dropout",
+    "pad",
+    "crop_like",
+    "gather",
+    "stack",
+}
+_FREE |= {
+    "depth_to_space",
+    "space_to_depth",
+    "shuffle_channels",
+    "cast",
+    "tile",
+    "repeat",
+    "center_crop",
+    "crop_to_proportions",
+    "reverse",
+}
 
 _PER_VALUE = {"batch_norm": 2, "scale": 2, "rescale": 2, "softmax": 3, "lrn": 6, "lrn_within_channel": 6, "resize": 4}
 """Operations per value, where it is not one."""

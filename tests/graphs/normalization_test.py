@@ -226,6 +226,14 @@ POOLING = [
     Case("global_max_pool", [X], lambda x: x.max((0, 1), keepdims=True), {"keepdims": True}),
     Case("global_avg_pool", [draw(7, 3)], lambda x: x.mean(0), label="one spatial axis"),
     Case("center_crop", [X], lambda x: x[1:5, 1:4], {"size": (4, 3)}),
+    Case(
+        "center_crop",
+        [X],
+        lambda x: resample(x[:, 1:4], half(6, 12), half(3, 6), triangle),
+        {"size": (12, 6), "enlarge": True},
+    ),
+    Case("crop_to_proportions", [X], lambda x: x[:, 1:4], {"size": (4, 2)}),
+    Case("crop_to_proportions", [X], lambda x: x[2:3], {"size": (1, 5)}),
     Case("prior_box", [draw(2, 3, 5), draw(16, 21, 3)], prior_boxes)._replace(
         options={
             "min_sizes": (4.0,),

@@ -83,6 +83,8 @@ ALONG_AXES = {
 
 NEEDS_POSITIVE = ("log", "rsqrt", "sqrt", "reciprocal")
 
+RANDOM = ("dropout", "spatial_dropout", "gaussian_noise", "gaussian_dropout", "alpha_dropout")
+
 CASES = [
     *(Case(name, [POSITIVE if name in NEEDS_POSITIVE else X], want) for name, want in ONE_VALUE.items()),
     *(Case(name, [POSITIVE, draw(3, 2, 4, low=0.3)], want, label="two values") for name, want in TWO_VALUES.items()),
@@ -165,7 +167,7 @@ CASES = [
     Case("top_k", [X * 0], lambda x: x[..., :1] * 0, {"indices": True}),
     Case("argmax", [X], lambda x: x.argmax(0, keepdims=True), {"axis": 0, "keepdims": True}),
     Case("constant", [], lambda constant: constant, {}, {"constant": array(2, 3)}),
-    *(Case(name, [X], lambda x: x) for name in ("dropout", "spatial_dropout", "gaussian_noise", "gaussian_dropout")),
+    *(Case(name, [X], lambda x: x) for name in RANDOM),
 ]
 
 
@@ -191,9 +193,9 @@ def test_tables_are_tested_in_whole():
     assert set(REDUCTIONS) == set(ALONG_AXES)
 
 
-def random_node(op, rate, x, *, train=True):
+def random_node(op, rate, x, *, train=True, **options):
     name = "sigma" if op == "gaussian_noise" else "rate"
-    node = Node("drop", op, ("x",), options={name: rate})
+    node = Node("drop", op, ("x",), options={name: rate, **options})
     return np.asarray(run_node(node, [jnp.asarray(x)], {}, (2,), train=train, key=lambda: jax.random.key(1))[0][0])
 
 
@@ -206,9 +208,11 @@ def test_dropout_in_training():
     assert (whole == whole[:, :1, :1]).all(), "whole channels are dropped"
     assert set(np.unique(whole)) == {0, 6}
     assert not random_node("dropout", 1.0, x).any()
-    for op in ("dropout", "spatial_dropout", "gaussian_dropout"):
+    rows = random_node("dropout", 0.5, x, shape=(None, 1, 1))
+    assert (rows == rows[:, :, :1, :1]).all() and set(np.unique(rows)) == {0, 6}, "whole rows are dropped"
+    for op in ("dropout", "spatial_dropout", "gaussian_dropout", "alpha_dropout"):
         np.testing.assert_array_equal(random_node(op, 0.0, x), x)
-    for op in ("gaussian_noise", "gaussian_dropout"):
+    for op in ("gaussian_noise", "gaussian_dropout", "alpha_dropout"):
         np.testing.assert_array_equal(random_node(op, 0.5, x, train=False), x)
 
 
@@ -220,6 +224,10 @@ def test_noise_in_training():
     factor = random_node("gaussian_dropout", 0.2, x) / x
     assert abs(factor.mean() - 1) < 0.02
     assert abs(factor.std() - 0.5) < 0.02
+    normal = np.random.default_rng(0).normal(size=x.shape).astype(np.float32)
+    kept = random_node("alpha_dropout", 0.3, normal)
+    assert abs(kept.mean()) < 0.03 and abs(kept.std() - 1) < 0.03
+    assert abs(np.unique(kept, return_counts=True)[1].max() / kept.size - 0.3) < 0.02
 
 
 def test_quantize_passes_gradients():

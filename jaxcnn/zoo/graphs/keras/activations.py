@@ -25,7 +25,7 @@ def _along(op: str) -> Function:
 
 def _hard_sigmoid(call: LayerCall, x: Value) -> Value:
     """Adds relu6(x + 3) / 6 of Keras 3, or 0.2 * x + 0.5, clipped, of Keras 1 and 2."""
-    slope = 1 / 6 if call.network.is_keras_3 else 0.2
+    slope = 1 / 6 if call.parts.is_keras_3 else 0.2
     return call.add("hard_sigmoid", x, slope=slope, offset=0.5)
 
 
@@ -115,7 +115,7 @@ class _Inner(LayerCall):
     """A layer that is the activation of another one: its nodes are that one's."""
 
     def __init__(self, outer: LayerCall, x: Value, config: Mapping[str, Any]):
-        super().__init__(outer.network, dataclasses.replace(outer.layer, config=config), outer.path, [x], {})
+        super().__init__(outer.parts, dataclasses.replace(outer.layer, config=config), outer.path, [x], {})
         self._pending = outer._pending
         self.options = Options(config, outer.error)
 
@@ -154,7 +154,7 @@ def _softmax(call: LayerCall) -> Value:
     axes = call.axes(x, call.options.get("axis", -1))
     if len(axes) > 1:
         raise UnknownLayer("Softmax over several axes")
-    return call.add("softmax", x, axis=axes[0])
+    return call.add("softmax", x, axis=min(axes))
 
 
 def _prelu(call: LayerCall) -> Value:

@@ -293,8 +293,7 @@ def _read_call(node: object, layers: Mapping[str, LayerSpec], layer: LayerSpec, 
         if isinstance(one, list) and len(one) == 4 and one[0] == "_CONSTANT_VALUE" and isinstance(one[3], Mapping):
             kwargs.update(one[3])
             return one[2]
-        if _is_reference(one):
-            assert isinstance(one, list)
+        if isinstance(one, list) and _is_reference(one):
             if len(one) == 4:
                 kwargs.update(one[3])
             return _make_reference(one[:3], layers, layer, error)
@@ -345,7 +344,7 @@ def _read_slice(parts: Mapping[str, Any], layer: LayerSpec, error: Error) -> sli
     return slice(*bounds)
 
 
-def _make_reference(history: object, layers: Mapping[str, LayerSpec], layer: LayerSpec, error: Error) -> Reference:
+def _make_reference(history: Any, layers: Mapping[str, LayerSpec], layer: LayerSpec, error: Error) -> Reference:
     good = isinstance(history, list) and len(history) == 3 and isinstance(history[0], str)
     if not good or not all(is_integer(one) and one >= 0 for one in history[1:]):
         raise error(f"has a layer {layer.name!r} that reads {str(history)[:80]}, which is no tensor of a layer.")

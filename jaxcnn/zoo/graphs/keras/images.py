@@ -20,7 +20,7 @@ def _rescale(call: LayerCall) -> Value:
 def resize(call: LayerCall, x: Value, size: tuple[int, ...], method: object) -> Value:
     """Adds the resizing of images that are held channels last."""
     method = method.lower() if isinstance(method, str) else method
-    if method not in _METHODS:
+    if not isinstance(method, str) or method not in _METHODS:
         raise UnknownLayer(f"{call.layer.kind} with the interpolation {str(method)[:20]!r}")
     return call.add("resize", x, size=size, method=_METHODS[method])
 
@@ -47,7 +47,7 @@ def _crop_center(call: LayerCall) -> Value:
 def _crop_randomly(call: LayerCall) -> Value:
     """Adds what a random crop is in inference: nothing in Keras 3, before that the largest middle part, resized."""
     x = call.images(call.input(), 2)
-    if call.network.is_keras_3:
+    if call.parts.is_keras_3:
         return call.add("identity", x)
     return resize(call, call.add("crop_to_proportions", x, size=_size(call)), _size(call), "bilinear")
 

@@ -11,8 +11,9 @@ from jaxcnn.zoo.graphs.keras.configuration import Call, LayerSpec, ModelSpec, Re
 from jaxcnn.zoo.graphs.keras.input_order import is_channels_first
 from jaxcnn.zoo.graphs.keras.layer_call import Value
 from jaxcnn.zoo.graphs.keras.layer_table import find_handler
-from jaxcnn.zoo.graphs.keras.network import Network
+from jaxcnn.zoo.graphs.keras.network import NetworkImport
 from jaxcnn.zoo.graphs.keras.options import LARGEST, is_integer
+from jaxcnn.zoo.graphs.keras.parts import KerasParts
 from jaxcnn.zoo.graphs.keras.weights import WeightFinder
 from jaxcnn.zoo.records.weight_records import Preprocessing
 
@@ -48,11 +49,12 @@ def _import(path: Path, checkpoint: Checkpoint) -> ImportedNetwork:
 
     model = read_model(checkpoint.graph, error)
     builder = GraphBuilder(path, checkpoint.tensors, name=model.name)
-    network = Network(builder, WeightFinder(checkpoint, model), find_handler, _find_version(checkpoint))
-    inputs = [_add_input(network, model, one) for one in model.input_references]
+    parts = KerasParts(builder, WeightFinder(checkpoint, model), _find_version(checkpoint))
+    network = NetworkImport(parts, find_handler)
+    inputs = [_add_input(parts, model, one) for one in model.input_references]
     results = network.run_model(model, inputs, ())
     builder.check_known()
-    network.check_weights()
+    parts.check_weights()
     network.tap_short_names()
     return builder.finish([one.name for one in results], preprocessing=_find_preprocessing(model))
 
@@ -64,40 +66,40 @@ def _find_version(checkpoint: Checkpoint) -> str:
     return "3" if checkpoint.metadata.get("format") == "keras" else ""
 
 
-def _add_input(network: Network, model: ModelSpec, reference: Reference) -> Value:
+def _add_input(parts: KerasParts, model: ModelSpec, reference: Reference) -> Value:
     """Adds an input; images whose channels are first in the source become channels last."""
     layer = model.layers[reference.layer]
-    shape = _find_shape(network, model, reference)
+    shape = _find_shape(parts, model, reference)
     moved = len(shape) in (2, 3, 4) and is_channels_first(model, reference)
     shape = (*shape[1:], shape[0]) if moved else shape
-    return Value(network.builder.add_input(layer.name, shape), len(shape), moved)
+    return Value(parts.builder.add_input(layer.name, shape), len(shape), moved)
 
 
-def _find_shape(network: Network, model: ModelSpec, reference: Reference) -> tuple[int | None, ...]:
+def _find_shape(parts: KerasParts, model: ModelSpec, reference: Reference) -> tuple[int | None, ...]:
     """Finds the shape of an example of an input: its own, or that of the model or layer that reads it first."""
     layer = model.layers[reference.layer]
     for _ in range(100):
-        shape = _read_shape(network, layer)
+        shape = _read_shape(parts, layer)
         if shape is not None:
             return shape
         reader = next((one for one in model.layers.values() if _reads(one.calls, reference)), None)
         if reader is None:
             break
         if reader.model is None:
-            shape = _read_shape(network, reader) or _guess_shape(network, reader)
+            shape = _read_shape(parts, reader) or _guess_shape(parts, reader)
             if shape is not None:
                 return shape
             break
         model, reference = reader.model, reader.model.input_references[0]
         layer = model.layers[reference.layer]
-    raise network.error(f"does not state the shape of its input {layer.name!r}.")
+    raise parts.error(f"does not state the shape of its input {layer.name!r}.")
 
 
 def _reads(calls: tuple[Call, ...], reference: Reference) -> bool:
     return any(reference in call.references for call in calls)
 
 
-def _read_shape(network: Network, layer: LayerSpec) -> tuple[int | None, ...] | None:
+def _read_shape(parts: KerasParts, layer: LayerSpec) -> tuple[int | None, ...] | None:
     config = layer.config
     shape: Any = None
     for key in ("batch_input_shape", "batch_shape", "input_shape"):
@@ -113,13 +115,13 @@ def _read_shape(network: Network, layer: LayerSpec) -> tuple[int | None, ...] | 
         return None
     good = isinstance(shape, list | tuple) and 0 < len(shape) < 8
     if not good or not all(one is None or (is_integer(one) and 0 < one <= LARGEST) for one in shape):
-        raise network.error(f"has a layer {layer.name!r} whose shape {str(shape)[:80]} is none of an example.")
+        raise parts.error(f"has a layer {layer.name!r} whose shape {str(shape)[:80]} is none of an example.")
     return tuple(shape)
 
 
-def _guess_shape(network: Network, layer: LayerSpec) -> tuple[int | None, ...] | None:
+def _guess_shape(parts: KerasParts, layer: LayerSpec) -> tuple[int | None, ...] | None:
     """Finds the shape that the first layer of a sequential model without an input needs, from its kernel."""
-    kernel = network.weights.find((layer.name,), layer, "kernel")
+    kernel = parts.weights.find((layer.name,), layer, "kernel")
     if kernel is None:
         return None
     if layer.kind == "Dense" and kernel.ndim == 2:

@@ -1,18 +1,15 @@
 """A call of a layer while its nodes are made: values, options, weights."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from jaxcnn.zoo.checkpoint import FormatError
 from jaxcnn.zoo.graphs.keras.configuration import LayerSpec
 from jaxcnn.zoo.graphs.keras.options import Options
-
-if TYPE_CHECKING:
-    from jaxcnn.zoo.graphs.keras.network import Network
+from jaxcnn.zoo.graphs.keras.parts import KerasParts
 
 __all__ = ["Handler", "LayerCall", "UnknownLayer", "Value"]
 
@@ -64,7 +61,7 @@ class LayerCall:
     """What the handler of a class of layers works with.
 
     Args:
-        network: The network that is being built.
+        parts: What the layers share.
         layer: The layer.
         path: Names of the models that it is in, and its own.
         args: Arguments of the call, with values for tensors.
@@ -73,13 +70,13 @@ class LayerCall:
 
     def __init__(
         self,
-        network: "Network",
+        parts: KerasParts,
         layer: LayerSpec,
         path: tuple[str, ...],
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
     ):
-        self.network, self.layer, self.path = network, layer, path
+        self.parts, self.layer, self.path = parts, layer, path
         self.args, self.kwargs = args, kwargs
         self.options = Options(layer.config, self.error)
         self.inputs = [one for one in _flatten([list(args), list(kwargs.values())]) if isinstance(one, Value)]
@@ -92,7 +89,7 @@ class LayerCall:
 
     def error(self, reason: str) -> FormatError:
         """Builds an error that names the layer."""
-        return self.network.error(f"has a layer {self.label!r} ({self.layer.kind}) of which {reason}")
+        return self.parts.error(f"has a layer {self.label!r} ({self.layer.kind}) of which {reason}")
 
     def input(self, rank: int | None = None) -> Value:
         """Returns the only input, of a rank if one is passed."""
@@ -139,7 +136,7 @@ class LayerCall:
                 if len(named) == 1
                 else f"{self.label}:{index}"
             )
-            one.value.name = self.network.builder.add(
+            one.value.name = self.parts.builder.add(
                 one.op,
                 name,
                 [value.name for value in one.inputs],
@@ -232,21 +229,21 @@ class LayerCall:
 
     def weight(self, role: str, shape: Sequence[int | None] | None) -> np.ndarray | None:
         """Returns a weight of the layer; one that is missing or has another shape is recorded, and None."""
-        return self.network.find_weight(self.path, self.layer, role, shape)
+        return self.parts.find_weight(self.path, self.layer, role, shape)
 
     def parameter(self, role: str, array: np.ndarray | None, *, name: str | None = None) -> str:
         """Adds an array to the parameters and returns its path; the calls of a layer share it."""
         name, collection = COLLECTIONS.get(role, (name or _PATHS.get(role, role), "params"))
-        return self.network.add_parameter(f"{self.label}/{name}", array, collection)
+        return self.parts.add_parameter(f"{self.label}/{name}", array, collection)
 
     def constant(self, name: str, array: np.ndarray) -> str:
         """Adds an array that is not trained, and returns its path."""
-        return self.network.add_parameter(f"{self.label}/{name}", array, "constants")
+        return self.parts.add_parameter(f"{self.label}/{name}", array, "constants")
 
     def parameters(self, **shapes: Sequence[int | None]) -> dict[str, str]:
         """Adds those weights of the layer that its options turn on, by their roles and expected shapes."""
         found = {}
-        for role in self.network.list_roles(self.layer):
+        for role in self.parts.list_roles(self.layer):
             if role in shapes:
                 name = COLLECTIONS.get(role, (_PATHS.get(role, role),))[0]
                 found[name] = self.parameter(role, self.weight(role, shapes[role]))
@@ -259,8 +256,3 @@ def _flatten(structure: Any) -> list[Any]:
     if isinstance(structure, Mapping):
         return [leaf for one in structure.values() for leaf in _flatten(one)]
     return [structure]
-
-
-def is_finite(value: object) -> bool:
-    """Tests for a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

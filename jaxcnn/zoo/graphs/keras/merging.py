@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from jaxcnn.zoo.graphs.keras.layer_call import Handler, LayerCall, UnknownLayer, Value
 
-__all__ = ["LAYERS", "align", "concatenate"]
+__all__ = ["LAYERS", "arrange", "concatenate"]
 
 
-def align(call: LayerCall, values: Sequence[Value]) -> list[Value]:
+def arrange(call: LayerCall, values: Sequence[Value]) -> list[Value]:
     """Brings values to one order of axes: as they are held if all are held alike, else the source's."""
     if len({value.lead for value in values}) > 1:
         raise call.error("the inputs are inside and outside of a wrapper.")
@@ -21,13 +21,13 @@ def _merge(call: LayerCall, *, op: str, count: int | None = None) -> Value:
     """Adds an operation on values, from left to right; those of fewer axes broadcast along the first ones."""
     if len(call.inputs) < 2 or count not in (None, len(call.inputs)):
         raise call.error(f"the inputs must be {count or 'several'} tensors, got {len(call.inputs)}.")
-    values = align(call, call.inputs)
+    values = arrange(call, call.inputs)
     return call.add(op, *values, rank=max(value.rank for value in values))
 
 
 def concatenate(call: LayerCall, values: Sequence[Value], axis: object) -> Value:
     """Joins values along an axis of the source."""
-    values = align(call, values)
+    values = arrange(call, values)
     if len({value.rank for value in values}) > 1:
         raise call.error("the inputs have different numbers of axes.")
     return call.add("concat", *values, axis=call.axis(values[0], axis))
@@ -77,7 +77,7 @@ def _merge_by_mode(call: LayerCall) -> Value:
 
 def _add_scaled(call: LayerCall) -> Value:
     """Adds Inception-ResNet's sum of a value and a scaled one."""
-    values = align(call, call.inputs)
+    values = arrange(call, call.inputs)
     if len(values) != 2:
         raise call.error(f"the inputs must be two tensors, got {len(values)}.")
     return call.add("weighted_sum", *values, coefficients=(1.0, call.options.number("scale")))

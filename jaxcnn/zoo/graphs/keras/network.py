@@ -3,43 +3,29 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from jaxcnn.zoo.checkpoint import FormatError
-from jaxcnn.zoo.graphs.builder import GraphBuilder
 from jaxcnn.zoo.graphs.keras.configuration import Call, LayerSpec, ModelSpec, Reference, list_references
 from jaxcnn.zoo.graphs.keras.layer_call import Handler, LayerCall, UnknownLayer, Value
-from jaxcnn.zoo.graphs.keras.weights import WeightFinder, describe_shape, list_roles
+from jaxcnn.zoo.graphs.keras.parts import KerasParts
 
-__all__ = ["Network"]
+__all__ = ["NetworkImport"]
 
 _MAX_CALLS = 100_000  # of layers, those in nested models counted each time
 _DEPTH = 48
-_SHOWN = 12
 
 Key = tuple[str, int]  # a layer and the number of the call
 
 
-class Network:
-    """A network that is being built.
+class NetworkImport:
+    """Runs through the models and layers of a network, and adds what they compute.
 
     Args:
-        builder: Collects nodes and parameters.
-        weights: Finds the tensors of the file.
+        parts: What the layers share.
         find_handler: Returns the function of a layer, or None; it is told whether Keras 3 wrote the file.
-        version: Of Keras, as the file states it.
     """
 
-    def __init__(
-        self,
-        builder: GraphBuilder,
-        weights: WeightFinder,
-        find_handler: Callable[[LayerSpec, bool], Handler | None],
-        version: str,
-    ):
-        self.builder, self.weights, self._find_handler, self.version = builder, weights, find_handler, version
-        self._arrays: dict[str, np.ndarray] = {}
-        self._faults: dict[str, str] = {}
+    def __init__(self, parts: KerasParts, find_handler: Callable[[LayerSpec, bool], Handler | None]):
+        self.parts, self.builder, self._find_handler = parts, parts.builder, find_handler
         self._unknown: set[tuple[str, ...]] = set()
         self._orders: dict[int, list[Key]] = {}
         self._short: dict[str, list[str]] = {}
@@ -47,52 +33,7 @@ class Network:
 
     def error(self, reason: str) -> FormatError:
         """Builds the error to raise for the file."""
-        return self.builder.error(reason)
-
-    @property
-    def is_keras_3(self) -> bool:
-        """Whether Keras 3 or later wrote the file."""
-        return self.version.split(".")[0].isdecimal() and int(self.version.split(".")[0]) >= 3
-
-    def list_roles(self, layer: LayerSpec) -> tuple[str, ...]:
-        """Lists the weights of a layer."""
-        return list_roles(layer)
-
-    def find_weight(
-        self, path: tuple[str, ...], layer: LayerSpec, role: str, shape: Sequence[int | None] | None
-    ) -> np.ndarray | None:
-        """Finds a weight and checks its shape; faults are reported together by ``check_weights``."""
-        array = self.weights.find(path, layer, role)
-        name = f"{'/'.join(path)}/{role}"
-        expected = describe_shape(shape) if shape is not None else ""
-        if array is None:
-            self._faults[name] = f"{name!r} {expected} is missing"
-        elif array.dtype != np.float32 and role != "count":
-            self._faults[name] = f"{name!r} has the dtype {array.dtype}: quantized layers are not supported"
-        elif shape is not None and (
-            array.ndim != len(shape) or any(n not in (None, m) for n, m in zip(shape, array.shape, strict=True))
-        ):
-            self._faults[name] = f"{name!r} must be {expected} and is {array.shape}"
-        else:
-            return array
-        return None
-
-    def add_parameter(self, path: str, array: np.ndarray | None, collection: str) -> str:
-        """Adds an array unless its path is there: the calls of a layer share it."""
-        if array is None:  # a fault that check_weights reports
-            return path
-        if path not in self._arrays:
-            self._arrays[path] = array
-            self.builder.add_parameter(path, array, collection=collection)
-        return path
-
-    def check_weights(self) -> None:
-        """Raises an error that lists missing and misshapen weights, if there are any."""
-        if not self._faults:
-            return
-        faults = list(self._faults.values())
-        more = f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
-        raise self.error(f"does not fit its own configuration: {'; '.join(faults[:_SHOWN])}{more}.")
+        return self.parts.error(reason)
 
     def tap_short_names(self) -> None:
         """Lets users find layers of nested models by their own names, where these are unique."""
@@ -182,7 +123,7 @@ class Network:
                 return {key: fill(one) for key, one in structure.items()}
             return structure
 
-        inner = LayerCall(self, layer, (*path, layer.name), fill(call.args), fill(call.kwargs))
+        inner = LayerCall(self.parts, layer, (*path, layer.name), fill(call.args), fill(call.kwargs))
         if not inner.inputs:
             raise self.error(f"has a layer {inner.label!r} ({layer.kind}) that reads nothing.")
         if layer.model is not None:
@@ -192,7 +133,7 @@ class Network:
     def _apply(self, call: LayerCall) -> Value:
         """Adds the nodes of one layer; one that is unknown is recorded."""
         broken = any(not one.known for one in call.inputs)
-        handler = self._find_handler(call.layer, self.is_keras_3)
+        handler = self._find_handler(call.layer, self.parts.is_keras_3)
         what = None if handler is not None else call.layer.kind
         if handler is not None and not broken:
             try:

@@ -17,14 +17,14 @@ def _normalize_batch(call: LayerCall) -> Value:
     if options.get("mode", 0) != 0:
         raise UnknownLayer(f"BatchNormalization of mode {str(options.get('mode'))[:20]}")
     if options.get("renorm", False):
-        call.network.builder.note("Batch renormalization: training uses ordinary batch statistics.")
+        call.parts.builder.note("Batch renormalization: training uses ordinary batch statistics.")
     axes = call.axes(x, options.get("axis", -1))
     if len(axes) > 1:
         raise UnknownLayer("BatchNormalization over several axes")
     parameters = call.parameters(gamma=(None,), beta=(None,), moving_mean=(None,), moving_variance=(None,))
     momentum = _momentum(call)
     return call.add(
-        "batch_norm", x, parameters=parameters, axis=axes[0], epsilon=_epsilon(call, 1e-3), momentum=momentum
+        "batch_norm", x, parameters=parameters, axis=min(axes), epsilon=_epsilon(call, 1e-3), momentum=momentum
     )
 
 
@@ -56,7 +56,7 @@ def _scale_and_shift(call: LayerCall, axes: Sequence[int]) -> dict[str, str]:
     """Adds gamma and beta, so that they broadcast over the other axes."""
     found = {}
     for role, name in (("gamma", "scale"), ("beta", "bias")):
-        if role in call.network.list_roles(call.layer):
+        if role in call.parts.list_roles(call.layer):
             array = call.weight(role, (None,) * len(axes))
             found[name] = call.parameter(role, None if array is None else _spread(array, axes))
     return found

@@ -11,7 +11,7 @@ import numpy as np
 from jaxcnn.zoo.graphs.keras.activations import apply_function, is_function
 from jaxcnn.zoo.graphs.keras.images import resize
 from jaxcnn.zoo.graphs.keras.layer_call import LayerCall, UnknownLayer, Value
-from jaxcnn.zoo.graphs.keras.merging import align, concatenate
+from jaxcnn.zoo.graphs.keras.merging import arrange, concatenate
 from jaxcnn.zoo.graphs.keras.options import LARGEST, find_constant, is_integer
 from jaxcnn.zoo.graphs.keras.slicing import take_items
 
@@ -96,7 +96,7 @@ def _combine(call: LayerCall, *, op: str, swap: bool = False) -> Value:
     if len(values) == 2:
         if len({one.rank for one in values}) > 1:
             raise UnknownLayer(f"{call.layer.kind} of tensors of different ranks")
-        return call.add(op, *align(call, values))
+        return call.add(op, *arrange(call, values))
     if not values:
         raise UnknownLayer(f"{call.layer.kind} of constants")
     (x,) = values

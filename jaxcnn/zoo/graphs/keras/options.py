@@ -3,7 +3,7 @@
 import math
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -15,7 +15,7 @@ LARGEST = 1 << 24
 """Of integers in configurations: sizes, channels, factors."""
 
 
-def is_integer(value: object) -> bool:
+def is_integer(value: object) -> TypeGuard[int]:
     """Tests for an integer of moderate size; booleans are none."""
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= 1 << 40
 
@@ -87,17 +87,15 @@ class Options:
         return value
 
     def integers(
-        self, key: str, count: int | None, default: int | Sequence[int] | None = None, *, low: int = 1
+        self, key: str, count: int, default: int | Sequence[int] | None = None, *, low: int = 1
     ) -> tuple[int, ...]:
-        """Reads an integer for every axis, or a list; ``count`` None is any length."""
+        """Reads an integer for all axes, or a list of ``count``."""
         value = self.get(key, default)
-        if is_integer(value) and count is not None:
-            value = [value] * count
-        value = [value] if is_integer(value) else value
-        good = isinstance(value, list | tuple) and len(value) in (count, len(value) if count is None else count)
-        if not good or not all(is_integer(one) and low <= one <= LARGEST for one in value):
-            raise self.wrong(key, f"{'' if count is None else f'{count} '}integers of at least {low}")
-        return tuple(value)
+        listed: Any = [value] * count if is_integer(value) else value
+        good = isinstance(listed, list | tuple) and len(listed) == count
+        if not good or not all(is_integer(one) and low <= one <= LARGEST for one in listed):
+            raise self.wrong(key, f"{count} integers of at least {low}")
+        return tuple(listed)
 
     def number(self, key: str, default: float | None = None) -> float:
         """Reads a finite number."""
@@ -127,11 +125,12 @@ class Options:
 
     def pairs(self, key: str, rank: int, default: int = 0) -> tuple[tuple[int, int], ...]:
         """Reads a pair (before, after) for every axis: an integer, one per axis, or pairs."""
-        value = self.get(key, default)
+        value: Any = self.get(key, default)
         if rank == 1 and isinstance(value, list | tuple) and len(value) == 2 and all(map(is_integer, value)):
             value = [value]
         value = [value] * rank if is_integer(value) else value
-        pairs = [[one, one] if is_integer(one) else one for one in value] if isinstance(value, list | tuple) else []
+        listed: Any = value if isinstance(value, list | tuple) else []
+        pairs: list[Any] = [[one, one] if is_integer(one) else one for one in listed]
         good = len(pairs) == rank and all(isinstance(one, list | tuple) and len(one) == 2 for one in pairs)
         if not good or not all(is_integer(n) and 0 <= n <= LARGEST for pair in pairs for n in pair):
             raise self.wrong(key, f"an integer, {rank} integers or {rank} pairs of at least 0")

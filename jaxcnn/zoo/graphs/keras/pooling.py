@@ -39,7 +39,7 @@ def _enlarge(call: LayerCall, *, rank: int) -> Value:
     if method not in methods:
         raise UnknownLayer(f"UpSampling2D with the interpolation {str(method)[:20]!r}")
     corners = "half_pixel"
-    if call.network.version.startswith("2.2.") and not call.network.version.endswith("-tf"):
+    if call.parts.version.startswith("2.2.") and not call.parts.version.endswith("-tf"):
         corners = "asymmetric"  # TensorFlow's old rule, which Keras 2.2 of its own used
     return call.add("resize", x, scale=tuple(map(float, size)), method=methods[method], corners=corners)
 

@@ -9,7 +9,7 @@ __all__ = ["LAYERS"]
 
 
 def _flatten(call: LayerCall) -> Value:
-    """Adds Flatten: in the order of the source, but Keras itself moves channels last that its option states as first."""
+    """Adds Flatten: in the order of the source; Keras moves channels last that its option states as first."""
     x = call.input()
     if call.options.get("data_format") is not None and call.data_format() == "channels_first":
         x = call.move(x, True)
@@ -87,7 +87,7 @@ def _add_noise(call: LayerCall) -> Value:
 
 def _augment(call: LayerCall) -> Value:
     """Adds nothing: augmentation is for training, where inputs are augmented by ``jaxcnn.augment``."""
-    call.network.builder.note(f"The augmentation layer {call.label!r} ({call.layer.kind}) was left out.")
+    call.parts.builder.note(f"The augmentation layer {call.label!r} ({call.layer.kind}) was left out.")
     return call.add("identity", call.inputs[0])
 
 

@@ -119,7 +119,7 @@ class WeightFinder:
         return self._own[path]
 
     def _match(self, path: Path, layer: LayerSpec) -> dict[str, str]:
-        roles = list_roles(layer)
+        roles, own = list_roles(layer), path[-1]
         full = "/".join(path)
         if full in self._layers:
             return _match_layer(roles, self._layers[full])
@@ -128,8 +128,8 @@ class WeightFinder:
                 self._plans[path[0]] = self._plan(self._model.layers[path[0]], self._layers[path[0]])
             plan = self._plans[path[0]]
             return {role: plan[path, role] for role in roles if (path, role) in plan}
-        if path[-1] in self._layers:  # Keras 1 lists the layers of branches beside the others
-            return _match_layer(roles, self._layers[path[-1]])
+        if own in self._layers:  # Keras 1 lists the layers of branches beside the others
+            return _match_layer(roles, self._layers[own])
         return {}
 
     def _plan(self, outer: LayerSpec, names: Sequence[str]) -> dict[Slot, str]:
