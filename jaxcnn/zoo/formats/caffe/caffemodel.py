@@ -23,7 +23,7 @@ _TENSOR_NAMES = {
     "Deconvolution": ("weights", "biases"),
     "InnerProduct": ("weights", "biases"),
     "Embed": ("weights", "biases"),
-    "BatchNorm": ("mean", "variance", "factor"),
+    "BatchNorm": ("mean", "variance", "factor", "scale", "bias"),  # the last two of NVIDIA's and Intel's forks
     "Scale": ("scale", "bias"),
     "Bias": ("bias",),
     "PReLU": ("slope",),
@@ -231,7 +231,8 @@ class _Weights:
                 raise self.source.error(f"{name}/factor has shape {factor.shape}, expected one value.")
             with np.errstate(all="ignore"):  # damaged values may overflow
                 inverse = factor.dtype.type(0 if factor.item() == 0 else 1 / factor.item())
-                found = {full: np.multiply(array, inverse, out=array) for full, array in found.items()}
+                for full in (f"{name}/mean", f"{name}/variance"):
+                    np.multiply(found[full], inverse, out=found[full])
             self.notes.add(name, "mean and variance are divided by the stored factor", factor.item())
         self.tensors |= found
 

@@ -31,6 +31,7 @@ _LAYERS: Mapping[str, LayerRule] = {
     **FUNCTION_LAYERS,
     **MOVING_LAYERS,
     **READING_LAYERS,
+    "DummyData": fill_blob,
 }
 _SHOWN = 12  # missing weights in one message
 
@@ -145,9 +146,7 @@ def _build(path: Path, weights: Checkpoint, net: Mapping[str, Any], size: int | 
     """Builds the network, of images of a size where the file states none."""
     name = net.get("name", "")
     builder = GraphBuilder(path, weights.tensors, name=name if isinstance(name, str) else "")
-    layers = net.get("layers")
-    running = isinstance(layers, list) and any(isinstance(one, Mapping) and "phase" in one for one in layers)
-    chosen = choose_layers(net, phase="" if running else "TEST", builder=builder)
+    chosen = choose_layers(net, builder, phase="TEST")
     inputs = net.get("input", [])
     names = inputs if isinstance(inputs, list | tuple) else [inputs]
     if not all(isinstance(one, str) for one in names):
@@ -169,22 +168,18 @@ def _training_data(layers: Any) -> list[WiredLayer]:
 
 
 def _add_layer(network: CaffeNetwork, wired: WiredLayer) -> None:
-    if any(bottom not in network.blobs for bottom in wired.bottoms):
-        return  # of an operation that is reported as unknown
+    rule = _LAYERS.get(wired.kind)
+    if rule is None:
+        network.builder.add_unknown(wired.kind, wired.name, wired.position)
+    if rule is None or any(bottom not in network.blobs for bottom in wired.bottoms):
+        return  # an unknown operation, or one that reads what such a one writes
     layer = Layer(network, wired)
-    if wired.kind == "Split":
-        layer.check_counts(1, (1, None))
-        found = [layer.bottom] * len(wired.tops)
-    else:
-        rule = fill_blob if wired.kind == "DummyData" else _LAYERS.get(wired.kind)
-        try:
-            if rule is None:
-                raise Unsupported("")
-            result = rule(layer)
-        except Unsupported as error:
-            network.builder.add_unknown(f"{wired.kind} {error}".strip(), wired.name, wired.position)
-            return
-        found = [result] if isinstance(result, Blob) else result
-        if len(found) != len(wired.tops):
-            raise layer.error(f"it must have {len(found)} tops, got {len(wired.tops)}.")
+    try:
+        result = rule(layer)
+    except Unsupported as error:
+        network.builder.add_unknown(f"{wired.kind} {error}", wired.name, wired.position)
+        return
+    found = [result] if isinstance(result, Blob) else result
+    if len(found) != len(wired.tops):
+        raise layer.error(f"it must have {len(found)} tops, got {len(wired.tops)}.")
     network.blobs.update(zip(wired.tops, found, strict=True))

@@ -82,12 +82,14 @@ def _interpolate(layer: Layer) -> Blob:
     if "height" in options or "width" in options:
         size = tuple(options.integer(field, 0, least=1, most=1 << 16) for field in ("height", "width"))
         return layer.finish("resize", [blob], (shape[0], *size), last=True, options={**settings, "size": size})
-    factors = [1 / shrink] * (shrink > 1) + [float(zoom)] * (zoom > 1 or shrink == 1)
-    for place, factor in enumerate(factors):
-        shape = (shape[0], *(None if n is None else int((n - 1) * factor + 1e-6) + 1 for n in shape[1:]))
-        write = layer.finish if place == len(factors) - 1 else layer.add
-        blob = write("resize", [blob], shape, last=True, options={**settings, "scale": factor})
-    return blob
+    if zoom > 1 and shrink > 1:
+        if None in shape[1:]:
+            raise Unsupported("by two factors of a size that the file does not state")
+        size = tuple(((n - 1) // shrink) * zoom + 1 for n in shape[1:] if n is not None)
+        return layer.finish("resize", [blob], (shape[0], *size), last=True, options={**settings, "size": size})
+    factor = float(zoom) if shrink == 1 else 1 / shrink
+    shape = (shape[0], *(None if n is None else (n - 1) // shrink * zoom + 1 for n in shape[1:]))
+    return layer.finish("resize", [blob], shape, last=True, options={**settings, "scale": factor})
 
 
 def _enlarge(layer: Layer) -> Blob:

@@ -69,6 +69,12 @@ def _cut(layer: Layer) -> list[Blob]:
     return layer.finish_several("split", blob, shapes, settings)
 
 
+def _copy(layer: Layer) -> list[Blob]:
+    """Imports ``Split``, by which Caffe lets several layers read a blob."""
+    layer.check_counts(1, (1, None))
+    return [layer.bottom] * len(layer.wired.tops)
+
+
 def _crop(layer: Layer) -> Blob:
     layer.check_counts(2)
     options = layer.options("crop")
@@ -213,6 +219,7 @@ def _shuffle(layer: Layer) -> Blob:
 MOVING_LAYERS: Mapping[str, LayerRule] = {
     "Concat": _join,
     "Slice": _cut,
+    "Split": _copy,
     "Crop": _crop,
     "Permute": _reorder,
     "Flatten": _flatten,

@@ -62,25 +62,25 @@ def describe_layer(name: str, kind: str) -> str:
     return f"layer {name!r:.80} ({kind})"
 
 
-def choose_layers(net: Mapping[str, Any], *, phase: str, builder: GraphBuilder) -> list[tuple[int, Mapping[str, Any]]]:
+def choose_layers(net: Mapping[str, Any], builder: GraphBuilder, *, phase: str) -> list[tuple[int, Mapping[str, Any]]]:
     """Chooses the layers that run in a phase, by their rules.
 
     Args:
         net: The description.
-        phase: ``"TEST"``, or ``""`` for what was written by a running net, whose rules have been applied.
         builder: Builds errors.
+        phase: ``"TEST"`` or ``"TRAIN"``.
 
     Returns:
         Position and layer.
     """
     layers = net.get("layers")
+    if isinstance(layers, list | tuple) and len(layers) > MAX_LAYERS:
+        raise builder.error(f"describes {len(layers):,} layers; a network may have {MAX_LAYERS:,}.")
     if not isinstance(layers, list | tuple) or not all(isinstance(layer, Mapping) for layer in layers):
         raise builder.error("describes no list of layers.")
-    if len(layers) > MAX_LAYERS:
-        raise builder.error(f"describes {len(layers):,} layers; a network may have {MAX_LAYERS:,}.")
     numbered = list(enumerate(layers))
-    if not phase:
-        return numbered
+    if any("phase" in layer for layer in layers):
+        return numbered  # what a running net wrote, which has applied the rules
     rules = [rule for _, layer in numbered for key in ("include", "exclude") for rule in _rules(layer, key)]
     stated = net.get("state")
     state: Mapping[str, Any] = stated if isinstance(stated, Mapping) else {}
