@@ -1,12 +1,13 @@
 """From a module back to the name and options by which ``create`` builds it."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 
-from jaxcnn.models.registry import _BUILDERS, _TRANSFORMER_OPTIONS, create
+from jaxcnn.models.registry import _BUILDERS, _TRANSFORMER_OPTIONS, Builder, create
 from jaxcnn.models.small.transformers import ConvLocalizer, DenseLocalizer, TransformedClassifier
 
 __all__ = ["find_options"]
@@ -23,9 +24,11 @@ def find_options(module: nn.Module) -> tuple[str, dict[str, Any]] | None:
     Returns:
         Name and options, or None if ``create`` cannot build it.
     """
-    for name, (builder, _) in _BUILDERS.items():
+    for name, (builder, _) in _nearest_first(module):
         if builder is type(module):
             options = _changed(module)
+        elif isinstance(builder, functools.partial) and builder.func is type(module):
+            options = _changed(module, builder())
         elif name in _LOCALIZERS and type(module) is TransformedClassifier:
             options = _transformed_options(module, _LOCALIZERS[name])
         else:
@@ -40,9 +43,23 @@ def find_options(module: nn.Module) -> tuple[str, dict[str, Any]] | None:
     return None
 
 
-def _changed(module: nn.Module) -> dict[str, Any]:
-    """Returns the fields that differ from their defaults; the number of classes always."""
-    values = {field.name: (getattr(module, field.name), field.default) for field in dataclasses.fields(module)}
+def _nearest_first(module: nn.Module) -> list[tuple[str, Builder]]:
+    """Lists the builders; of those of the module's class first the one with the fewest options to change."""
+
+    def distance(entry: tuple[str, Builder]) -> int:
+        build = entry[1].build
+        same = isinstance(build, functools.partial) and build.func is type(module)
+        return len(_changed(module, build())) if same else 0
+
+    return sorted(_BUILDERS.items(), key=distance)
+
+
+def _changed(module: nn.Module, default: nn.Module | None = None) -> dict[str, Any]:
+    """Returns the fields that differ from the defaults, or from another module's; the number of classes always."""
+    values = {
+        field.name: (getattr(module, field.name), field.default if default is None else getattr(default, field.name))
+        for field in dataclasses.fields(module)
+    }
     return {
         name: value
         for name, (value, default) in values.items()

@@ -1,7 +1,8 @@
 """The table of models: name to builder."""
 
+import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -11,6 +12,8 @@ from jaxcnn._check import check, is_integer_at_least
 from jaxcnn._suggest import suggest
 from jaxcnn._typing import Dtype
 from jaxcnn.layers.transformer import SpatialTransformer
+from jaxcnn.models import resnet
+from jaxcnn.models._architecture import Architecture
 from jaxcnn.models._dtypes import Dtypes
 from jaxcnn.models.mobilenet import MobileNet
 from jaxcnn.models.mobilenet_v2 import MobileNetV2
@@ -19,7 +22,7 @@ from jaxcnn.models.small.transformers import ConvLocalizer, DenseLocalizer, Tran
 from jaxcnn.models.small.weighted_pooling import WeightedPoolingCNN
 from jaxcnn.models.xception import MiniXception, Xception
 
-__all__ = ["create", "names"]
+__all__ = ["ARCHITECTURES", "create", "names"]
 
 _TRANSFORMER_OPTIONS = tuple(
     name
@@ -67,17 +70,23 @@ def _build_transformed(
     return TransformedClassifier(transformer, classifier(**of_classifier, **dtypes))
 
 
+ARCHITECTURES: Mapping[str, Architecture] = {
+    "mobilenet": Architecture(MobileNet, {}),
+    "mobilenet_v2": Architecture(MobileNetV2, {}),
+    "xception": Architecture(Xception, {}, size=299),
+    **resnet.ARCHITECTURES,
+}
+"""The networks of the families, by name."""
+
 _BUILDERS = {
     "cnn": Builder(CNN, (CNN,)),
     "fcn": Builder(FCN, (FCN,)),
     "gwap_cnn": Builder(WeightedPoolingCNN, (WeightedPoolingCNN,)),
     "lenet": Builder(LeNet, (LeNet,)),
     "mini_xception": Builder(MiniXception, (MiniXception,)),
-    "mobilenet": Builder(MobileNet, (MobileNet,)),
-    "mobilenet_v2": Builder(MobileNetV2, (MobileNetV2,)),
     "st_cnn": Builder(_build_st_cnn, (_build_st_cnn, CNN, SpatialTransformer)),
     "st_fcn": Builder(_build_st_fcn, (_build_st_fcn, FCN, SpatialTransformer)),
-    "xception": Builder(Xception, (Xception,)),
+    **{name: Builder(functools.partial(one.kind, **one.options), (one.kind,)) for name, one in ARCHITECTURES.items()},
 }
 
 _NOT_OPTIONS = {"num_classes", "dtype", "param_dtype", "parent", "name", "localizer", "options", "_"}
@@ -123,7 +132,7 @@ def create(
     allowed = {p for source in builder.option_sources for p in inspect.signature(source).parameters} - _NOT_OPTIONS
     for option in options:
         check(option in allowed, "models.create", f"options of {name!r}", f"among {tuple(sorted(allowed))}", option)
-    return builder.build(num_classes=num_classes, dtype=dtype, param_dtype=param_dtype, **options)
+    return builder.build(**{"num_classes": num_classes, "dtype": dtype, "param_dtype": param_dtype} | options)
 
 
 def names() -> tuple[str, ...]:

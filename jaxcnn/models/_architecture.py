@@ -1,0 +1,22 @@
+"""One row of a family's table: a name stands for a class and its options."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+
+__all__ = ["Architecture"]
+
+
+class Architecture(NamedTuple):
+    """A named network of a family.
+
+    Attributes:
+        kind: The class.
+        options: Its fields that differ from the defaults.
+        size: Height and width of the images that the source trained it with.
+    """
+
+    kind: type[nn.Module]
+    options: Mapping[str, Any]
+    size: int = 224

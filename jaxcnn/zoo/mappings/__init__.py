@@ -1,0 +1,1 @@
+"""Tables of names: where the tensors of a source's weight file belong in the models."""

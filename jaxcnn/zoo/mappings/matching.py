@@ -1,0 +1,191 @@
+"""Puts the tensors of a weight file into the variables of a model, by a table of names."""
+
+import dataclasses
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxcnn._suggest import suggest
+from jaxcnn.zoo.checkpoint import FormatError
+
+__all__ = ["LayerName", "NameTable", "Rule", "TensorNaming", "find_names", "match_tensors"]
+
+_SHOWN = 12  # layers in one message
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerName:
+    """Where the tensors of one layer are in a file.
+
+    Attributes:
+        prefix: The source's name of the layer.
+        flattened: (h, w) of the maps whose flattened pixels a dense kernel multiplies, where the source flattens
+            channels first: its rows are reordered.
+        as_dense: Whether the source has a 1x1 convolution in the place of a dense layer.
+    """
+
+    prefix: str
+    flattened: tuple[int, int] | None = None
+    as_dense: bool = False
+
+
+Template = str | Callable[..., str | LayerName]
+"""A text with ``\\1`` and the like, or a function of the pattern's groups (numbers as integers)."""
+
+Rule = tuple[str, Template]
+"""A pattern of the model's layer, such as ``stage(\\d+)/block(\\d+)/conv1``, and the source's name of it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorNaming:
+    """How a source names the tensors of a layer.
+
+    Attributes:
+        separator: Between layer and tensor.
+        names: Our name to the source's: ``{"kernel": "weight"}``. Several are tried in turn.
+        ignored: Pattern of tensors that no model has, such as counters.
+    """
+
+    separator: str
+    names: Mapping[str, tuple[str, ...]]
+    ignored: str = r"(?!)"
+
+
+@dataclasses.dataclass(frozen=True)
+class NameTable:
+    """The names of one family in one source.
+
+    Attributes:
+        naming: The source's names of tensors.
+        rules: Patterns of layers, of which the first that matches counts.
+        ignored: Pattern of layers of the file that the model leaves out, such as auxiliary classifiers.
+    """
+
+    naming: TensorNaming
+    rules: Sequence[Rule]
+    ignored: str = r"(?!)"
+
+
+def match_tensors(
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, np.ndarray],
+    shapes: Mapping[str, Any],
+    table: NameTable,
+) -> dict[str, dict[str, np.ndarray]]:
+    """Finds the tensor of every variable of a model.
+
+    Args:
+        path: The file, for error messages.
+        tensors: Its tensors.
+        shapes: The model's variables, or their ``jax.ShapeDtypeStruct``.
+        table: The names.
+
+    Returns:
+        Collection to path of variable, joined by ``/``, to tensor, in the model's order of axes.
+
+    Raises:
+        FormatError: If tensors are missing, left over or of another shape; all are listed, grouped by layer, with the
+            nearest names.
+    """
+    found: dict[str, dict[str, np.ndarray]] = {}
+    used: set[str] = set()
+    missing: dict[str, list[str]] = {}
+    wrong: list[str] = []
+    for keys, leaf in jax.tree_util.tree_flatten_with_path(shapes)[0]:
+        collection, *layers, role = (str(key.key) for key in keys)
+        layer = "/".join(layers)
+        place = _find_layer(layer, table.rules)
+        names = _list_names(place, role, table.naming) if place is not None else []
+        name = next((one for one in names if one in tensors), None)
+        if place is None or name is None:
+            missing.setdefault(layer, []).append(names[0] if names else f"{role} (no rule)")
+            continue
+        used.add(name)
+        tensor = _arrange(tensors[name], tuple(leaf.shape), place, role)
+        if tensor.shape != tuple(leaf.shape):
+            wrong.append(f"{name!r} {tensors[name].shape} for {layer}/{role} {tuple(leaf.shape)}")
+            continue
+        found.setdefault(collection, {})[f"{layer}/{role}"] = tensor
+    ignored = re.compile(f"(?:{table.ignored})|(?:{table.naming.ignored})")
+    extra = [name for name in tensors if name not in used and not ignored.fullmatch(name)]
+    if missing or wrong or extra:
+        raise FormatError(path, _describe(missing, wrong, extra, table.naming.separator))
+    return found
+
+
+def find_names(layer: str, role: str, table: NameTable) -> list[str]:
+    """Lists the names that a tensor of a layer may have in a file; empty if no rule matches the layer.
+
+    Args:
+        layer: The model's layer.
+        role: Name of the variable, such as ``"kernel"``.
+        table: The names.
+
+    Returns:
+        The names.
+    """
+    place = _find_layer(layer, table.rules)
+    return [] if place is None else _list_names(place, role, table.naming)
+
+
+def _find_layer(layer: str, rules: Sequence[Rule]) -> LayerName | None:
+    for pattern, template in rules:
+        match = re.fullmatch(pattern, layer)
+        if match is None:
+            continue
+        if isinstance(template, str):
+            return LayerName(match.expand(template))
+        groups = [int(text) if text is not None and text.isdigit() else text for text in match.groups()]
+        place = template(*groups)
+        return place if isinstance(place, LayerName) else LayerName(place)
+    return None
+
+
+def _list_names(place: LayerName, role: str, naming: TensorNaming) -> list[str]:
+    return [
+        f"{place.prefix}{naming.separator}{name}" if place.prefix else name for name in naming.names.get(role, (role,))
+    ]
+
+
+def _arrange(tensor: np.ndarray, shape: tuple[int, ...], place: LayerName, role: str) -> np.ndarray:
+    """Brings a tensor to the model's order of axes."""
+    if role == "kernel" and place.flattened is not None and tensor.ndim == 2:
+        h, w = place.flattened
+        rows = tensor.shape[0]
+        if rows % (h * w) == 0:
+            return tensor.reshape(rows // (h * w), h, w, -1).transpose(1, 2, 0, 3).reshape(rows, -1)
+    if place.as_dense and role == "kernel" and tensor.ndim == 4 and tensor.shape[:2] == (1, 1):
+        return tensor.reshape(tensor.shape[2:])
+    if tensor.ndim == 4 and len(shape) == 4 and tensor.shape != shape and tensor.shape[2] == 1:
+        height, width, c, m = shape  # a depthwise kernel, which files without groups keep as (kh, kw, 1, c * m)
+        if tensor.shape == (height, width, 1, c * m):
+            return tensor.reshape(shape)
+    return tensor
+
+
+def _describe(missing: Mapping[str, Sequence[str]], wrong: Sequence[str], extra: Iterable[str], separator: str) -> str:
+    """Lists what does not fit, a line per layer."""
+    lines = []
+    left = dict.fromkeys(extra)
+    groups: dict[str, list[str]] = {}
+    for name in left:
+        layer, _, tensor = name.rpartition(separator)
+        groups.setdefault(layer, []).append(tensor or name)
+    if missing:
+        found = [f"{layer}: {', '.join(names)}{suggest(names[0], left, most=1)}" for layer, names in missing.items()]
+        lines.append(f"{len(missing)} layers miss tensors: {_shorten(found)}")
+    if wrong:
+        lines.append(f"{len(wrong)} tensors have another shape: {_shorten(wrong)}")
+    if groups:
+        found = [f"{layer} ({', '.join(tensors)})" for layer, tensors in groups.items()]
+        lines.append(f"{len(groups)} layers of the file are not in the model: {_shorten(found)}")
+    return "does not fit the model; " + "; ".join(lines) + "."
+
+
+def _shorten(found: Sequence[str]) -> str:
+    more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return ", ".join(found[:_SHOWN]) + more
