@@ -1,6 +1,7 @@
 """Fixtures, and JAX at its strictest: no silent rank promotion, and in ops no silent dtype promotion."""
 
 import contextlib
+import importlib.util
 from pathlib import Path
 
 import hypothesis
@@ -17,6 +18,9 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
 )
 hypothesis.settings.load_profile("default")
+
+collect_ignore = [] if importlib.util.find_spec("torchvision") else ["models/torchvision_families_test.py"]
+"""What needs an optional package is left out where that is missing."""
 
 OPS = Path(__file__).parent / "ops"
 

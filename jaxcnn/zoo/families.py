@@ -17,9 +17,9 @@ from jaxcnn.models.registry import ARCHITECTURES
 from jaxcnn.zoo.checkpoint import Checkpoint
 from jaxcnn.zoo.mappings import pytorch
 from jaxcnn.zoo.mappings.matching import NameTable, Rule, find_names, match_tensors
-from jaxcnn.zoo.records.weight_records import Record
+from jaxcnn.zoo.records.weight_records import Record, records
 
-__all__ = ["build_filled", "find_model_name"]
+__all__ = ["build_filled", "find_model_name", "find_record"]
 
 _SOURCES = {"pytorch": (pytorch.PYTORCH, pytorch.TABLES, pytorch.IGNORED)}
 """Framework of a file to its names of tensors, and class of model to rules and to layers that are left out."""
@@ -30,6 +30,12 @@ def find_model_name(record: Record) -> str | None:
     source = record.name.partition("/")[0]
     names = (f"{source}/{record.network.lower()}", record.network) if source != "pytorch" else (record.network,)
     return next((name for name in names if name in ARCHITECTURES), None)
+
+
+def find_record(name: str, framework: str | None) -> Record | None:
+    """Finds a record of a model, for what files of its source expect; the first of several versions."""
+    source = name.partition("/")[0] if "/" in name else framework
+    return next((one for one in records() if one.name.startswith(f"{source}/") and find_model_name(one) == name), None)
 
 
 def build_filled(

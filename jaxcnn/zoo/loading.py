@@ -18,9 +18,12 @@ from jaxcnn._typing import AnyArray, Float, Num, PRNGKey, Variables
 from jaxcnn.graphs.graph import Graph
 from jaxcnn.graphs.heads import Activation, find_activation
 from jaxcnn.graphs.network import GraphNetwork
+from jaxcnn.models.registry import ARCHITECTURES
 from jaxcnn.zoo.checkpoint import MAX_BYTES, Checkpoint
+from jaxcnn.zoo.families import build_filled, find_model_name, find_record
 from jaxcnn.zoo.graphs.builder import ImportedNetwork
 from jaxcnn.zoo.head_replacement import replace_classifier
+from jaxcnn.zoo.mappings.matching import Rule
 from jaxcnn.zoo.preprocessing import preprocess_image
 from jaxcnn.zoo.reading import locate, read
 from jaxcnn.zoo.records import label_sets, weight_records
@@ -184,8 +187,11 @@ def load(
     mean: str | os.PathLike[str] | Sequence[float] | None = None,
     labels: str | os.PathLike[str] | Sequence[str] | None = None,
     head: Literal["source"] | None = "source",
+    channels: int | None = None,
+    mapping: Sequence[Rule] | None = None,
     download: bool = False,
     max_bytes: int = MAX_BYTES,
+    **options: Any,
 ) -> Pretrained:
     """Loads a network with its weights from a file of a zoo, or from a run folder.
 
@@ -200,15 +206,21 @@ def load(
         name_or_path: The file, or for formats of several files their folder or common prefix; or the name of a record,
             such as ``"keras/mobilenet_v1_0.25_224"``; or a run folder of ``train.fit`` or the command line (the best
             checkpoint; of an experiment the last arm's first seed, of an ensemble the best member).
-        model: Name of the model of ``models.create``, for files that carry weights only.
+        model: Name of the model of ``models.create``, for files that carry weights only; the record of a name states
+            it.
         graph: Of Caffe: the prototxt of the network; by default the file of the same stem beside the weights, else
             what the caffemodel itself says.
         outputs: Values to return, by the source's names of layers or values; by default the network's outputs.
         mean: Of Caffe: the mean image (``.binaryproto``), or one number per channel in the order of the input.
         labels: Names of the classes, a file with one per line, or the name of a list of ``zoo.labels``.
         head: None removes the classifier: the model returns its features.
+        channels: Of a named model: channels of your images; where they differ from the file's, the first kernel is
+            adapted: summed for one channel, repeated for more.
+        mapping: Of a named model, for files with names of their own: rules of pattern of the model's layer, such as
+            ``"block(.)/conv1"``, and name in the file, a template or a function of the pattern's groups.
         download: Whether the file of a record may be downloaded if it is missing.
         max_bytes: What all tensors together may take.
+        **options: Of a named model: its fields, such as ``output_stride=8``.
 
     Returns:
         The network. ``pretrained.model.apply(pretrained.variables, x)`` runs it; a network of several outputs returns
@@ -217,7 +229,8 @@ def load(
     Raises:
         FileNotFoundError: If there is no such file, or the file of a record was not downloaded.
         DownloadError: If it cannot be downloaded.
-        FormatError: If the file is damaged, or its network is inconsistent or has unknown operations.
+        FormatError: If the file is damaged, its network is inconsistent or has unknown operations, or its tensors do
+            not fit the named model.
         ValueError: If an argument is wrong, or the file carries weights only and no model is named.
 
     Example:
@@ -237,25 +250,82 @@ def load(
             return _use_options(found, labels=labels, head=head)
     checkpoint = read(location, max_bytes=max_bytes)
     record = weight_records.find(os.fspath(name_or_path))
-    network = _import_network(location, checkpoint, model=model, graph=graph)
+    name = model or _find_family(checkpoint, record)
+    if name is not None:
+        given = {"graph": graph, "outputs": outputs, "mean": mean}
+        wrong = [option for option, value in given.items() if value is not None]
+        check(not wrong, "load", "options of a named model", "labels, head, channels or mapping", ", ".join(wrong))
+        found = _load_family(
+            location, checkpoint, name, record, head=head, channels=channels, mapping=mapping, options=options
+        )
+        return _use_options(found, labels=labels, head="source")
+    wrong = [*(["channels"] if channels else []), *(["mapping"] if mapping else []), *options]
+    check(not wrong, "load", "options", "of a named model, which the file does not need", ", ".join(wrong))
+    network = _import_network(location, checkpoint, graph=graph)
     return _assemble(location, checkpoint, network, record, outputs=outputs, mean=mean, labels=labels, head=head)
 
 
-def _import_network(
-    location: Path, checkpoint: Checkpoint, *, model: str | None, graph: str | os.PathLike[str] | None
-) -> ImportedNetwork:
+def _describes_itself(checkpoint: Checkpoint) -> bool:
+    """Returns whether a file says what its network computes."""
     form = checkpoint.metadata["format"]
-    importer = _find_importer(form)
+    return _find_importer(form) is not None and (checkpoint.graph is not None or form == "caffe")
+
+
+def _find_family(checkpoint: Checkpoint, record: weight_records.Record | None) -> str | None:
+    """Finds the model of a record's file that carries weights only; None where it describes itself or is unknown."""
+    return None if record is None or _describes_itself(checkpoint) else find_model_name(record)
+
+
+def _import_network(location: Path, checkpoint: Checkpoint, *, graph: str | os.PathLike[str] | None) -> ImportedNetwork:
+    form = checkpoint.metadata["format"]
     check(graph is None or form == "caffe", "load", "graph", "None, except for files of Caffe", repr(graph))
-    if importer is None or (checkpoint.graph is None and form not in ("caffe",)):
-        if model is None:
-            raise ValueError(
-                f"load: model must be named, as {str(location)!r} ({form}) carries weights only and does not describe "
-                "its network."
-            )
-        raise ValueError(f"load: model must be None or the name of a network of this file, got {model!r}.")
-    options = {"graph": graph} if form == "caffe" else {}
-    return importer(location, checkpoint, **options)
+    importer = _find_importer(form)
+    if importer is None or not _describes_itself(checkpoint):
+        raise ValueError(
+            f"load: model must be named, as {str(location)!r} ({form}) carries weights only and does not describe its "
+            "network; models.names() lists those that can be filled."
+        )
+    return importer(location, checkpoint, **({"graph": graph} if form == "caffe" else {}))
+
+
+def _load_family(
+    location: Path,
+    checkpoint: Checkpoint,
+    name: str,
+    record: weight_records.Record | None,
+    *,
+    head: Literal["source"] | None,
+    channels: int | None,
+    mapping: Sequence[Rule] | None,
+    options: Mapping[str, Any],
+) -> Pretrained:
+    """Fills a model of ``models.create`` with the tensors of a file."""
+    classes = None if head is None else "file"
+    module, variables, notes = build_filled(
+        location, checkpoint, name, num_classes=classes, channels=channels, mapping=mapping, options=options
+    )
+    known = record or find_record(name, checkpoint.metadata.get("framework"))
+    count = getattr(module, "num_classes", None)
+    provenance = {
+        "path": os.fspath(location),
+        "format": checkpoint.metadata["format"],
+        "framework": checkpoint.metadata.get("framework"),
+        "model": name,
+        "notes": (*checkpoint.metadata.get("notes", ()), *notes),
+    }
+    if record is not None:
+        provenance |= {"name": record.name, "license": record.license}
+    labels = label_sets.labels(known.labels) if known is not None and known.labels is not None else None
+    size = ARCHITECTURES[name].size if name in ARCHITECTURES else None
+    return Pretrained(
+        model=module,
+        variables=variables,
+        preprocessing=known.preprocessing if known is not None else None,
+        labels=labels if labels is not None and len(labels) == count else None,
+        activation="features" if count is None else "logits",
+        input_shape=(size, size, channels or 3),
+        provenance=provenance,
+    )
 
 
 def _assemble(

@@ -256,6 +256,7 @@ LAYERS: dict[str, list[tuple[Callable[..., nn.Module], bool]]] = {
 
 MODELS: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     # name: options that shrink it, and the shape of one example
+    "cifar_resnet20": ({"blocks": 1, "stem": 3}, (9, 8, 3)),
     "cnn": ({"features": (3, 4), "kernel_sizes": (3, 3)}, (12, 13, 1)),
     "fcn": ({"units": (6, 5)}, (6, 5, 1)),
     "gwap_cnn": ({"features": (3, 4)}, (8, 9, 1)),
@@ -263,6 +264,7 @@ MODELS: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "mini_xception": ({"stem": (3, 4), "features": (5,)}, (10, 9, 1)),
     "mobilenet": ({"alpha": 0.5, "stem": 6, "blocks": ((8, 1), (10, 2))}, (9, 8, 3)),
     "mobilenet_v2": ({"stem": 8, "blocks": ((2, 8, 2, 2),), "last": 8, "dropout": 0.0}, (9, 8, 3)),
+    "resnet50": ({"blocks": (1, 1), "stem": 4, "groups": 2, "width_per_group": 32, "drop_path": 0.0}, (17, 14, 3)),
     "st_cnn": (
         {"features": (3, 4), "kernel_sizes": (3, 3), "localizer_features": (2, 3), "output_shape": (12, 13)},
         (28, 29, 1),

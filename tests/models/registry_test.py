@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from jaxcnn import models
+from jaxcnn.models._options import find_options
+from jaxcnn.models.registry import ARCHITECTURES
 from jaxcnn.models.xception import SeparableModule
 from tests.support.selection import daily
 from tests.support.untyped import untyped
@@ -21,9 +23,9 @@ def count(model, shape):
 
 
 def test_names_are_sorted_and_all_can_be_built():
-    convolutional = ("mini_xception", "mobilenet", "mobilenet_v2", "xception")
-    assert models.names() == tuple(sorted(("cnn", "fcn", "gwap_cnn", "lenet", "st_cnn", "st_fcn", *convolutional)))
-    for name in models.names():
+    small = ("cnn", "fcn", "gwap_cnn", "lenet", "mini_xception", "st_cnn", "st_fcn")
+    assert models.names() == tuple(sorted((*small, *ARCHITECTURES)))
+    for name in (*small, "mobilenet", "mobilenet_v2", "xception"):
         model = models.create(name, num_classes=7)
         shape = jax.eval_shape(lambda m=model: m.init_with_output(jax.random.key(0), jnp.zeros((2, 32, 31, 1)))[0])
         assert shape.shape == (2, 7), name
@@ -203,3 +205,31 @@ def test_shortcut_that_would_be_broadcast_is_refused():
     block = SeparableModule(filters=(4, 4), shortcut="identity")
     with pytest.raises(AssertionError, match="shape"):
         jax.eval_shape(block.init, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        # as torchvision's and Keras's documentation count them (Keras's without the moving statistics)
+        ("resnet18", 11_689_512),
+        ("resnet34", 21_797_672),
+        ("resnet50", 25_557_032),
+        ("resnext50_32x4d", 25_028_904),
+        ("wide_resnet50_2", 68_883_240),
+        ("keras/resnet50", 25_583_592),
+        *daily([("resnet101", 44_549_160), ("resnet152", 60_192_808)], ()),
+        *daily([("resnext101_32x8d", 88_791_336), ("resnext101_64x4d", 83_455_272)], ()),
+        *daily([("wide_resnet101_2", 126_886_696)], ()),
+    ],
+)
+def test_parameter_counts_of_families(name, parameters):
+    assert count(models.create(name, num_classes=1000), (1, 64, 64, 3)) == parameters
+
+
+def test_a_module_of_a_family_is_found_by_its_nearest_name():
+    for name in ("resnet34", "resnext50_32x4d", "keras/resnet101", "cifar_resnet56"):
+        assert find_options(models.create(name, num_classes=7)) == (name, {"num_classes": 7})
+    assert find_options(models.create("resnet50", num_classes=None, output_stride=8)) == (
+        "resnet50",
+        {"num_classes": None, "output_stride": 8},
+    )

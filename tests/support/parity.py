@@ -1,0 +1,110 @@
+"""Compares a model with PyTorch's original: weights by a file on disk, logits, statistics after a training pass."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxcnn import zoo
+from jaxcnn.zoo.families import build_filled
+
+__all__ = ["compare_with_torch", "randomize_torch"]
+
+
+def randomize_torch(net: Any, seed: int = 0) -> None:
+    """Draws batch norms and biases, which are constant at first, so that nothing can be exchanged unnoticed."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                module.weight.uniform_(0.5, 1.5, generator=generator)
+                module.running_mean.uniform_(-0.3, 0.3, generator=generator)
+                module.running_var.uniform_(0.5, 1.5, generator=generator)
+            if isinstance(getattr(module, "bias", None), torch.Tensor):
+                module.bias.uniform_(-0.3, 0.3, generator=generator)
+
+
+def compare_with_torch(
+    net: Any,
+    name: str,
+    folder: Path,
+    *,
+    options: Mapping[str, Any] | None = None,
+    sizes: Sequence[tuple[int, int]] = ((64, 64), (75, 91)),
+    tolerance: float = 1e-4,
+    train: bool = True,
+) -> dict[str, float]:
+    """Writes the original's weights, loads them into the model of a name, and compares.
+
+    Args:
+        net: The original; it is randomized.
+        name: Name of the model.
+        folder: Where to write the weights.
+        options: Fields of the model.
+        sizes: Heights and widths of images.
+        tolerance: Largest difference allowed, relative to the largest value.
+        train: Whether to compare a pass in training mode too; dropout must be off in both.
+
+    Returns:
+        What was compared to its largest relative difference.
+    """
+    import torch
+
+    randomize_torch(net)
+    path = folder / f"{name.replace('/', '_')}.pth"
+    torch.save(net.state_dict(), path)
+    model, variables, _ = build_filled(path, zoo.read(path), name, options=options)
+    count = sum(parameter.numel() for parameter in net.parameters())
+    assert count == sum(leaf.size for leaf in jax.tree.leaves(variables["params"])), "numbers of parameters"
+    found: dict[str, float] = {}
+    for height, width in sizes:
+        images = np.random.default_rng(1).uniform(-2, 2, (4, height, width, 3)).astype(np.float32)
+        channels_first = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+        with torch.no_grad():
+            want = net.eval()(channels_first).numpy()
+        found[f"{height}x{width}"] = _difference(jax.jit(model.apply)(variables, images), want)
+    if train:
+        found |= _compare_training(net, model, variables, images, channels_first, path, name, options)
+    worst = max(found.values())
+    assert worst < tolerance, found
+    return found
+
+
+def _compare_training(
+    net: Any,
+    model: Any,
+    variables: Any,
+    images: np.ndarray,
+    channels_first: Any,
+    path: Path,
+    name: str,
+    options: Mapping[str, Any] | None,
+) -> dict[str, float]:
+    """Compares logits in training mode and the running statistics behind them."""
+    import torch
+
+    with torch.no_grad():
+        want = net.train()(channels_first)
+    want = (want if isinstance(want, torch.Tensor) else want[0]).numpy()
+    apply = jax.jit(lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"]))
+    logits, new = apply(variables, images)
+    torch.save(net.state_dict(), path)
+    _, moved, _ = build_filled(path, zoo.read(path), name, options=options)
+    means = []
+    for keys, leaf in jax.tree_util.tree_flatten_with_path(moved.get("batch_stats", {}))[0]:
+        got, old = new["batch_stats"], variables["batch_stats"]
+        for key in keys:
+            got, old = got[key.key], old[key.key]
+        if keys[-1].key == "mean":  # PyTorch's running variances are those of samples, n / (n - 1) times ours
+            means.append(_difference(got, np.asarray(leaf)))
+    return {"training": _difference(logits, want), **({"running means": max(means)} if means else {})}
+
+
+def _difference(got: Any, want: np.ndarray) -> float:
+    got = np.asarray(got)
+    assert got.shape == want.shape, (got.shape, want.shape)
+    return float(np.abs(got - want).max() / np.abs(want).max())
