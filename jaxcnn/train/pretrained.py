@@ -6,7 +6,7 @@ from pathlib import Path
 from jaxcnn.train.input_format import InputFormat
 from jaxcnn.train.loading import has_evaluations, load_model
 from jaxcnn.train.run_folder import ExperimentInfo, RunInfo, read_run, read_single_run
-from jaxcnn.zoo.loading import Pretrained
+from jaxcnn.zoo.pretrained import Pretrained
 
 __all__ = ["load_run"]
 

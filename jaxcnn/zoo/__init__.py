@@ -7,8 +7,8 @@ from jaxcnn.zoo.download.downloads import cached as cached
 from jaxcnn.zoo.download.downloads import download as download
 from jaxcnn.zoo.download.transfers import DownloadError as DownloadError
 from jaxcnn.zoo.filling import fill as fill
-from jaxcnn.zoo.loading import Pretrained as Pretrained
 from jaxcnn.zoo.loading import load as load
+from jaxcnn.zoo.pretrained import Pretrained as Pretrained
 from jaxcnn.zoo.reading import read as read
 from jaxcnn.zoo.records.label_sets import labels as labels
 from jaxcnn.zoo.records.weight_records import Accuracy as Accuracy

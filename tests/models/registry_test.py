@@ -12,8 +12,12 @@ from jaxcnn import models
 from jaxcnn.models._options import find_options
 from jaxcnn.models.registry import ARCHITECTURES
 from jaxcnn.models.xception import SeparableModule
+from tests.contract import items
 from tests.support.selection import daily
 from tests.support.untyped import untyped
+
+MEMBERS = sorted(items.MODELS)
+"""One model of each class."""
 
 
 def count(model, shape):
@@ -101,7 +105,7 @@ def test_localizers_of_the_paper():
     assert count(behind, (1, 42, 42, 1)) - count(plain, (1, 42, 42, 1)) == localizer
 
 
-@pytest.mark.parametrize("name", daily(models.names(), set(models.names()) - {"mobilenet", "mobilenet_v2", "xception"}))
+@pytest.mark.parametrize("name", daily(MEMBERS, set(MEMBERS) - set(ARCHITECTURES)))
 def test_features_instead_of_logits(name):
     x = jnp.zeros((2, 32, 31, 1))
     features = models.create(name, num_classes=None)
@@ -143,7 +147,7 @@ def test_batch_statistics_move_only_in_training():
     assert not np.allclose(moved["batch_stats"]["norm1"]["mean"], variables["batch_stats"]["norm1"]["mean"])
 
 
-@pytest.mark.parametrize("name", daily(models.names(), ("gwap_cnn", "st_cnn", "mini_xception", "mobilenet_v2")))
+@pytest.mark.parametrize("name", daily(MEMBERS, ("gwap_cnn", "st_cnn", "mini_xception", "mobilenet_v2")))
 def test_dtypes_are_passed_through(name):
     x = jnp.zeros((1, 32, 31, 1), jnp.bfloat16)
     model = models.create(name, dtype=jnp.bfloat16)
@@ -155,7 +159,7 @@ def test_dtypes_are_passed_through(name):
     assert {leaf.dtype for leaf in jax.tree.leaves(variables["params"])} == {jnp.dtype("bfloat16")}
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", MEMBERS)
 def test_errors_of_the_input(name):
     model = models.create(name)
     for x, message in (
@@ -217,9 +221,11 @@ def test_shortcut_that_would_be_broadcast_is_refused():
         ("resnext50_32x4d", 25_028_904),
         ("wide_resnet50_2", 68_883_240),
         ("keras/resnet50", 25_583_592),
-        *daily([("resnet101", 44_549_160), ("resnet152", 60_192_808)], ()),
-        *daily([("resnext101_32x8d", 88_791_336), ("resnext101_64x4d", 83_455_272)], ()),
-        *daily([("wide_resnet101_2", 126_886_696)], ()),
+        pytest.param("resnet101", 44_549_160, marks=pytest.mark.nightly),
+        pytest.param("resnet152", 60_192_808, marks=pytest.mark.nightly),
+        pytest.param("resnext101_32x8d", 88_791_336, marks=pytest.mark.nightly),
+        pytest.param("resnext101_64x4d", 83_455_272, marks=pytest.mark.nightly),
+        pytest.param("wide_resnet101_2", 126_886_696, marks=pytest.mark.nightly),
     ],
 )
 def test_parameter_counts_of_families(name, parameters):

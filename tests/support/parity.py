@@ -22,8 +22,9 @@ def randomize_torch(net: Any, seed: int = 0) -> None:
         for module in net.modules():
             if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
                 module.weight.uniform_(0.5, 1.5, generator=generator)
-                module.running_mean.uniform_(-0.3, 0.3, generator=generator)
-                module.running_var.uniform_(0.5, 1.5, generator=generator)
+                for statistics, low, high in ((module.running_mean, -0.3, 0.3), (module.running_var, 0.5, 1.5)):
+                    if statistics is not None:
+                        statistics.uniform_(low, high, generator=generator)
             if isinstance(getattr(module, "bias", None), torch.Tensor):
                 module.bias.uniform_(-0.3, 0.3, generator=generator)
 
@@ -62,13 +63,12 @@ def compare_with_torch(
     assert count == sum(leaf.size for leaf in jax.tree.leaves(variables["params"])), "numbers of parameters"
     found: dict[str, float] = {}
     for height, width in sizes:
-        images = np.random.default_rng(1).uniform(-2, 2, (4, height, width, 3)).astype(np.float32)
-        channels_first = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+        images = _draw_images(height, width)
         with torch.no_grad():
-            want = net.eval()(channels_first).numpy()
+            want = net.eval()(_to_torch(images)).numpy()
         found[f"{height}x{width}"] = _difference(jax.jit(model.apply)(variables, images), want)
     if train:
-        found |= _compare_training(net, model, variables, images, channels_first, path, name, options)
+        found |= _compare_training(net, model, variables, _draw_images(*sizes[-1]), path, name, options)
     worst = max(found.values())
     assert worst < tolerance, found
     return found
@@ -79,7 +79,6 @@ def _compare_training(
     model: Any,
     variables: Any,
     images: np.ndarray,
-    channels_first: Any,
     path: Path,
     name: str,
     options: Mapping[str, Any] | None,
@@ -88,7 +87,7 @@ def _compare_training(
     import torch
 
     with torch.no_grad():
-        want = net.train()(channels_first)
+        want = net.train()(_to_torch(images))
     want = (want if isinstance(want, torch.Tensor) else want[0]).numpy()
     apply = jax.jit(lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"]))
     logits, new = apply(variables, images)
@@ -102,6 +101,16 @@ def _compare_training(
         if keys[-1].key == "mean":  # PyTorch's running variances are those of samples, n / (n - 1) times ours
             means.append(_difference(got, np.asarray(leaf)))
     return {"training": _difference(logits, want), **({"running means": max(means)} if means else {})}
+
+
+def _draw_images(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(1).uniform(-2, 2, (4, height, width, 3)).astype(np.float32)
+
+
+def _to_torch(images: np.ndarray) -> Any:
+    import torch
+
+    return torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
 
 
 def _difference(got: Any, want: np.ndarray) -> float:
