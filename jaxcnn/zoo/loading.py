@@ -64,7 +64,7 @@ def _find_importer(form: str) -> Importer | None:
 
         return import_matconvnet
     if form in ("tensorflow-graph", "tensorflow-savedmodel"):
-        from jaxcnn.zoo.graphs.tensorflow import import_tensorflow
+        from jaxcnn.zoo.graphs.tensorflow.importing import import_tensorflow
 
         return import_tensorflow
     if form == "tflite":

@@ -25,6 +25,7 @@ from jaxcnn.zoo.formats.tensorflow.graph_def import (
 )
 from jaxcnn.zoo.formats.tensorflow.kernel_uses import GraphUses, move_transposed
 from jaxcnn.zoo.formats.tensorflow.object_graph import OBJECT_GRAPH, is_metric, is_slot, name_objects
+from jaxcnn.zoo.formats.tensorflow.program_parts import describe_functions, describe_signatures, find_handles
 from jaxcnn.zoo.formats.tensorflow.tensor_proto import (
     DTYPES,
     SHAPE,
@@ -95,7 +96,9 @@ def read_tensorflow_checkpoint(path: Path, *, max_bytes: int) -> Checkpoint:
         max_bytes: What all tensors may take.
 
     Returns:
-        Tensors, writable. The graph is the list of nodes of a SavedModel, otherwise None.
+        Tensors, writable. The graph is the list of nodes of a SavedModel, otherwise None; then the metadata also hold
+        its ``"functions"``, their ``"arguments"`` and ``"results"``, its ``"signatures"``, the ``"constants"``, and
+        ``"handles"``: name of the node of a variable to the name of the tensor.
 
     Raises:
         FileNotFoundError: If there is no such file, or a shard is missing.
@@ -131,6 +134,10 @@ def read_tensorflow_checkpoint(path: Path, *, max_bytes: int) -> Checkpoint:
         result = _read_table(SourceFile(index, max_bytes))
         result = _move_kernels(result, result.metadata, GraphUses(graph).transposed_variables())
         tensors, metadata = result.tensors, dict(result.metadata)
+        metadata["constants"], layouts, _ = read_constants(reader, graph)
+        metadata["layouts"] = {**layouts, **metadata["layouts"]}
+        names = {**{key: name for name, key in metadata["keys"].items()}, **metadata["duplicates"]}
+        metadata["handles"] = find_handles(reader, graph, names, tensors)
     else:
         tensors, layouts, notes = read_constants(reader, graph)
         notes.append("The SavedModel has no variables; its tensors are the constants of its graph.")
@@ -139,6 +146,9 @@ def read_tensorflow_checkpoint(path: Path, *, max_bytes: int) -> Checkpoint:
     metadata |= {"format": "tensorflow-savedmodel", "framework": "tensorflow", "tags": info.get("tags", [])}
     metadata["framework_version"] = info.get("version", "")
     nodes, metadata["functions"] = list_nodes(graph)
+    metadata |= describe_functions(graph)
+    metadata["signatures"] = describe_signatures(meta)
+    metadata["producer"] = graph.get("versions", {}).get("producer", 0)
     return Checkpoint(tensors, metadata, nodes)
 
 
@@ -248,7 +258,7 @@ def _read_table(source: SourceFile) -> Checkpoint:
         tensors = {name: array for name, array in tensors.items() if name not in {*slots, *metrics}}
         metadata["notes"] = _write_notes(slots, metrics, left_out)
     else:
-        tensors, metadata["notes"], metadata["keys"] = _Bundle(reader, header, items).tensors()
+        tensors, metadata["notes"], metadata["keys"], metadata["duplicates"] = _Bundle(reader, header, items).tensors()
     return Checkpoint(tensors, metadata)
 
 
@@ -277,8 +287,12 @@ class _Bundle:
         self.entries = {key: reader.message(value, _ENTRY) for key, value in items}
         self.shards: dict[int, memoryview] = {}
 
-    def tensors(self) -> tuple[dict[str, np.ndarray], list[str], dict[str, str]]:
-        """Reads all variables; also returns notes on what is left out, and the keys of those that have another name."""
+    def tensors(self) -> tuple[dict[str, np.ndarray], list[str], dict[str, str], dict[str, str]]:
+        """Reads all variables.
+
+        Also returns notes on what is left out, the keys of those that have another name, and the names of those that
+        other keys hold again.
+        """
         pieces = set()
         keys, left_out = [], []
         for key, entry in self.entries.items():
@@ -299,16 +313,18 @@ class _Bundle:
         else:
             shapes = {key: read_shape(self.reader, self.entries[key.encode()].get("shape", {}), key) for key in keys}
             slots = [key for key in keys if is_slot(key, shapes)]
-            names, duplicates = {key: key for key in keys if not is_slot(key, shapes)}, []
+            names, duplicates = {key: key for key in keys if not is_slot(key, shapes)}, {}
         metrics = [name for key, name in names.items() if is_metric(name, key)]
         names = {key: name for key, name in names.items() if not is_metric(name, key)}
         tensors = {name: self.tensor(key, name) for key, name in names.items()}
         notes = _write_notes(slots, metrics, left_out)
         if duplicates:
             notes.append(
-                f"{len(duplicates)} variables that the file holds twice are returned once, such as {duplicates[0]!r}."
+                f"{len(duplicates)} variables that the file holds twice are returned once, such as "
+                f"{next(iter(duplicates))!r}."
             )
-        return tensors, notes, {name: key for key, name in names.items() if name != key}
+        again = {key: names[first] for key, first in duplicates.items() if first in names}
+        return tensors, notes, {name: key for key, name in names.items() if name != key}, again
 
     def identity(self, entry: dict[str, Any], name: str) -> Hashable:
         """Returns what distinguishes the content of an entry: type, shape and location or checksum."""

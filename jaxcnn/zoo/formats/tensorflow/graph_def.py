@@ -17,6 +17,7 @@ from jaxcnn.zoo.formats.tensorflow.kernel_uses import (
     read_attributes,
     read_function_name,
 )
+from jaxcnn.zoo.formats.tensorflow.program_parts import describe_functions
 from jaxcnn.zoo.formats.tensorflow.tensor_proto import DTYPES, SHAPE, TENSOR, TYPE_NAMES, read_tensor
 
 __all__ = [
@@ -68,13 +69,17 @@ _NODE = Message(
         5: ("attributes", Repeated(_ATTRIBUTE)),
     }
 )
-_SIGNATURE = Message({1: ("name", TEXT), 2: ("arguments", Repeated(_NAME))})
-_FUNCTION = Message({1: ("signature", _SIGNATURE), 3: ("nodes", Repeated(_NODE))})
+_SIGNATURE = Message({1: ("name", TEXT), 2: ("arguments", Repeated(_NAME)), 3: ("results", Repeated(_NAME))})
+_RESULT = Message({1: ("name", TEXT), 2: ("value", TEXT)})
+_FUNCTION = Message({1: ("signature", _SIGNATURE), 3: ("nodes", Repeated(_NODE)), 4: ("values", Repeated(_RESULT))})
 _LIBRARY = Message({1: ("functions", Repeated(_FUNCTION))})
 _VERSIONS = Message({1: ("producer", INT)})
 _GRAPH = Message({1: ("nodes", Repeated(_NODE)), 2: ("library", _LIBRARY), 4: ("versions", _VERSIONS)})
 _INFO = Message({4: ("tags", Repeated(TEXT)), 5: ("version", TEXT)})
-_META_GRAPH = Message({1: ("info", _INFO), 2: ("graph", _GRAPH)})
+_TENSOR_INFO = Message({1: ("key", TEXT), 2: ("value", Message({1: ("name", TEXT)}))})
+_CALL = Message({1: ("inputs", Repeated(_TENSOR_INFO)), 2: ("outputs", Repeated(_TENSOR_INFO))})
+_NAMED_CALL = Message({1: ("key", TEXT), 2: ("value", _CALL)})
+_META_GRAPH = Message({1: ("info", _INFO), 2: ("graph", _GRAPH), 5: ("signatures", Repeated(_NAMED_CALL))})
 _SAVED_MODEL = Message({1: ("schema", INT), 2: ("graphs", Repeated(_META_GRAPH))})
 
 
@@ -110,7 +115,8 @@ def read_tensorflow_graph(path: Path, *, max_bytes: int) -> Checkpoint:
 
     Returns:
         Tensors of every ``Const`` node, writable; the graph is the list of nodes, dictionaries with ``"op"``,
-        ``"name"``, ``"inputs"`` and ``"attributes"``. The nodes of functions are in ``metadata["functions"]``.
+        ``"name"``, ``"inputs"`` and ``"attributes"``. The nodes of functions are in ``metadata["functions"]``, their
+        arguments and results in ``metadata["arguments"]`` and ``metadata["results"]``.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -137,6 +143,7 @@ def read_tensorflow_graph(path: Path, *, max_bytes: int) -> Checkpoint:
     tensors, layouts, notes = read_constants(reader, graph)
     metadata = {"format": "tensorflow-graph", "framework": "tensorflow", "layouts": layouts, "notes": notes}
     nodes, metadata["functions"] = list_nodes(graph)
+    metadata |= describe_functions(graph)
     metadata["producer"] = graph.get("versions", {}).get("producer", 0)
     return Checkpoint(tensors, metadata, nodes)
 

@@ -41,12 +41,12 @@ class ObjectNames:
     Attributes:
         names: Key to name.
         slots: The keys that belong to optimizers.
-        duplicates: The keys of variables that also occur under another key.
+        duplicates: The keys of variables that also occur under another key, to that key.
     """
 
     names: dict[str, str]
     slots: list[str]
-    duplicates: list[str]
+    duplicates: dict[str, str]
 
 
 def name_objects(reader: ProtobufReader, graph: memoryview, contents: Mapping[str, Hashable]) -> ObjectNames:
@@ -83,10 +83,10 @@ def name_objects(reader: ProtobufReader, graph: memoryview, contents: Mapping[st
     groups: dict[str, list[str]] = {}
     for key in kept:
         groups.setdefault(full.get(key) or key.removesuffix(_VALUE_SUFFIX), []).append(key)
-    names, duplicates = {}, []
+    names, duplicates = {}, {}
     for name, keys in groups.items():
         if len(keys) > 1 and _are_in_different_lists(keys) and len({contents[key] for key in keys}) == 1:
-            duplicates += keys[1:]
+            duplicates |= dict.fromkeys(keys[1:], keys[0])
             keys = keys[:1]
         names |= {key: name if len(keys) == 1 else key.removesuffix(_VALUE_SUFFIX) for key in keys}
     if len(set(names.values())) != len(names):  # a full name may equal another variable's path

@@ -1,0 +1,1 @@
+"""Networks of TensorFlow: frozen graphs and SavedModels."""

@@ -1,0 +1,236 @@
+"""Arithmetic: of two values, of a value and a constant, of one value, and along axes."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from jaxcnn.zoo.graphs.tensorflow.context import Context
+from jaxcnn.zoo.graphs.tensorflow.folding import numbers
+from jaxcnn.zoo.graphs.tensorflow.normalization import match_batch_norm
+from jaxcnn.zoo.graphs.tensorflow.table import SourceNode, handles
+from jaxcnn.zoo.graphs.tensorflow.values import (
+    Constant,
+    Noise,
+    Result,
+    Unsupported,
+    Value,
+    broadcast_dims,
+)
+
+__all__ = ["UNARY", "combine"]
+
+_BINARY = {
+    **{"Add": "add", "AddV2": "add", "BiasAdd": "add", "BiasAddV1": "add", "Sub": "subtract", "Mul": "multiply"},
+    **{"RealDiv": "divide", "Div": "divide", "DivNoNan": "divide", "Maximum": "maximum", "Minimum": "minimum"},
+    **{"Pow": "pow", "FloorDiv": "floor_divide", "FloorMod": "floor_mod", "SquaredDifference": "squared_difference"},
+}
+
+UNARY = {
+    **{"Neg": "negative", "Exp": "exp", "Log": "log", "Sqrt": "sqrt", "Rsqrt": "rsqrt", "Square": "square"},
+    **{"Abs": "abs", "Round": "round", "Rint": "round", "Floor": "floor", "Ceil": "ceil", "Sign": "sign"},
+    **{"Reciprocal": "reciprocal", "Inv": "reciprocal", "Sin": "sin", "Cos": "cos"},
+    **{"Relu": "relu", "Elu": "elu", "Selu": "selu", "Softplus": "softplus", "Softsign": "softsign"},
+    **{"Sigmoid": "sigmoid", "Tanh": "tanh", "Silu": "swish"},
+}
+_REDUCTIONS = {"Mean": "mean", "Sum": "sum", "Max": "max", "Min": "min", "Prod": "prod"}
+_DROPPING = ("Mul", "RealDiv", "Div")
+
+
+@handles(*UNARY)
+def _apply(ctx: Context, node: SourceNode, x: Result) -> Result:
+    if isinstance(x, Noise):
+        if node.op == "Floor" and x.keep is None:
+            return Noise(keep=min(max(x.low, 0.0), 1.0)) if x.low < 1 else Constant(np.asarray(1, np.float32))
+        raise Unsupported("random numbers")
+    return ctx.emit(UNARY[node.op], node, [x], x.dims)
+
+
+@handles("Relu6")
+def _relu6(ctx: Context, node: SourceNode, x: Value) -> Value:
+    return ctx.emit("relu", node, [x], x.dims, options={"max_value": 6.0})
+
+
+@handles("LeakyRelu")
+def _leaky_relu(ctx: Context, node: SourceNode, x: Value) -> Value:
+    return ctx.emit("relu", node, [x], x.dims, options={"negative_slope": node.number("alpha", 0.2)})
+
+
+@handles("Softmax", "LogSoftmax")
+def _softmax(ctx: Context, node: SourceNode, x: Value) -> Value:
+    x = ctx.to_source(x, node) if x.first else x
+    x.axis(-1)
+    return ctx.emit("softmax" if node.op == "Softmax" else "log_softmax", node, [x], x.dims)
+
+
+@handles("Cast")
+def _cast(ctx: Context, node: SourceNode, x: Result) -> Result:
+    dtype = node.text("DstT", "float32")
+    if isinstance(x, Noise):
+        return x
+    floating = dtype.startswith(("float", "bfloat"))
+    if floating and x.dtype.startswith(("float", "bfloat")):
+        return dataclasses.replace(x, dtype=dtype)
+    if floating:
+        return ctx.emit("cast", node, [x], x.dims, options={"dtype": "float32"}, dtype=dtype)
+    if dtype not in ("int32", "int64", "uint8", "int8", "int16", "uint16", "bool"):
+        raise Unsupported(f"the dtype {dtype}")
+    narrow = "int32" if dtype == "int64" else dtype
+    return ctx.emit("cast", node, [x], x.dims, options={"dtype": narrow}, dtype=dtype)
+
+
+@handles("ClipByValue")
+def _clip(ctx: Context, node: SourceNode, x: Value, low: Result, high: Result) -> Value:
+    ends = {"minimum": scalar(low), "maximum": scalar(high)}
+    return ctx.emit("clip", node, [x], x.dims, options=ends)
+
+
+def scalar(found: Result) -> float:
+    """Returns a constant that is one number.
+
+    Raises:
+        Unsupported: If it is none.
+    """
+    if isinstance(found, Constant) and found.array.dtype != object and found.array.size == 1:
+        return float(found.array.reshape(-1)[0])
+    raise Unsupported("a number that is not constant")
+
+
+@handles("AddN", "AccumulateNV2")
+def _add_all(ctx: Context, node: SourceNode, *inputs: Result) -> Result:
+    total, *others = sorted(inputs, key=lambda one: isinstance(one, Constant))
+    for number, other in enumerate(others):
+        step = node if number == len(others) - 1 else dataclasses.replace(node, name=f"{node.name}/sum_{number}")
+        total = combine(ctx, step, "add", total, other)
+    return total
+
+
+@handles(*_BINARY)
+def _combine(ctx: Context, node: SourceNode, a: Result, b: Result) -> Result:
+    if isinstance(a, Noise) or isinstance(b, Noise):
+        return _combine_noise(ctx, node, a, b)
+    if node.op == "BiasAdd":
+        channels_first = node.text("data_format", "NHWC") in ("NCHW", "NCDHW")
+        if isinstance(b, Constant) and channels_first and b.array.ndim == 1:
+            shaped = b.array.reshape(-1, *(1,) * (a.rank - 2))
+            b = Constant(shaped, op=node.op, inputs=(b,), trained=True)
+    found = match_batch_norm(ctx, node, a, b)
+    if found is not None:
+        return found
+    return combine(ctx, node, _BINARY[node.op], a, b)
+
+
+def combine(ctx: Context, node: SourceNode, op: str, a: Result, b: Result) -> Value:
+    """Adds a node for the arithmetic of two values, or of a value and a constant."""
+    if isinstance(a, Constant) or isinstance(b, Constant):
+        value, constant = (b, a) if isinstance(a, Constant) else (a, b)
+        assert isinstance(value, Value) and isinstance(constant, Constant)
+        result = _combine_constant(ctx, node, op, value, constant, constant_first=isinstance(a, Constant))
+    else:
+        result = _combine_values(ctx, node, op, a, b)
+    ctx.made_of[result.name] = (node.op, (a, b))
+    return result
+
+
+def _combine_values(ctx: Context, node: SourceNode, op: str, a: Value, b: Value) -> Value:
+    if a.first != b.first:
+        small, large = (a, b) if a.rank < b.rank else (b, a)
+        if small.rank == large.rank or small.rank > 0:
+            a, b = ctx.to_source(a, node), ctx.to_source(b, node)
+    if a.blocks != b.blocks:
+        raise Unsupported("maps that are cut into different blocks")
+    if a.batch != b.batch and "none" not in (a.batch, b.batch):
+        raise Unsupported("values of different batches")
+    if a.rank != b.rank and a.batch == b.batch != "none":
+        raise Unsupported("values of different ranks")
+    if a.rank != b.rank and a.first:
+        a, b = ctx.to_source(a, node), ctx.to_source(b, node)
+    like = a if a.batch != "none" else b
+    first = a.first if a.rank >= b.rank else b.first
+    return ctx.emit(op, node, [a, b], broadcast_dims(a.dims, b.dims), like=like, first=first)
+
+
+def _combine_constant(
+    ctx: Context, node: SourceNode, op: str, value: Value, constant: Constant, *, constant_first: bool
+) -> Value:
+    array = constant.array
+    if array.dtype == object:
+        raise Unsupported("arithmetic with a size that is not known")
+    if array.ndim > value.rank and not (array.ndim == 1 and array.size == 1):
+        raise Unsupported("a constant of more axes than the value")
+    options: dict[str, Any] = {"constant_first": True} if constant_first else {}
+    if array.size == 1 and not constant.trained:
+        number = array.reshape(-1)[0]
+        options["value"] = float(number) if array.dtype.kind not in "iub" else int(number)
+        return ctx.emit(op, node, [value], value.dims, options=options)
+    dims = broadcast_dims(value.dims, array.shape)
+    if value.blocks is not None and array.ndim > 1 and any(size != 1 for size in array.shape[:-1]):
+        raise Unsupported("arithmetic of pixels between SpaceToBatch and BatchToSpace")
+    if array.ndim == value.rank and value.batch == "leading":
+        if array.shape[0] != 1:
+            raise Unsupported("a constant with a value per example")
+        array = array[0]
+    if value.first:
+        array = array.reshape((1,) * (len(value.example) - array.ndim) + array.shape)
+        array = np.moveaxis(array, 0, -1)
+    while array.ndim > 1 and array.shape[0] == 1 and array.ndim > 0:
+        array = array[0]
+    role = "scale" if op in ("multiply", "divide") else "bias"
+    collection = "params" if constant.trained or node.op.startswith("BiasAdd") else "constants"
+    path = ctx.parameter(constant, role, node, array, collection=collection)
+    return ctx.emit(op, node, [value], dims, options=options, parameters={"constant": path})
+
+
+def _combine_noise(ctx: Context, node: SourceNode, a: Result, b: Result) -> Result:
+    """Follows the arithmetic of dropout: floor(keep + noise), or noise >= rate, times the value."""
+    noise, other = (a, b) if isinstance(a, Noise) else (b, a)
+    if noise.keep is None and isinstance(other, Constant):
+        number = scalar(other)
+        if node.op in ("Add", "AddV2", "Sub"):
+            return Noise(noise.low + (number if node.op != "Sub" else -number))
+        if node.op == "Mul" and number == 1:
+            return noise
+        raise Unsupported("random numbers")
+    if noise.keep is not None and isinstance(other, Value) and node.op == "Mul":
+        if noise.keep <= 0:
+            raise Unsupported("dropout that keeps nothing")
+        dropped = ctx.emit("dropout", node, [other], other.dims, options={"rate": 1 - noise.keep}, suffix="/dropout")
+        return ctx.emit("multiply", node, [dropped], other.dims, options={"value": noise.keep})
+    raise Unsupported("random numbers")
+
+
+@handles("GreaterEqual", "Greater", "Less", "LessEqual")
+def _compare(ctx: Context, node: SourceNode, a: Result, b: Result) -> Result:
+    if isinstance(a, Noise) and node.op.startswith("Greater"):
+        rate = scalar(b) - a.low
+        return Noise(keep=1 - min(max(rate, 0.0), 1.0)) if rate > 0 else Constant(np.asarray(True))
+    raise Unsupported("a comparison of values")
+
+
+@handles(*_REDUCTIONS)
+def _reduce(ctx: Context, node: SourceNode, x: Value, axes: Result) -> Value:
+    if not isinstance(axes, Constant):
+        raise Unsupported("axes that are not constant")
+    keep = node.flag("keep_dims", node.flag("keepdims", False))
+    chosen = sorted({axis % x.rank for axis in numbers(axes.array, "the axes") if -x.rank <= axis < x.rank})
+    if not chosen:
+        return x
+    if x.first and not keep and len(chosen) < 3 and chosen != [2, 3]:
+        x = ctx.to_source(x, node)
+    held = sorted(x.axis(axis) for axis in chosen)
+    dims = [1 if at in chosen else size for at, size in enumerate(x.dims) if keep or at not in chosen]
+    first = x.first and keep
+    if node.op == "Mean" and x.rank == 4 and held == [0, 1]:
+        return ctx.emit("global_avg_pool", node, [x], dims, options={"keepdims": keep}, first=first)
+    options = {"axes": held, "keepdims": keep}
+    return ctx.emit(f"reduce_{_REDUCTIONS[node.op]}", node, [x], dims, options=options, first=first)
+
+
+@handles("ArgMax")
+def _argmax(ctx: Context, node: SourceNode, x: Value, axis: Result) -> Value:
+    if not isinstance(axis, Constant):
+        raise Unsupported("an axis that is not constant")
+    x = ctx.to_source(x, node)
+    at = numbers(axis.array, "the axis")[0]
+    dims = [size for place, size in enumerate(x.dims) if place != at % x.rank]
+    return ctx.emit("argmax", node, [x], dims, options={"axis": x.axis(at)}, dtype="int64")
