@@ -34,7 +34,7 @@ UNARY = {
     **{"Sigmoid": "sigmoid", "Tanh": "tanh", "Silu": "swish"},
 }
 _REDUCTIONS = {"Mean": "mean", "Sum": "sum", "Max": "max", "Min": "min", "Prod": "prod"}
-_DROPPING = ("Mul", "RealDiv", "Div")
+_NEUTRAL = {"add": 0, "subtract": 0, "multiply": 1, "divide": 1}
 
 
 @handles(*UNARY)
@@ -161,6 +161,8 @@ def _combine_constant(
     options: dict[str, Any] = {"constant_first": True} if constant_first else {}
     if array.size == 1 and not constant.trained:
         number = array.reshape(-1)[0]
+        if number == _NEUTRAL.get(op) and not (constant_first and op in ("subtract", "divide")):
+            return value
         options["value"] = float(number) if array.dtype.kind not in "iub" else int(number)
         return ctx.emit(op, node, [value], value.dims, options=options)
     dims = broadcast_dims(value.dims, array.shape)

@@ -1,6 +1,7 @@
 """Where a network begins: placeholders, and the values behind decoders of images."""
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,13 +74,13 @@ def start(ctx: Context, scope: "Scope", node: SourceNode, raw: dict[str, Any]) -
     return _add(ctx, name, sizes, dtype, len(sizes) == 4 and _is_channels_first(ctx, scope, raw["name"], sizes))
 
 
-def _add(ctx: Context, name: str, shape: tuple[int, ...], dtype: str, first: bool) -> Value:
+def _add(ctx: Context, name: str, shape: Sequence[int], dtype: str, first: bool) -> Value:
     """Adds an input of TensorFlow's shape, of which sizes below 0 are unknown."""
     if any(size == 0 or size > 1 << 24 for size in shape) or len(shape) > 8:
         raise ValueError(f"it has the shape {shape}.")
     single = not shape or (len(shape) == 1 and shape[0] > 1) or (len(shape) == 3 and _is_single_image(shape))
     dims: list[Dimension] = [size if size > 0 else Size.symbol(f"{name}.{axis}") for axis, size in enumerate(shape)]
-    if single or not dims:
+    if single:
         return ctx.add_input(name, Value(name, tuple(dims), "none", dtype=dtype))
     if shape[0] > 0:
         ctx.fixed_batch = shape[0]
@@ -107,7 +108,7 @@ def _is_channels_first(ctx: Context, scope: "Scope", name: str, shape: tuple[int
     return False
 
 
-def _is_single_image(shape: tuple[int, ...]) -> bool:
+def _is_single_image(shape: Sequence[int]) -> bool:
     """Tests whether a shape of three axes is (h, w, c), not (batch, n, c)."""
     return shape[2] in _IMAGE_CHANNELS and shape[0] != 1 and (shape[0] > 0 or shape[1] < 0)
 

@@ -102,7 +102,7 @@ def match_batch_norm(ctx: Context, node: SourceNode, a: Result, b: Result) -> Va
     if op not in _MULTIPLYING or not isinstance(value, Value) or not isinstance(factor, Constant):
         return None
     parts = _read_factor(factor)
-    if parts is None or not _is_per_channel(value, parts):
+    if parts is None or parts.var is None or not _is_per_channel(value, parts.var):
         return None
     shift = b
     if node.op == "Sub":  # x * m - mean * m
@@ -118,7 +118,8 @@ def match_batch_norm(ctx: Context, node: SourceNode, a: Result, b: Result) -> Va
         if isinstance(inner[1][0], Value) and isinstance(mean, Constant) and mean.array.size == parts.var.array.size:
             absorbed.append(value.name)
             value, parts.mean, parts.bias = inner[1][0], mean, b
-    if parts.mean is None or not _fits(parts):
+    found = (parts.mean, parts.scale, parts.bias)
+    if parts.mean is None or not all(one is None or _is_like(one, parts.var) for one in found):
         return None
     ctx.absorbed.update(absorbed)
     return _add_batch_norm(ctx, node, value, parts)
@@ -159,10 +160,8 @@ def _read_product(found: Constant, factor: Constant, *, negative: bool = False) 
     return None
 
 
-def _is_per_channel(value: Value, parts: _Moments) -> bool:
+def _is_per_channel(value: Value, var: Constant) -> bool:
     """Tests whether the variance has a number per channel, where TensorFlow's order puts them."""
-    var = parts.var
-    assert var is not None
     shape, channels = var.array.shape, value.held[-1]
     if var.array.size != channels or value.rank < 2:
         return False
@@ -171,12 +170,9 @@ def _is_per_channel(value: Value, parts: _Moments) -> bool:
     return len(shape) <= value.rank and padded[axis] == channels
 
 
-def _fits(parts: _Moments) -> bool:
-    """Tests whether all parameters have a number per channel."""
-    assert parts.var is not None
-    size = parts.var.array.size
-    found = (parts.mean, parts.scale, parts.bias)
-    return all(one is None or (one.array.dtype != object and one.array.size == size) for one in found)
+def _is_like(one: Constant, var: Constant) -> bool:
+    """Tests whether a parameter has as many numbers as the variance."""
+    return one.array.dtype != object and one.array.size == var.array.size
 
 
 @handles("LRN")

@@ -1,6 +1,7 @@
 """Evaluates the nodes of a graph, and of the functions that it calls, in the order in which they need each other."""
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,7 +9,16 @@ import numpy as np
 
 from jaxcnn.zoo.checkpoint import Checkpoint, FormatError
 from jaxcnn.zoo.containers.source_file import PARSER_ERRORS
-from jaxcnn.zoo.graphs.tensorflow import arithmetic, control, convolutions, inputs, normalization, pooling, shapes
+from jaxcnn.zoo.graphs.tensorflow import (
+    arithmetic,
+    control,
+    convolutions,
+    inputs,
+    normalization,
+    parts,
+    pooling,
+    shapes,
+)
 from jaxcnn.zoo.graphs.tensorflow.context import Context
 from jaxcnn.zoo.graphs.tensorflow.folding import FOLDS, LARGEST_CONSTANT, tidy
 from jaxcnn.zoo.graphs.tensorflow.references import Reference, parse_reference
@@ -17,6 +27,7 @@ from jaxcnn.zoo.graphs.tensorflow.values import DEAD, Constant, Dead, Result, Un
 
 __all__ = ["Evaluation", "Scope"]
 
+_CALL_NAME = re.compile(r"(?:Stateful)?PartitionedCall(?:_\d+)?")
 _MAX_NODES = 200_000
 _MAX_DEPTH = 64
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
@@ -43,7 +54,7 @@ _ON_BLOCKS += (
     "FusedBatchNormV2",
     "FusedBatchNormV3",
 )
-_SUBJECTS = (arithmetic, control, convolutions, inputs, normalization, pooling, shapes)  # they fill the table
+_SUBJECTS = (arithmetic, control, convolutions, inputs, normalization, parts, pooling, shapes)  # they fill the table
 _TRANSPOSED = {"OI": (1, 0), "WOI": (0, 2, 1), "HWOI": (0, 1, 3, 2), "DHWOI": (0, 1, 2, 4, 3)}
 
 
@@ -115,6 +126,8 @@ class Evaluation:
             raise self.ctx.builder.error(f"has a graph of {len(nodes):,} nodes; at most {_MAX_NODES:,} are read.")
         scope = Scope({}, {}, prefix, function, arguments or {})
         for position, node in enumerate(nodes):
+            if not _is_node(node):
+                raise self.ctx.builder.error(f"has a node that is damaged: number {position}, {str(node)[:100]}.")
             name = node["name"]
             if name in scope.nodes:
                 raise self.ctx.builder.error(f"has two nodes named {name!r}.")
@@ -263,8 +276,10 @@ class Evaluation:
             if any(array.dtype == object for array in arrays):
                 raise Unsupported("sizes that are not known") from error
             raise
+        trained = any(one.trained for one in read)
         results = [
-            Constant(tidy(one), "", node.op, tuple(read)) for one in (found if isinstance(found, list) else [found])
+            Constant(tidy(one), "", node.op, tuple(read), trained)
+            for one in (found if isinstance(found, list) else [found])
         ]
         self.folded += sum(one.array.size for one in results)
         if self.folded > 8 * LARGEST_CONSTANT:
@@ -281,10 +296,10 @@ class Evaluation:
         self.depth += 1
         if self.depth > _MAX_DEPTH:
             raise self.ctx.builder.error(f"has functions that call each other more than {_MAX_DEPTH} deep.")
-        parts = node.name.split("/")
-        while parts and parts[-1].rpartition("_")[0 if parts[-1].rpartition("_")[2].isdecimal() else 2] in _CALLS:
-            parts.pop()
-        prefix = "".join(f"{part}/" for part in parts)
+        scopes = node.name.split("/")
+        while scopes and _CALL_NAME.fullmatch(scopes[-1]):
+            scopes.pop()
+        prefix = "".join(f"{part}/" for part in scopes)
         scope = self.open(
             self.functions[function],
             prefix=prefix,
@@ -319,6 +334,14 @@ class Evaluation:
         """Returns an array in the order of the file."""
         axes = _TRANSPOSED.get(self.layouts.get(name, ""))
         return array.transpose(axes) if axes is not None and len(axes) == array.ndim else array
+
+
+def _is_node(node: Any) -> bool:
+    """Tests whether a description of a node has all its parts."""
+    if not isinstance(node, Mapping) or not isinstance(node.get("attributes"), Mapping):
+        return False
+    texts = isinstance(node.get("name"), str) and node["name"] and isinstance(node.get("op"), str)
+    return bool(texts) and isinstance(node.get("inputs"), list) and all(isinstance(one, str) for one in node["inputs"])
 
 
 def _is_pivot(scope: Scope, node: Mapping[str, Any]) -> bool:
