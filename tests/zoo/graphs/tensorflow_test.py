@@ -301,7 +301,7 @@ def test_sizes_are_polynomials():
 
 @needs_data
 def test_mobilenet_recognizes_photographs():
-    """Of 96 photographs it recognizes 93.8 %; every eighth of them is shown here."""
+    """Of 96 photographs it recognizes 93.8 %; six of them are seen here."""
     folder = DATA / "imagenet_samples"
     rows = [line.split("\t") for line in (folder / "classes.txt").read_text().splitlines()]
     files = {file.name.partition("_")[0]: file for file in (folder / "images").iterdir()}
@@ -313,9 +313,9 @@ def test_mobilenet_recognizes_photographs():
         ),
     )
     assert pretrained.activation == "logits" and pretrained.input_shape == (224, 224, 3)
-    chosen = [(int(index), files[word]) for index, word, _ in rows if word in files][:96:8]
+    chosen = [(int(index), files[word]) for index, word, _ in rows if word in files][:96:16]
     images = np.stack([pretrained.preprocess(np.asarray(PIL.Image.open(file).convert("RGB"))) for _, file in chosen])
     logits = jax.jit(pretrained.model.apply)(pretrained.variables, images)
-    assert logits.shape == (12, 1001)  # 0 is the background
+    assert logits.shape == (6, 1001)  # 0 is the background
     right = np.asarray(logits).argmax(-1) == np.array([index + 1 for index, _ in chosen])
-    assert right.sum() >= 11
+    assert right.sum() >= 5

@@ -143,7 +143,7 @@ class Context:
         value = self.value(value)
         if value.rank != spatial + 2 or value.batch != "leading":
             if value.batch == "none" or value.rank != spatial + 2:
-                raise ValueError(f"it reads a value of shape {shape_text(value.dims)}.")
+                raise ValueError(f"it reads a value of shape {print_dims(value.dims)}.")
             raise Unsupported("maps whose batch is joined with another axis")
         if value.first == channels_first:
             return value
@@ -187,7 +187,7 @@ def as_floats(array: np.ndarray) -> np.ndarray:
     return array if array.dtype in (np.float32, bool) else array.astype(np.float32)
 
 
-def shape_text(dims: Sequence[Dimension]) -> str:
+def print_dims(dims: Sequence[Dimension]) -> str:
     """Prints a shape."""
     return f"({', '.join(str(size) if isinstance(size, int) else 'any' for size in dims)})"
 

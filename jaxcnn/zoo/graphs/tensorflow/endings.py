@@ -46,11 +46,23 @@ def find_endings(builder: GraphBuilder, scope: Scope) -> list[str]:
             if not source.startswith("^")
         }
         fed = {name for name in fed if name in scope.nodes and name not in behind and _is_computed(scope, name)}
+        fed = {_step_back(scope, name) for name in fed}
         operations = sorted({scope.nodes[name]["op"] for name in detecting})
         builder.note(f"What follows {', '.join(operations[:6])} is left off; the values before it are outputs.")
         chosen = fed | {name for name in _list_unread(scope) if name not in behind}
         return _keep_last(scope, chosen)
     return _list_unread(scope)
+
+
+def _step_back(scope: Scope, name: str) -> str:
+    """Steps back from what takes a part of a value for one example or class."""
+    for _ in range(8):
+        node = scope.nodes[name]
+        before = parse_reference(node["inputs"][0]).node if node["inputs"] else ""
+        if node["op"] not in ("StridedSlice", "Squeeze", "Unpack", "ExpandDims", "Slice") or before not in scope.nodes:
+            break
+        name = before
+    return name
 
 
 def _list_unread(scope: Scope) -> list[str]:

@@ -9,7 +9,7 @@ from jaxcnn.zoo.graphs.builder import GraphBuilder, ImportedNetwork
 from jaxcnn.zoo.graphs.tensorflow.context import Context
 from jaxcnn.zoo.graphs.tensorflow.endings import find_endings
 from jaxcnn.zoo.graphs.tensorflow.references import parse_reference
-from jaxcnn.zoo.graphs.tensorflow.scopes import Evaluation, Scope
+from jaxcnn.zoo.graphs.tensorflow.scopes import GraphEvaluation, Scope
 from jaxcnn.zoo.graphs.tensorflow.values import Value
 
 __all__ = ["import_tensorflow"]
@@ -45,7 +45,7 @@ def import_tensorflow(path: Path, checkpoint: Checkpoint) -> ImportedNetwork:
         for nodes in metadata.get("functions", {}).values()
         for node in nodes
     )
-    evaluation = Evaluation(ctx, checkpoint)
+    evaluation = GraphEvaluation(ctx, checkpoint)
     signature = _choose_signature(builder, metadata.get("signatures", {}))
     scope = evaluation.open(checkpoint.graph or [])
     if signature is not None:
@@ -76,7 +76,7 @@ def _choose_signature(
 
 
 def _evaluate_outputs(
-    ctx: Context, evaluation: Evaluation, scope: Scope, wanted: Sequence[tuple[str, str]]
+    ctx: Context, evaluation: GraphEvaluation, scope: Scope, wanted: Sequence[tuple[str, str]]
 ) -> list[str]:
     """Evaluates the outputs, and returns the names of their values."""
     found: list[tuple[str, Value]] = []

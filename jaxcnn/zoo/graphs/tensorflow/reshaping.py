@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from jaxcnn.zoo.graphs.tensorflow.context import Context, shape_text
+from jaxcnn.zoo.graphs.tensorflow.context import Context, print_dims
 from jaxcnn.zoo.graphs.tensorflow.sizes import BATCH, Dimension, Size, divide_exactly
 from jaxcnn.zoo.graphs.tensorflow.table import SourceNode
 from jaxcnn.zoo.graphs.tensorflow.values import Unsupported, Value, product
@@ -28,10 +28,10 @@ def resolve_shape(x: Value, target: Sequence[Dimension], fixed_batch: int | None
     """
     total = product(x.dims)
     if any(isinstance(size, int) and (size < -1 or size >= 1 << 40) for size in target):
-        raise ValueError(f"a value of shape {shape_text(x.dims)} cannot become {shape_text(target)}.")
+        raise ValueError(f"a value of shape {print_dims(x.dims)} cannot become {print_dims(target)}.")
     missing = [at for at, size in enumerate(target) if isinstance(size, int) and size == -1]
     if len(missing) > 1:
-        raise ValueError(f"the shape {shape_text(target)} has several unknown sizes.")
+        raise ValueError(f"the shape {print_dims(target)} has several unknown sizes.")
     candidates = [list(target)]
     first = target[0] if target else None
     if x.batch != "none" and isinstance(first, int) and first > 0 and fixed_batch and first % fixed_batch == 0:
@@ -50,7 +50,7 @@ def resolve_shape(x: Value, target: Sequence[Dimension], fixed_batch: int | None
             return found
     if isinstance(total, int) or all(isinstance(size, int) for size in target):
         raise _refuse(x, target)
-    raise Unsupported(f"a reshape of {shape_text(x.dims)} to {shape_text(target)}")
+    raise Unsupported(f"a reshape of {print_dims(x.dims)} to {print_dims(target)}")
 
 
 def _has_batch(size: Dimension) -> bool:
@@ -59,8 +59,8 @@ def _has_batch(size: Dimension) -> bool:
 
 def _refuse(x: Value, target: Sequence[Dimension]) -> Exception:
     if any(isinstance(size, Size) for size in x.dims[1:]):
-        return Unsupported(f"a reshape of {shape_text(x.dims)} to {shape_text(target)}")
-    return ValueError(f"a value of shape {shape_text(x.dims)} cannot become {shape_text(target)}.")
+        return Unsupported(f"a reshape of {print_dims(x.dims)} to {print_dims(target)}")
+    return ValueError(f"a value of shape {print_dims(x.dims)} cannot become {print_dims(target)}.")
 
 
 def held_shape(dims: Sequence[Dimension], batch: str) -> tuple[Dimension, ...]:

@@ -25,7 +25,7 @@ from jaxcnn.zoo.graphs.tensorflow.references import Reference, parse_reference
 from jaxcnn.zoo.graphs.tensorflow.table import HANDLERS, SourceNode
 from jaxcnn.zoo.graphs.tensorflow.values import DEAD, Constant, Dead, Result, Unsupported, Value
 
-__all__ = ["Evaluation", "Scope"]
+__all__ = ["GraphEvaluation", "Scope"]
 
 _CALL_NAME = re.compile(r"(?:Stateful)?PartitionedCall(?:_\d+)?")
 _MAX_NODES = 200_000
@@ -91,7 +91,7 @@ class Scope:
     shapes: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
 
-class Evaluation:
+class GraphEvaluation:
     """Evaluates what is asked of a TensorFlow graph.
 
     Args:
