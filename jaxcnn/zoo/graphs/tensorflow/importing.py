@@ -8,8 +8,9 @@ from jaxcnn.zoo.checkpoint import Checkpoint
 from jaxcnn.zoo.graphs.builder import GraphBuilder, ImportedNetwork
 from jaxcnn.zoo.graphs.tensorflow.context import Context
 from jaxcnn.zoo.graphs.tensorflow.endings import find_endings
+from jaxcnn.zoo.graphs.tensorflow.evaluation import GraphEvaluation
 from jaxcnn.zoo.graphs.tensorflow.references import parse_reference
-from jaxcnn.zoo.graphs.tensorflow.scopes import GraphEvaluation, Scope
+from jaxcnn.zoo.graphs.tensorflow.scopes import Scope
 from jaxcnn.zoo.graphs.tensorflow.values import Value
 
 __all__ = ["import_tensorflow"]

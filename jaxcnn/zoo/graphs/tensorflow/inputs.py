@@ -2,19 +2,17 @@
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from jaxcnn.zoo.graphs.tensorflow.context import Context
 from jaxcnn.zoo.graphs.tensorflow.references import parse_reference
+from jaxcnn.zoo.graphs.tensorflow.scopes import Scope
 from jaxcnn.zoo.graphs.tensorflow.sizes import BATCH, Dimension, Size
 from jaxcnn.zoo.graphs.tensorflow.table import SourceNode
 from jaxcnn.zoo.graphs.tensorflow.values import Constant, Result, Unsupported, Value
 from jaxcnn.zoo.records.weight_records import Preprocessing
-
-if TYPE_CHECKING:
-    from jaxcnn.zoo.graphs.tensorflow.scopes import Scope
 
 __all__ = ["STARTING", "start"]
 
@@ -40,7 +38,7 @@ _MAX_SEARCHED = 2000
 _IMAGE_CHANNELS = (1, 3, 4)
 
 
-def start(ctx: Context, scope: "Scope", node: SourceNode, raw: dict[str, Any]) -> Result:
+def start(ctx: Context, scope: Scope, node: SourceNode, raw: dict[str, Any]) -> Result:
     """Adds an input of the network, or decides a switch of training.
 
     Args:
@@ -88,7 +86,7 @@ def _add(ctx: Context, name: str, shape: Sequence[int], dtype: str, first: bool)
     return ctx.add_input(name, Value(name, tuple(dims), "leading", first, dtype))
 
 
-def _is_channels_first(ctx: Context, scope: "Scope", name: str, shape: tuple[int, ...]) -> bool:
+def _is_channels_first(ctx: Context, scope: Scope, name: str, shape: tuple[int, ...]) -> bool:
     """Decides the order of an image by the first operation that has one; in a SavedModel by all and the shape."""
     waiting, seen = [name], {name}
     while waiting and len(seen) < _MAX_SEARCHED:
@@ -113,7 +111,7 @@ def _is_single_image(shape: Sequence[int]) -> bool:
     return shape[2] in _IMAGE_CHANNELS and shape[0] != 1 and (shape[0] > 0 or shape[1] < 0)
 
 
-def _start_decoded(ctx: Context, scope: "Scope", node: SourceNode, raw: dict[str, Any]) -> Value:
+def _start_decoded(ctx: Context, scope: Scope, node: SourceNode, raw: dict[str, Any]) -> Value:
     """Adds the decoded image as the input."""
     channels = node.integer("channels", 0) or 3
     if channels not in _IMAGE_CHANNELS:
@@ -127,7 +125,7 @@ def _start_decoded(ctx: Context, scope: "Scope", node: SourceNode, raw: dict[str
     return ctx.add_input(name, Value(name, dims, "none"))
 
 
-def _guess_shape(scope: "Scope", name: str) -> tuple[int, ...] | None:
+def _guess_shape(scope: Scope, name: str) -> tuple[int, ...] | None:
     """Guesses the shape of a placeholder without one from the first operations that read it."""
     waiting, seen, maps = [name], {name}, False
     while waiting and len(seen) < _MAX_SEARCHED:
@@ -149,7 +147,7 @@ def _guess_shape(scope: "Scope", name: str) -> tuple[int, ...] | None:
     return None
 
 
-def _constant_shape(scope: "Scope", source: str) -> tuple[int, ...] | None:
+def _constant_shape(scope: Scope, source: str) -> tuple[int, ...] | None:
     """Returns the shape of a constant behind operations that pass it on."""
     name = parse_reference(source).node
     for _ in range(16):
