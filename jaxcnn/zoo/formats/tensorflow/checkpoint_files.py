@@ -136,8 +136,7 @@ def read_tensorflow_checkpoint(path: Path, *, max_bytes: int) -> Checkpoint:
         tensors, metadata = result.tensors, dict(result.metadata)
         metadata["constants"], layouts, _ = read_constants(reader, graph)
         metadata["layouts"] = {**layouts, **metadata["layouts"]}
-        names = {**{key: name for name, key in metadata["keys"].items()}, **metadata["duplicates"]}
-        metadata["handles"] = find_handles(reader, graph, names, tensors)
+        metadata["handles"] = find_handles(reader, graph, metadata, tensors)
     else:
         tensors, layouts, notes = read_constants(reader, graph)
         notes.append("The SavedModel has no variables; its tensors are the constants of its graph.")
@@ -288,11 +287,7 @@ class _Bundle:
         self.shards: dict[int, memoryview] = {}
 
     def tensors(self) -> tuple[dict[str, np.ndarray], list[str], dict[str, str], dict[str, str]]:
-        """Reads all variables.
-
-        Also returns notes on what is left out, the keys of those that have another name, and the names of those that
-        other keys hold again.
-        """
+        """Reads all variables; also returns notes, keys by name where they differ, and names by other keys."""
         pieces = set()
         keys, left_out = [], []
         for key, entry in self.entries.items():

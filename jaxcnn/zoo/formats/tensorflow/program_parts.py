@@ -59,7 +59,7 @@ def describe_signatures(meta: Mapping[str, Any]) -> dict[str, dict[str, dict[str
 
 
 def find_handles(
-    reader: ProtobufReader, graph: Mapping[str, Any], names: Mapping[str, str], tensors: Container[str]
+    reader: ProtobufReader, graph: Mapping[str, Any], metadata: Mapping[str, Any], tensors: Container[str]
 ) -> dict[str, str]:
     """Finds which tensor each variable of a SavedModel holds.
 
@@ -69,7 +69,8 @@ def find_handles(
     Args:
         reader: The file's reader.
         graph: The message.
-        names: Key of the checkpoint to name of the tensor, where they differ.
+        metadata: Its ``"keys"``, name of tensor to key of the checkpoint, where they differ; its ``"duplicates"``, key
+            to name, of what the checkpoint holds again.
         tensors: The names of the tensors.
 
     Returns:
@@ -79,6 +80,7 @@ def find_handles(
         FormatError: If a list of keys is damaged.
     """
     found: dict[str, str] = {}
+    names = {key: name for name, key in metadata.get("keys", {}).items()} | metadata.get("duplicates", {})
     for node in graph.get("nodes", []):
         if node.get("op") in _HANDLES:
             shared = bytes(read_attributes(node).get("shared_name", {}).get("s", b"")).decode("utf-8", "replace")
