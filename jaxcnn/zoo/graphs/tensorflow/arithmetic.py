@@ -122,10 +122,10 @@ def _combine(ctx: Context, node: SourceNode, a: Result, b: Result) -> Result:
 
 def combine(ctx: Context, node: SourceNode, op: str, a: Result, b: Result) -> Value:
     """Adds a node for the arithmetic of two values, or of a value and a constant."""
-    if isinstance(a, Constant) or isinstance(b, Constant):
-        value, constant = (b, a) if isinstance(a, Constant) else (a, b)
-        assert isinstance(value, Value) and isinstance(constant, Constant)
-        result = _combine_constant(ctx, node, op, value, constant, constant_first=isinstance(a, Constant))
+    if isinstance(a, Constant):
+        result = _combine_constant(ctx, node, op, ctx.value(b), a, constant_first=True)
+    elif isinstance(b, Constant):
+        result = _combine_constant(ctx, node, op, ctx.value(a), b, constant_first=False)
     else:
         result = _combine_values(ctx, node, op, a, b)
     ctx.made_of[result.name] = (node.op, (a, b))

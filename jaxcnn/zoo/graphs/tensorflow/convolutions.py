@@ -119,7 +119,7 @@ def _convolve(ctx: Context, node: SourceNode, x: Result, kernel: Result) -> Valu
             else:
                 options["groups"] = groups
     if x.blocks is not None:
-        return _convolve_blocks(ctx, node, x, kernel, array, how, options, depthwise)
+        return _convolve_blocks(ctx, node, x, x.blocks, kernel, array, how, options, depthwise)
     sizes = x.dims[2:] if x.first else x.dims[1:-1]
     filters = array.shape[-1] * (array.shape[-2] if depthwise else 1)
     dims = _order(x, pool_dims(sizes, array.shape, how), filters)
@@ -137,6 +137,7 @@ def _convolve_blocks(
     ctx: Context,
     node: SourceNode,
     x: Value,
+    blocks: Blocks,
     kernel: Constant,
     array: np.ndarray,
     how: Window,
@@ -144,8 +145,6 @@ def _convolve_blocks(
     depthwise: bool,
 ) -> Value:
     """Dilates instead of convolving each block."""
-    blocks = x.blocks
-    assert blocks is not None
     if set(how.strides) != {1} or set(how.dilation) != {1} or x.first:
         raise Unsupported("a strided convolution between SpaceToBatch and BatchToSpace")
     inner = [(0, 0)] * 2
