@@ -1,6 +1,7 @@
 """Plots of experiments, and one self-contained HTML page."""
 
 from jaxcnn._namespace import close_namespace as _close_namespace
+from jaxcnn.report.network_drawing import network_svg as network_svg
 from jaxcnn.report.page import figure_html as figure_html
 from jaxcnn.report.page import table_html as table_html
 from jaxcnn.report.page import write_page as write_page

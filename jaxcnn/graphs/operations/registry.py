@@ -9,7 +9,7 @@ import jax
 from jaxcnn._check import check
 from jaxcnn._suggest import suggest
 
-__all__ = ["Operation", "Step", "find_operation", "operation", "operation_names"]
+__all__ = ["Operation", "Step", "find_operation", "find_subject", "operation", "operation_names"]
 
 
 @dataclasses.dataclass
@@ -169,6 +169,15 @@ def find_operation(name: str) -> Operation | None:
     """Returns the operation of a name, or None."""
     _import_all()
     return _OPERATIONS.get(name)
+
+
+def find_subject(name: str) -> str:
+    """Returns the subject of an operation, the name of the file that registers it: ``"convolutions"``, ``"pooling"``.
+
+    Empty for an unknown operation.
+    """
+    found = find_operation(name)
+    return "" if found is None else found.apply.__module__.rpartition(".")[2]
 
 
 def operation_names() -> tuple[str, ...]:
