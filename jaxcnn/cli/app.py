@@ -17,13 +17,14 @@ from jaxcnn._suggest import suggest
 from jaxcnn.cli import completion, help_text, output
 from jaxcnn.cli.augment import Augment, run_augment
 from jaxcnn.cli.evaluate import Eval, run_eval
+from jaxcnn.cli.inspection import Inspect, run_inspect
 from jaxcnn.cli.models import Models, run_models
 from jaxcnn.cli.options import CommandOptions
 from jaxcnn.cli.parser import UsageError, asks_for_help, parse_command
 from jaxcnn.cli.predict import Predict, run_predict
 from jaxcnn.cli.report import Report, run_report
 from jaxcnn.cli.train import Train, run_train
-from jaxcnn.cli.weights import Convert, Download, Inspect, Records, run_convert, run_download, run_inspect, run_records
+from jaxcnn.cli.weights import Convert, Download, Records, run_convert, run_download, run_records
 
 __all__ = ["main"]
 

@@ -3,12 +3,13 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 
-from jaxcnn import report, train
-from jaxcnn.cli.options import option, positional
+from jaxcnn import graphs, report, train
+from jaxcnn.cli.file_prediction import FileOptions, predict_with_file
+from jaxcnn.cli.options import given, option, positional
 from jaxcnn.cli.output import write, write_table
 from jaxcnn.cli.paths import check_output, check_pictures
 from jaxcnn.cli.runs import RunOptions, first_run, load_networks, trained_networks
@@ -16,6 +17,8 @@ from jaxcnn.report.networks import LabeledImages, Network, classify
 from jaxcnn.report.run_page import to_displayable
 from jaxcnn.report.style import image_format, render
 from jaxcnn.train.input_format import InputFormat, Invert
+from jaxcnn.train.step import train_flag
+from jaxcnn.zoo.records import weight_records
 
 __all__ = ["Predict", "run_predict"]
 
@@ -25,8 +28,15 @@ COLUMNS = 40
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Predict(RunOptions):
-    """Classify pictures with a network of a run, and draw the probabilities, and where a spatial transformer looked."""
+    """Classify pictures with a network of a run or of a weight file, and draw the probabilities, and where it looked.
 
+    Of a run folder the drawing shows where a spatial transformer looked; with --heatmap it shows for any network where
+    it saw evidence for the most probable class.
+    """
+
+    run: Annotated[str, positional("RUN|FILE")]
+    """A run folder, as of jaxcnn train; or a weight file that describes its network, of Keras, TensorFlow, Caffe or
+    MatConvNet; or a name of jaxcnn records."""
     images: Annotated[tuple[str, ...], positional("IMAGE")]
     """Pictures of any size. They are brought to the size and range of the network's inputs; for digits, dark on light
     or light on dark, the ink is cut out and centered first."""
@@ -38,13 +48,35 @@ class Predict(RunOptions):
     """Of an ensemble: which member."""
     invert: Invert = "auto"
     """For digits: whether to swap dark and light; auto does where a picture's edge is light."""
-    out: Annotated[str | None, option("FILE", "predictions.png in the run folder")] = None
+    heatmap: bool = False
+    """Draw where the network saw evidence for the most probable class."""
+    model: Annotated[str | None, option("NAME", "the record's")] = None
+    """Of a weight file that does not describe its network: the name of a model of jaxcnn models."""
+    graph: Annotated[str | None, option("FILE", "the file of the same stem beside the weights")] = None
+    """Of a caffemodel: the prototxt of the network."""
+    mean: Annotated[str | None, option("FILE|NUMBERS", "as file or record state")] = None
+    """Of a weight file: what is subtracted from its inputs: a mean image of Caffe, or numbers such as 104,117,123."""
+    std: Annotated[str | None, option("NUMBERS", "as file or record state")] = None
+    """Of a weight file: what its inputs are divided by, after the mean is subtracted."""
+    value_range: Annotated[str | None, option("LOW,HIGH", "as file or record state, else 0,255")] = None
+    """Of a weight file: black and white before the mean is subtracted, 0,1 or 0,255."""
+    color_order: Annotated[Literal["RGB", "BGR"] | None, option("RGB|BGR", "as file or record state, else RGB")] = None
+    """Of a weight file: order of the channels."""
+    labels: Annotated[str | None, option("FILE|NAME", "as file or record state")] = None
+    """Of a weight file: the names of its classes, in a file with one per line, or the name of a known list."""
+    download: bool = False
+    """Download the file of a record if it is missing."""
+    out: Annotated[str | None, option("FILE", "predictions.png in the run folder, or in the working directory")] = None
     """Where to draw it; the suffix decides: .png, .jpg, .webp, .pdf or .svg."""
 
 
 def run_predict(command: Predict) -> None:
     """Prints the probabilities of the classes for each picture, and draws them."""
+    if not Path(command.run).is_dir() or _holds_network(Path(command.run)):
+        _predict_with_file(command)
+        return
     info = train.read_run(command.run)
+    _refuse("a weight file", command, _FILE_OPTIONS)
     out = Path(command.out) if command.out else info.folder / "predictions.png"
     check_output("predict", "--out", out)
     kind = image_format("predict", "--out", out)
@@ -62,11 +94,49 @@ def run_predict(command: Predict) -> None:
     classes = about.classes or tuple(map(str, range(answers.logits.shape[1])))
     names = [Path(path).name for path in command.images]
     _write_probabilities(names, answers.probabilities, classes)
+    heat = None
+    if command.heatmap:
+        best, flags = answers.probabilities.argmax(-1)[:, None], train_flag(trained.model, False)
+        found = graphs.compute_heat_maps(trained.model, trained.variables, inputs, classes=best, **flags)
+        heat = list(np.asarray(found)[..., 0])
     seen = None if answers.seen is None else to_displayable(answers.seen, about.preprocessing)
     shown = to_displayable(inputs, about.preprocessing)
-    picture = report.predictions(shown, answers.probabilities, names, classes=classes, corners=answers.frame, seen=seen)
+    probabilities, frame = answers.probabilities, answers.frame
+    picture = report.predictions(shown, probabilities, names, classes=classes, corners=frame, seen=seen, heat=heat)
     out.write_bytes(render(picture, kind))
     write(f"Picture: {out}")
+
+
+_RUN_OPTIONS = ("--arm", "--seed", "--member", "--checkpoint", "--module", "--invert")
+_FILE_OPTIONS = ("--model", "--graph", "--mean", "--std", "--value-range", "--color-order", "--labels", "--download")
+
+
+def _holds_network(folder: Path) -> bool:
+    """Tests whether a folder is one of TensorFlow's, whose networks are in several files."""
+    return not (folder / "run.json").exists() and (folder / "saved_model.pb").exists()
+
+
+def _predict_with_file(command: Predict) -> None:
+    if not Path(command.run).exists() and weight_records.find(command.run) is None:
+        hint = weight_records.suggest_record(command.run)
+        expected = "an existing run folder or weight file, or the name of a record"
+        raise ValueError(f"predict: RUN|FILE must be {expected}, got {command.run!r}{hint}.")
+    _refuse("a run folder", command, _RUN_OPTIONS)
+    out = Path(command.out or "predictions.png")
+    check_output("predict", "--out", out)
+    kind = image_format("predict", "--out", out)
+    check_pictures("predict", command.images)
+    names = [field.name for field in dataclasses.fields(FileOptions)]
+    options = FileOptions(**{name: getattr(command, name) for name in names})
+    predict_with_file(command.run, command.images, options, heatmap=command.heatmap, out=out, form=kind)
+
+
+def _refuse(kind: str, command: Predict, names: Sequence[str]) -> None:
+    """Refuses options that are for the other kind of network."""
+    wrong = [name for name in given(command) if name in names]
+    if wrong:
+        shown = ", ".join(name.replace("--module", "--import") for name in wrong)
+        raise ValueError(f"predict: {shown} must be left out, except for {kind}, got {command.run!r}.")
 
 
 def _choose(info: train.RunInfo | train.ExperimentInfo, command: Predict) -> Network:

@@ -1,4 +1,4 @@
-"""The commands about weight files: ``jaxcnn records | download | inspect | convert``."""
+"""The commands about weight files: ``jaxcnn records | download | convert``."""
 
 import dataclasses
 from pathlib import Path
@@ -12,11 +12,9 @@ from jaxcnn.zoo.records.weight_records import Record, find, suggest_record
 __all__ = [
     "Convert",
     "Download",
-    "Inspect",
     "Records",
     "run_convert",
     "run_download",
-    "run_inspect",
     "run_records",
 ]
 
@@ -43,16 +41,6 @@ class Download(CommandOptions):
     """Its name there."""
     progress: bool = True
     """Show a progress bar."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Inspect(CommandOptions):
-    """Show the contents of a weight file of PyTorch, Keras, TensorFlow, Caffe, MatConvNet, NumPy or safetensors."""
-
-    file: Annotated[str, positional("FILE")]
-    """The file; of TensorFlow also a folder, or the common prefix of a checkpoint's files."""
-    tensors: int = 20
-    """How many tensors to list."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,15 +112,6 @@ def run_download(command: Download) -> None:
         if bar.live.is_started:
             bar.stop()
     write(str(path))
-
-
-def run_inspect(command: Inspect) -> None:
-    """Prints the contents of a weight file."""
-    from jaxcnn import zoo
-    from jaxcnn.zoo.summary import summarize
-
-    for line in summarize(zoo.read(command.file), tensors=command.tensors):
-        write(line)
 
 
 def run_convert(command: Convert) -> None:

@@ -18,7 +18,7 @@ from jaxcnn.data.description import digest_text
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["ImageFolder", "fit_picture", "image_folder"]
+__all__ = ["ImageFolder", "fit_picture", "image_folder", "read_picture"]
 
 _SUFFIXES = (".apng", ".avif", ".bmp", ".dds", ".dib", ".gif", ".ico", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pcx")
 _SUFFIXES += (".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp")
@@ -242,6 +242,11 @@ def _image_files(folder: Path) -> Iterator[str]:
         kinds = ", ".join(sorted({os.path.splitext(name)[1].lower() for name in unreadable}))
         text = f"image_folder: files of types that cannot be read ({kinds}) are left out in {str(folder)!r}"
         warnings.warn(f"{text}: {_list_names(unreadable)}.", UserWarning, stacklevel=3)
+
+
+def read_picture(path: str, channels: int) -> UInt8[np.ndarray, "h w c"]:
+    """Reads an image file in its own size, as the files of a folder are read."""
+    return _read_image(path, None, channels, "crop")
 
 
 def _find_damage(path: str, channels: int) -> str | None:

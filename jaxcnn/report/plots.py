@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxcnn._check import check
 from jaxcnn._typing import Float, Int
+from jaxcnn.report.image_axes import draw_frame, draw_heat, draw_image
 from jaxcnn.report.style import FAINT, INK, PALETTE, Axes, Figure, figure
 
 __all__ = ["confusion", "frames", "learning_curves", "mistakes", "prediction_text", "predictions"]
@@ -131,13 +132,13 @@ def frames(
     for i in range(n):
         left = axes[i // columns, (i % columns) * each]
         h, w = images[i].shape[:2]
-        _draw_image(left, images[i])
+        draw_image(left, images[i])
         if corners is not None:
-            _draw_frame(left, corners[i], (h, w), linewidth=1.6, dot=3.5)
+            draw_frame(left, corners[i], (h, w), linewidth=1.6, dot=3.5)
         place = "center" if seen is None else "left"  # above both images of a pair
         left.set_title(captions[i], fontsize=size, fontweight="normal", color=INK, pad=3, loc=place)
         if seen is not None:
-            _draw_image(axes[i // columns, (i % columns) * each + 1], seen[i], edge=PALETTE[1])
+            draw_image(axes[i // columns, (i % columns) * each + 1], seen[i], edge=PALETTE[1])
     return canvas
 
 
@@ -249,31 +250,34 @@ def mistakes(
     if not len(wrong):
         axes[0, 0].text(0.5, 0.5, "no mistakes", ha="center", va="center")
     for axis, i, title in zip(axes.ravel(), wrong, titles, strict=False):
-        _draw_image(axis, images[i])
+        draw_image(axis, images[i])
         axis.set_title(title, fontsize=size, fontweight="normal", pad=3)
     return canvas
 
 
 def predictions(
-    images: Float[np.ndarray, "n h w c"],
+    images: Float[np.ndarray, "n h w c"] | Sequence[Float[np.ndarray, "_h _w c"]],
     probabilities: Float[np.ndarray, "n k"],
     names: Sequence[str],
     *,
     classes: Sequence[str],
     corners: Float[np.ndarray, "n 4 2"] | None = None,
     seen: Float[np.ndarray, "n h_out w_out c"] | None = None,
+    heat: Sequence[Float[np.ndarray, "_h_map _w_map"]] | None = None,
 ) -> Figure:
     """Draws one row per image: the image with its sampling frame, the transformed image, the probabilities.
 
     Of more than ten classes, or of classes with long names, the five most probable are shown.
 
     Args:
-        images: The images (n, h, w, c) in [0, 1], gray or color.
+        images: The images (n, h, w, c) in [0, 1], gray or color, or a sequence of images of several sizes.
         probabilities: Predicted probabilities (n, classes).
         names: A title for each image.
         classes: Names of the classes.
         corners: As for ``frames``.
         seen: As for ``frames``.
+        heat: Maps of the evidence for the most probable class, of ``graphs.compute_heat_maps``, to be drawn over the
+            transformed image where there is one, else over the image; what speaks against the class is not shown.
 
     Returns:
         The figure.
@@ -288,7 +292,9 @@ def predictions(
         >>> figure.axes[0].get_title()
         'x.png'
     """
-    n, each = len(images), 2 if seen is None else 3
+    n, each = len(images), 2 + (seen is not None) + (heat is not None)
+    fits = heat is None or len(heat) == n
+    check(fits, "predictions", "heat", f"of length {n}, as images", "another length")
     check(
         len(probabilities) == n == len(names),
         "predictions",
@@ -299,13 +305,16 @@ def predictions(
     ratios = [1.0] * (each - 1) + [2.2]
     canvas, axes = figure(n, each, width=1.75 * sum(ratios), height=1.85 * n, width_ratios=ratios)
     for i, row in enumerate(axes):
-        _draw_image(row[0], images[i])
+        draw_image(row[0], images[i])
         if corners is not None:
-            _draw_frame(row[0], corners[i], images[i].shape[:2], linewidth=1.8, dot=4.0)
+            draw_frame(row[0], corners[i], images[i].shape[:2], linewidth=1.8, dot=4.0)
         row[0].set_title(_shorten_file(names[i], 18), fontsize=9, fontweight="normal")
         if seen is not None:
-            _draw_image(row[1], seen[i], edge=PALETTE[1])
+            draw_image(row[1], seen[i], edge=PALETTE[1])
             row[1].set_title("transformed", fontsize=9, fontweight="normal")
+        if heat is not None:
+            draw_heat(row[-2], images[i] if seen is None else seen[i], heat[i])
+            row[-2].set_title("evidence", fontsize=9, fontweight="normal")
         best = int(probabilities[i].argmax())
         _draw_bars(row[-1], probabilities[i], classes)
         row[-1].set_title(f"{_shorten(classes[best], 28)} ({100 * probabilities[i, best]:.1f} %)", fontsize=9)
@@ -352,13 +361,6 @@ def _draw_bars(axis: Axes, probabilities: np.ndarray, classes: Sequence[str]) ->
     axis.set_xlabel("probability, %", fontsize=8)
 
 
-def _draw_frame(axis: Axes, corners: np.ndarray, shape: tuple[int, ...], *, linewidth: float, dot: float) -> None:
-    """Draws a sampling frame in orange, with a dot at the upper left corner of what is read."""
-    points = (np.asarray(corners) + 1) * (shape[1] / 2, shape[0] / 2) - 0.5
-    axis.plot(*np.concatenate([points, points[:1]]).T, color=PALETTE[1], linewidth=linewidth, clip_on=True)
-    axis.plot(*points[0], "o", color=PALETTE[1], markersize=dot, clip_on=True)
-
-
 def _shorten(name: str, most: int) -> str:
     return name if len(name) <= most else f"{name[: most - 1].rstrip()}…"
 
@@ -370,19 +372,3 @@ def _shorten_file(name: str, most: int) -> str:
 
 def _series(lines: Lines, split: str, name: str) -> dict[int, float]:
     return {line["step"]: line[name] for line in lines if line["split"] == split and line.get(name) is not None}
-
-
-def _draw_image(axis: Axes, image: np.ndarray, edge: str = FAINT) -> None:
-    """Shows a gray or color image with a thin edge, and clips what is drawn over it to the image."""
-    image = np.asarray(image, float)
-    h, w, c = image.shape
-    axis.axis("on")
-    axis.imshow(
-        image[..., 0] if c == 1 else np.clip(image[..., :3], 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
-    )
-    axis.set_xlim(-0.5, w - 0.5)
-    axis.set_ylim(h - 0.5, -0.5)
-    axis.set_xticks([])
-    axis.set_yticks([])
-    for spine in axis.spines.values():
-        spine.set(visible=True, color=edge, linewidth=1.2)

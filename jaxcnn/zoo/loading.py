@@ -25,7 +25,7 @@ from jaxcnn.zoo.reading import locate, read
 from jaxcnn.zoo.records import label_sets, weight_records
 from jaxcnn.zoo.records.weight_records import Preprocessing
 
-__all__ = ["load", "register_loader"]
+__all__ = ["describes_network", "import_network", "load", "register_loader"]
 
 Importer = Callable[..., ImportedNetwork]
 Loader = Callable[[Path], Pretrained | None]
@@ -157,11 +157,11 @@ def load(
         return _use_options(found, labels=labels, head="source")
     wrong = [*(["channels"] if channels else []), *(["mapping"] if mapping else []), *options]
     check(not wrong, "load", "options", "of a named model, which the file does not need", ", ".join(wrong))
-    network = _import_network(location, checkpoint, graph=graph)
+    network = import_network(location, checkpoint, graph=graph)
     return _assemble(location, checkpoint, network, record, outputs=outputs, mean=mean, labels=labels, head=head)
 
 
-def _describes_itself(checkpoint: Checkpoint) -> bool:
+def describes_network(checkpoint: Checkpoint) -> bool:
     """Returns whether a file says what its network computes."""
     form = checkpoint.metadata["format"]
     return _find_importer(form) is not None and (checkpoint.graph is not None or form == "caffe")
@@ -169,14 +169,15 @@ def _describes_itself(checkpoint: Checkpoint) -> bool:
 
 def _find_family(checkpoint: Checkpoint, record: weight_records.Record | None) -> str | None:
     """Finds the model of a record's file that carries weights only; None where it describes itself or is unknown."""
-    return None if record is None or _describes_itself(checkpoint) else find_model_name(record)
+    return None if record is None or describes_network(checkpoint) else find_model_name(record)
 
 
-def _import_network(location: Path, checkpoint: Checkpoint, *, graph: str | os.PathLike[str] | None) -> ImportedNetwork:
+def import_network(location: Path, checkpoint: Checkpoint, *, graph: str | os.PathLike[str] | None) -> ImportedNetwork:
+    """Imports the network that a file describes; ``graph``: of Caffe, the prototxt."""
     form = checkpoint.metadata["format"]
     check(graph is None or form == "caffe", "load", "graph", "None, except for files of Caffe", repr(graph))
     importer = _find_importer(form)
-    if importer is None or not _describes_itself(checkpoint):
+    if importer is None or not describes_network(checkpoint):
         raise ValueError(
             f"load: model must be named, as {str(location)!r} ({form}) carries weights only and does not describe its "
             "network; models.names() lists those that can be filled."

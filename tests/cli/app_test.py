@@ -48,7 +48,7 @@ def test_help_shows_what_is_optional(capsys):
     for command, usage in (
         ("records", "usage: jaxcnn records [OPTIONS] [TEXT]"),
         ("augment", "usage: jaxcnn augment [OPTIONS] [IMAGE ...]"),
-        ("predict", "usage: jaxcnn predict [OPTIONS] RUN IMAGE [IMAGE ...]"),
+        ("predict", "usage: jaxcnn predict [OPTIONS] RUN|FILE IMAGE [IMAGE ...]"),
         ("convert", "usage: jaxcnn convert [OPTIONS] SOURCE TARGET"),
     ):
         assert main([command, "--help"]) == 0
