@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
@@ -249,7 +248,8 @@ def _assemble(
     if chosen is not None:
         for name in chosen:
             graph.find_value(name)
-    flat = {(one.collection, *one.path.split("/")): jnp.asarray(network.arrays[one.path]) for one in graph.parameters}
+    arrays = jax.device_put({one.path: network.arrays[one.path] for one in graph.parameters})  # compiles nothing
+    flat = {(one.collection, *one.path.split("/")): arrays[one.path] for one in graph.parameters}
     preprocessing, mean_image = network.preprocessing, network.mean_image
     if record is not None and record.preprocessing is not None:
         preprocessing = record.preprocessing

@@ -79,7 +79,8 @@ def write_message(fields: Mapping[str, Any], schema: Message) -> bytes:
     return content
 
 
-def _write_blob(array: np.ndarray, *, old: bool) -> bytes:
+def write_blob(array: np.ndarray, *, old: bool) -> bytes:
+    """Writes weights; the shape of old ones has four sizes."""
     if old:
         sizes = (1,) * (4 - array.ndim) + array.shape
         shape = b"".join(pb.number(field, size) for field, size in enumerate(sizes, 1))
@@ -95,7 +96,7 @@ def write_weights(layers: Iterable[Mapping[str, Any]], *, old: bool = False, des
         schema, number, blobs = (OLD_LAYER, 2, 6) if old else (LAYER, 100, 7)
         kept = ("name", "type", "bottom", "convolution_param", "inner_product_param")
         fields = one if described else {key: value for key, value in one.items() if key in kept}
-        parts = [pb.block(blobs, _write_blob(array, old=old)) for array in one.get("blobs", [])]
+        parts = [pb.block(blobs, write_blob(array, old=old)) for array in one.get("blobs", [])]
         content += pb.block(number, write_message(fields, schema), *parts)
     return content
 

@@ -282,7 +282,6 @@ def test_older_description(tmp_path):
         (pb.block(100, pb.block(1, "a"), pb.block(7, pb.block(7, pb.packed(1, [3])), bytes(0))), "but holds 0"),
         (pb.block(100, pb.block(7, pb.block(7, pb.packed(1, [-1])), pb.array(5, values(1)))), "impossible shape"),
         (pb.block(100, pb.block(7, pb.block(7, pb.packed(1, [1 << 40] * 3)))), "but holds 0"),
-        (pb.block(2, pb.block(1)), "before 2013"),
         (pb.block(1, "net"), "no layer"),
         (blob(values(2, 3)), "expected an image"),
         (b"layer { name: 'x' }", "no layers, or layers without a type"),

@@ -10,7 +10,7 @@ from jaxcnn.zoo.graphs.caffe.importer import import_caffe
 from tests.support import hostile_graphs
 from tests.support import protobufs as pb
 from tests.support.caffe_fixture_nets import OPENCV, OTHERS, SOURCE_ORDER, draw_inputs
-from tests.support.caffe_nets import data_layer, layer, write_net, write_text, write_weights
+from tests.support.caffe_nets import data_layer, layer, write_blob, write_net, write_text, write_weights
 from tests.support.caffe_nets import draw_blob as blob
 from tests.support.caffe_rules import run_net
 from tests.support.paths import FIXTURES
@@ -158,6 +158,35 @@ def test_files_before_2014(tmp_path, text):
         (tmp_path / "old.prototxt").write_text(write_text(fields))
     old = zoo.load(path)
     np.testing.assert_array_equal(run(old, X), run(new, X))
+
+
+def test_files_before_2013(tmp_path):
+    """All parameters are in one message, and padding is a layer of its own."""
+    weights, biases, matrix = blob(4, 3, 3, 3), blob(4), blob(5, 64)
+    conv = {"num_output": 4, "kernel_size": [3], "pad": [1]}
+    new = load(
+        tmp_path,
+        "new",
+        [
+            TINY[0],
+            layer("Convolution", "conv", convolution=conv, blobs=[weights, biases]),
+            layer("Pooling", "pool", "conv", pooling={"pool": "AVE", "kernel_size": 2, "stride": 2}),
+            layer("InnerProduct", "ip", "pool", inner_product={"num_output": 5, "bias_term": False}, blobs=[matrix]),
+        ],
+    )
+    text = """input: "data" input_dim: 1 input_dim: 3 input_dim: 8 input_dim: 8
+    layers { layer { name: "pad" type: "padding" pad: 1 } bottom: "data" top: "padded" }
+    layers { layer { name: "conv" type: "conv" num_output: 4 kernelsize: 3 } bottom: "padded" top: "conv" }
+    layers { layer { name: "pool" type: "pool" pool: AVE kernelsize: 2 stride: 2 } bottom: "conv" top: "pool" }
+    layers { layer { name: "ip" type: "innerproduct" num_output: 5 biasterm: false } bottom: "pool" top: "ip" }"""
+    (tmp_path / "old.prototxt").write_text(text)
+    content = b""
+    for name, kind, blobs in (("conv", "conv", [weights, biases]), ("ip", "innerproduct", [matrix])):
+        parts = [pb.block(50, write_blob(array, old=True)) for array in blobs]
+        content += pb.block(2, pb.block(1, pb.block(1, name), pb.block(2, kind), *parts))
+    path = tmp_path / "old.caffemodel"
+    path.write_bytes(content)
+    np.testing.assert_array_equal(run(zoo.load(path), X), run(new, X))
 
 
 def test_training_moves_the_statistics_as_caffe_does(tiny):

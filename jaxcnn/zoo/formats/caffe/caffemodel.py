@@ -13,6 +13,7 @@ from jaxcnn.zoo.containers.protobuf import ProtobufReader
 from jaxcnn.zoo.containers.protobuf_schema import Message, wire_types
 from jaxcnn.zoo.containers.protobuf_text import find_first_field, parse_prototxt, read_prototxt
 from jaxcnn.zoo.containers.source_file import SourceFile
+from jaxcnn.zoo.formats.caffe.earliest import upgrade_layers
 from jaxcnn.zoo.formats.caffe.messages import BLOB, LAYER, NET, OLD_LAYER, from_text
 from jaxcnn.zoo.formats.layer_notes import LayerNotes
 
@@ -94,7 +95,7 @@ def read_caffe(path: Path, *, max_bytes: int) -> Checkpoint:
     data = map_file(path)
     kind = _find_kind(path, bytes(data[:4096]))
     if kind == "text":
-        net = from_text(read_prototxt(path), NET, source=source)
+        net = _upgrade(from_text(read_prototxt(path), NET, source=source))
         _check_text(source, net)
         notes = ["The file describes a network and holds no weights."]
         metadata = {"format": "caffe-prototxt", "framework": "caffe", "layouts": {}, "notes": notes}
@@ -110,7 +111,7 @@ def read_caffe(path: Path, *, max_bytes: int) -> Checkpoint:
         image = np.ascontiguousarray(mean.transpose(1, 2, 0))
         metadata = {"format": "caffe-mean", "framework": "caffe", "layouts": {"mean": "CHW"}, "notes": []}
         return Checkpoint({"mean": image}, metadata)
-    net = reader.message(data, NET)
+    net = _upgrade(reader.message(data, NET))
     layers = net.get("layers", []) + net.get("layer", [])
     if not layers:
         raise source.error("holds no layer of a network.")
@@ -122,6 +123,11 @@ def read_caffe(path: Path, *, max_bytes: int) -> Checkpoint:
     ]
     metadata = {"format": "caffe", "framework": "caffe", "layouts": weights.layouts, "notes": notes}
     return Checkpoint(weights.tensors, metadata, _graph(_to_plain(net)))
+
+
+def _upgrade(net: dict[str, Any]) -> dict[str, Any]:
+    """Converts layers from before 2013."""
+    return {**net, "layers": upgrade_layers(net["layers"])} if "layers" in net else net
 
 
 def _find_kind(path: Path, head: bytes) -> str | None:
@@ -204,8 +210,6 @@ class _Weights:
 
     def add(self, layer: dict[str, Any]) -> None:
         """Reads the blobs of one layer."""
-        if "layer" in layer:
-            raise self.source.error("has layers in Caffe's format from before 2013, which is not read.")
         name, kind, blobs = layer.get("name", ""), layer.get("type", ""), layer.get("blobs", [])
         kind = "Convolution" if kind in _DEPTHWISE else kind
         names = _TENSOR_NAMES.get(kind, ()) if isinstance(kind, str) else ()

@@ -18,6 +18,7 @@ from jaxcnn.zoo.containers.protobuf_schema import (
     Scalar,
 )
 from jaxcnn.zoo.containers.source_file import SourceFile
+from jaxcnn.zoo.formats.caffe.earliest import EARLIEST_LAYER
 from jaxcnn.zoo.formats.caffe.parameters import CURRENT_NUMBERS, EARLIER_NUMBERS, PARAMETERS, SHAPE
 
 __all__ = ["BLOB", "LAYER", "NET", "OLD_LAYER", "from_text"]
@@ -108,7 +109,7 @@ LAYER = Message(
 
 OLD_LAYER = Message(
     {
-        1: ("layer", BYTES),
+        1: ("layer", EARLIEST_LAYER),
         2: ("bottom", Repeated(TEXT)),
         3: ("top", Repeated(TEXT)),
         4: ("name", TEXT),

@@ -12,12 +12,12 @@ from jaxcnn.zoo.containers.protobuf_schema import (
     Repeated,
 )
 
-__all__ = ["CURRENT_NUMBERS", "EARLIER_NUMBERS", "PARAMETERS", "SHAPE"]
+__all__ = ["CURRENT_NUMBERS", "EARLIER_NUMBERS", "FILLER", "PARAMETERS", "SHAPE"]
 
 SHAPE = Message({1: ("dim", Repeated(INT))})
 """The shape of a blob."""
 
-_FILLER = Message(
+FILLER = Message(
     {
         1: ("type", TEXT),
         2: ("value", FLOAT),
@@ -29,6 +29,8 @@ _FILLER = Message(
         8: ("variance_norm", Enumeration("FAN_IN", "FAN_OUT", "AVERAGE")),
     }
 )
+"""How weights are drawn before training."""
+
 _ENGINE = Enumeration("DEFAULT", "CAFFE", "CUDNN")
 _POOL = Enumeration("MAX", "AVE", "STOCHASTIC")
 _CODE = Enumeration("0", "CORNER", "CENTER_SIZE", "CORNER_SIZE")
@@ -52,7 +54,7 @@ PARAMETERS: dict[str, dict[int, tuple[str, Kind]]] = {
     "accuracy": {1: ("top_k", UINT), 2: ("axis", INT), 3: ("ignore_label", INT)},
     "argmax": {1: ("out_max_val", BOOL), 2: ("top_k", UINT), 3: ("axis", INT)},
     "batch_norm": {1: ("use_global_stats", BOOL), 2: ("moving_average_fraction", FLOAT), 3: ("eps", FLOAT)},
-    "bias": {1: ("axis", INT), 2: ("num_axes", INT), 3: ("filler", _FILLER)},
+    "bias": {1: ("axis", INT), 2: ("num_axes", INT), 3: ("filler", FILLER)},
     "clip": {1: ("min", FLOAT), 2: ("max", FLOAT)},
     "concat": {1: ("concat_dim", UINT), 2: ("axis", INT)},
     "contrastive_loss": {1: ("margin", FLOAT), 2: ("legacy_version", BOOL)},
@@ -63,8 +65,8 @@ PARAMETERS: dict[str, dict[int, tuple[str, Kind]]] = {
         4: ("kernel_size", Repeated(UINT)),
         5: ("group", UINT),
         6: ("stride", Repeated(UINT)),
-        7: ("weight_filler", _FILLER),
-        8: ("bias_filler", _FILLER),
+        7: ("weight_filler", FILLER),
+        8: ("bias_filler", FILLER),
         9: ("pad_h", UINT),
         10: ("pad_w", UINT),
         11: ("kernel_h", UINT),
@@ -91,7 +93,7 @@ PARAMETERS: dict[str, dict[int, tuple[str, Kind]]] = {
     },
     "dropout": {1: ("dropout_ratio", FLOAT), 2: ("scale_train", BOOL)},
     "dummy_data": {
-        1: ("data_filler", Repeated(_FILLER)),
+        1: ("data_filler", Repeated(FILLER)),
         2: ("num", Repeated(UINT)),
         3: ("channels", Repeated(UINT)),
         4: ("height", Repeated(UINT)),
@@ -108,8 +110,8 @@ PARAMETERS: dict[str, dict[int, tuple[str, Kind]]] = {
         1: ("num_output", UINT),
         2: ("input_dim", UINT),
         3: ("bias_term", BOOL),
-        4: ("weight_filler", _FILLER),
-        5: ("bias_filler", _FILLER),
+        4: ("weight_filler", FILLER),
+        5: ("bias_filler", FILLER),
     },
     "exp": {1: ("base", FLOAT), 2: ("scale", FLOAT), 3: ("shift", FLOAT)},
     "flatten": {1: ("axis", INT), 2: ("end_axis", INT)},
@@ -134,8 +136,8 @@ PARAMETERS: dict[str, dict[int, tuple[str, Kind]]] = {
     "inner_product": {
         1: ("num_output", UINT),
         2: ("bias_term", BOOL),
-        3: ("weight_filler", _FILLER),
-        4: ("bias_filler", _FILLER),
+        3: ("weight_filler", FILLER),
+        4: ("bias_filler", FILLER),
         5: ("axis", INT),
         6: ("transpose", BOOL),
     },
@@ -168,12 +170,12 @@ PARAMETERS: dict[str, dict[int, tuple[str, Kind]]] = {
         13: ("round_mode", Enumeration("CEIL", "FLOOR")),
     },
     "power": {1: ("power", FLOAT), 2: ("scale", FLOAT), 3: ("shift", FLOAT)},
-    "prelu": {1: ("filler", _FILLER), 2: ("channel_shared", BOOL)},
+    "prelu": {1: ("filler", FILLER), 2: ("channel_shared", BOOL)},
     "python": {1: ("module", TEXT), 2: ("layer", TEXT), 3: ("param_str", TEXT), 4: ("share_in_parallel", BOOL)},
     "recurrent": {
         1: ("num_output", UINT),
-        2: ("weight_filler", _FILLER),
-        3: ("bias_filler", _FILLER),
+        2: ("weight_filler", FILLER),
+        3: ("bias_filler", FILLER),
         4: ("debug_info", BOOL),
         5: ("expose_hidden", BOOL),
     },
@@ -187,9 +189,9 @@ PARAMETERS: dict[str, dict[int, tuple[str, Kind]]] = {
     "scale": {
         1: ("axis", INT),
         2: ("num_axes", INT),
-        3: ("filler", _FILLER),
+        3: ("filler", FILLER),
         4: ("bias_term", BOOL),
-        5: ("bias_filler", _FILLER),
+        5: ("bias_filler", FILLER),
     },
     "sigmoid": {1: ("engine", _ENGINE)},
     "slice": {1: ("slice_dim", UINT), 2: ("slice_point", Repeated(UINT)), 3: ("axis", INT)},
@@ -216,7 +218,7 @@ PARAMETERS: dict[str, dict[int, tuple[str, Kind]]] = {
     },
     # The fork for detection with single-shot boxes.
     "permute": {1: ("order", Repeated(UINT))},
-    "norm": {1: ("across_spatial", BOOL), 2: ("scale_filler", _FILLER), 3: ("channel_shared", BOOL), 4: ("eps", FLOAT)},
+    "norm": {1: ("across_spatial", BOOL), 2: ("scale_filler", FILLER), 3: ("channel_shared", BOOL), 4: ("eps", FLOAT)},
     "prior_box": {
         1: ("min_size", Repeated(FLOAT)),
         2: ("max_size", Repeated(FLOAT)),
