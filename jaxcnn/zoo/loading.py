@@ -59,7 +59,7 @@ def _find_importer(form: str) -> Importer | None:
 
         return import_keras
     if form == "matconvnet":
-        from jaxcnn.zoo.graphs.matconvnet import import_matconvnet
+        from jaxcnn.zoo.graphs.matconvnet.importer import import_matconvnet
 
         return import_matconvnet
     if form in ("tensorflow-graph", "tensorflow-savedmodel"):

@@ -151,6 +151,12 @@ NORMS = [
         lambda x: x / (1 + 0.5 * pool(x**2, np.mean, (3, 3), (1, 1), ((1, 1), (1, 1)), fill=0)) ** 0.75,
         {"size": 3, "alpha": 0.5, "beta": 0.75},
     ),
+    Case(
+        "lrn_within_channel",
+        [X],
+        lambda x: x / (2 + 0.5 * pool(x**2, mean, (4, 3), (1, 1), ((1, 2), (1, 1)))) ** 0.75,
+        {"size": (4, 3), "alpha": 0.5, "beta": 0.75, "bias": 2.0, "count_include_pad": False},
+    ),
     *(
         Case("l2_normalize", [X], lambda x, rule=rule: l2(x, rule, -1, 0.5), {"rule": rule, "epsilon": 0.5})
         for rule in ("maximum", "add", "outside")

@@ -45,6 +45,7 @@ CASES = [
     ),
     Case("slice", [X], lambda x: x[1:2], {"begin": (1,), "end": (2,)}),
     Case("crop_like", [draw(6, 7, 2), X], lambda x, like: x[1:4, 2:4], {"offsets": (1, None)}),
+    Case("crop_like", [draw(6, 7, 2), X], lambda x, like: x[1:4, 5:7], {"offsets": (1, 9), "clip": True}),
     Case("crop_like", [draw(3, 9), draw(3, 4)], lambda x, like: x[:, 3:7], {"offsets": (3,), "axes": (-1,)}),
     Case(
         "pad",

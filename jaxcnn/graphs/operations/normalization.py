@@ -88,12 +88,17 @@ def _normalize_response(step: Step) -> jax.Array:
     return (x * (step["bias"] + step["alpha"] * total) ** -step["beta"]).astype(step.x.dtype)
 
 
-@operation("lrn_within_channel", size=REQUIRED, alpha=REQUIRED, beta=REQUIRED, bias=1.0)
+@operation("lrn_within_channel", size=REQUIRED, alpha=REQUIRED, beta=REQUIRED, bias=1.0, count_include_pad=True)
 def _normalize_response_within(step: Step) -> jax.Array:
-    """Computes x / (bias + alpha * mean of squares in a window) ** beta; the window's padding counts as zeros."""
+    """Computes x / (bias + alpha * mean of squares in a window) ** beta.
+
+    ``size``: one number, or height and width. ``count_include_pad``: whether the window's padding counts, as zeros.
+    """
     x, size = widen(step.x), step["size"]
-    low = (size - 1) // 2
-    mean = ops.avg_pool(jnp.square(x), size, strides=1, padding=[(low, size - 1 - low)] * 2, count_include_pad=True)
+    window = (size, size) if isinstance(size, int) else size
+    padding = [((n - 1) // 2, n // 2) for n in window]
+    include = step["count_include_pad"]
+    mean = ops.avg_pool(jnp.square(x), window, strides=1, padding=padding, count_include_pad=include)
     return (x * (step["bias"] + step["alpha"] * mean) ** -step["beta"]).astype(step.x.dtype)
 
 

@@ -55,13 +55,17 @@ def _slice_example(step: Step) -> jax.Array:
     return step.x[(slice(None),) * step.leading + ranges]
 
 
-@operation("crop_like", inputs=2, axes=(0, 1), offsets=(0, 0))
+@operation("crop_like", inputs=2, axes=(0, 1), offsets=(0, 0), clip=False)
 def _crop_like(step: Step) -> jax.Array:
-    """Crops the first value to the size of the second along some axes, from offsets on; None centers."""
+    """Crops the first value to the size of the second along some axes, from offsets on; None centers.
+
+    ``clip``: whether offsets that are too large are reduced to the largest that fit.
+    """
     x, like = step.inputs
     for axis, offset in zip(step.axes(step["axes"]), step["offsets"], strict=True):
         size = like.shape[axis]
         begin = (x.shape[axis] - size) // 2 if offset is None else offset
+        begin = min(begin, x.shape[axis] - size) if step["clip"] else begin
         if begin < 0 or begin + size > x.shape[axis]:
             raise ValueError(f"{size} entries from {begin} on do not fit into the shape {x.shape[step.leading :]}.")
         x = jax.lax.slice_in_dim(x, begin, begin + size, axis=axis)
