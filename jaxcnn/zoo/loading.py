@@ -252,7 +252,7 @@ def _assemble(
     flat = {(one.collection, *one.path.split("/")): arrays[one.path] for one in graph.parameters}
     preprocessing, mean_image = network.preprocessing, network.mean_image
     if record is not None and record.preprocessing is not None:
-        preprocessing = record.preprocessing
+        preprocessing = _complete(record.preprocessing, network.preprocessing)
     if mean is not None:
         preprocessing, mean_image = _use_mean(preprocessing or Preprocessing(), mean)
     names = network.labels
@@ -287,6 +287,14 @@ def _use_options(
 def _find_input_shape(graph: Graph) -> tuple[int | None, int | None, int | None]:
     shape = graph.inputs[0].shape
     return (shape[0], shape[1], shape[2]) if len(shape) == 3 else (None, None, None)
+
+
+def _complete(stated: Preprocessing, by_file: Preprocessing | None) -> Preprocessing:
+    """Returns what a record states, and where it states nothing what the file says."""
+    if by_file is None:
+        return stated
+    gaps = {field.name for field in dataclasses.fields(stated) if getattr(stated, field.name) is None}
+    return dataclasses.replace(stated, **{name: getattr(by_file, name) for name in gaps})
 
 
 def _use_mean(

@@ -9,6 +9,7 @@ import pytest
 
 from jaxcnn import zoo
 from jaxcnn.zoo.graphs.matconvnet.importer import import_matconvnet
+from jaxcnn.zoo.records import weight_records
 from tests.support import hostile_graphs, paths
 from tests.support.matlab_files import Records, write
 from tests.support.real_data import DATA, needs_data
@@ -137,6 +138,19 @@ def test_mean_image_is_subtracted(tmp_path):
     )
     image = np.full((4, 4, 3), 100, np.uint8)
     np.testing.assert_allclose(one.preprocess(image), 100 - mean)
+
+
+def test_what_a_record_leaves_open_is_read_from_the_file(tmp_path, monkeypatch):
+    record = zoo.record("matconvnet/imagenet-vgg-f")
+    assert record.preprocessing is not None
+    assert record.preprocessing.mean is None
+    monkeypatch.setattr(weight_records, "find", lambda name: record)
+    said = {"imageSize": np.array([4.0, 4, 3]), "averageImage": np.array([1.0, 2, 3]), "border": np.array([2.0, 2])}
+    one = load(tmp_path, net(conv(4, 4, 3, 2), meta={"normalization": said}))
+    assert one.preprocessing is not None
+    assert one.preprocessing.mean == (1.0, 2.0, 3.0)
+    assert one.preprocessing.resize == 6
+    assert one.preprocessing.std == record.preprocessing.std
 
 
 def test_moments_below_epsilon_keep_the_quotient(tmp_path):
