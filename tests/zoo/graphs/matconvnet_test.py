@@ -153,6 +153,17 @@ def test_what_a_record_leaves_open_is_read_from_the_file(tmp_path, monkeypatch):
     assert one.preprocessing.std == record.preprocessing.std
 
 
+def test_groups_of_layers_in_no_order(tmp_path):
+    described = (
+        layer("grouped", "dagnn.Conv", ["four"], ["y"], ["f"]),
+        layer("join", "dagnn.Concat", ["two", "two"], ["four"]),
+        layer("first", "dagnn.Conv", ["x"], ["two"], ["f"]),
+    )
+    one = load(tmp_path, dag(*described))
+    got = one.model.apply(one.variables, np.array([[[[1.0, 2.0]]]], np.float32))
+    assert np.asarray(got).ravel().tolist() == [6, 6], "two groups of two channels"
+
+
 def test_moments_below_epsilon_keep_the_quotient(tmp_path):
     moments = np.array([[0.5, 1e-3], [1.0, 2.0]], np.float32)
     layer = {"type": "bnorm", "weights": [np.ones((2, 1), np.float32), np.zeros((2, 1), np.float32), moments]}
@@ -214,6 +225,7 @@ FAULTS = {
     ),
     "pad": (net(conv(1, 1, 2, 4, pad=np.array([0.0, -1, 0, 0]))), r"pad must be 1 or 2 or 4 integers"),
     "text": (net(conv(1, 1, 2, 4, pad="same")), r"pad must be .*, got 'same'"),
+    "array": (net(conv(1, 1, 2, 4, pad=np.ones((9, 9)))), r"pad must be"),
     "half": (net(conv(1, 1, 2, 4, stride=np.float64(1.5))), r"stride must be"),
     "method": (
         net(conv(1, 1, 2, 2), {"type": "pool", "pool": np.float64(2), "method": "median"}),

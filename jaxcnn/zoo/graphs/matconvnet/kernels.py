@@ -19,12 +19,14 @@ def count_inputs(net: MatNetwork, layer: Layer) -> int | None:
     if layer.kind not in ("conv", "convt") or kernel is None or kernel.ndim != 4:
         return None
     groups = net.groups.get(layer.tensors["filters"], 1)
-    is_depthwise = groups > 1 and _is_depthwise(net, layer, kernel, groups)
+    is_depthwise = groups > 1 and _is_depthwise(net, layer, kernel, groups, None)
     return kernel.shape[2] * (1 if is_depthwise else groups)
 
 
-def _is_depthwise(net: MatNetwork, layer: Layer, kernel: np.ndarray, groups: int) -> bool:
-    """Returns whether the reader made a depthwise kernel (kh, kw, c, m) of one with as many groups as channels."""
+def _is_depthwise(net: MatNetwork, layer: Layer, kernel: np.ndarray, groups: int, channels: int | None) -> bool:
+    """Returns whether a kernel is depthwise, (kh, kw, c, m), which it is with as many groups as channels."""
+    if channels is not None:
+        return kernel.shape[2] == groups == channels
     bias = net.tensor(layer, "biases")
     return kernel.shape[2] == groups and (bias is None or bias.size == groups * kernel.shape[3])
 
@@ -53,7 +55,7 @@ def _convolve(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> Variable
             raise net.error(layer, f"it reads {channels} channels with a kernel of shape {kernel.shape}.")
         if groups > 1 and kernel.shape[2] == 1:
             kernel = kernel.reshape(*kernel.shape[:2], groups, -1)
-    depthwise = groups > 1 and _is_depthwise(net, layer, kernel, groups)
+    depthwise = groups > 1 and _is_depthwise(net, layer, kernel, groups, channels)
     if groups > 1 and not depthwise:
         if channels not in (None, groups * kernel.shape[2]) or kernel.shape[3] % groups:
             raise net.error(layer, f"it reads {channels} channels in {groups} groups of kernels {kernel.shape}.")

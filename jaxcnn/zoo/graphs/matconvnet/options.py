@@ -40,7 +40,7 @@ class LayerFields:
     def integers(self, name: str, default: int, *, least: int = 0, counts: tuple[int, ...] = (1, 2)) -> list[int]:
         """Returns integers in [least, LARGEST], as many as one of ``counts``; one that is not stated is the default."""
         value = self.values.get(name)
-        found = [default] if value is None or value == [] else list_numbers(value)
+        found = [default] if _is_missing(value) else list_numbers(value)
         good = found is not None and len(found) in counts
         if found is None or not good or not all(one == int(one) and least <= one <= LARGEST for one in found):
             expected = f"{' or '.join(map(str, counts))} integers in [{least}, {LARGEST}]"
@@ -67,7 +67,7 @@ class LayerFields:
     def numbers(self, name: str, default: tuple[float, ...]) -> list[float]:
         """Returns finite numbers, as many as the default has."""
         value = self.values.get(name)
-        found = list(default) if value is None or value == [] else list_numbers(value)
+        found = list(default) if _is_missing(value) else list_numbers(value)
         if found is None or len(found) != len(default):
             raise self.error(f"{name} must be {len(default)} finite numbers, got {value!r:.60}.")
         return found
@@ -81,6 +81,11 @@ class LayerFields:
         if found is None or len(found) != 1:
             raise self.error(f"{name} must be true or false, got {value!r:.60}.")
         return bool(found[0])
+
+
+def _is_missing(value: object) -> bool:
+    """Returns whether a field is not stated, or states an empty array."""
+    return value is None or (isinstance(value, list) and not value)
 
 
 def list_numbers(value: object) -> list[float] | None:
