@@ -109,8 +109,10 @@ def _normalize_batch(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> V
     parameters |= net.parameter(layer, name, "mean", mean, collection="batch_stats")
     parameters |= net.parameter(layer, name, "var", np.square(sigma) - epsilon, collection="batch_stats")
     rate = layer.learning_rates.get("moments")
-    known = isinstance(rate, int | float) and 0 < rate < 1  # 1 is what a DagNN has where nothing was stated
-    options = {"epsilon": epsilon, "momentum": 1 - float(rate) if known else _MOMENTUM}
+    momentum = _MOMENTUM
+    if isinstance(rate, int | float) and 0 < rate < 1:  # 1 is what a DagNN has where nothing was stated
+        momentum = 1 - float(rate)
+    options = {"epsilon": epsilon, "momentum": momentum}
     return Variable(net.add("batch_norm", layer, [inputs[0].value], options=options, parameters=parameters), channels)
 
 

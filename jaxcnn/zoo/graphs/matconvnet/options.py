@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import sys
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -12,6 +13,8 @@ __all__ = ["LARGEST", "LayerFields", "list_numbers"]
 
 LARGEST = 2**20
 """The largest stride, padding or size of a window."""
+
+_MOST = 64  # numbers of one option
 
 
 class LayerFields:
@@ -91,12 +94,11 @@ def _is_missing(value: object) -> bool:
 def list_numbers(value: object) -> list[float] | None:
     """Lists finite numbers from a number, a list or an array of few values; None for anything else."""
     if isinstance(value, np.ndarray):
-        value = value.ravel().tolist() if value.size <= 64 else None
-    items = value if isinstance(value, list | tuple) else [value]
-    if not items or len(items) > 64 or not all(isinstance(one, bool | int | float) for one in items):
-        return None
-    try:
-        found = [float(one) for one in items]
-    except OverflowError:
-        return None
-    return found if all(math.isfinite(one) for one in found) else None
+        value = value.ravel().tolist() if value.size <= _MOST else None
+    items = list(value) if isinstance(value, list | tuple) else [value]
+    found: list[float] = []
+    for one in items[: _MOST + 1]:
+        if not isinstance(one, bool | int | float) or abs(one) > sys.float_info.max:  # integers may be too large
+            return None
+        found.append(float(one))
+    return found if 0 < len(found) <= _MOST and all(map(math.isfinite, found)) else None
