@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from jaxcnn.zoo.graphs.matconvnet.layers import Layer
+from jaxcnn.zoo.graphs.matconvnet.layers import MatLayer
 from jaxcnn.zoo.graphs.matconvnet.network import MatNetwork, Rule, Variable
 
 __all__ = ["FUNCTION_RULES"]
@@ -11,26 +11,26 @@ __all__ = ["FUNCTION_RULES"]
 def _apply(op: str) -> Rule:
     """Returns the rule of a layer that is one operation without options."""
 
-    def rule(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> Variable:
+    def rule(net: MatNetwork, layer: MatLayer, inputs: list[Variable]) -> Variable:
         return Variable(net.add(op, layer, [inputs[0].value]), inputs[0].channels)
 
     return rule
 
 
-def _rectify(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> Variable:
+def _rectify(net: MatNetwork, layer: MatLayer, inputs: list[Variable]) -> Variable:
     leak = net.fields(layer).number("leak", 0.0)
     options = {"negative_slope": leak} if leak > 0 else {}
     return Variable(net.add("relu", layer, [inputs[0].value], options=options), inputs[0].channels)
 
 
-def _drop(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> Variable:
+def _drop(net: MatNetwork, layer: MatLayer, inputs: list[Variable]) -> Variable:
     rate = net.fields(layer).number("rate", 0.5)
     if not 0 <= rate <= 1:
         raise net.error(layer, f"rate must be in [0, 1], got {rate}.")
     return Variable(net.add("dropout", layer, [inputs[0].value], options={"rate": rate}), inputs[0].channels)
 
 
-def _pool(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> Variable:
+def _pool(net: MatNetwork, layer: MatLayer, inputs: list[Variable]) -> Variable:
     """Pools windows that lie in the padded map as a whole; averages do not count the padding."""
     fields = net.fields(layer)
     if fields.find("pool") is None:
@@ -47,7 +47,7 @@ def _pool(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> Variable:
     return Variable(net.add(op, layer, [inputs[0].value], options=options), inputs[0].channels)
 
 
-def _normalize_across(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> Variable:
+def _normalize_across(net: MatNetwork, layer: MatLayer, inputs: list[Variable]) -> Variable:
     """Divides by (kappa + alpha * sum of squares over N channels) ** beta."""
     size, kappa, alpha, beta = net.fields(layer).numbers("param", (5.0, 1.0, 0.0001 / 5, 0.75))
     if size != int(size) or not 1 <= size <= 2**16:
@@ -56,7 +56,7 @@ def _normalize_across(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> 
     return Variable(net.add("lrn", layer, [inputs[0].value], options=options), inputs[0].channels)
 
 
-def _normalize_within(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> Variable:
+def _normalize_within(net: MatNetwork, layer: MatLayer, inputs: list[Variable]) -> Variable:
     """Divides by (1 + alpha * mean of squares around) ** beta; the mean does not count the padding."""
     if net.fields(layer).find("param") is None:
         raise net.error(layer, "it has no param: height, width, alpha, beta.")
@@ -67,7 +67,7 @@ def _normalize_within(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> 
     return Variable(net.add("lrn_within_channel", layer, [inputs[0].value], options=options), inputs[0].channels)
 
 
-def _normalize_power(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> Variable:
+def _normalize_power(net: MatNetwork, layer: MatLayer, inputs: list[Variable]) -> Variable:
     """Divides by (sum of p-th powers over channels + epsilon) ** (1 / p)."""
     fields = net.fields(layer)
     power, epsilon = fields.number("p", 2.0), fields.number("epsilon", 0.01)
@@ -86,7 +86,7 @@ def _normalize_power(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> V
     return Variable(net.add("divide", layer, [value, length]), inputs[0].channels)
 
 
-def _offset_by_norm(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> Variable:
+def _offset_by_norm(net: MatNetwork, layer: MatLayer, inputs: list[Variable]) -> Variable:
     """Subtracts a * (sum of squares over channels) ** b."""
     if net.fields(layer).find("param") is None:
         raise net.error(layer, "it has no param: factor and exponent.")
@@ -99,7 +99,7 @@ def _offset_by_norm(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> Va
     return Variable(net.add("subtract", layer, [inputs[0].value, offset]), inputs[0].channels)
 
 
-def _add(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> Variable:
+def _add(net: MatNetwork, layer: MatLayer, inputs: list[Variable]) -> Variable:
     known = [one.channels for one in inputs if one.channels is not None]
     if len({*known} - {1}) > 1:
         raise net.error(layer, f"it adds variables of {' and '.join(map(str, known[:8]))} channels.")
@@ -107,7 +107,7 @@ def _add(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> Variable:
     return Variable(net.add(op, layer, [one.value for one in inputs]), max(known, default=None))
 
 
-def _concatenate(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> Variable:
+def _concatenate(net: MatNetwork, layer: MatLayer, inputs: list[Variable]) -> Variable:
     axis = net.fields(layer).integers("dim", 3, least=1, counts=(1,))[0]
     if axis > 3:
         raise net.error(layer, f"dim must be 1, 2 or 3, got {axis}.")
@@ -116,7 +116,7 @@ def _concatenate(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> Varia
     return Variable(net.add("concat", layer, [one.value for one in inputs], options={"axis": axis - 1}), total)
 
 
-def _crop(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> Variable:
+def _crop(net: MatNetwork, layer: MatLayer, inputs: list[Variable]) -> Variable:
     """Crops the first input to the size of the second; what is cut off before is reduced where too little is left."""
     offsets = net.fields(layer).pair("crop", 0)
     values = [one.value for one in inputs]
@@ -124,7 +124,7 @@ def _crop(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> Variable:
     return Variable(value, inputs[0].channels)
 
 
-def _flatten(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> Variable:
+def _flatten(net: MatNetwork, layer: MatLayer, inputs: list[Variable]) -> Variable:
     """Moves all values to one axis in MATLAB's order, rows first."""
     axis = net.fields(layer).integers("axis", 3, least=1, counts=(1,))[0]
     if axis > 3:
@@ -134,7 +134,7 @@ def _flatten(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> Variable:
     return Variable(net.add("reshape", layer, [order], options={"shape": shape}), None)
 
 
-def _permute(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> Variable:
+def _permute(net: MatNetwork, layer: MatLayer, inputs: list[Variable]) -> Variable:
     order = net.fields(layer).integers("order", 0, least=1, counts=(3, 4))
     if sorted(order[:3]) != [1, 2, 3] or order[3:] not in ([], [4]):
         raise net.error(layer, f"order must be an order of the first three axes, got {order}.")

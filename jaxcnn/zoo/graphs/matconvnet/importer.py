@@ -7,8 +7,8 @@ from jaxcnn.zoo.checkpoint import Checkpoint
 from jaxcnn.zoo.graphs.builder import GraphBuilder, ImportedNetwork
 from jaxcnn.zoo.graphs.matconvnet.functions import FUNCTION_RULES
 from jaxcnn.zoo.graphs.matconvnet.kernels import KERNEL_RULES, count_inputs
-from jaxcnn.zoo.graphs.matconvnet.layers import Layer, list_layers, sort_layers
-from jaxcnn.zoo.graphs.matconvnet.meta import find_input_size, find_labels, find_mean_image, find_preprocessing
+from jaxcnn.zoo.graphs.matconvnet.layers import MatLayer, list_layers, sort_layers
+from jaxcnn.zoo.graphs.matconvnet.meta import find_input_size, find_labels, find_mean_image, read_preprocessing
 from jaxcnn.zoo.graphs.matconvnet.network import MatNetwork, Rule, Variable
 
 __all__ = ["import_matconvnet"]
@@ -58,13 +58,13 @@ def import_matconvnet(path: Path, checkpoint: Checkpoint) -> ImportedNetwork:
     outputs = [layer.outputs[0] for layer in kept if layer.outputs[0] not in read]
     return builder.finish(
         [variables[name].value for name in outputs],
-        preprocessing=find_preprocessing(meta),
+        preprocessing=read_preprocessing(meta),
         mean_image=find_mean_image(meta),
         labels=find_labels(meta),
     )
 
 
-def _leave_off(builder: GraphBuilder, layers: list[Layer]) -> list[Layer]:
+def _leave_off(builder: GraphBuilder, layers: list[MatLayer]) -> list[MatLayer]:
     """Drops the layers that only training has, and notes them."""
     kept = [layer for layer in layers if not layer.is_of_training]
     dropped = [layer for layer in layers if layer.is_of_training]
@@ -79,10 +79,10 @@ def _leave_off(builder: GraphBuilder, layers: list[Layer]) -> list[Layer]:
     return kept
 
 
-def _add_inputs(net: MatNetwork, layers: list[Layer], meta: object, *, is_dag: bool) -> dict[str, Variable]:
+def _add_inputs(net: MatNetwork, layers: list[MatLayer], meta: object, *, is_dag: bool) -> dict[str, Variable]:
     """Adds the variables that no layer writes as inputs, of the sizes that are stated or that kernels have."""
     written = {layer.outputs[0] for layer in layers}
-    readers: dict[str, Layer] = {}
+    readers: dict[str, MatLayer] = {}
     for layer in layers:
         for name in layer.inputs:
             if name not in written:
@@ -104,7 +104,7 @@ def _add_inputs(net: MatNetwork, layers: list[Layer], meta: object, *, is_dag: b
     return found
 
 
-def _add_layer(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> Variable:
+def _add_layer(net: MatNetwork, layer: MatLayer, inputs: list[Variable]) -> Variable:
     """Adds the nodes of a layer; of an unknown one, a node that stands for it until all are reported."""
     if layer.kind not in _RULES:
         net.builder.add_unknown(layer.source, layer.name, layer.position)

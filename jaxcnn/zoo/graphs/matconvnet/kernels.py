@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from jaxcnn.zoo.graphs.matconvnet.layers import Layer
+from jaxcnn.zoo.graphs.matconvnet.layers import MatLayer
 from jaxcnn.zoo.graphs.matconvnet.network import MatNetwork, Rule, Variable
 
 __all__ = ["KERNEL_RULES", "count_inputs"]
@@ -13,7 +13,7 @@ _EPSILON = 1e-4  # of vl_nnbnorm, where a layer states none
 _MOMENTUM = 0.9  # the share of the old moments, where a layer states no rate
 
 
-def count_inputs(net: MatNetwork, layer: Layer) -> int | None:
+def count_inputs(net: MatNetwork, layer: MatLayer) -> int | None:
     """Returns the number of channels that a convolution reads as far as its kernel says it, or None."""
     kernel = net.tensor(layer, "filters")
     if layer.kind not in ("conv", "convt") or kernel is None or kernel.ndim != 4:
@@ -23,7 +23,7 @@ def count_inputs(net: MatNetwork, layer: Layer) -> int | None:
     return kernel.shape[2] * (1 if is_depthwise else groups)
 
 
-def _is_depthwise(net: MatNetwork, layer: Layer, kernel: np.ndarray, groups: int, channels: int | None) -> bool:
+def _is_depthwise(net: MatNetwork, layer: MatLayer, kernel: np.ndarray, groups: int, channels: int | None) -> bool:
     """Returns whether a kernel is depthwise, (kh, kw, c, m), which it is with as many groups as channels."""
     if channels is not None:
         return kernel.shape[2] == groups == channels
@@ -31,7 +31,7 @@ def _is_depthwise(net: MatNetwork, layer: Layer, kernel: np.ndarray, groups: int
     return kernel.shape[2] == groups and (bias is None or bias.size == groups * kernel.shape[3])
 
 
-def _bias(net: MatNetwork, layer: Layer, outputs: int) -> dict[str, str]:
+def _bias(net: MatNetwork, layer: MatLayer, outputs: int) -> dict[str, str]:
     bias = net.tensor(layer, "biases") if net.fields(layer).flag("hasBias", True) else None
     if bias is None:
         return {}
@@ -40,7 +40,7 @@ def _bias(net: MatNetwork, layer: Layer, outputs: int) -> dict[str, str]:
     return net.parameter(layer, "biases", "bias", bias.reshape(-1))
 
 
-def _convolve(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> Variable:
+def _convolve(net: MatNetwork, layer: MatLayer, inputs: list[Variable]) -> Variable:
     fields, kernel = net.fields(layer), net.require(layer, "filters", 4)
     options = {
         "strides": fields.pair("stride", 1, least=1),
@@ -66,7 +66,7 @@ def _convolve(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> Variable
     return Variable(net.add(op, layer, [inputs[0].value], options=options, parameters=parameters), outputs)
 
 
-def _convolve_transposed(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> Variable:
+def _convolve_transposed(net: MatNetwork, layer: MatLayer, inputs: list[Variable]) -> Variable:
     fields, kernel = net.fields(layer), net.require(layer, "filters", 4)
     groups = fields.integers("numGroups", 1, least=1, counts=(1,))[0]
     if kernel.shape[2] % groups or inputs[0].channels not in (None, kernel.shape[2]):
@@ -83,7 +83,7 @@ def _convolve_transposed(net: MatNetwork, layer: Layer, inputs: list[Variable]) 
     return Variable(value, outputs)
 
 
-def _normalize_batch(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> Variable:
+def _normalize_batch(net: MatNetwork, layer: MatLayer, inputs: list[Variable]) -> Variable:
     """Converts moments, mean and sqrt(variance + epsilon), to mean and variance with the same quotients."""
     fields = net.fields(layer)
     scale, bias = net.require(layer, "multipliers", 1), net.require(layer, "biases", 1)
@@ -116,7 +116,7 @@ def _normalize_batch(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> V
     return Variable(net.add("batch_norm", layer, [inputs[0].value], options=options, parameters=parameters), channels)
 
 
-def _scale(net: MatNetwork, layer: Layer, inputs: list[Variable]) -> Variable:
+def _scale(net: MatNetwork, layer: MatLayer, inputs: list[Variable]) -> Variable:
     """Multiplies by a second input or a tensor, and adds a third input or a tensor."""
     has_bias = net.fields(layer).flag("hasBias", True)
     tensors = list(layer.tensors)  # in order: those that are no inputs

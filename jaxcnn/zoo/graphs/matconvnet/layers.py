@@ -7,7 +7,7 @@ from typing import Any
 from jaxcnn.graphs.graph import MAX_NODES
 from jaxcnn.zoo.graphs.builder import GraphBuilder
 
-__all__ = ["Layer", "list_layers", "sort_layers"]
+__all__ = ["MatLayer", "list_layers", "sort_layers"]
 
 _DAG_KINDS = {
     "BatchNorm": "bnorm",
@@ -39,7 +39,7 @@ _ROLES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Layer:
+class MatLayer:
     """One layer.
 
     Attributes:
@@ -70,7 +70,7 @@ class Layer:
         return self.kind in ("loss", "softmaxloss", "pdist", "PDist") or self.kind.endswith(("Loss", "Accuracy"))
 
 
-def list_layers(builder: GraphBuilder, graph: object, *, is_dag: bool) -> list[Layer]:
+def list_layers(builder: GraphBuilder, graph: object, *, is_dag: bool) -> list[MatLayer]:
     """Lists the layers in the order of the file.
 
     Args:
@@ -96,7 +96,7 @@ def list_layers(builder: GraphBuilder, graph: object, *, is_dag: bool) -> list[L
         for one in params
         if isinstance(one, Mapping) and isinstance(one.get("name"), str)
     }
-    found: list[Layer] = []
+    found: list[MatLayer] = []
     names: set[str] = set()
     for position, layer in enumerate(layers, 1):
         name, source = (layer.get(key) if isinstance(layer, Mapping) else None for key in ("name", "type"))
@@ -114,7 +114,7 @@ def list_layers(builder: GraphBuilder, graph: object, *, is_dag: bool) -> list[L
 
 def _make_simple_layer(
     layer: Mapping[str, Any], name: str, source: str, position: int, rates: Mapping[str, Any]
-) -> Layer:
+) -> MatLayer:
     del rates
     params = _list_texts(layer.get("params"))
     tensors = {text.rpartition("/")[2]: text for text in params}
@@ -123,10 +123,12 @@ def _make_simple_layer(
     learning = dict(zip(_ROLES.get(source, ()), given, strict=False))
     inputs, outputs = (f"x{position - 1}",), (f"x{position}",)
     kind = "normalize" if source == "lrn" else source
-    return Layer(name, kind, source, position, layer, inputs, outputs, tensors, learning)
+    return MatLayer(name, kind, source, position, layer, inputs, outputs, tensors, learning)
 
 
-def _make_dag_layer(layer: Mapping[str, Any], name: str, source: str, position: int, rates: Mapping[str, Any]) -> Layer:
+def _make_dag_layer(
+    layer: Mapping[str, Any], name: str, source: str, position: int, rates: Mapping[str, Any]
+) -> MatLayer:
     short = source.removeprefix("dagnn.")
     kind = _DAG_KINDS.get(short, short)
     block = layer.get("block")
@@ -137,14 +139,14 @@ def _make_dag_layer(layer: Mapping[str, Any], name: str, source: str, position: 
     tensors = dict(zip(_ROLES.get(kind, ()), params, strict=False))
     learning = {role: rates.get(text) for role, text in tensors.items()}
     inputs, outputs = (tuple(_list_texts(layer.get(key))) for key in ("inputs", "outputs"))
-    return Layer(name, kind, source, position, fields, inputs, outputs, tensors, learning)
+    return MatLayer(name, kind, source, position, fields, inputs, outputs, tensors, learning)
 
 
 def _list_texts(value: object) -> list[str]:
     return [one for one in value if isinstance(one, str)] if isinstance(value, list | tuple) else []
 
 
-def sort_layers(builder: GraphBuilder, layers: list[Layer]) -> list[Layer]:
+def sort_layers(builder: GraphBuilder, layers: list[MatLayer]) -> list[MatLayer]:
     """Sorts layers so that each comes after those whose variables it reads.
 
     Args:
@@ -157,14 +159,14 @@ def sort_layers(builder: GraphBuilder, layers: list[Layer]) -> list[Layer]:
     Raises:
         FormatError: If a variable is written twice or by no one layer of several outputs, or layers form a cycle.
     """
-    writers: dict[str, Layer] = {}
+    writers: dict[str, MatLayer] = {}
     for layer in layers:
         if len(layer.outputs) != 1:
             raise builder.error(f"layer {layer.name!r:.80} ({layer.source}) must have one output.")
         if layer.outputs[0] in writers:
             raise builder.error(f"layer {layer.name!r:.80} writes {layer.outputs[0]!r:.80}, as another layer does.")
         writers[layer.outputs[0]] = layer
-    readers: dict[str, list[Layer]] = {}
+    readers: dict[str, list[MatLayer]] = {}
     missing: dict[str, int] = {}
     for layer in layers:
         needed = {name for name in layer.inputs if name in writers}
@@ -172,7 +174,7 @@ def sort_layers(builder: GraphBuilder, layers: list[Layer]) -> list[Layer]:
         for name in needed:
             readers.setdefault(name, []).append(layer)
     ready = [layer for layer in reversed(layers) if not missing[layer.outputs[0]]]
-    found: list[Layer] = []
+    found: list[MatLayer] = []
     while ready:
         layer = ready.pop()
         found.append(layer)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxcnn.zoo.graphs.matconvnet.options import list_numbers
 from jaxcnn.zoo.records.weight_records import Preprocessing
 
-__all__ = ["find_input_size", "find_labels", "find_mean_image", "find_preprocessing"]
+__all__ = ["find_input_size", "find_labels", "find_mean_image", "read_preprocessing"]
 
 
 def _normalization(meta: object) -> Mapping[str, object]:
@@ -53,7 +53,7 @@ def find_mean_image(meta: object) -> np.ndarray | None:
     return mean.astype(np.float32) if mean.ndim == 3 and min(mean.shape[:2]) > 1 else None
 
 
-def find_preprocessing(meta: object) -> Preprocessing | None:
+def read_preprocessing(meta: object) -> Preprocessing | None:
     """Finds how an image becomes the input, None where the network does not say it.
 
     Args:

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxcnn.zoo.checkpoint import FormatError
 from jaxcnn.zoo.graphs.builder import GraphBuilder
-from jaxcnn.zoo.graphs.matconvnet.layers import Layer
+from jaxcnn.zoo.graphs.matconvnet.layers import MatLayer
 from jaxcnn.zoo.graphs.matconvnet.options import LayerFields
 
 __all__ = ["MatNetwork", "Rule", "Variable"]
@@ -32,15 +32,15 @@ class MatNetwork:
         self.builder, self.groups = builder, groups
         self._parameters: dict[tuple[str, str], str] = {}
 
-    def error(self, layer: Layer, reason: str) -> FormatError:
+    def error(self, layer: MatLayer, reason: str) -> FormatError:
         """Builds an error that names the layer."""
         return self.builder.error(f"layer {layer.name!r:.80} ({layer.source}): {reason}")
 
-    def fields(self, layer: Layer) -> LayerFields:
+    def fields(self, layer: MatLayer) -> LayerFields:
         """Returns the options of a layer."""
         return LayerFields(layer.fields, lambda reason: self.error(layer, reason))
 
-    def tensor(self, layer: Layer, role: str) -> np.ndarray | None:
+    def tensor(self, layer: MatLayer, role: str) -> np.ndarray | None:
         """Returns a tensor of a layer as floating numbers, None where it has none.
 
         Raises:
@@ -54,7 +54,7 @@ class MatNetwork:
             raise self.error(layer, f"its {role} are no numbers.")
         return array if array.dtype.kind == "f" else array.astype(np.float32)
 
-    def require(self, layer: Layer, role: str, rank: int) -> np.ndarray:
+    def require(self, layer: MatLayer, role: str, rank: int) -> np.ndarray:
         """Returns a tensor of a layer that must be there.
 
         Raises:
@@ -67,7 +67,7 @@ class MatNetwork:
         return array
 
     def parameter(
-        self, layer: Layer, tensor: str, role: str, array: np.ndarray, *, collection: str = "params"
+        self, layer: MatLayer, tensor: str, role: str, array: np.ndarray, *, collection: str = "params"
     ) -> dict[str, str]:
         """Adds a parameter under the name of the layer; layers that share a tensor share the parameter.
 
@@ -95,7 +95,7 @@ class MatNetwork:
     def add(
         self,
         op: str,
-        layer: Layer,
+        layer: MatLayer,
         inputs: list[str],
         *,
         part: str = "",
@@ -107,5 +107,5 @@ class MatNetwork:
         return self.builder.add(op, name, inputs, options=options, parameters=parameters, source=layer.source)
 
 
-Rule = Callable[[MatNetwork, Layer, list[Variable]], Variable]
+Rule = Callable[[MatNetwork, MatLayer, list[Variable]], Variable]
 """Adds the nodes of one layer that reads variables, and returns what it writes."""
