@@ -95,7 +95,7 @@ class WeightFinder:
             The array, floating ones as float32; None if there is none.
         """
         name = self._find_names(path, layer).get(role)
-        if name is None:
+        if name is None or name not in self._tensors:
             return None
         array, layout = self._tensors[name], self._layouts.get(name)
         is_transposed = layer.kind.endswith("Transpose")
