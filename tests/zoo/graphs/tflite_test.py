@@ -247,3 +247,14 @@ def test_quantized_mobilenet_recognizes_photographs():
     wanted = np.array([numbers[file.name.partition("_")[0]] for file in files])
     # Of all 309 images 45 % are recognized, and 71 % are among the best five.
     assert np.mean((best == wanted[:, None]).any(1)) > 0.6 and np.mean(best[:, 0] == wanted) > 0.33
+
+
+@needs_data
+def test_float_detector_equals_its_twin_of_caffe():
+    one = zoo.load(DATA / "tensorflow" / "ultraface_slim-320_float.tflite")
+    other = zoo.load(DATA / "caffe" / "ultraface_slim-320.caffemodel")
+    x = np.random.default_rng(0).standard_normal((1, 120, 160, 3)).astype(np.float32)  # of 240 x 320 as stated
+    found, expected = (jax.jit(net.model.apply)(net.variables, x) for net in (one, other))
+    for name, twin in (("Identity", "boxes"), ("Identity_1", "scores")):
+        scale = float(jnp.abs(expected[twin]).max())
+        np.testing.assert_allclose(found[name], expected[twin], rtol=0, atol=2e-4 * scale)
