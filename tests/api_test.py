@@ -19,6 +19,7 @@ import pytest
 
 import jaxcnn
 from tests.support.public import ROOT, classes, functions, namespaces, public
+from tests.support.selection import daily
 
 SNAPSHOT = Path(__file__).parent / "api_snapshot.json"
 UPDATE = "python -m tests.api_test"
@@ -150,12 +151,15 @@ def test_package_offers_namespaces_only():
 
 @pytest.mark.parametrize(
     "first",
-    [
-        "import jaxcnn.zoo.records.weight_records",
-        "import jaxcnn.zoo.download.downloads",
-        "from jaxcnn.zoo.download import transfers; from jaxcnn.zoo.records import label_sets",
-        "import jaxcnn.cli.app",
-    ],
+    daily(
+        [
+            "import jaxcnn.zoo.records.weight_records",
+            "import jaxcnn.zoo.download.downloads",
+            "from jaxcnn.zoo.download import transfers; from jaxcnn.zoo.records import label_sets",
+            "import jaxcnn.cli.app",
+        ],
+        ["from jaxcnn.zoo.download import transfers; from jaxcnn.zoo.records import label_sets"],
+    ),
 )
 def test_functions_that_share_a_name_with_a_folder(first):
     """``zoo.records`` and ``zoo.download`` are the functions, whatever is imported first."""

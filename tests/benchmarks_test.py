@@ -163,6 +163,7 @@ def test_separable_counts_what_the_layers_have():
     assert separable.Arm("own", 2).multiplications == 2 * 32 * (9 + 64)
 
 
+@pytest.mark.nightly
 def test_ensembles_compare_five_forms_of_one_step(tmp_path):
     """A small network in place of the experiment's, on two devices."""
     model, tx = layers.Conv(3, (3, 3), padding="VALID"), optax.sgd(0.1)

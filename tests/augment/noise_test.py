@@ -44,7 +44,7 @@ def close(got, want):
     assert np.mean(difference > 1e-5) < 0.01, f"{np.mean(difference > 1e-5)} of the values differ"
 
 
-@EACH
+@FEW
 def test_replay(function, op, draw, option, ends, key):
     pixels, rest = jax.random.split(key)
     numbers = draw(pixels, IMAGE.shape)

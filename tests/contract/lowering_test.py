@@ -8,7 +8,7 @@ from tests.contract import items
 from tests.support.selection import daily
 
 
-@pytest.mark.parametrize("name", daily(items.FIRST, items.ENGINES))
+@pytest.mark.parametrize("name", daily(items.FIRST, items.OWN))
 def test_lowers_for_every_platform(name):
     item = items.get(name)
 

@@ -30,7 +30,7 @@ def with_any_batch(item):
     return [jax.tree.map(functools.partial(shape, b), a) for a, b in zip(item.arrays, item.batched, strict=True)]
 
 
-@pytest.mark.parametrize("name", daily(items.NAMES, items.ENGINES))
+@pytest.mark.parametrize("name", daily(items.NAMES, items.OWN))
 def test_exports_for_any_batch(name):
     item = items.get(name)
     with item.strict():

@@ -104,7 +104,7 @@ def test_fixed_set():
     assert (long["image"][:7] != long["image"][7:14]).any()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", daily(KINDS, ("RTS", "TC")))
 def test_strict_dtypes_and_float64_mode(kind):
     images, labels = sources()
     expected = data.distorted(images, labels, kind=kind, canvas=14)(jax.random.key(0), 2)

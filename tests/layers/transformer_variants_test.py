@@ -132,6 +132,7 @@ def test_inverse_compositional_composes_its_increments_and_reads_the_original():
     )
 
 
+@pytest.mark.nightly
 def test_inverse_compositional_learns_and_every_step_gets_closer():
     rng = np.random.default_rng(1)
     centers = rng.uniform(-0.5, 0.5, (16, 2))

@@ -156,7 +156,7 @@ CASES = [
 ]
 
 
-DAILY = (("xception", (71, 74)), ("mobilenet", (45, 32)), ("mobilenet_v2", (57, 43)))
+DAILY = (("xception", (71, 74)), ("mobilenet", (45, 32)))  # the other one equals torchvision's daily
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_equals_keras(name, size, theirs, ours, monkeypatch):
     ("name", "alpha"),
     daily_cases(
         [("xception", None), *(("mobilenet", a) for a in (0.6, 1.0)), *(("mobilenet_v2", a) for a in (0.3708, 1.4))],
-        [("mobilenet", 0.6), ("mobilenet_v2", 0.3708)],
+        [("mobilenet_v2", 0.3708)],
     ),
 )
 def test_parameters(name, alpha):

@@ -10,6 +10,7 @@ import pytest
 
 from jaxcnn import ops
 from tests.support.paths import FIXTURES
+from tests.support.selection import daily
 from tests.support.untyped import untyped
 
 FIXTURE = FIXTURES / "pooling.npz"
@@ -28,7 +29,7 @@ def arrays():
     return rng.integers(0, 6, (2, 9, 8, 2)).astype(np.float32), rng  # few values: ties are common
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", daily(CASES, ["3-2-pad-ceil"]))  # the others equal PyTorch itself
 @pytest.mark.parametrize("kind", ["max", "avg"])
 def test_equals_the_committed_results_of_pytorch(kind, case):
     window, strides, padding, ceil_mode, count = CASES[case]

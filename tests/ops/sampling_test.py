@@ -197,7 +197,8 @@ def test_forward_and_reverse_mode_agree_with_finite_differences():
             check_grads(jax.jit(f), (image, grid), order=1, modes=("fwd", "rev"), eps=1e-6)
 
 
-@pytest.mark.parametrize("mode", daily(["bilinear", "bicubic"], ["bilinear"]))
+@pytest.mark.nightly
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
 def test_derivatives_of_any_order(mode):
     with jax.enable_x64(True):
         rng = np.random.default_rng(4)
@@ -334,7 +335,8 @@ def test_narrow_images_are_read_at_wide_coordinates():
     assert ops.affine_grid(EYE.astype(jnp.bfloat16), (2, 2)).dtype == jnp.float32
 
 
-@pytest.mark.parametrize("kind", daily([AxisType.Auto, AxisType.Explicit], [AxisType.Explicit]))
+@pytest.mark.nightly  # a contract of every item
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
 def test_sharded_batches(kind):
     image, grid = images(8, 4, 5, 2), points(8, 3, 6)
     loss = lambda i, g: jnp.sum(ops.grid_sample(i, g) ** 2)

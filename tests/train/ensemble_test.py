@@ -53,8 +53,8 @@ def test_members_are_spread_over_devices(count):
     """As many of the eight devices as divide the members; the numbers are those of one device."""
     keys = jax.random.split(jax.random.key(1), count)
     options: dict[str, Any] = dict(hparams={"learning_rate": jnp.linspace(1e-3, 1e-1, count)}, steps=3, evaluate=TEST)
-    one = train.fit_ensemble(keys, Net(), optax.sgd, draw, devices=jax.devices()[:1], **options)
-    many = train.fit_ensemble(keys, Net(), optax.sgd, draw, **options)
+    one = train.fit_ensemble(keys, Linear(), optax.sgd, draw, devices=jax.devices()[:1], **options)
+    many = train.fit_ensemble(keys, Linear(), optax.sgd, draw, **options)
     assert len(one.state.step.sharding.device_set) == 1
     assert len(many.state.step.sharding.device_set) == {6: 6, 16: 8}[count]
     close(jax.device_get(many.state.params), jax.device_get(one.state.params), 1e-4)
@@ -132,6 +132,7 @@ def test_halving_resumes_and_the_best_member_is_exported(tmp_path, halved):
         train.load_variables(tmp_path / "a", member=5)
 
 
+@pytest.mark.nightly
 def test_a_member_that_was_stopped_may_be_anything():
     rates = {"learning_rate": jnp.array([1e-2, 1e-2, 1e-2, 1e6])}
     options = {**HALVING, "halve_every": 2}
