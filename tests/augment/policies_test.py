@@ -131,6 +131,7 @@ def test_a_batch_may_be_sharded_on_an_explicit_mesh(name):
     assert result.shape == batch.shape and result.sharding.spec[0] == "data"
 
 
+@pytest.mark.nightly  # tests of inverses restore those of each step daily
 def test_inverses_restore_key_points():
     example = {"image": IMAGE, "keypoints": jnp.array([[5.0, 6.0], [3.0, 2.0]])}
     for name, moves in (("rand_augment", 3), ("trivial_augment", 2), ("auto_augment", 2)):

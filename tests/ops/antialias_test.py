@@ -50,6 +50,7 @@ def test_supersampling_is_met_four_times_as_closely_as_by_plain_reading(scale):
 
 
 @pytest.mark.parametrize("degrees", daily([0.0, 25.0], [25.0]))
+@pytest.mark.nightly
 def test_no_worse_at_half_the_size_or_near_it(degrees):
     images = photographs()
     for scale in (1.2, 2):

@@ -222,6 +222,7 @@ def test_slope_and_gradient_are_adjoint_and_agree_with_differences(name, impleme
 
 @MOSTLY_STENCIL
 @pytest.mark.parametrize("options", [{}, {"strides": 2, "dilation": (1, 2), "padding": 1}], ids=["same", "strides"])
+@pytest.mark.nightly
 def test_hessian(options, implementation):
     with jax.enable_x64(True):
         arguments = {"strides": 1, "padding": "SAME", "dilation": 1, **options}

@@ -67,6 +67,7 @@ def test_derivatives_agree_with_differences(pool):
 
 
 @pytest.mark.parametrize("pool", [POOLS["max_3_2"], POOLS["max_7_1"]], ids=["max_3_2", "max_7_1"])
+@pytest.mark.nightly
 def test_second_derivative(pool):
     x = image((1, 9, 8, 3))
 
