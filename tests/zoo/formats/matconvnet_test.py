@@ -17,8 +17,8 @@ from jaxcnn.zoo.formats.matconvnet.mat_file import is_matconvnet, read_matconvne
 from tests.support import real_data
 from tests.support.fuzzing import fuzz
 from tests.support.matlab_files import Records, write
-from tests.support.untyped import untyped
 from tests.support.selection import daily
+from tests.support.untyped import untyped
 
 ROOT = real_data.DATA / "matconvnet"
 MIB = 1 << 20
