@@ -117,10 +117,15 @@ LONG = {
 """Docstrings in ``jaxcnn`` whose examples compile much of what other tests run daily."""
 
 
+LONG_PAGES = tuple(f"docs/{name}.md:" for name in ("augmentation", "sampling", "training"))
+"""Pages of whose subjects ``README.md`` has short examples."""
+
+
 def examples() -> Iterator[Any]:
     """Lists all of them as parameters of a test."""
     for name, *rest in (*snippets(), *docstrings()):
-        yield pytest.param(*rest, id=name, marks=[pytest.mark.nightly] * (name.removeprefix("jaxcnn.") in LONG))
+        long = name.startswith(LONG_PAGES) or name.removeprefix("jaxcnn.") in LONG
+        yield pytest.param(*rest, id=name, marks=[pytest.mark.nightly] if long else [])
 
 
 def test_long_examples_exist():

@@ -14,7 +14,6 @@ import pytest
 
 from jaxcnn import models
 from tests.contract import items
-from tests.support.selection import daily
 
 FOLDER = Path(__file__).parent / "golden"
 UPDATE = "python -m tests.golden_test"
@@ -59,7 +58,8 @@ def test_every_module_has_a_name(name):
     assert not unnamed, f"{name}: modules without an explicit name: {unnamed}"
 
 
-@pytest.mark.parametrize("name", daily(models.names(), ("gwap_cnn", "st_cnn", "mini_xception", "mobilenet_v2")))
+@pytest.mark.nightly  # of some models registry_test.py holds it daily
+@pytest.mark.parametrize("name", models.names())
 def test_param_dtype_reaches_every_parameter(name):
     leaves = tree(models.create(name, param_dtype=jnp.bfloat16), (1, *SIZES.get(name, SIZE)))
     parameters = {path: leaf for path, leaf in leaves.items() if path.startswith("params/")}

@@ -43,6 +43,7 @@ def test_policies_process_one_example_after_another_whatever_their_number(monkey
     assert len(calls) == (count > 0)
 
 
+@pytest.mark.nightly
 def test_a_training_step_augments():
 
     chain = augment.sequence([function("random_flip_left_right"), function("random_pad_and_crop")])

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from jaxcnn import augment
-from tests.augment.functions import IMAGE, KEY, P
+from tests.augment.functions import FAMILIES, IMAGE, KEY, P
+from tests.support.selection import daily
 from tests.support.untyped import untyped
 
 NUMBERS = {
@@ -43,7 +44,7 @@ MORE = {
 }
 
 
-@pytest.mark.parametrize("name", NUMBERS | MORE)
+@pytest.mark.parametrize("name", daily(NUMBERS | MORE, {*FAMILIES, "rand_augment", "random_shot_noise"}))
 def test_numbers_may_be_traced(name):
     f = P(getattr(augment, name), **STATIC.get(name, {}))
     options = (NUMBERS | MORE)[name]

@@ -124,6 +124,7 @@ def test_sharded_batch(layer, kind, side):
 
 
 @EACH_LAYER
+@pytest.mark.nightly
 def test_in_nnx(layer):
     x = jnp.ones((8, 6, 6, 4))
     module = nnx.bridge.ToNNX(layer.clone(), rngs=nnx.Rngs(0, dropout=1)).lazy_init(x)

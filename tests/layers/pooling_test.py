@@ -140,6 +140,7 @@ def test_sharded_batch(features, kind):
 
 
 @EACH_KIND
+@pytest.mark.nightly
 def test_in_nnx(features):
     x, layer = jnp.asarray(images(2)), GlobalWeightedAveragePool(features=features)
     module = nnx.bridge.ToNNX(layer, rngs=nnx.Rngs(0)).lazy_init(x)

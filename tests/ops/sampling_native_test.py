@@ -58,6 +58,7 @@ def test_volumes(monkeypatch, options):
         np.testing.assert_allclose(a, b, atol=2e-5)
 
 
+@pytest.mark.nightly
 def test_antialiasing(monkeypatch):
     image, grid = arrays(32, 30, c=3)
     for a, b in zip(*both(monkeypatch, with_gradients(antialias=True), image, grid), strict=True):

@@ -281,6 +281,7 @@ def test_vmap_over_the_image_or_the_grid(of, volume):
     np.testing.assert_allclose(summed, flat[1][position].sum(0), atol=1e-4)
 
 
+@pytest.mark.nightly
 def test_runs_with_jit_disabled():
     image, grid = images(2, 4, 5, 2), points(2, 3, 6)
     loss = lambda i, g: jnp.sum(ops.conv(ops.grid_sample(i, g), jnp.ones((2, 2, 2, 1))) ** 2)

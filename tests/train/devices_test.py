@@ -39,6 +39,7 @@ def test_jit_with_a_sharded_batch(single):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.nightly
 def test_pmap(single):
     tx, batch, state, expected, figures = single
     split = jax.tree.map(lambda leaf: leaf.reshape(8, 2, *leaf.shape[1:]), batch)

@@ -162,6 +162,7 @@ for _ in range(10):
 """
 
 
+@pytest.mark.nightly
 def test_errors_of_a_cut_checkpoint_are_all_that_is_said(tmp_path):
     fit(tmp_path, steps=2, evaluate=None)
     largest = max((tmp_path / "checkpoints").rglob("d/*"), key=lambda path: path.stat().st_size)
