@@ -193,6 +193,7 @@ def test_localizer_is_called_with_train():
     layer.apply(variables, x, train=True, rngs={"dropout": jax.random.key(1)})
 
 
+@pytest.mark.nightly
 def test_usable_from_nnx():
     from flax import nnx
 
