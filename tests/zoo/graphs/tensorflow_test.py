@@ -122,7 +122,7 @@ def test_parameters_have_the_names_of_layers():
     assert params["separable"].keys() == {"depthwise_kernel", "pointwise_kernel"}
     assert params["each"]["kernel"].shape == (3, 3, 4, 2)  # as many groups as channels: depthwise
     keras = network("keras_model").variables
-    assert {"stem", "separable", "bn", "up", "dw", "ln", "fc", "box"} <= keras["params"].keys()
+    assert {"stem", "separable", "bn", "prelu", "up", "dw", "ln", "fc", "box"} <= keras["params"].keys()
     assert keras["batch_stats"]["bn"].keys() == {"mean", "var"}
     assert network("v1_model").variables["params"]["fc"].keys() == {"kernel", "bias"}
 

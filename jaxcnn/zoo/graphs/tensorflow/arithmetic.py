@@ -115,9 +115,34 @@ def _combine(ctx: Context, node: SourceNode, a: Result, b: Result) -> Result:
             shaped = b.array.reshape(-1, *(1,) * (a.rank - 2))
             b = Constant(shaped, op=node.op, inputs=(b,), trained=True)
     found = match_batch_norm(ctx, node, a, b)
-    if found is not None:
-        return found
-    return combine(ctx, node, _BINARY[node.op], a, b)
+    if found is None:
+        found = _match_prelu(ctx, node, a, b) or _match_prelu(ctx, node, b, a)
+    return found if found is not None else combine(ctx, node, _BINARY[node.op], a, b)
+
+
+def _match_prelu(ctx: Context, node: SourceNode, above: Result, below: Result) -> Value | None:
+    """Recognizes ``relu(x) + -slope * relu(-x)``, as Keras writes a rectifier with a trained slope."""
+    if node.op not in ("Add", "AddV2") or not isinstance(above, Value) or not isinstance(below, Value):
+        return None
+    op, inputs = ctx.made_of.get(above.name, ("", ()))
+    second, factors = ctx.made_of.get(below.name, ("", ()))
+    if op != "Relu" or second != "Mul" or len(factors) != 2:
+        return None
+    factor, rectified = factors if isinstance(factors[0], Constant) else factors[::-1]
+    if not isinstance(factor, Constant) or factor.op != "Neg" or not isinstance(rectified, Value):
+        return None
+    third, negated = ctx.made_of.get(rectified.name, ("", ()))
+    inner = ctx.made_of.get(negated[0].name) if third == "Relu" else None
+    if inner is None or inner[0] != "Neg":
+        return None
+    x, slope = inputs[0], factor.inputs[0].array
+    while slope.ndim > 1 and slope.shape[0] == 1:
+        slope = slope[0]
+    if inner[1][0].name != x.name or x.first or slope.ndim > len(x.held):
+        return None
+    ctx.absorbed.update((above.name, below.name, rectified.name, negated[0].name))
+    paths = {"slope": ctx.parameter(factor.inputs[0], "slope", node, slope)}
+    return ctx.emit("prelu", node, [x], x.dims, parameters=paths)
 
 
 def combine(ctx: Context, node: SourceNode, op: str, a: Result, b: Result) -> Value:

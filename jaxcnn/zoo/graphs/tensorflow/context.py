@@ -83,6 +83,7 @@ class Context:
         base = like if like is not None else inputs[0]
         found = dataclasses.replace(base, name=name, dims=tuple(dims), **changes)
         self.values[name] = found
+        self.made_of[name] = (node.op, tuple(inputs))
         return found
 
     def add_input(self, name: str, value: Value) -> Value:

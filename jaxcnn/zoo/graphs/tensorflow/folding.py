@@ -126,7 +126,7 @@ def _squeeze(node: SourceNode, x: np.ndarray) -> np.ndarray:
 
 
 def _strided_slice(node: SourceNode, x: np.ndarray, *parts: np.ndarray) -> np.ndarray:
-    return x[read_strided_slice(node, x.ndim, *(numbers(part) for part in parts)).index]
+    return np.asarray(x[read_strided_slice(node, x.ndim, *(numbers(part) for part in parts)).index])
 
 
 def _slice(node: SourceNode, x: np.ndarray, begin: np.ndarray, size: np.ndarray) -> np.ndarray:
@@ -135,7 +135,7 @@ def _slice(node: SourceNode, x: np.ndarray, begin: np.ndarray, size: np.ndarray)
 
 
 def _gather(node: SourceNode, x: np.ndarray, indices: np.ndarray, *axis: np.ndarray) -> np.ndarray:
-    return np.take(x, indices, numbers(axis[0])[0] if axis else 0)
+    return np.asarray(np.take(x, indices, numbers(axis[0])[0] if axis else 0))
 
 
 def _transpose(node: SourceNode, x: np.ndarray, axes: np.ndarray) -> np.ndarray:
@@ -184,7 +184,7 @@ def _split_sizes(node: SourceNode, x: np.ndarray, sizes: np.ndarray, axis: np.nd
 def _unpack(node: SourceNode, x: np.ndarray) -> list[np.ndarray]:
     axis = node.integer("axis", 0)
     check_size((x.shape[axis],))
-    return [np.take(x, at, axis) for at in range(min(x.shape[axis], 4096))]
+    return [np.asarray(np.take(x, at, axis)) for at in range(min(x.shape[axis], 4096))]
 
 
 def _mod(a: np.ndarray, b: np.ndarray) -> np.ndarray:

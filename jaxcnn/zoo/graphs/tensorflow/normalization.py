@@ -97,9 +97,12 @@ def match_batch_norm(ctx: Context, node: SourceNode, a: Result, b: Result) -> Va
         a, b = b, a
     if not isinstance(a, Value) or not isinstance(b, Constant) or a.name not in ctx.made_of:
         return None
-    op, (first, second) = ctx.made_of[a.name][0], ctx.made_of[a.name][1][:2]
+    op, made = ctx.made_of[a.name]
+    if op not in _MULTIPLYING or len(made) != 2:
+        return None
+    first, second = made
     value, factor = (second, first) if isinstance(first, Constant) else (first, second)
-    if op not in _MULTIPLYING or not isinstance(value, Value) or not isinstance(factor, Constant):
+    if not isinstance(value, Value) or not isinstance(factor, Constant):
         return None
     parts = _read_factor(factor)
     if parts is None or parts.var is None or not _is_per_channel(value, parts.var):
