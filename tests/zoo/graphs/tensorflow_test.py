@@ -16,7 +16,7 @@ from jaxcnn.graphs import find_shapes
 from jaxcnn.zoo.checkpoint import Checkpoint
 from jaxcnn.zoo.graphs.tensorflow.importing import import_tensorflow
 from jaxcnn.zoo.graphs.tensorflow.naming import PathRegister, name_parameter
-from jaxcnn.zoo.graphs.tensorflow.sizes import BATCH, Size, divide_exactly, round_up
+from jaxcnn.zoo.graphs.tensorflow.sizes import BATCH, SymbolicSize, divide_exactly, round_up
 from tests.support import hostile_graphs
 from tests.support.paths import ROOT
 from tests.support.real_data import DATA, needs_data
@@ -290,10 +290,10 @@ def test_a_million_nodes_error():
 
 
 def test_sizes_are_polynomials():
-    height = Size.symbol("height")
+    height = SymbolicSize.symbol("height")
     assert (BATCH * 12) // (BATCH * 4) == 3 and (height * 2 + 4) // 2 == height + 2 and height - height == 0
     assert divide_exactly(height, 2) is None and round_up(7, 2) == 4 and round_up(height, 2) == round_up(height, 2)
-    assert (height * 6) % 3 == 0 and isinstance(height % 3, Size) and 5 - height == -(height - 5)
+    assert (height * 6) % 3 == 0 and isinstance(height % 3, SymbolicSize) and 5 - height == -(height - 5)
 
 
 # Real files.

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.zoo.graphs.keras.layer_call import Handler, LayerCall, UnknownLayer, Value
+from jaxcnn.zoo.graphs.keras.layer_call import Handler, LayerCall, LayerValue, UnknownLayer
 from jaxcnn.zoo.graphs.keras.options import Options
 
 __all__ = ["LAYERS", "activate", "apply_function", "is_function"]
 
-Function = Callable[[LayerCall, Value], Value]
+Function = Callable[[LayerCall, LayerValue], LayerValue]
 
 
 def _plain(op: str, **options: Any) -> Function:
@@ -23,17 +23,17 @@ def _along(op: str) -> Function:
     return lambda call, x: call.add(op, x, axis=call.axis(x, -1))
 
 
-def _hard_sigmoid(call: LayerCall, x: Value) -> Value:
+def _hard_sigmoid(call: LayerCall, x: LayerValue) -> LayerValue:
     """Adds relu6(x + 3) / 6 of Keras 3, or 0.2 * x + 0.5, clipped, of Keras 1 and 2."""
     slope = 1 / 6 if call.parts.is_keras_3 else 0.2
     return call.add("hard_sigmoid", x, slope=slope, offset=0.5)
 
 
-def _tanh_shrink(call: LayerCall, x: Value) -> Value:
+def _tanh_shrink(call: LayerCall, x: LayerValue) -> LayerValue:
     return call.add("subtract", x, call.add("tanh", x))
 
 
-def _gate(call: LayerCall, x: Value) -> Value:
+def _gate(call: LayerCall, x: LayerValue) -> LayerValue:
     raise UnknownLayer(f"{call.layer.kind} with the activation 'glu'")
 
 
@@ -71,7 +71,7 @@ def is_function(name: str) -> bool:
     return name in _FUNCTIONS
 
 
-def apply_function(call: LayerCall, x: Value, name: str) -> Value:
+def apply_function(call: LayerCall, x: LayerValue, name: str) -> LayerValue:
     """Adds an activation function by its name."""
     function = _FUNCTIONS.get(name.split(">")[-1].split(".")[-1])
     if function is None:
@@ -79,7 +79,7 @@ def apply_function(call: LayerCall, x: Value, name: str) -> Value:
     return function(call, x)
 
 
-def activate(call: LayerCall, x: Value, activation: object = None) -> Value:
+def activate(call: LayerCall, x: LayerValue, activation: object = None) -> LayerValue:
     """Adds the activation of a layer.
 
     Args:
@@ -114,17 +114,17 @@ def activate(call: LayerCall, x: Value, activation: object = None) -> Value:
 class _Inner(LayerCall):
     """A layer that is the activation of another one: its nodes are that one's."""
 
-    def __init__(self, outer: LayerCall, x: Value, config: Mapping[str, Any]):
+    def __init__(self, outer: LayerCall, x: LayerValue, config: Mapping[str, Any]):
         super().__init__(outer.parts, dataclasses.replace(outer.layer, config=config), outer.path, [x], {})
         self._pending = outer._pending
         self.options = Options(config, outer.error)
 
 
-def _activation(call: LayerCall) -> Value:
+def _activation(call: LayerCall) -> LayerValue:
     return activate(call, call.input())
 
 
-def _relu(call: LayerCall) -> Value:
+def _relu(call: LayerCall) -> LayerValue:
     """Adds ReLU with its three options."""
     options = call.options
     highest = None if options.get("max_value") is None else options.number("max_value")
@@ -132,22 +132,22 @@ def _relu(call: LayerCall) -> Value:
     return call.add("relu", call.input(), max_value=highest, negative_slope=slope, threshold=threshold)
 
 
-def _leaky_relu(call: LayerCall) -> Value:
+def _leaky_relu(call: LayerCall) -> LayerValue:
     key = "negative_slope" if call.options.get("negative_slope") is not None else "alpha"
     return call.add("relu", call.input(), negative_slope=call.options.number(key, 0.3))
 
 
-def _elu(call: LayerCall) -> Value:
+def _elu(call: LayerCall) -> LayerValue:
     return call.add("elu", call.input(), alpha=call.options.number("alpha", 1.0))
 
 
-def _thresholded_relu(call: LayerCall) -> Value:
+def _thresholded_relu(call: LayerCall) -> LayerValue:
     """Adds x where it is above theta, else 0."""
     x = call.input()
     return call.add("multiply", x, call.add("threshold", x, threshold=call.options.number("theta", 1.0)))
 
 
-def _softmax(call: LayerCall) -> Value:
+def _softmax(call: LayerCall) -> LayerValue:
     x = call.inputs[0]
     if len(call.inputs) != 1:
         raise UnknownLayer("Softmax with a mask")
@@ -157,7 +157,7 @@ def _softmax(call: LayerCall) -> Value:
     return call.add("softmax", x, axis=min(axes))
 
 
-def _prelu(call: LayerCall) -> Value:
+def _prelu(call: LayerCall) -> LayerValue:
     """Adds ReLU with a slope per value, shared along some axes."""
     x = call.input()
     slope = call.weight("alpha", [None] * x.rank)

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Sequence
 
 from jaxcnn.zoo.graphs.keras.activations import activate
-from jaxcnn.zoo.graphs.keras.layer_call import Handler, LayerCall, UnknownLayer, Value
+from jaxcnn.zoo.graphs.keras.layer_call import Handler, LayerCall, LayerValue, UnknownLayer
 
 __all__ = ["LAYERS"]
 
@@ -37,7 +37,7 @@ def _widths(sizes: Sequence[int], dilation: Sequence[int]) -> list[int]:
     return [d * (k - 1) + 1 for k, d in zip(sizes, dilation, strict=True)]
 
 
-def _convolve(call: LayerCall, *, rank: int) -> Value:
+def _convolve(call: LayerCall, *, rank: int) -> LayerValue:
     """Adds a convolution; one whose groups are single channels becomes a depthwise one."""
     x = call.images(call.input(), rank)
     sizes, strides, dilation = _geometry(call, rank)
@@ -58,7 +58,7 @@ def _convolve(call: LayerCall, *, rank: int) -> Value:
     return activate(call, y)
 
 
-def _convolve_depthwise(call: LayerCall, *, rank: int) -> Value:
+def _convolve_depthwise(call: LayerCall, *, rank: int) -> LayerValue:
     x = call.images(call.input(), rank)
     sizes, strides, dilation = _geometry(call, rank)
     multiple = call.options.integer("depth_multiplier", 1)
@@ -70,7 +70,7 @@ def _convolve_depthwise(call: LayerCall, *, rank: int) -> Value:
     )
 
 
-def _convolve_separable(call: LayerCall, *, rank: int) -> Value:
+def _convolve_separable(call: LayerCall, *, rank: int) -> LayerValue:
     x = call.images(call.input(), rank)
     sizes, strides, dilation = _geometry(call, rank)
     multiple, filters = call.options.integer("depth_multiplier", 1), call.options.integer("filters")
@@ -84,7 +84,7 @@ def _convolve_separable(call: LayerCall, *, rank: int) -> Value:
     )
 
 
-def _convolve_transposed(call: LayerCall, *, rank: int) -> Value:
+def _convolve_transposed(call: LayerCall, *, rank: int) -> LayerValue:
     """Adds a transposed convolution with Keras's sizes of the output."""
     x = call.images(call.input(), rank)
     sizes, strides, dilation = _geometry(call, rank)
@@ -109,7 +109,7 @@ def _convolve_transposed(call: LayerCall, *, rank: int) -> Value:
     )
 
 
-def _dense(call: LayerCall) -> Value:
+def _dense(call: LayerCall) -> LayerValue:
     """Adds a dense layer on the last axis of the source."""
     x = call.source(call.input())
     units = call.options.integer("units")
@@ -117,7 +117,7 @@ def _dense(call: LayerCall) -> Value:
     return activate(call, y)
 
 
-def _scale_layer(call: LayerCall) -> Value:
+def _scale_layer(call: LayerCall) -> LayerValue:
     """Adds ConvNeXt's factor per channel."""
     x = call.source(call.input())
     gamma = call.weight("gamma", (None,))

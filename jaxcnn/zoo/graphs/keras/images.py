@@ -1,13 +1,13 @@
 """The pre-processing layers of Keras for images."""
 
-from jaxcnn.zoo.graphs.keras.layer_call import Handler, LayerCall, UnknownLayer, Value
+from jaxcnn.zoo.graphs.keras.layer_call import Handler, LayerCall, LayerValue, UnknownLayer
 
 __all__ = ["LAYERS", "resize"]
 
 _METHODS = {"bilinear": "bilinear", "nearest": "nearest", "bicubic": "cubic"}
 
 
-def _rescale(call: LayerCall) -> Value:
+def _rescale(call: LayerCall) -> LayerValue:
     """Adds ``x * scale + offset``; lists have a number for each channel."""
     x = call.input()
     scale, offset = call.options.numbers("scale", 1.0), call.options.numbers("offset", 0.0)
@@ -17,7 +17,7 @@ def _rescale(call: LayerCall) -> Value:
     return call.add("rescale", x, scale=scale, offset=offset)
 
 
-def resize(call: LayerCall, x: Value, size: tuple[int, ...], method: object) -> Value:
+def resize(call: LayerCall, x: LayerValue, size: tuple[int, ...], method: object) -> LayerValue:
     """Adds the resizing of images that are held channels last."""
     method = method.lower() if isinstance(method, str) else method
     if not isinstance(method, str) or method not in _METHODS:
@@ -29,7 +29,7 @@ def _size(call: LayerCall) -> tuple[int, int]:
     return call.options.integer("height"), call.options.integer("width")
 
 
-def _resize(call: LayerCall) -> Value:
+def _resize(call: LayerCall) -> LayerValue:
     x = call.images(call.input(), 2)
     if call.options.flag("antialias", False) or call.options.flag("pad_to_aspect_ratio", False):
         raise UnknownLayer("Resizing with antialias or pad_to_aspect_ratio")
@@ -38,13 +38,13 @@ def _resize(call: LayerCall) -> Value:
     return resize(call, x, _size(call), call.options.get("interpolation", "bilinear"))
 
 
-def _crop_center(call: LayerCall) -> Value:
+def _crop_center(call: LayerCall) -> LayerValue:
     """Adds the center crop; an image that is smaller is resized instead, its sides in proportion."""
     x = call.images(call.input(), 2)
     return call.add("center_crop", x, size=_size(call), enlarge=True)
 
 
-def _crop_randomly(call: LayerCall) -> Value:
+def _crop_randomly(call: LayerCall) -> LayerValue:
     """Adds what a random crop is in inference: nothing in Keras 3, before that the largest middle part, resized."""
     x = call.images(call.input(), 2)
     if call.parts.is_keras_3:

@@ -9,7 +9,7 @@ from jaxcnn.zoo.containers.source_file import SourceFile
 from jaxcnn.zoo.graphs.builder import GraphBuilder, ImportedNetwork
 from jaxcnn.zoo.graphs.keras.configuration import Call, LayerSpec, ModelSpec, Reference, read_model
 from jaxcnn.zoo.graphs.keras.input_order import is_channels_first
-from jaxcnn.zoo.graphs.keras.layer_call import Value
+from jaxcnn.zoo.graphs.keras.layer_call import LayerValue
 from jaxcnn.zoo.graphs.keras.layer_table import find_handler
 from jaxcnn.zoo.graphs.keras.network import NetworkImport
 from jaxcnn.zoo.graphs.keras.options import LARGEST, is_integer
@@ -66,13 +66,13 @@ def _find_version(checkpoint: Checkpoint) -> str:
     return "3" if checkpoint.metadata.get("format") == "keras" else ""
 
 
-def _add_input(parts: KerasParts, model: ModelSpec, reference: Reference) -> Value:
+def _add_input(parts: KerasParts, model: ModelSpec, reference: Reference) -> LayerValue:
     """Adds an input; images whose channels are first in the source become channels last."""
     layer = model.layers[reference.layer]
     shape = _find_shape(parts, model, reference)
     moved = len(shape) in (2, 3, 4) and is_channels_first(model, reference)
     shape = (*shape[1:], shape[0]) if moved else shape
-    return Value(parts.builder.add_input(layer.name, shape), len(shape), moved)
+    return LayerValue(parts.builder.add_input(layer.name, shape), len(shape), moved)
 
 
 def _find_shape(parts: KerasParts, model: ModelSpec, reference: Reference) -> tuple[int | None, ...]:

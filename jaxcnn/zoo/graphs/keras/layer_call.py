@@ -11,11 +11,11 @@ from jaxcnn.zoo.graphs.keras.configuration import LayerSpec
 from jaxcnn.zoo.graphs.keras.options import Options
 from jaxcnn.zoo.graphs.keras.parts import KerasParts
 
-__all__ = ["Handler", "LayerCall", "UnknownLayer", "Value"]
+__all__ = ["Handler", "LayerCall", "UnknownLayer", "LayerValue"]
 
 
 @dataclasses.dataclass(eq=False)
-class Value:
+class LayerValue:
     """A value of the network.
 
     Attributes:
@@ -42,7 +42,7 @@ class UnknownLayer(Exception):
         self.what = what
 
 
-Handler = Callable[["LayerCall"], Value]
+Handler = Callable[["LayerCall"], LayerValue]
 
 COLLECTIONS = {"moving_mean": ("mean", "batch_stats"), "moving_variance": ("var", "batch_stats")}
 _PATHS = {"gamma": "scale", "beta": "bias", "alpha": "slope"}
@@ -51,8 +51,8 @@ _PATHS = {"gamma": "scale", "beta": "bias", "alpha": "slope"}
 @dataclasses.dataclass(eq=False)
 class _Pending:
     op: str
-    inputs: Sequence[Value]
-    value: Value
+    inputs: Sequence[LayerValue]
+    value: LayerValue
     options: Mapping[str, Any]
     parameters: Mapping[str, str]
 
@@ -79,7 +79,7 @@ class LayerCall:
         self.parts, self.layer, self.path = parts, layer, path
         self.args, self.kwargs = args, kwargs
         self.options = Options(layer.config, self.error)
-        self.inputs = [one for one in _flatten([list(args), list(kwargs.values())]) if isinstance(one, Value)]
+        self.inputs = [one for one in _flatten([list(args), list(kwargs.values())]) if isinstance(one, LayerValue)]
         self._pending: list[_Pending] = []
 
     @property
@@ -91,7 +91,7 @@ class LayerCall:
         """Builds an error that names the layer."""
         return self.parts.error(f"has a layer {self.label!r} ({self.layer.kind}) of which {reason}")
 
-    def input(self, rank: int | None = None) -> Value:
+    def input(self, rank: int | None = None) -> LayerValue:
         """Returns the only input, of a rank if one is passed."""
         if len(self.inputs) != 1:
             raise self.error(f"the inputs must be one tensor, got {len(self.inputs)}.")
@@ -105,24 +105,24 @@ class LayerCall:
     def add(
         self,
         op: str,
-        *inputs: Value,
+        *inputs: LayerValue,
         rank: int | None = None,
         moved: bool | None = None,
         parameters: Mapping[str, str] | None = None,
         **options: Any,
-    ) -> Value:
+    ) -> LayerValue:
         """Adds a node; rank and order are those of the first input unless they are passed."""
         first = inputs[0]
         rank = first.rank if rank is None else rank
         moved = (first.moved if moved is None else moved) and rank > 1
-        value = Value("", rank, moved, first.lead)
+        value = LayerValue("", rank, moved, first.lead)
         self._pending.append(_Pending(op, inputs, value, options, parameters or {}))
         return value
 
-    def flush(self, results: Sequence[Value]) -> list[Value]:
+    def flush(self, results: Sequence[LayerValue]) -> list[LayerValue]:
         """Adds the nodes to the graph: the results are named like the layer, what is before them with the operation."""
         made = {id(one.value) for one in self._pending}
-        named: list[Value] = []
+        named: list[LayerValue] = []
         for one in results:
             repeated = any(one is other for other in named)
             named.append(one if id(one) in made and not repeated else self.add("identity", one))
@@ -148,7 +148,7 @@ class LayerCall:
 
     # Order of axes.
 
-    def images(self, value: Value, rank: int, data_format: str | None = None) -> Value:
+    def images(self, value: LayerValue, rank: int, data_format: str | None = None) -> LayerValue:
         """Returns a value of a layer for images with its channels last.
 
         Args:
@@ -163,14 +163,14 @@ class LayerCall:
             return value
         return self.move(value, first)
 
-    def move(self, value: Value, moved: bool) -> Value:
+    def move(self, value: LayerValue, moved: bool) -> LayerValue:
         """Permutes a value so that its channels, first in the source, are held last, or back."""
         if value.moved == moved or value.rank < 2:
             return value
         axes = (*range(1, value.rank), 0) if moved else (value.rank - 1, *range(value.rank - 1))
         return self.permute(value, axes, moved=moved)
 
-    def source(self, value: Value) -> Value:
+    def source(self, value: LayerValue) -> LayerValue:
         """Returns a value in the order of the source."""
         return self.move(value, False)
 
@@ -178,7 +178,7 @@ class LayerCall:
         """Reads the order of the axes of images."""
         return self.options.choice("data_format", ("channels_first", "channels_last"), "channels_last")
 
-    def axis(self, value: Value, axis: Any, *, what: str = "axis") -> int:
+    def axis(self, value: LayerValue, axis: Any, *, what: str = "axis") -> int:
         """Converts an axis of the source, which counts the batch, to a negative axis of the held value."""
         if isinstance(axis, list | tuple) and len(axis) == 1:
             axis = axis[0]
@@ -190,12 +190,12 @@ class LayerCall:
         index = axis - 1 if axis > 0 else axis + rank
         return self.held(value, index)
 
-    def held(self, value: Value, index: int) -> int:
+    def held(self, value: LayerValue, index: int) -> int:
         """Converts an axis of an example in the source to a negative axis of the held value."""
         held = (index - 1) % value.rank if value.moved else index
         return held - value.rank
 
-    def axes(self, value: Value, axes: Any, *, what: str = "axis") -> tuple[int, ...]:
+    def axes(self, value: LayerValue, axes: Any, *, what: str = "axis") -> tuple[int, ...]:
         """Converts one or several axes."""
         listed = axes if isinstance(axes, list | tuple) else [axes]
         found = tuple(self.axis(value, one, what=what) for one in listed)
@@ -205,21 +205,21 @@ class LayerCall:
 
     # Operations on all axes, which must leave those of a wrapper alone.
 
-    def permute(self, value: Value, axes: Sequence[int], *, moved: bool = False) -> Value:
+    def permute(self, value: LayerValue, axes: Sequence[int], *, moved: bool = False) -> LayerValue:
         """Reorders the axes of an example."""
         lead = value.lead
         order = (*range(lead), *(lead + axis for axis in axes))
         return self.add("permute", value, moved=moved, axes=order)
 
-    def reshape(self, value: Value, shape: Sequence[int]) -> Value:
+    def reshape(self, value: LayerValue, shape: Sequence[int]) -> LayerValue:
         """Reshapes an example."""
         return self.add("reshape", value, rank=len(shape), moved=False, shape=(*(None,) * value.lead, *shape))
 
-    def pad(self, value: Value, pairs: Sequence[tuple[int, int]], **options: Any) -> Value:
+    def pad(self, value: LayerValue, pairs: Sequence[tuple[int, int]], **options: Any) -> LayerValue:
         """Pads the spatial axes of images that are held channels last; negative numbers crop."""
         return self.add("pad", value, padding=(*((0, 0),) * value.lead, *pairs, (0, 0)), **options)
 
-    def slice(self, value: Value, ranges: Sequence[slice], *, rank: int | None = None) -> Value:
+    def slice(self, value: LayerValue, ranges: Sequence[slice], *, rank: int | None = None) -> LayerValue:
         """Slices the axes of an example."""
         parts = (*(slice(None),) * value.lead, *ranges)
         begin, end, strides = (tuple(getattr(one, key) for one in parts) for key in ("start", "stop", "step"))

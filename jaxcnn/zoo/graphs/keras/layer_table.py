@@ -11,12 +11,12 @@ from jaxcnn.zoo.graphs.keras import (
     shapes,
 )
 from jaxcnn.zoo.graphs.keras.configuration import LayerSpec
-from jaxcnn.zoo.graphs.keras.layer_call import Handler, LayerCall, UnknownLayer, Value
+from jaxcnn.zoo.graphs.keras.layer_call import Handler, LayerCall, LayerValue, UnknownLayer
 
 __all__ = ["LAYERS", "find_handler"]
 
 
-def _refuse_code(call: LayerCall) -> Value:
+def _refuse_code(call: LayerCall) -> LayerValue:
     raise UnknownLayer(f"{call.layer.kind}, Python code, which is never executed")
 
 

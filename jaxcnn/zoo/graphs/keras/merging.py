@@ -3,12 +3,12 @@
 import functools
 from collections.abc import Sequence
 
-from jaxcnn.zoo.graphs.keras.layer_call import Handler, LayerCall, UnknownLayer, Value
+from jaxcnn.zoo.graphs.keras.layer_call import Handler, LayerCall, LayerValue, UnknownLayer
 
 __all__ = ["LAYERS", "arrange", "concatenate"]
 
 
-def arrange(call: LayerCall, values: Sequence[Value]) -> list[Value]:
+def arrange(call: LayerCall, values: Sequence[LayerValue]) -> list[LayerValue]:
     """Brings values to one order of axes: as they are held if all are held alike, else the source's."""
     if len({value.lead for value in values}) > 1:
         raise call.error("the inputs are inside and outside of a wrapper.")
@@ -17,7 +17,7 @@ def arrange(call: LayerCall, values: Sequence[Value]) -> list[Value]:
     return [call.source(value) for value in values]
 
 
-def _merge(call: LayerCall, *, op: str, count: int | None = None) -> Value:
+def _merge(call: LayerCall, *, op: str, count: int | None = None) -> LayerValue:
     """Adds an operation on values, from left to right; those of fewer axes broadcast along the first ones."""
     if len(call.inputs) < 2 or count not in (None, len(call.inputs)):
         raise call.error(f"the inputs must be {count or 'several'} tensors, got {len(call.inputs)}.")
@@ -25,7 +25,7 @@ def _merge(call: LayerCall, *, op: str, count: int | None = None) -> Value:
     return call.add(op, *values, rank=max(value.rank for value in values))
 
 
-def concatenate(call: LayerCall, values: Sequence[Value], axis: object) -> Value:
+def concatenate(call: LayerCall, values: Sequence[LayerValue], axis: object) -> LayerValue:
     """Joins values along an axis of the source."""
     values = arrange(call, values)
     if len({value.rank for value in values}) > 1:
@@ -33,11 +33,11 @@ def concatenate(call: LayerCall, values: Sequence[Value], axis: object) -> Value
     return call.add("concat", *values, axis=call.axis(values[0], axis))
 
 
-def _concatenate(call: LayerCall) -> Value:
+def _concatenate(call: LayerCall) -> LayerValue:
     return concatenate(call, call.inputs, call.options.get("axis", -1))
 
 
-def _multiply_matrices(call: LayerCall, axes: object, normalize: bool) -> Value:
+def _multiply_matrices(call: LayerCall, axes: object, normalize: bool) -> LayerValue:
     """Adds the sum of products along an axis of each of two values."""
     if len(call.inputs) != 2:
         raise call.error(f"the inputs must be two tensors, got {len(call.inputs)}.")
@@ -56,14 +56,14 @@ def _multiply_matrices(call: LayerCall, axes: object, normalize: bool) -> Value:
     return call.add("matmul", *both, transpose_a=found[0] == -2, transpose_b=found[1] == -1)
 
 
-def _dot(call: LayerCall) -> Value:
+def _dot(call: LayerCall) -> LayerValue:
     return _multiply_matrices(call, call.options.get("axes", -1), call.options.flag("normalize", False))
 
 
 _MODES = {"sum": "add", "mul": "multiply", "ave": "average", "max": "maximum", "min": "minimum", "sub": "subtract"}
 
 
-def _merge_by_mode(call: LayerCall) -> Value:
+def _merge_by_mode(call: LayerCall) -> LayerValue:
     """Adds Keras 1's Merge."""
     mode = call.options.get("mode", "sum")
     if mode == "concat":
@@ -75,7 +75,7 @@ def _merge_by_mode(call: LayerCall) -> Value:
     return _merge(call, op=_MODES[mode])
 
 
-def _add_scaled(call: LayerCall) -> Value:
+def _add_scaled(call: LayerCall) -> LayerValue:
     """Adds Inception-ResNet's sum of a value and a scaled one."""
     values = arrange(call, call.inputs)
     if len(values) != 2:

@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxcnn.zoo.checkpoint import FormatError
 from jaxcnn.zoo.graphs.keras.configuration import Call, LayerSpec, ModelSpec, Reference, list_references
-from jaxcnn.zoo.graphs.keras.layer_call import Handler, LayerCall, UnknownLayer, Value
+from jaxcnn.zoo.graphs.keras.layer_call import Handler, LayerCall, LayerValue, UnknownLayer
 from jaxcnn.zoo.graphs.keras.parts import KerasParts
 
 __all__ = ["NetworkImport"]
@@ -41,7 +41,7 @@ class NetworkImport:
             if len(values) == 1 and name not in self.builder.taps:
                 self.builder.tap(name, values[0])
 
-    def run_model(self, model: ModelSpec, inputs: Sequence[Value], path: tuple[str, ...]) -> list[Value]:
+    def run_model(self, model: ModelSpec, inputs: Sequence[LayerValue], path: tuple[str, ...]) -> list[LayerValue]:
         """Adds the nodes of a model.
 
         Args:
@@ -60,7 +60,7 @@ class NetworkImport:
         references = model.input_references
         if len(inputs) != len(references):
             raise self.error(f"has a model {model.name!r} of {len(references)} inputs that reads {len(inputs)}.")
-        values: dict[Key, list[Value]] = {
+        values: dict[Key, list[LayerValue]] = {
             (one.layer, one.call): [value] for one, value in zip(references, inputs, strict=True)
         }
         if id(model) not in self._orders:
@@ -98,7 +98,7 @@ class NetworkImport:
             waiting.append((inner, iter(layer.calls[one.call].references)))
         return order
 
-    def _look_up(self, one: Reference, values: Mapping[Key, list[Value]], reader: str) -> Value:
+    def _look_up(self, one: Reference, values: Mapping[Key, list[LayerValue]], reader: str) -> LayerValue:
         found = values[one.layer, one.call]
         if one.tensor >= len(found):
             raise self.error(
@@ -107,8 +107,8 @@ class NetworkImport:
         return found[one.tensor]
 
     def _run_layer(
-        self, layer: LayerSpec, number: int, values: Mapping[Key, list[Value]], path: tuple[str, ...]
-    ) -> list[Value]:
+        self, layer: LayerSpec, number: int, values: Mapping[Key, list[LayerValue]], path: tuple[str, ...]
+    ) -> list[LayerValue]:
         self._calls += 1
         if self._calls > _MAX_CALLS:
             raise self.error(f"calls more than {_MAX_CALLS:,} layers, of which {layer.name!r} is one.")
@@ -130,7 +130,7 @@ class NetworkImport:
             return self._run_nested(inner, layer.model, call)
         return [self._apply(inner)]
 
-    def _apply(self, call: LayerCall) -> Value:
+    def _apply(self, call: LayerCall) -> LayerValue:
         """Adds the nodes of one layer; one that is unknown is recorded."""
         broken = any(not one.known for one in call.inputs)
         handler = self._find_handler(call.layer, self.parts.is_keras_3)
@@ -146,9 +146,9 @@ class NetworkImport:
         if what is not None and call.path not in self._unknown:
             self._unknown.add(call.path)
             self.builder.add_unknown(what, call.label, call.layer.position)
-        return Value("", 1, known=False)
+        return LayerValue("", 1, known=False)
 
-    def _tap(self, call: LayerCall, value: Value) -> None:
+    def _tap(self, call: LayerCall, value: LayerValue) -> None:
         """Lets users find the result of the first call of a layer by the layer's name."""
         name = "/".join(call.path)
         if name not in self.builder.taps:
@@ -156,7 +156,7 @@ class NetworkImport:
             if len(call.path) > 1 and value.name == call.label:
                 self._short.setdefault(call.path[-1], []).append(value.name)
 
-    def _run_nested(self, call: LayerCall, model: ModelSpec, source: Call) -> list[Value]:
+    def _run_nested(self, call: LayerCall, model: ModelSpec, source: Call) -> list[LayerValue]:
         """Adds the nodes of a nested model, or of a layer in a wrapper."""
         inputs = _match_inputs(call.args[0] if call.args else call.inputs, model) or call.inputs
         is_wrapper = call.layer.kind == "TimeDistributed"
@@ -167,12 +167,12 @@ class NetworkImport:
             return results
         named = call.flush(results)
         if is_wrapper:
-            named = [Value(one.name, one.rank + 1, lead=one.lead - 1) for one in map(self._leave, named)]
+            named = [LayerValue(one.name, one.rank + 1, lead=one.lead - 1) for one in map(self._leave, named)]
         for one in named:
             self._tap(call, one)
         return named
 
-    def _enter(self, call: LayerCall, value: Value) -> Value:
+    def _enter(self, call: LayerCall, value: LayerValue) -> LayerValue:
         """Lets a wrapper map over the first axis of an example."""
         if not value.known:
             return value
@@ -181,15 +181,15 @@ class NetworkImport:
         if value.moved:
             value = call.source(value)
             call.flush([value])
-        return Value(value.name, value.rank - 1, lead=value.lead + 1)
+        return LayerValue(value.name, value.rank - 1, lead=value.lead + 1)
 
-    def _leave(self, value: Value) -> Value:
+    def _leave(self, value: LayerValue) -> LayerValue:
         if value.moved:
             raise self.error("has a wrapper around layers whose channels are first, which is not supported.")
         return value
 
 
-def _match_inputs(argument: Any, model: ModelSpec) -> list[Value]:
+def _match_inputs(argument: Any, model: ModelSpec) -> list[LayerValue]:
     """Orders the values that a nested model is called with like its inputs; those of a dictionary by their names."""
     if isinstance(argument, Mapping):
         names = list(model.inputs) if isinstance(model.inputs, Mapping) else []
@@ -197,4 +197,4 @@ def _match_inputs(argument: Any, model: ModelSpec) -> list[Value]:
             names = [one.layer for one in list_references(model.inputs)]
         argument = [argument[name] for name in (names if set(names) == set(argument) else argument)]
     listed = argument if isinstance(argument, list) else [argument]
-    return listed if all(isinstance(one, Value) for one in listed) else []
+    return listed if all(isinstance(one, LayerValue) for one in listed) else []

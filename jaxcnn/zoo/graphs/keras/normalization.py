@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxcnn.zoo.graphs.keras.layer_call import Handler, LayerCall, UnknownLayer, Value
+from jaxcnn.zoo.graphs.keras.layer_call import Handler, LayerCall, LayerValue, UnknownLayer
 from jaxcnn.zoo.graphs.keras.options import find_constant
 
 __all__ = ["LAYERS"]
 
 
-def _normalize_batch(call: LayerCall) -> Value:
+def _normalize_batch(call: LayerCall) -> LayerValue:
     """Adds batch norm; modes 1 and 2 of Keras 1 are unknown, as they normalize by the batch also in inference."""
     x = call.input()
     options = call.options
@@ -62,7 +62,7 @@ def _scale_and_shift(call: LayerCall, axes: Sequence[int]) -> dict[str, str]:
     return found
 
 
-def _normalize_layer(call: LayerCall) -> Value:
+def _normalize_layer(call: LayerCall) -> LayerValue:
     x = call.input()
     axes = call.axes(x, call.options.get("axis", -1))
     parameters = _scale_and_shift(call, axes)
@@ -71,7 +71,7 @@ def _normalize_layer(call: LayerCall) -> Value:
     return call.add("mean_variance_norm", x, parameters=parameters, axes=axes, epsilon=_epsilon(call, 1e-3))
 
 
-def _normalize_groups(call: LayerCall) -> Value:
+def _normalize_groups(call: LayerCall) -> LayerValue:
     """Adds group norm; one channel per group is instance norm."""
     x = call.input()
     axis = call.axis(x, call.options.get("axis", -1))
@@ -93,12 +93,12 @@ def _normalize_groups(call: LayerCall) -> Value:
     return y if order is None else call.permute(y, [order.index(one) for one in range(x.rank)], moved=y.moved)
 
 
-def _normalize_unit(call: LayerCall) -> Value:
+def _normalize_unit(call: LayerCall) -> LayerValue:
     x = call.input()
     return call.add("l2_normalize", x, axes=call.axes(x, call.options.get("axis", -1)), epsilon=1e-12)
 
 
-def _standardize(call: LayerCall) -> Value:
+def _standardize(call: LayerCall) -> LayerValue:
     """Adds the pre-processing layer: a fixed mean and variance, from the weights or the configuration."""
     x = call.source(call.input())
     stated = call.layer.config.get("axis", -1)

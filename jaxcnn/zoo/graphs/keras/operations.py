@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxcnn.zoo.graphs.keras.activations import apply_function, is_function
 from jaxcnn.zoo.graphs.keras.images import resize
-from jaxcnn.zoo.graphs.keras.layer_call import LayerCall, UnknownLayer, Value
+from jaxcnn.zoo.graphs.keras.layer_call import LayerCall, LayerValue, UnknownLayer
 from jaxcnn.zoo.graphs.keras.merging import arrange, concatenate
 from jaxcnn.zoo.graphs.keras.options import LARGEST, find_constant, is_integer
 from jaxcnn.zoo.graphs.keras.slicing import take_items
@@ -20,12 +20,12 @@ __all__ = ["call_function", "call_node", "call_operation"]
 _MISSING = object()
 
 
-def call_operation(call: LayerCall) -> Value:
+def call_operation(call: LayerCall) -> LayerValue:
     """Adds an operation of Keras 3, whose class is its name: ``"TrueDivide"``."""
     return _call(call, re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", call.layer.kind).lower(), call.layer.kind)
 
 
-def call_function(call: LayerCall) -> Value:
+def call_function(call: LayerCall) -> LayerValue:
     """Adds a function of TensorFlow in a layer of Keras 2: ``"math.multiply"``."""
     name = call.options.get("function")
     if not isinstance(name, str):
@@ -33,7 +33,7 @@ def call_function(call: LayerCall) -> Value:
     return _call(call, name.split(".")[-1].lower(), f"{call.layer.kind} {name[:60]}")
 
 
-def call_node(call: LayerCall) -> Value:
+def call_node(call: LayerCall) -> LayerValue:
     """Adds a node of TensorFlow in a layer of the first Keras of TensorFlow 2."""
     node = call.options.get("node_def")
     try:
@@ -79,20 +79,20 @@ def _argument(call: LayerCall, place: int, *names: str, default: Any = _MISSING)
 _IMAGES = ("x", "inputs", "input", "input_tensor", "images", "image", "features", "tensor", "a", "logits", "value")
 
 
-def _image(call: LayerCall, place: int = 0) -> Value:
+def _image(call: LayerCall, place: int = 0) -> LayerValue:
     value = _argument(
         call, place, "x", "inputs", "input", "input_tensor", "images", "features", "tensor", "a", "logits"
     )
-    if not isinstance(value, Value):
+    if not isinstance(value, LayerValue):
         raise UnknownLayer(f"{call.layer.kind} of constants")
     return value
 
 
-def _combine(call: LayerCall, *, op: str, swap: bool = False) -> Value:
+def _combine(call: LayerCall, *, op: str, swap: bool = False) -> LayerValue:
     """Adds arithmetic of two values, or of a value and a constant."""
     operands = [_argument(call, 0, "x", "x1", "a", "value"), _argument(call, 1, "y", "x2", "b", "bias")]
     operands = operands[::-1] if swap else operands
-    values = [one for one in operands if isinstance(one, Value)]
+    values = [one for one in operands if isinstance(one, LayerValue)]
     if len(values) == 2:
         if len({one.rank for one in values}) > 1:
             raise UnknownLayer(f"{call.layer.kind} of tensors of different ranks")
@@ -115,32 +115,32 @@ def _combine(call: LayerCall, *, op: str, swap: bool = False) -> Value:
     return call.add(op, x, parameters={"constant": path}, constant_first=first)
 
 
-def _apply(call: LayerCall, *, op: str) -> Value:
+def _apply(call: LayerCall, *, op: str) -> LayerValue:
     return call.add(op, _image(call))
 
 
-def _activate(call: LayerCall, *, name: str) -> Value:
+def _activate(call: LayerCall, *, name: str) -> LayerValue:
     return apply_function(call, _image(call), name)
 
 
-def _soften(call: LayerCall, *, op: str) -> Value:
+def _soften(call: LayerCall, *, op: str) -> LayerValue:
     x = _image(call)
     axis = _argument(call, 1, "axis", default=-1)
     return call.add(op, x, axis=call.axis(x, -1 if axis is None else axis))
 
 
-def _leak(call: LayerCall) -> Value:
+def _leak(call: LayerCall) -> LayerValue:
     slope = find_constant(_argument(call, 1, "alpha", "negative_slope", default=0.2))
     if slope is None or slope.size != 1:
         raise call.error("the slope must be a number.")
     return call.add("relu", _image(call), negative_slope=float(slope.reshape(())))
 
 
-def _gelu(call: LayerCall) -> Value:
+def _gelu(call: LayerCall) -> LayerValue:
     return call.add("gelu", _image(call), approximate=bool(_argument(call, 1, "approximate", default=False)))
 
 
-def _reduce(call: LayerCall, *, op: str) -> Value:
+def _reduce(call: LayerCall, *, op: str) -> LayerValue:
     """Adds a reduction over axes other than the batch."""
     x = _image(call)
     axes = _argument(call, 1, "axis", default=None)
@@ -161,7 +161,7 @@ def _integers(call: LayerCall, value: Any, what: str, low: int = -(1 << 30)) -> 
     return listed
 
 
-def _reshape(call: LayerCall) -> Value:
+def _reshape(call: LayerCall) -> LayerValue:
     x = call.source(_image(call))
     shape = _argument(call, 1, "newshape", "shape")
     shape = [-1 if one is None else one for one in shape] if isinstance(shape, list | tuple) else shape
@@ -171,7 +171,7 @@ def _reshape(call: LayerCall) -> Value:
     return call.reshape(x, tuple(rest))
 
 
-def _transpose(call: LayerCall) -> Value:
+def _transpose(call: LayerCall) -> LayerValue:
     x = call.source(_image(call))
     axes = _integers(call, _argument(call, 1, "axes", "perm", default=None), "order")
     if sorted(axes) != list(range(x.rank + 1)) or axes[0] != 0:
@@ -179,15 +179,15 @@ def _transpose(call: LayerCall) -> Value:
     return call.permute(x, [axis - 1 for axis in axes[1:]])
 
 
-def _concatenate(call: LayerCall) -> Value:
+def _concatenate(call: LayerCall) -> LayerValue:
     values = _argument(call, 0, "xs", "values", "arrays", "x")
-    if not isinstance(values, list) or not values or not all(isinstance(one, Value) for one in values):
+    if not isinstance(values, list) or not values or not all(isinstance(one, LayerValue) for one in values):
         raise UnknownLayer(f"{call.layer.kind} of constants")
     axis = _argument(call, 1, "axis", default=-1)
     return concatenate(call, values, axis)
 
 
-def _expand(call: LayerCall) -> Value:
+def _expand(call: LayerCall) -> LayerValue:
     x = call.source(_image(call))
     axis = _argument(call, 1, "axis")
     if not is_integer(axis) or not -x.rank - 1 <= axis <= x.rank + 1 or axis == 0:
@@ -195,7 +195,7 @@ def _expand(call: LayerCall) -> Value:
     return call.add("expand_dims", x, rank=x.rank + 1, axis=axis if axis < 0 else axis - x.rank - 2)
 
 
-def _squeeze(call: LayerCall) -> Value:
+def _squeeze(call: LayerCall) -> LayerValue:
     x = call.source(_image(call))
     axes = _argument(call, 1, "axis", default=None)
     if axes in (None, []):
@@ -204,7 +204,7 @@ def _squeeze(call: LayerCall) -> Value:
     return call.add("squeeze", x, rank=x.rank - len(found), axes=found)
 
 
-def _clip(call: LayerCall) -> Value:
+def _clip(call: LayerCall) -> LayerValue:
     bounds = [
         find_constant(_argument(call, place, *names))
         for place, names in (
@@ -218,12 +218,12 @@ def _clip(call: LayerCall) -> Value:
     return call.add("clip", _image(call), minimum=low, maximum=high)
 
 
-def _normalize(call: LayerCall) -> Value:
+def _normalize(call: LayerCall) -> LayerValue:
     x = _image(call)
     return call.add("l2_normalize", x, axes=call.axes(x, _argument(call, 1, "axis", default=-1)), epsilon=1e-12)
 
 
-def _move_blocks(call: LayerCall, *, op: str) -> Value:
+def _move_blocks(call: LayerCall, *, op: str) -> LayerValue:
     x = call.images(_image(call), 2, "channels_last")
     block = _argument(call, 1, "block_size")
     if not is_integer(block) or not 1 < block <= 1024 or _argument(call, 3, "data_format", default="NHWC") != "NHWC":
@@ -231,7 +231,7 @@ def _move_blocks(call: LayerCall, *, op: str) -> Value:
     return call.add(op, x, block=block)
 
 
-def _resize(call: LayerCall) -> Value:
+def _resize(call: LayerCall) -> LayerValue:
     data_format = _argument(call, 5, "data_format", default=None)
     x = call.images(_image(call), 2, data_format if isinstance(data_format, str) else "channels_last")
     size = _integers(call, _argument(call, 1, "size"), "size", 1)
@@ -241,7 +241,7 @@ def _resize(call: LayerCall) -> Value:
     return resize(call, x, tuple(size), _argument(call, 2, "interpolation", "method", default="bilinear"))
 
 
-def _pad(call: LayerCall) -> Value:
+def _pad(call: LayerCall) -> LayerValue:
     x = call.source(_image(call))
     pairs = find_constant(_argument(call, 1, "pad_width", "paddings"))
     mode = str(_argument(call, 2, "mode", default="constant")).lower()
@@ -263,11 +263,11 @@ def _pad(call: LayerCall) -> Value:
     return call.add("pad", x, padding=padding, mode=mode, value=float(value.reshape(())))
 
 
-def _take(call: LayerCall) -> Value:
+def _take(call: LayerCall) -> LayerValue:
     return take_items(call, _image(call), _argument(call, 1, "key", "slice_spec"))
 
 
-Function = Callable[[LayerCall], Value]
+Function = Callable[[LayerCall], LayerValue]
 
 _BINARY = {
     "add": ("add", "radd", "bias_add", "iadd", "addv2"),
@@ -320,7 +320,7 @@ FUNCTIONS: dict[str, Function] = {
 }
 
 
-def _call(call: LayerCall, name: str, what: str) -> Value:
+def _call(call: LayerCall, name: str, what: str) -> LayerValue:
     function = FUNCTIONS.get(name)
     if function is not None:
         return function(call)

@@ -2,12 +2,12 @@
 
 import functools
 
-from jaxcnn.zoo.graphs.keras.layer_call import Handler, LayerCall, UnknownLayer, Value
+from jaxcnn.zoo.graphs.keras.layer_call import Handler, LayerCall, LayerValue, UnknownLayer
 
 __all__ = ["LAYERS"]
 
 
-def _pool(call: LayerCall, *, op: str, rank: int) -> Value:
+def _pool(call: LayerCall, *, op: str, rank: int) -> LayerValue:
     """Adds pooling; the padding of ``"same"`` is no part of a mean."""
     x = call.images(call.input(), rank)
     window = call.options.integers("pool_size", rank, 2)
@@ -16,7 +16,7 @@ def _pool(call: LayerCall, *, op: str, rank: int) -> Value:
     return call.add(op, x, window=window, strides=strides, padding=padding.upper())
 
 
-def _pool_globally(call: LayerCall, *, op: str, rank: int) -> Value:
+def _pool_globally(call: LayerCall, *, op: str, rank: int) -> LayerValue:
     x = call.images(call.input(), rank)
     keepdims = call.options.flag("keepdims", False)
     new = x.rank if keepdims else 1
@@ -26,7 +26,7 @@ def _pool_globally(call: LayerCall, *, op: str, rank: int) -> Value:
     return call.add(op, x, rank=new, keepdims=keepdims)
 
 
-def _enlarge(call: LayerCall, *, rank: int) -> Value:
+def _enlarge(call: LayerCall, *, rank: int) -> LayerValue:
     """Adds up-sampling by integer factors."""
     x = call.images(call.input(), rank)
     size = call.options.integers("size", rank, 2)
@@ -44,7 +44,7 @@ def _enlarge(call: LayerCall, *, rank: int) -> Value:
     return call.add("resize", x, scale=tuple(map(float, size)), method=methods[method], corners=corners)
 
 
-def _pad(call: LayerCall, *, rank: int) -> Value:
+def _pad(call: LayerCall, *, rank: int) -> LayerValue:
     x = call.images(call.input(), rank)
     padding = call.options.get("padding")
     if isinstance(padding, dict):  # Keras 1
@@ -54,7 +54,7 @@ def _pad(call: LayerCall, *, rank: int) -> Value:
     return call.pad(x, call.options.pairs("padding", rank, 1))
 
 
-def _crop(call: LayerCall, *, rank: int) -> Value:
+def _crop(call: LayerCall, *, rank: int) -> LayerValue:
     x = call.images(call.input(), rank)
     cropping = call.options.pairs("cropping", rank, 1 if rank < 2 else 0)
     return call.pad(x, [(-low, -high) for low, high in cropping])

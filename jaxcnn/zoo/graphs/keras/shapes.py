@@ -2,13 +2,13 @@
 
 import functools
 
-from jaxcnn.zoo.graphs.keras.layer_call import Handler, LayerCall, Value
+from jaxcnn.zoo.graphs.keras.layer_call import Handler, LayerCall, LayerValue
 from jaxcnn.zoo.graphs.keras.options import LARGEST, is_integer
 
 __all__ = ["LAYERS"]
 
 
-def _flatten(call: LayerCall) -> Value:
+def _flatten(call: LayerCall) -> LayerValue:
     """Adds Flatten: in the order of the source; Keras moves channels last that its option states as first."""
     x = call.input()
     if call.options.get("data_format") is not None and call.data_format() == "channels_first":
@@ -18,7 +18,7 @@ def _flatten(call: LayerCall) -> Value:
     return call.add("flatten", x, rank=1, moved=False, begin=x.lead)
 
 
-def _reshape(call: LayerCall) -> Value:
+def _reshape(call: LayerCall) -> LayerValue:
     x = call.source(call.input())
     shape = call.options.get("target_shape", call.options.get("dims"))
     good = isinstance(shape, list | tuple) and all(is_integer(n) and -1 <= n <= LARGEST for n in shape)
@@ -27,7 +27,7 @@ def _reshape(call: LayerCall) -> Value:
     return call.reshape(x, tuple(shape))
 
 
-def _permute(call: LayerCall) -> Value:
+def _permute(call: LayerCall) -> LayerValue:
     x = call.source(call.input())
     dims = call.options.integers("dims", x.rank)
     if sorted(dims) != list(range(1, x.rank + 1)):
@@ -35,12 +35,12 @@ def _permute(call: LayerCall) -> Value:
     return call.permute(x, [dim - 1 for dim in dims])
 
 
-def _repeat_vector(call: LayerCall) -> Value:
+def _repeat_vector(call: LayerCall) -> LayerValue:
     x = call.add("expand_dims", call.input(rank=1), rank=2, axis=-2)
     return call.add("repeat", x, axis=-2, count=call.options.integer("n"))
 
 
-def _identity(call: LayerCall) -> Value:
+def _identity(call: LayerCall) -> LayerValue:
     return call.add("identity", call.input())
 
 
@@ -51,7 +51,7 @@ def _rate(call: LayerCall, key: str = "rate", highest: float = 1.0) -> float:
     return rate
 
 
-def _dropout(call: LayerCall) -> Value:
+def _dropout(call: LayerCall) -> LayerValue:
     """Adds dropout; a noise shape says along which axes a mask is shared."""
     x = call.input()
     shape = call.options.get("noise_shape")
@@ -65,27 +65,27 @@ def _dropout(call: LayerCall) -> Value:
     return call.add("dropout", x, rate=_rate(call), shape=(*(None,) * x.lead, *sizes))
 
 
-def _drop_channels(call: LayerCall) -> Value:
+def _drop_channels(call: LayerCall) -> LayerValue:
     x = call.input()
     rank = int(call.layer.kind[-2])
     return call.add("spatial_dropout", call.images(x, rank), rate=_rate(call))
 
 
-def _drop_paths(call: LayerCall) -> Value:
+def _drop_paths(call: LayerCall) -> LayerValue:
     """Adds ConvNeXt's stochastic depth: whole examples are dropped."""
     x = call.input()
     return call.add("dropout", x, rate=_rate(call, "drop_path_rate"), shape=(1,) * (x.rank + x.lead))
 
 
-def _random(call: LayerCall, *, op: str) -> Value:
+def _random(call: LayerCall, *, op: str) -> LayerValue:
     return call.add(op, call.input(), rate=_rate(call, highest=0.999999))
 
 
-def _add_noise(call: LayerCall) -> Value:
+def _add_noise(call: LayerCall) -> LayerValue:
     return call.add("gaussian_noise", call.input(), sigma=_rate(call, "stddev", LARGEST))
 
 
-def _augment(call: LayerCall) -> Value:
+def _augment(call: LayerCall) -> LayerValue:
     """Adds nothing: augmentation is for training, where inputs are augmented by ``jaxcnn.augment``."""
     call.parts.builder.note(f"The augmentation layer {call.label!r} ({call.layer.kind}) was left out.")
     return call.add("identity", call.inputs[0])

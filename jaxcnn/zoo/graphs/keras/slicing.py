@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from jaxcnn.zoo.graphs.keras.layer_call import LayerCall, UnknownLayer, Value
+from jaxcnn.zoo.graphs.keras.layer_call import LayerCall, LayerValue, UnknownLayer
 from jaxcnn.zoo.graphs.keras.options import is_integer
 
 __all__ = ["take_items"]
 
 
-def take_items(call: LayerCall, value: Value, key: Any) -> Value:
+def take_items(call: LayerCall, value: LayerValue, key: Any) -> LayerValue:
     """Adds ``x[key]``: slices, integers, new axes and an ellipsis, all behind the whole batch.
 
     Args:

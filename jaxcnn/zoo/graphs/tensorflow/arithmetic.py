@@ -10,11 +10,11 @@ from jaxcnn.zoo.graphs.tensorflow.folding import numbers
 from jaxcnn.zoo.graphs.tensorflow.normalization import match_batch_norm
 from jaxcnn.zoo.graphs.tensorflow.table import SourceNode, handles
 from jaxcnn.zoo.graphs.tensorflow.values import (
-    Constant,
+    FoldedConstant,
+    GraphValue,
     Noise,
     Result,
-    Unsupported,
-    Value,
+    UnsupportedNode,
     broadcast_dims,
 )
 
@@ -41,23 +41,23 @@ _NEUTRAL = {"add": 0, "subtract": 0, "multiply": 1, "divide": 1}
 def _apply(ctx: Context, node: SourceNode, x: Result) -> Result:
     if isinstance(x, Noise):
         if node.op == "Floor" and x.keep is None:
-            return Noise(keep=min(max(x.low, 0.0), 1.0)) if x.low < 1 else Constant(np.asarray(1, np.float32))
-        raise Unsupported("random numbers")
+            return Noise(keep=min(max(x.low, 0.0), 1.0)) if x.low < 1 else FoldedConstant(np.asarray(1, np.float32))
+        raise UnsupportedNode("random numbers")
     return ctx.emit(UNARY[node.op], node, [x], x.dims)
 
 
 @handles("Relu6")
-def _relu6(ctx: Context, node: SourceNode, x: Value) -> Value:
+def _relu6(ctx: Context, node: SourceNode, x: GraphValue) -> GraphValue:
     return ctx.emit("relu", node, [x], x.dims, options={"max_value": 6.0})
 
 
 @handles("LeakyRelu")
-def _leaky_relu(ctx: Context, node: SourceNode, x: Value) -> Value:
+def _leaky_relu(ctx: Context, node: SourceNode, x: GraphValue) -> GraphValue:
     return ctx.emit("relu", node, [x], x.dims, options={"negative_slope": node.number("alpha", 0.2)})
 
 
 @handles("Softmax", "LogSoftmax")
-def _softmax(ctx: Context, node: SourceNode, x: Value) -> Value:
+def _softmax(ctx: Context, node: SourceNode, x: GraphValue) -> GraphValue:
     x = ctx.to_source(x, node) if x.first else x
     x.axis(-1)
     return ctx.emit("softmax" if node.op == "Softmax" else "log_softmax", node, [x], x.dims)
@@ -74,13 +74,13 @@ def _cast(ctx: Context, node: SourceNode, x: Result) -> Result:
     if floating:
         return ctx.emit("cast", node, [x], x.dims, options={"dtype": "float32"}, dtype=dtype)
     if dtype not in ("int32", "int64", "uint8", "int8", "int16", "uint16", "bool"):
-        raise Unsupported(f"the dtype {dtype}")
+        raise UnsupportedNode(f"the dtype {dtype}")
     narrow = "int32" if dtype == "int64" else dtype
     return ctx.emit("cast", node, [x], x.dims, options={"dtype": narrow}, dtype=dtype)
 
 
 @handles("ClipByValue")
-def _clip(ctx: Context, node: SourceNode, x: Value, low: Result, high: Result) -> Value:
+def _clip(ctx: Context, node: SourceNode, x: GraphValue, low: Result, high: Result) -> GraphValue:
     ends = {"minimum": scalar(low), "maximum": scalar(high)}
     return ctx.emit("clip", node, [x], x.dims, options=ends)
 
@@ -91,14 +91,14 @@ def scalar(found: Result) -> float:
     Raises:
         Unsupported: If it is none.
     """
-    if isinstance(found, Constant) and found.array.dtype != object and found.array.size == 1:
+    if isinstance(found, FoldedConstant) and found.array.dtype != object and found.array.size == 1:
         return float(found.array.reshape(-1)[0])
-    raise Unsupported("a number that is not constant")
+    raise UnsupportedNode("a number that is not constant")
 
 
 @handles("AddN", "AccumulateNV2")
 def _add_all(ctx: Context, node: SourceNode, *inputs: Result) -> Result:
-    total, *others = sorted(inputs, key=lambda one: isinstance(one, Constant))
+    total, *others = sorted(inputs, key=lambda one: isinstance(one, FoldedConstant))
     for number, other in enumerate(others):
         step = node if number == len(others) - 1 else dataclasses.replace(node, name=f"{node.name}/sum_{number}")
         total = combine(ctx, step, "add", total, other)
@@ -111,25 +111,25 @@ def _combine(ctx: Context, node: SourceNode, a: Result, b: Result) -> Result:
         return _combine_noise(ctx, node, a, b)
     if node.op == "BiasAdd":
         channels_first = node.text("data_format", "NHWC") in ("NCHW", "NCDHW")
-        if isinstance(b, Constant) and channels_first and b.array.ndim == 1:
+        if isinstance(b, FoldedConstant) and channels_first and b.array.ndim == 1:
             shaped = b.array.reshape(-1, *(1,) * (a.rank - 2))
-            b = Constant(shaped, op=node.op, inputs=(b,), trained=True)
+            b = FoldedConstant(shaped, op=node.op, inputs=(b,), trained=True)
     found = match_batch_norm(ctx, node, a, b)
     if found is None:
         found = _match_prelu(ctx, node, a, b) or _match_prelu(ctx, node, b, a)
     return found if found is not None else combine(ctx, node, _BINARY[node.op], a, b)
 
 
-def _match_prelu(ctx: Context, node: SourceNode, above: Result, below: Result) -> Value | None:
+def _match_prelu(ctx: Context, node: SourceNode, above: Result, below: Result) -> GraphValue | None:
     """Recognizes ``relu(x) + -slope * relu(-x)``, as Keras writes a rectifier with a trained slope."""
-    if node.op not in ("Add", "AddV2") or not isinstance(above, Value) or not isinstance(below, Value):
+    if node.op not in ("Add", "AddV2") or not isinstance(above, GraphValue) or not isinstance(below, GraphValue):
         return None
     op, inputs = ctx.made_of.get(above.name, ("", ()))
     second, factors = ctx.made_of.get(below.name, ("", ()))
     if op != "Relu" or second != "Mul" or len(factors) != 2:
         return None
-    factor, rectified = factors if isinstance(factors[0], Constant) else factors[::-1]
-    if not isinstance(factor, Constant) or factor.op != "Neg" or not isinstance(rectified, Value):
+    factor, rectified = factors if isinstance(factors[0], FoldedConstant) else factors[::-1]
+    if not isinstance(factor, FoldedConstant) or factor.op != "Neg" or not isinstance(rectified, GraphValue):
         return None
     third, negated = ctx.made_of.get(rectified.name, ("", ()))
     inner = ctx.made_of.get(negated[0].name) if third == "Relu" else None
@@ -145,11 +145,11 @@ def _match_prelu(ctx: Context, node: SourceNode, above: Result, below: Result) -
     return ctx.emit("prelu", node, [x], x.dims, parameters=paths)
 
 
-def combine(ctx: Context, node: SourceNode, op: str, a: Result, b: Result) -> Value:
+def combine(ctx: Context, node: SourceNode, op: str, a: Result, b: Result) -> GraphValue:
     """Adds a node for the arithmetic of two values, or of a value and a constant."""
-    if isinstance(a, Constant):
+    if isinstance(a, FoldedConstant):
         result = _combine_constant(ctx, node, op, ctx.value(b), a, constant_first=True)
-    elif isinstance(b, Constant):
+    elif isinstance(b, FoldedConstant):
         result = _combine_constant(ctx, node, op, ctx.value(a), b, constant_first=False)
     else:
         result = _combine_values(ctx, node, op, a, b)
@@ -157,17 +157,17 @@ def combine(ctx: Context, node: SourceNode, op: str, a: Result, b: Result) -> Va
     return result
 
 
-def _combine_values(ctx: Context, node: SourceNode, op: str, a: Value, b: Value) -> Value:
+def _combine_values(ctx: Context, node: SourceNode, op: str, a: GraphValue, b: GraphValue) -> GraphValue:
     if a.first != b.first:
         small, large = (a, b) if a.rank < b.rank else (b, a)
         if small.rank == large.rank or small.rank > 0:
             a, b = ctx.to_source(a, node), ctx.to_source(b, node)
     if a.blocks != b.blocks:
-        raise Unsupported("maps that are cut into different blocks")
+        raise UnsupportedNode("maps that are cut into different blocks")
     if a.batch != b.batch and "none" not in (a.batch, b.batch):
-        raise Unsupported("values of different batches")
+        raise UnsupportedNode("values of different batches")
     if a.rank != b.rank and a.batch == b.batch != "none":
-        raise Unsupported("values of different ranks")
+        raise UnsupportedNode("values of different ranks")
     if a.rank != b.rank and a.first:
         a, b = ctx.to_source(a, node), ctx.to_source(b, node)
     like = a if a.batch != "none" else b
@@ -176,13 +176,13 @@ def _combine_values(ctx: Context, node: SourceNode, op: str, a: Value, b: Value)
 
 
 def _combine_constant(
-    ctx: Context, node: SourceNode, op: str, value: Value, constant: Constant, *, constant_first: bool
-) -> Value:
+    ctx: Context, node: SourceNode, op: str, value: GraphValue, constant: FoldedConstant, *, constant_first: bool
+) -> GraphValue:
     array = constant.array
     if array.dtype == object:
-        raise Unsupported("arithmetic with a size that is not known")
+        raise UnsupportedNode("arithmetic with a size that is not known")
     if array.ndim > value.rank and not (array.ndim == 1 and array.size == 1):
-        raise Unsupported("a constant of more axes than the value")
+        raise UnsupportedNode("a constant of more axes than the value")
     options: dict[str, Any] = {"constant_first": True} if constant_first else {}
     if array.size == 1 and not constant.trained:
         number = array.reshape(-1)[0]
@@ -192,10 +192,10 @@ def _combine_constant(
         return ctx.emit(op, node, [value], value.dims, options=options)
     dims = broadcast_dims(value.dims, array.shape)
     if value.blocks is not None and array.ndim > 1 and any(size != 1 for size in array.shape[:-1]):
-        raise Unsupported("arithmetic of pixels between SpaceToBatch and BatchToSpace")
+        raise UnsupportedNode("arithmetic of pixels between SpaceToBatch and BatchToSpace")
     if array.ndim == value.rank and value.batch == "leading":
         if array.shape[0] != 1:
-            raise Unsupported("a constant with a value per example")
+            raise UnsupportedNode("a constant with a value per example")
         array = array[0]
     if value.first:
         array = array.reshape((1,) * (len(value.example) - array.ndim) + array.shape)
@@ -211,33 +211,33 @@ def _combine_constant(
 def _combine_noise(ctx: Context, node: SourceNode, a: Result, b: Result) -> Result:
     """Follows the arithmetic of dropout: floor(keep + noise), or noise >= rate, times the value."""
     noise, other = (a, b) if isinstance(a, Noise) else (b, a)
-    if noise.keep is None and isinstance(other, Constant):
+    if noise.keep is None and isinstance(other, FoldedConstant):
         number = scalar(other)
         if node.op in ("Add", "AddV2", "Sub"):
             return Noise(noise.low + (number if node.op != "Sub" else -number))
         if node.op == "Mul" and number == 1:
             return noise
-        raise Unsupported("random numbers")
-    if noise.keep is not None and isinstance(other, Value) and node.op == "Mul":
+        raise UnsupportedNode("random numbers")
+    if noise.keep is not None and isinstance(other, GraphValue) and node.op == "Mul":
         if noise.keep <= 0:
-            raise Unsupported("dropout that keeps nothing")
+            raise UnsupportedNode("dropout that keeps nothing")
         dropped = ctx.emit("dropout", node, [other], other.dims, options={"rate": 1 - noise.keep}, suffix="/dropout")
         return ctx.emit("multiply", node, [dropped], other.dims, options={"value": noise.keep})
-    raise Unsupported("random numbers")
+    raise UnsupportedNode("random numbers")
 
 
 @handles("GreaterEqual", "Greater", "Less", "LessEqual")
 def _compare(ctx: Context, node: SourceNode, a: Result, b: Result) -> Result:
     if isinstance(a, Noise) and node.op.startswith("Greater"):
         rate = scalar(b) - a.low
-        return Noise(keep=1 - min(max(rate, 0.0), 1.0)) if rate > 0 else Constant(np.asarray(True))
-    raise Unsupported("a comparison of values")
+        return Noise(keep=1 - min(max(rate, 0.0), 1.0)) if rate > 0 else FoldedConstant(np.asarray(True))
+    raise UnsupportedNode("a comparison of values")
 
 
 @handles(*_REDUCTIONS)
-def _reduce(ctx: Context, node: SourceNode, x: Value, axes: Result) -> Value:
-    if not isinstance(axes, Constant):
-        raise Unsupported("axes that are not constant")
+def _reduce(ctx: Context, node: SourceNode, x: GraphValue, axes: Result) -> GraphValue:
+    if not isinstance(axes, FoldedConstant):
+        raise UnsupportedNode("axes that are not constant")
     keep = node.flag("keep_dims", node.flag("keepdims", False))
     chosen = sorted({axis % x.rank for axis in numbers(axes.array, "the axes") if -x.rank <= axis < x.rank})
     if not chosen:
@@ -254,9 +254,9 @@ def _reduce(ctx: Context, node: SourceNode, x: Value, axes: Result) -> Value:
 
 
 @handles("ArgMax")
-def _argmax(ctx: Context, node: SourceNode, x: Value, axis: Result) -> Value:
-    if not isinstance(axis, Constant):
-        raise Unsupported("an axis that is not constant")
+def _argmax(ctx: Context, node: SourceNode, x: GraphValue, axis: Result) -> GraphValue:
+    if not isinstance(axis, FoldedConstant):
+        raise UnsupportedNode("an axis that is not constant")
     x = ctx.to_source(x, node)
     at = numbers(axis.array, "the axis")[0]
     dims = [size for place, size in enumerate(x.dims) if place != at % x.rank]

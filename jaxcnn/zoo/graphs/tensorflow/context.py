@@ -8,9 +8,9 @@ import numpy as np
 
 from jaxcnn.zoo.graphs.builder import GraphBuilder
 from jaxcnn.zoo.graphs.tensorflow.naming import PathRegister, name_parameter
-from jaxcnn.zoo.graphs.tensorflow.sizes import Dimension, Size
+from jaxcnn.zoo.graphs.tensorflow.sizes import Dimension, SymbolicSize
 from jaxcnn.zoo.graphs.tensorflow.table import SourceNode
-from jaxcnn.zoo.graphs.tensorflow.values import Constant, Noise, Result, Unsupported, Value, product
+from jaxcnn.zoo.graphs.tensorflow.values import FoldedConstant, GraphValue, Noise, Result, UnsupportedNode, product
 from jaxcnn.zoo.records.weight_records import Preprocessing
 
 __all__ = ["Context"]
@@ -35,9 +35,9 @@ class Context:
         self.input_names: dict[str, str] = {}
         self.calls: tuple[str, ...] = ("PartitionedCall", "StatefulPartitionedCall")
         self.any_first = False  # whether a function has an operation on maps whose channels come first
-        self.values: dict[str, Value] = {}
+        self.values: dict[str, GraphValue] = {}
         self._paths = PathRegister()
-        self._parameters: dict[tuple[int, str, tuple[int, ...]], tuple[str, Constant]] = {}
+        self._parameters: dict[tuple[int, str, tuple[int, ...]], tuple[str, FoldedConstant]] = {}
         scopes = {name.rpartition("/")[0] for name in constants if name.rpartition("/")[2].startswith("pointwise_")}
         self._separable = scopes & {
             name.rpartition("/")[0] for name in constants if name.rpartition("/")[2].startswith("depthwise_")
@@ -47,15 +47,15 @@ class Context:
         self,
         op: str,
         node: SourceNode,
-        inputs: Sequence[Value],
+        inputs: Sequence[GraphValue],
         dims: Sequence[Dimension],
         *,
-        like: Value | None = None,
+        like: GraphValue | None = None,
         options: Mapping[str, Any] | None = None,
         parameters: Mapping[str, str] | None = None,
         suffix: str = "",
         **changes: Any,
-    ) -> Value:
+    ) -> GraphValue:
         """Adds a node with one output.
 
         Args:
@@ -86,7 +86,7 @@ class Context:
         self.made_of[name] = (node.op, tuple(inputs))
         return found
 
-    def add_input(self, name: str, value: Value) -> Value:
+    def add_input(self, name: str, value: GraphValue) -> GraphValue:
         """Adds an input of the network, as a value describes it."""
         shape = [size if isinstance(size, int) else None for size in value.held]
         found = dataclasses.replace(value, name=self.builder.add_input(name, shape))
@@ -95,7 +95,7 @@ class Context:
 
     def parameter(
         self,
-        constant: Constant,
+        constant: FoldedConstant,
         role: str,
         node: SourceNode,
         array: np.ndarray | None = None,
@@ -128,52 +128,52 @@ class Context:
             self._parameters[key] = (path, constant)  # the constant stays alive, so that its identity stays unique
         return self._parameters[key][0]
 
-    def to_source(self, value: Value, node: SourceNode) -> Value:
+    def to_source(self, value: GraphValue, node: SourceNode) -> GraphValue:
         """Reorders a value that is held channels last to TensorFlow's order."""
         if not value.first:
             return value
         if len(value.example) != 3:
-            raise Unsupported("channels first without height and width")
+            raise UnsupportedNode("channels first without height and width")
         found = self.emit(
             "permute", node, [value], value.dims, options={"axes": _TO_SOURCE}, suffix="/channels_first", first=False
         )
         return found
 
-    def as_image(self, value: Result, node: SourceNode, channels_first: bool, spatial: int = 2) -> Value:
+    def as_image(self, value: Result, node: SourceNode, channels_first: bool, spatial: int = 2) -> GraphValue:
         """Returns a value held channels last whose order is what an operation on maps reads."""
         value = self.value(value)
         if value.rank != spatial + 2 or value.batch != "leading":
             if value.batch == "none" or value.rank != spatial + 2:
                 raise ValueError(f"it reads a value of shape {print_dims(value.dims)}.")
-            raise Unsupported("maps whose batch is joined with another axis")
+            raise UnsupportedNode("maps whose batch is joined with another axis")
         if value.first == channels_first:
             return value
         if value.first:
             return self.to_source(value, node)
         axes = (*range(1, spatial + 1), 0)
         if spatial != 2:
-            raise Unsupported("channels first")
+            raise UnsupportedNode("channels first")
         return self.emit(
             "permute", node, [value], value.dims, options={"axes": axes}, suffix="/channels_last", first=True
         )
 
-    def value(self, found: Result) -> Value:
+    def value(self, found: Result) -> GraphValue:
         """Returns a value of the network; constants become nodes."""
-        if isinstance(found, Value):
+        if isinstance(found, GraphValue):
             return found
         if isinstance(found, Noise):
-            raise Unsupported("random numbers")
-        raise Unsupported("a constant where a value is expected")
+            raise UnsupportedNode("random numbers")
+        raise UnsupportedNode("a constant where a value is expected")
 
-    def finish_value(self, value: Value) -> Value:
+    def finish_value(self, value: GraphValue) -> GraphValue:
         """Returns an output as it is returned: maps channels last; those between blocks are no output."""
         if value.blocks is not None:
             raise self.builder.error(f"has the output {value.name!r}, which is cut into blocks.")
         return value
 
-    def find_like(self, sizes: Sequence[Dimension]) -> Value | None:
+    def find_like(self, sizes: Sequence[Dimension]) -> GraphValue | None:
         """Finds a map of this height and width, of which one is not known."""
-        if not any(isinstance(size, Size) for size in sizes):
+        if not any(isinstance(size, SymbolicSize) for size in sizes):
             return None
         for value in self.values.values():
             if value.rank == 4 and value.batch == "leading" and value.blocks is None and value.held[:2] == tuple(sizes):

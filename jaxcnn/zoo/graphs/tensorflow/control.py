@@ -7,7 +7,7 @@ import numpy as np
 from jaxcnn.zoo.graphs.tensorflow.context import Context
 from jaxcnn.zoo.graphs.tensorflow.folding import tidy
 from jaxcnn.zoo.graphs.tensorflow.table import SourceNode, handles
-from jaxcnn.zoo.graphs.tensorflow.values import DEAD, Constant, Dead, Noise, Result, Unsupported, Value
+from jaxcnn.zoo.graphs.tensorflow.values import DEAD, Dead, FoldedConstant, GraphValue, Noise, Result, UnsupportedNode
 
 __all__ = ["PASSING"]
 
@@ -41,15 +41,15 @@ def _merge(ctx: Context, node: SourceNode, *inputs: Result) -> list[Result]:
     if not alive:
         return [DEAD, DEAD]
     if len(alive) > 1:
-        raise Unsupported("two branches that are both taken")
-    return [alive[0][1], Constant(np.asarray(alive[0][0], np.int64), op=node.op)]
+        raise UnsupportedNode("two branches that are both taken")
+    return [alive[0][1], FoldedConstant(np.asarray(alive[0][0], np.int64), op=node.op)]
 
 
 @handles("Select", "SelectV2")
 def _select(ctx: Context, node: SourceNode, condition: Result, a: Result, b: Result) -> Result:
-    if isinstance(condition, Constant) and condition.array.ndim == 0:
+    if isinstance(condition, FoldedConstant) and condition.array.ndim == 0:
         return a if is_true(condition) else b
-    raise Unsupported("a condition that is not known")
+    raise UnsupportedNode("a condition that is not known")
 
 
 def is_true(condition: Result) -> bool:
@@ -58,13 +58,13 @@ def is_true(condition: Result) -> bool:
     Raises:
         Unsupported: If it is not known.
     """
-    if not isinstance(condition, Constant) or condition.array.dtype == object or condition.array.size != 1:
-        raise Unsupported("a condition that is not known")
+    if not isinstance(condition, FoldedConstant) or condition.array.dtype == object or condition.array.size != 1:
+        raise UnsupportedNode("a condition that is not known")
     return bool(condition.array.reshape(-1)[0])
 
 
 @handles("Shape", "ShapeN", "Rank", "Size")
-def _describe(ctx: Context, node: SourceNode, *values: Value) -> Any:
+def _describe(ctx: Context, node: SourceNode, *values: GraphValue) -> Any:
     results = []
     for value in values:
         dims = np.empty(value.rank, object)
@@ -73,7 +73,7 @@ def _describe(ctx: Context, node: SourceNode, *values: Value) -> Any:
             dims = np.asarray(value.rank, np.int64)
         elif node.op == "Size":
             dims = np.asarray(np.prod(dims), object)
-        results.append(Constant(tidy(dims), op=node.op))
+        results.append(FoldedConstant(tidy(dims), op=node.op))
     return results if node.op == "ShapeN" else results[0]
 
 
@@ -83,4 +83,4 @@ def _describe(ctx: Context, node: SourceNode, *values: Value) -> Any:
 def _draw(ctx: Context, node: SourceNode, *shape: Result) -> Result:
     if "Uniform" in node.op:
         return Noise()
-    raise Unsupported("random numbers")
+    raise UnsupportedNode("random numbers")

@@ -9,9 +9,9 @@ import numpy as np
 from jaxcnn.zoo.graphs.tensorflow.arithmetic import combine
 from jaxcnn.zoo.graphs.tensorflow.context import Context
 from jaxcnn.zoo.graphs.tensorflow.folding import numbers
-from jaxcnn.zoo.graphs.tensorflow.sizes import Dimension, Size, divide_exactly, round_up
+from jaxcnn.zoo.graphs.tensorflow.sizes import Dimension, SymbolicSize, divide_exactly, round_up
 from jaxcnn.zoo.graphs.tensorflow.table import SourceNode, handles
-from jaxcnn.zoo.graphs.tensorflow.values import Blocks, Constant, Result, Unsupported, Value
+from jaxcnn.zoo.graphs.tensorflow.values import Blocks, FoldedConstant, GraphValue, Result, UnsupportedNode
 
 __all__ = ["Window", "pool_dims", "read_window"]
 
@@ -49,7 +49,7 @@ def read_window(node: SourceNode, spatial: int) -> Window:
     """
     form = node.text("data_format", "NHWC")
     if form not in ("NHWC", "NCHW", "NDHWC", "NCDHW"):
-        raise Unsupported(f"the order {form}")
+        raise UnsupportedNode(f"the order {form}")
     first = form[1] == "C"
     axes = range(2, spatial + 2) if first else range(1, spatial + 1)
     found = {}
@@ -58,7 +58,7 @@ def read_window(node: SourceNode, spatial: int) -> Window:
         if len(values) != spatial + 2 or not all(0 < one < 1 << 16 for one in values):
             raise ValueError(f"{key} must be {spatial + 2} positive numbers, got {values}.")
         if any(values[axis] != 1 for axis in range(spatial + 2) if axis not in axes):
-            raise Unsupported("windows that move along channels or the batch")
+            raise UnsupportedNode("windows that move along channels or the batch")
         found[key] = tuple(values[axis] for axis in axes)
     padding: Any = node.text("padding", "VALID")
     if padding == "EXPLICIT":
@@ -88,21 +88,21 @@ def pool_dims(sizes: Sequence[Dimension], window: Sequence[int], how: Window, pa
     return result
 
 
-def _order(value: Value, sizes: Sequence[Dimension], channels: Dimension) -> tuple[Dimension, ...]:
+def _order(value: GraphValue, sizes: Sequence[Dimension], channels: Dimension) -> tuple[Dimension, ...]:
     """Returns TensorFlow's shape of maps."""
     return (value.dims[0], channels, *sizes) if value.first else (value.dims[0], *sizes, channels)
 
 
-def _kernel(kernel: Result, spatial: int) -> Constant:
-    if not isinstance(kernel, Constant):
-        raise Unsupported("a kernel that is not constant")
+def _kernel(kernel: Result, spatial: int) -> FoldedConstant:
+    if not isinstance(kernel, FoldedConstant):
+        raise UnsupportedNode("a kernel that is not constant")
     if kernel.array.ndim != spatial + 2 or kernel.array.dtype.kind not in "fV" or 0 in kernel.array.shape:
         raise ValueError(f"its kernel has the shape {kernel.array.shape} and the dtype {kernel.array.dtype}.")
     return kernel
 
 
 @handles("Conv2D", "Conv3D", "DepthwiseConv2dNative")
-def _convolve(ctx: Context, node: SourceNode, x: Result, kernel: Result) -> Value:
+def _convolve(ctx: Context, node: SourceNode, x: Result, kernel: Result) -> GraphValue:
     spatial = 3 if node.op == "Conv3D" else 2
     kernel, how = _kernel(kernel, spatial), read_window(node, spatial)
     x = ctx.as_image(x, node, how.first, spatial)
@@ -136,17 +136,17 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
 def _convolve_blocks(
     ctx: Context,
     node: SourceNode,
-    x: Value,
+    x: GraphValue,
     blocks: Blocks,
-    kernel: Constant,
+    kernel: FoldedConstant,
     array: np.ndarray,
     how: Window,
     options: dict[str, Any],
     depthwise: bool,
-) -> Value:
+) -> GraphValue:
     """Dilates instead of convolving each block."""
     if set(how.strides) != {1} or set(how.dilation) != {1} or x.first:
-        raise Unsupported("a strided convolution between SpaceToBatch and BatchToSpace")
+        raise UnsupportedNode("a strided convolution between SpaceToBatch and BatchToSpace")
     inner = [(0, 0)] * 2
     if how.padding == "SAME":
         inner = [((k - 1) // 2, k // 2) for k in array.shape[:2]]
@@ -160,7 +160,7 @@ def _convolve_blocks(
     options |= {"dilation": blocks.sizes}
     options["padding"] = tuple(pairs)
     rest = ((0, 0), (0, 0))
-    if any(isinstance(size, Size) for pair in pairs for size in pair):
+    if any(isinstance(size, SymbolicSize) for pair in pairs for size in pair):
         # The padding up to whole blocks depends on the size; what is cut off behind depends on it in the same way.
         options["padding"] = tuple((0, 0) for _ in pairs)
         rest = tuple(pairs)
@@ -168,12 +168,12 @@ def _convolve_blocks(
     pending = Blocks(blocks.sizes, rest)
     op = "depthwise_conv" if depthwise else "conv"
     if rest != ((0, 0), (0, 0)):
-        raise Unsupported("SpaceToBatch of maps whose size is not known")
+        raise UnsupportedNode("SpaceToBatch of maps whose size is not known")
     return ctx.emit(op, node, [x], dims, options=options, parameters=paths, blocks=pending)
 
 
 @handles("SpaceToBatchND", "SpaceToBatch")
-def _cut_into_blocks(ctx: Context, node: SourceNode, x: Value, *constants: Result) -> Value:
+def _cut_into_blocks(ctx: Context, node: SourceNode, x: GraphValue, *constants: Result) -> GraphValue:
     sizes, pairs = _read_blocks(node, constants)
     x = ctx.as_image(x, node, False)
     dims: list[Dimension] = []
@@ -188,13 +188,13 @@ def _cut_into_blocks(ctx: Context, node: SourceNode, x: Value, *constants: Resul
 
 
 @handles("BatchToSpaceND", "BatchToSpace")
-def _join_blocks(ctx: Context, node: SourceNode, x: Value, *constants: Result) -> Value:
+def _join_blocks(ctx: Context, node: SourceNode, x: GraphValue, *constants: Result) -> GraphValue:
     sizes, pairs = _read_blocks(node, constants)
     if x.blocks is None or tuple(sizes) != x.blocks.sizes:
-        raise Unsupported("blocks that no SpaceToBatch has made")
+        raise UnsupportedNode("blocks that no SpaceToBatch has made")
     pads = [(low - first, high - last) for (low, high), (first, last) in zip(x.blocks.padding, pairs, strict=True)]
-    if any(isinstance(size, Size) for pair in pads for size in pair):
-        raise Unsupported("SpaceToBatch of maps whose size is not known")
+    if any(isinstance(size, SymbolicSize) for pair in pads for size in pair):
+        raise UnsupportedNode("SpaceToBatch of maps whose size is not known")
     dims = [n * block - first - last for n, block, (first, last) in zip(x.dims[1:3], sizes, pairs, strict=True)]
     batch = divide_exactly(x.dims[0], sizes[0] * sizes[1])
     if batch is None or any(isinstance(size, int) and size < 1 for size in dims):
@@ -207,23 +207,23 @@ def _join_blocks(ctx: Context, node: SourceNode, x: Value, *constants: Result) -
 
 
 def _read_blocks(node: SourceNode, constants: Sequence[Result]) -> tuple[list[int], list[tuple[Any, Any]]]:
-    if not all(isinstance(one, Constant) for one in constants) or not constants:
-        raise Unsupported("blocks that are not constant")
+    if not all(isinstance(one, FoldedConstant) for one in constants) or not constants:
+        raise UnsupportedNode("blocks that are not constant")
     sizes = numbers(constants[0].array, "the block") if len(constants) > 1 else [node.integer("block_size", 2)] * 2
     pairs = constants[-1].array
     if len(sizes) == 1 or pairs.shape == (1, 2):
-        raise Unsupported("blocks of one axis")
+        raise UnsupportedNode("blocks of one axis")
     if len(sizes) != 2 or pairs.shape != (2, 2) or not all(0 < size < 1 << 12 for size in sizes):
         raise ValueError(f"its blocks are {sizes}, padded by {pairs.shape}.")
     return sizes, [(low, high) for low, high in pairs.tolist()]
 
 
 @handles("Conv2DBackpropInput", "Conv2DBackpropInputV2")
-def _transposed(ctx: Context, node: SourceNode, shape: Result, kernel: Result, x: Result) -> Value:
+def _transposed(ctx: Context, node: SourceNode, shape: Result, kernel: Result, x: Result) -> GraphValue:
     how, kernel = read_window(node, 2), _kernel(kernel, 2)
     x = ctx.as_image(x, node, how.first)
-    if not isinstance(shape, Constant) or shape.array.shape not in ((4,), (2,)):
-        raise Unsupported("an output shape that is not known")
+    if not isinstance(shape, FoldedConstant) or shape.array.shape not in ((4,), (2,)):
+        raise UnsupportedNode("an output shape that is not known")
     kh, kw, filters, channels = kernel.array.shape
     if isinstance(x.held[-1], int) and x.held[-1] != channels:
         raise ValueError(f"a kernel of shape {kernel.array.shape} does not fit {x.held[-1]} channels.")
@@ -247,7 +247,7 @@ def _transposed(ctx: Context, node: SourceNode, shape: Result, kernel: Result, x
     elif all(isinstance(size, int) for size in wanted):
         options["output_size"] = tuple(wanted)
     else:
-        raise Unsupported("an output shape that is not known")
+        raise UnsupportedNode("an output shape that is not known")
     dims = _order(x, wanted, filters)
     moved = kernel.array.swapaxes(2, 3)
     paths = {"kernel": ctx.parameter(kernel, "kernel", node, moved)}
@@ -255,18 +255,18 @@ def _transposed(ctx: Context, node: SourceNode, shape: Result, kernel: Result, x
 
 
 @handles("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")
-def _multiply(ctx: Context, node: SourceNode, a: Result, b: Result) -> Value:
+def _multiply(ctx: Context, node: SourceNode, a: Result, b: Result) -> GraphValue:
     swap_a = node.flag("transpose_a", False) or node.flag("adj_x", False)
     swap_b = node.flag("transpose_b", False) or node.flag("adj_y", False)
-    if isinstance(a, Constant):
-        raise Unsupported("a product of a constant and a value")
+    if isinstance(a, FoldedConstant):
+        raise UnsupportedNode("a product of a constant and a value")
     a = ctx.to_source(a, node)
-    if isinstance(b, Constant):
+    if isinstance(b, FoldedConstant):
         matrix = b.array
         while matrix.ndim > 2 and matrix.shape[0] == 1:
             matrix = matrix[0]
         if matrix.ndim != 2 or swap_a:
-            raise Unsupported("a product of a value and a constant that is no matrix")
+            raise UnsupportedNode("a product of a value and a constant that is no matrix")
         matrix = matrix.T if swap_b else matrix
         if isinstance(a.dims[-1], int) and a.dims[-1] != matrix.shape[0]:
             raise ValueError(f"a matrix {matrix.shape} does not fit a value of {a.dims[-1]} entries.")
@@ -277,7 +277,7 @@ def _multiply(ctx: Context, node: SourceNode, a: Result, b: Result) -> Value:
         return ctx.emit("dense", node, [a], (*a.dims[:-1], matrix.shape[1]), parameters=paths)
     b = ctx.to_source(b, node)
     if min(a.rank, b.rank) < 3 or a.rank != b.rank or a.batch != "leading" or b.batch != "leading":
-        raise Unsupported("a product of two values along the batch")
+        raise UnsupportedNode("a product of two values along the batch")
     rows = a.dims[-1] if swap_a else a.dims[-2]
     columns = b.dims[-2] if swap_b else b.dims[-1]
     options = {"transpose_a": swap_a, "transpose_b": swap_b}
@@ -285,7 +285,7 @@ def _multiply(ctx: Context, node: SourceNode, a: Result, b: Result) -> Value:
 
 
 @handles("_FusedConv2D", "_FusedMatMul", "_FusedDepthwiseConv2dNative")
-def _fused(ctx: Context, node: SourceNode, x: Result, kernel: Result, *rest: Result) -> Value:
+def _fused(ctx: Context, node: SourceNode, x: Result, kernel: Result, *rest: Result) -> GraphValue:
     plain = {"_FusedConv2D": _convolve, "_FusedMatMul": _multiply, "_FusedDepthwiseConv2dNative": _convolve}[node.op]
     y = plain(ctx, dataclasses.replace(node, op=node.op.removeprefix("_Fused")), x, kernel)
     fused = node.attributes.get("fused_ops", [])
@@ -298,5 +298,5 @@ def _fused(ctx: Context, node: SourceNode, x: Result, kernel: Result, *rest: Res
                 name.lower().rstrip("6"), step, [y], y.dims, options={"max_value": 6.0} if name == "Relu6" else {}
             )
         else:
-            raise Unsupported(f"the fused operation {name}")
+            raise UnsupportedNode(f"the fused operation {name}")
     return y

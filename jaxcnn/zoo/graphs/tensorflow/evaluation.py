@@ -21,10 +21,10 @@ from jaxcnn.zoo.graphs.tensorflow import (
 )
 from jaxcnn.zoo.graphs.tensorflow.context import Context
 from jaxcnn.zoo.graphs.tensorflow.folding import FOLDS, LARGEST_CONSTANT, tidy
-from jaxcnn.zoo.graphs.tensorflow.references import Reference, parse_reference
+from jaxcnn.zoo.graphs.tensorflow.references import TensorReference, parse_reference
 from jaxcnn.zoo.graphs.tensorflow.scopes import Scope
 from jaxcnn.zoo.graphs.tensorflow.table import HANDLERS, SourceNode
-from jaxcnn.zoo.graphs.tensorflow.values import DEAD, Constant, Dead, Result, Unsupported, Value
+from jaxcnn.zoo.graphs.tensorflow.values import DEAD, Dead, FoldedConstant, GraphValue, Result, UnsupportedNode
 
 __all__ = ["GraphEvaluation"]
 
@@ -87,7 +87,7 @@ class GraphEvaluation:
         self.folded = 0
         self.evaluated = 0
         self.depth = 0
-        self._constants: dict[str, Constant] = {}
+        self._constants: dict[str, FoldedConstant] = {}
 
     def open(
         self,
@@ -124,7 +124,7 @@ class GraphEvaluation:
         self._evaluate(scope, ref.node)
         return self._read(scope, ref, "an output")
 
-    def _read(self, scope: Scope, ref: Reference, reader: str) -> Result:
+    def _read(self, scope: Scope, ref: TensorReference, reader: str) -> Result:
         if ref.node not in scope.nodes:
             if ref.node in scope.arguments:
                 return scope.arguments[ref.node]
@@ -199,7 +199,7 @@ class GraphEvaluation:
                 return [DEAD] * 8
         try:
             results = self._apply(scope, raw, node, read)
-        except Unsupported as error:
+        except UnsupportedNode as error:
             self.ctx.builder.add_unknown(f"{op} with {error}" if str(error) else op, node.name, position)
             return [_UNKNOWN]
         except FormatError:
@@ -208,7 +208,7 @@ class GraphEvaluation:
             reason = str(error).split("\n")[0][:300] or type(error).__name__
             raise self.ctx.builder.error(f"has an inconsistent node {node.name!r} ({op}): {reason}") from error
         for place, result in enumerate(results):
-            if isinstance(result, Value):
+            if isinstance(result, GraphValue):
                 if place == 0:
                     self.ctx.builder.tap(node.name, result.name)
                 self.ctx.builder.tap(f"{node.name}:{place}", result.name)
@@ -222,7 +222,7 @@ class GraphEvaluation:
             return [self._find_variable(raw["name"], node)]
         if any(isinstance(one, Unknown) for one in read):
             if op not in HANDLERS and op not in FOLDS and op not in _CALLS and op not in _BRANCHES:
-                raise Unsupported
+                raise UnsupportedNode
             return [_UNKNOWN]
         if op not in ("Merge", "RefMerge") and any(isinstance(one, Dead) for one in read):
             return [DEAD] * 8
@@ -232,14 +232,14 @@ class GraphEvaluation:
             taken = control.is_true(read[0])
             branch = raw["attributes"].get("then_branch" if taken else "else_branch", "")
             return self._call(branch, node, read[1:])
-        if op in FOLDS and all(isinstance(one, Constant) for one in read):
+        if op in FOLDS and all(isinstance(one, FoldedConstant) for one in read):
             return self._fold(node, read)
         if op in inputs.STARTING:
             return [inputs.start(self.ctx, scope, node, raw)]
         if op not in HANDLERS:
-            raise Unsupported
-        if op not in _ON_BLOCKS and any(isinstance(one, Value) and one.blocks is not None for one in read):
-            raise Unsupported("maps between SpaceToBatch and BatchToSpace")
+            raise UnsupportedNode
+        if op not in _ON_BLOCKS and any(isinstance(one, GraphValue) and one.blocks is not None for one in read):
+            raise UnsupportedNode("maps between SpaceToBatch and BatchToSpace")
         results = HANDLERS[op](self.ctx, node, *read)
         return results if isinstance(results, list) else [results]
 
@@ -250,11 +250,11 @@ class GraphEvaluation:
             found = FOLDS[node.op](node, *arrays)
         except TypeError as error:
             if any(array.dtype == object for array in arrays):
-                raise Unsupported("sizes that are not known") from error
+                raise UnsupportedNode("sizes that are not known") from error
             raise
         trained = any(one.trained for one in read)
         results = [
-            Constant(tidy(one), "", node.op, tuple(read), trained)
+            FoldedConstant(tidy(one), "", node.op, tuple(read), trained)
             for one in (found if isinstance(found, list) else [found])
         ]
         self.folded += sum(one.array.size for one in results)
@@ -286,24 +286,26 @@ class GraphEvaluation:
         self.depth -= 1
         return results
 
-    def _find_constant(self, scope: Scope, name: str, node: SourceNode) -> Constant:
+    def _find_constant(self, scope: Scope, name: str, node: SourceNode) -> FoldedConstant:
         full = f"{scope.function}/{name}" if scope.function else name
         if full not in self._constants:
             if full not in self.constants:
-                raise Unsupported("text or numbers of an unknown dtype")
+                raise UnsupportedNode("text or numbers of an unknown dtype")
             trained = any(_reads_variable(scope.nodes[one], name) for one in scope.readers.get(name, ()))
-            self._constants[full] = Constant(self._restore(full, self.constants[full]), node.name, trained=trained)
+            self._constants[full] = FoldedConstant(
+                self._restore(full, self.constants[full]), node.name, trained=trained
+            )
         found = self._constants[full]
         return found if found.name == node.name else dataclasses.replace(found, name=node.name)
 
-    def _find_variable(self, name: str, node: SourceNode) -> Constant:
+    def _find_variable(self, name: str, node: SourceNode) -> FoldedConstant:
         tensor = self.handles.get(name, name)
         if tensor not in self.checkpoint.tensors or not self.handles:
-            raise Unsupported("a variable without a value")
+            raise UnsupportedNode("a variable without a value")
         key = f"variable {tensor}"
         if key not in self._constants:
             array = self._restore(tensor, self.checkpoint.tensors[tensor])
-            self._constants[key] = Constant(array, tensor, trained=True)
+            self._constants[key] = FoldedConstant(array, tensor, trained=True)
         return self._constants[key]
 
     def _restore(self, name: str, array: np.ndarray) -> np.ndarray:

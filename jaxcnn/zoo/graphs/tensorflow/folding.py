@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 
 from jaxcnn.zoo.graphs.tensorflow.quantization import dequantize, quantize_fake
-from jaxcnn.zoo.graphs.tensorflow.sizes import Size, simplify
+from jaxcnn.zoo.graphs.tensorflow.sizes import SymbolicSize, simplify
 from jaxcnn.zoo.graphs.tensorflow.slicing import read_strided_slice
 from jaxcnn.zoo.graphs.tensorflow.table import SourceNode
 
@@ -25,8 +25,8 @@ def tidy(array: Any) -> np.ndarray:
     array = np.asarray(array)
     if array.dtype != object:
         return array
-    items = [simplify(item) if isinstance(item, Size) else item for item in array.reshape(-1).tolist()]
-    if any(isinstance(item, Size) for item in items):
+    items = [simplify(item) if isinstance(item, SymbolicSize) else item for item in array.reshape(-1).tolist()]
+    if any(isinstance(item, SymbolicSize) for item in items):
         result = np.empty(len(items), object)
         result[:] = items
         return result.reshape(array.shape)

@@ -11,7 +11,7 @@ from jaxcnn.zoo.graphs.tensorflow.endings import find_endings
 from jaxcnn.zoo.graphs.tensorflow.evaluation import GraphEvaluation
 from jaxcnn.zoo.graphs.tensorflow.references import parse_reference
 from jaxcnn.zoo.graphs.tensorflow.scopes import Scope
-from jaxcnn.zoo.graphs.tensorflow.values import Value
+from jaxcnn.zoo.graphs.tensorflow.values import GraphValue
 
 __all__ = ["import_tensorflow"]
 
@@ -80,10 +80,10 @@ def _evaluate_outputs(
     ctx: Context, evaluation: GraphEvaluation, scope: Scope, wanted: Sequence[tuple[str, str]]
 ) -> list[str]:
     """Evaluates the outputs, and returns the names of their values."""
-    found: list[tuple[str, Value]] = []
+    found: list[tuple[str, GraphValue]] = []
     for name, reference in wanted:
         result = evaluation.find(scope, reference)
-        if isinstance(result, Value):
+        if isinstance(result, GraphValue):
             found.append((name, ctx.finish_value(result)))
     outputs: list[str] = []
     for name, value in found:

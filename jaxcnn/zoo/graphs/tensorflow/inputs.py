@@ -9,9 +9,9 @@ import numpy as np
 from jaxcnn.zoo.graphs.tensorflow.context import Context
 from jaxcnn.zoo.graphs.tensorflow.references import parse_reference
 from jaxcnn.zoo.graphs.tensorflow.scopes import Scope
-from jaxcnn.zoo.graphs.tensorflow.sizes import BATCH, Dimension, Size
+from jaxcnn.zoo.graphs.tensorflow.sizes import BATCH, Dimension, SymbolicSize
 from jaxcnn.zoo.graphs.tensorflow.table import SourceNode
-from jaxcnn.zoo.graphs.tensorflow.values import Constant, Result, Unsupported, Value
+from jaxcnn.zoo.graphs.tensorflow.values import FoldedConstant, GraphValue, Result, UnsupportedNode
 from jaxcnn.zoo.records.weight_records import Preprocessing
 
 __all__ = ["STARTING", "start"]
@@ -55,35 +55,37 @@ def start(ctx: Context, scope: Scope, node: SourceNode, raw: dict[str, Any]) -> 
     dtype = raw["attributes"].get("dtype", "float32")
     shape = raw["attributes"].get("shape")
     if dtype in ("string", "resource", "variant"):
-        raise Unsupported(f"an input of the dtype {dtype}")
+        raise UnsupportedNode(f"an input of the dtype {dtype}")
     if dtype == "bool":
         ctx.builder.note(f"The placeholder {node.name!r} is false, as in inference.")
-        return Constant(np.asarray(False), op=node.op)
+        return FoldedConstant(np.asarray(False), op=node.op)
     last = node.name.rpartition("/")[2]
     if not shape and dtype.startswith("float") and (_KEEPING.search(last) or _DROPPING.search(last)):
         number = 1.0 if _KEEPING.search(last) else 0.0
         ctx.builder.note(f"The placeholder {node.name!r} is {number:g}, as in inference.")
-        return Constant(np.asarray(number, np.float32), op=node.op)
+        return FoldedConstant(np.asarray(number, np.float32), op=node.op)
     name = ctx.input_names.get(raw["name"], node.name)
     sizes = shape if shape else _guess_shape(scope, raw["name"])
     if sizes is None and shape is None:
-        raise Unsupported("an unknown shape")
+        raise UnsupportedNode("an unknown shape")
     sizes = tuple(sizes or ())
     return _add(ctx, name, sizes, dtype, len(sizes) == 4 and _is_channels_first(ctx, scope, raw["name"], sizes))
 
 
-def _add(ctx: Context, name: str, shape: Sequence[int], dtype: str, first: bool) -> Value:
+def _add(ctx: Context, name: str, shape: Sequence[int], dtype: str, first: bool) -> GraphValue:
     """Adds an input of TensorFlow's shape, of which sizes below 0 are unknown."""
     if any(size == 0 or size > 1 << 24 for size in shape) or len(shape) > 8:
         raise ValueError(f"it has the shape {shape}.")
     single = not shape or (len(shape) == 1 and shape[0] > 1) or (len(shape) == 3 and _is_single_image(shape))
-    dims: list[Dimension] = [size if size > 0 else Size.symbol(f"{name}.{axis}") for axis, size in enumerate(shape)]
+    dims: list[Dimension] = [
+        size if size > 0 else SymbolicSize.symbol(f"{name}.{axis}") for axis, size in enumerate(shape)
+    ]
     if single:
-        return ctx.add_input(name, Value(name, tuple(dims), "none", dtype=dtype))
+        return ctx.add_input(name, GraphValue(name, tuple(dims), "none", dtype=dtype))
     if shape[0] > 0:
         ctx.fixed_batch = shape[0]
     dims[0] = BATCH
-    return ctx.add_input(name, Value(name, tuple(dims), "leading", first, dtype))
+    return ctx.add_input(name, GraphValue(name, tuple(dims), "leading", first, dtype))
 
 
 def _is_channels_first(ctx: Context, scope: Scope, name: str, shape: tuple[int, ...]) -> bool:
@@ -111,7 +113,7 @@ def _is_single_image(shape: Sequence[int]) -> bool:
     return shape[2] in _IMAGE_CHANNELS and shape[0] != 1 and (shape[0] > 0 or shape[1] < 0)
 
 
-def _start_decoded(ctx: Context, scope: Scope, node: SourceNode, raw: dict[str, Any]) -> Value:
+def _start_decoded(ctx: Context, scope: Scope, node: SourceNode, raw: dict[str, Any]) -> GraphValue:
     """Adds the decoded image as the input."""
     channels = node.integer("channels", 0) or 3
     if channels not in _IMAGE_CHANNELS:
@@ -121,8 +123,8 @@ def _start_decoded(ctx: Context, scope: Scope, node: SourceNode, raw: dict[str, 
     name = scope.prefix + casts[0] if len(casts) == 1 else node.name
     ctx.builder.note(f"The network begins behind {node.name!r}: its input is the decoded image, RGB from 0 to 255.")
     ctx.preprocessing = Preprocessing(color_order="RGB", value_range=(0, 255), mean=(0.0,), std=(1.0,))
-    dims = (Size.symbol(f"{name}.0"), Size.symbol(f"{name}.1"), channels)
-    return ctx.add_input(name, Value(name, dims, "none"))
+    dims = (SymbolicSize.symbol(f"{name}.0"), SymbolicSize.symbol(f"{name}.1"), channels)
+    return ctx.add_input(name, GraphValue(name, dims, "none"))
 
 
 def _guess_shape(scope: Scope, name: str) -> tuple[int, ...] | None:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxcnn.zoo.graphs.tensorflow.context import Context
 from jaxcnn.zoo.graphs.tensorflow.quantization import nudge_range
 from jaxcnn.zoo.graphs.tensorflow.table import SourceNode, handles
-from jaxcnn.zoo.graphs.tensorflow.values import Constant, Result, Unsupported, Value
+from jaxcnn.zoo.graphs.tensorflow.values import FoldedConstant, GraphValue, Result, UnsupportedNode
 
 __all__ = ["match_batch_norm"]
 
@@ -20,22 +20,22 @@ _MULTIPLYING = ("Mul",)
 class _Moments:
     """The parts of a normalization as they are found."""
 
-    mean: Constant | None = None
-    var: Constant | None = None
-    scale: Constant | None = None
-    bias: Constant | None = None
+    mean: FoldedConstant | None = None
+    var: FoldedConstant | None = None
+    scale: FoldedConstant | None = None
+    bias: FoldedConstant | None = None
     epsilon: float = 0.0
 
 
 @handles("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 def _fused(
-    ctx: Context, node: SourceNode, x: Value, scale: Result, bias: Result, mean: Result, var: Result
+    ctx: Context, node: SourceNode, x: GraphValue, scale: Result, bias: Result, mean: Result, var: Result
 ) -> list[Any]:
     first = node.text("data_format", "NHWC") in ("NCHW", "NCDHW")
     x = ctx.as_image(x, node, first, spatial=x.rank - 2)
     epsilon = node.number("epsilon", 1e-4)
-    if not all(isinstance(one, Constant) for one in (scale, bias, mean, var)):
-        raise Unsupported("parameters that are not constant")
+    if not all(isinstance(one, FoldedConstant) for one in (scale, bias, mean, var)):
+        raise UnsupportedNode("parameters that are not constant")
     if node.flag("is_training", True):
         ctx.builder.note(
             f"{node.name} normalizes by the batch also in inference; each example is normalized by itself, as in a "
@@ -51,16 +51,18 @@ def _fused(
 
 
 @handles("BatchNormWithGlobalNormalization")
-def _global(ctx: Context, node: SourceNode, x: Value, mean: Result, var: Result, beta: Result, gamma: Result) -> Value:
+def _global(
+    ctx: Context, node: SourceNode, x: GraphValue, mean: Result, var: Result, beta: Result, gamma: Result
+) -> GraphValue:
     x = ctx.as_image(x, node, False)
-    if not all(isinstance(one, Constant) for one in (mean, var, beta, gamma)):
-        raise Unsupported("parameters that are not constant")
+    if not all(isinstance(one, FoldedConstant) for one in (mean, var, beta, gamma)):
+        raise UnsupportedNode("parameters that are not constant")
     scaled = node.flag("scale_after_normalization", False)
     epsilon = node.number("variance_epsilon", 0.0)
     return _add_batch_norm(ctx, node, x, _Moments(mean, var, gamma if scaled else None, beta, epsilon))
 
 
-def _add_batch_norm(ctx: Context, node: SourceNode, x: Value, parts: _Moments) -> Value:
+def _add_batch_norm(ctx: Context, node: SourceNode, x: GraphValue, parts: _Moments) -> GraphValue:
     """Adds the node, with parameters named after the variables."""
     channels = x.held[-1]
     paths = {}
@@ -76,7 +78,7 @@ def _add_batch_norm(ctx: Context, node: SourceNode, x: Value, parts: _Moments) -
     return ctx.emit("batch_norm", node, [x], x.dims, options={"epsilon": parts.epsilon}, parameters=paths)
 
 
-def match_batch_norm(ctx: Context, node: SourceNode, a: Result, b: Result) -> Value | None:
+def match_batch_norm(ctx: Context, node: SourceNode, a: Result, b: Result) -> GraphValue | None:
     """Recognizes the last operation of a batch normalization that is spelled out as arithmetic.
 
     ``x * m + (beta - mean * m)`` with ``m = gamma / sqrt(var + epsilon)``, as ``tf.nn.batch_normalization`` writes it,
@@ -93,16 +95,16 @@ def match_batch_norm(ctx: Context, node: SourceNode, a: Result, b: Result) -> Va
     """
     if node.op not in (*_ADDING, "Sub"):
         return None
-    if isinstance(a, Constant) and node.op in _ADDING:
+    if isinstance(a, FoldedConstant) and node.op in _ADDING:
         a, b = b, a
-    if not isinstance(a, Value) or not isinstance(b, Constant) or a.name not in ctx.made_of:
+    if not isinstance(a, GraphValue) or not isinstance(b, FoldedConstant) or a.name not in ctx.made_of:
         return None
     op, made = ctx.made_of[a.name]
     if op not in _MULTIPLYING or len(made) != 2:
         return None
     first, second = made
-    value, factor = (second, first) if isinstance(first, Constant) else (first, second)
-    if not isinstance(value, Value) or not isinstance(factor, Constant):
+    value, factor = (second, first) if isinstance(first, FoldedConstant) else (first, second)
+    if not isinstance(value, GraphValue) or not isinstance(factor, FoldedConstant):
         return None
     parts = _read_factor(factor)
     if parts is None or parts.var is None or not _is_per_channel(value, parts.var):
@@ -118,7 +120,11 @@ def match_batch_norm(ctx: Context, node: SourceNode, a: Result, b: Result) -> Va
     absorbed = [a.name]
     if parts.mean is None and node.op in _ADDING and inner is not None and inner[0] == "Sub":
         mean = inner[1][1]
-        if isinstance(inner[1][0], Value) and isinstance(mean, Constant) and mean.array.size == parts.var.array.size:
+        if (
+            isinstance(inner[1][0], GraphValue)
+            and isinstance(mean, FoldedConstant)
+            and mean.array.size == parts.var.array.size
+        ):
             absorbed.append(value.name)
             value, parts.mean, parts.bias = inner[1][0], mean, b
     found = (parts.mean, parts.scale, parts.bias)
@@ -128,7 +134,7 @@ def match_batch_norm(ctx: Context, node: SourceNode, a: Result, b: Result) -> Va
     return _add_batch_norm(ctx, node, value, parts)
 
 
-def _read_factor(factor: Constant) -> _Moments | None:
+def _read_factor(factor: FoldedConstant) -> _Moments | None:
     """Reads ``gamma / sqrt(var + epsilon)``; without gamma also ``1 / sqrt(var + epsilon)``."""
     inverse, gamma = factor, None
     if factor.op == "Mul":
@@ -150,7 +156,7 @@ def _read_factor(factor: Constant) -> _Moments | None:
     return None
 
 
-def _read_product(found: Constant, factor: Constant, *, negative: bool = False) -> Constant | None:
+def _read_product(found: FoldedConstant, factor: FoldedConstant, *, negative: bool = False) -> FoldedConstant | None:
     """Reads the mean of ``mean * m``, or of ``-mean * m``."""
     if found.op != "Mul":
         return None
@@ -163,7 +169,7 @@ def _read_product(found: Constant, factor: Constant, *, negative: bool = False) 
     return None
 
 
-def _is_per_channel(value: Value, var: Constant) -> bool:
+def _is_per_channel(value: GraphValue, var: FoldedConstant) -> bool:
     """Tests whether the variance has a number per channel, where TensorFlow's order puts them."""
     shape, channels = var.array.shape, value.held[-1]
     if var.array.size != channels or value.rank < 2:
@@ -173,13 +179,13 @@ def _is_per_channel(value: Value, var: Constant) -> bool:
     return len(shape) <= value.rank and padded[axis] == channels
 
 
-def _is_like(one: Constant, var: Constant) -> bool:
+def _is_like(one: FoldedConstant, var: FoldedConstant) -> bool:
     """Tests whether a parameter has as many numbers as the variance."""
     return one.array.dtype != object and one.array.size == var.array.size
 
 
 @handles("LRN")
-def _lrn(ctx: Context, node: SourceNode, x: Value) -> Value:
+def _lrn(ctx: Context, node: SourceNode, x: GraphValue) -> GraphValue:
     x = ctx.as_image(x, node, False)
     radius = node.integer("depth_radius", 5)
     if not 0 <= radius < 1 << 16:
@@ -194,16 +200,16 @@ def _lrn(ctx: Context, node: SourceNode, x: Value) -> Value:
 
 
 @handles("L2Loss")
-def _refuse(ctx: Context, node: SourceNode, *inputs: Result) -> Value:
-    raise Unsupported("a loss")
+def _refuse(ctx: Context, node: SourceNode, *inputs: Result) -> GraphValue:
+    raise UnsupportedNode("a loss")
 
 
 @handles("FakeQuantWithMinMaxArgs", "FakeQuantWithMinMaxVars")
-def _quantize(ctx: Context, node: SourceNode, x: Value, *ends: Result) -> Value:
+def _quantize(ctx: Context, node: SourceNode, x: GraphValue, *ends: Result) -> GraphValue:
     low, high = node.number("min", -6.0), node.number("max", 6.0)
     if ends:
-        if not all(isinstance(one, Constant) and one.array.size == 1 for one in ends):
-            raise Unsupported("a range that is not constant")
+        if not all(isinstance(one, FoldedConstant) and one.array.size == 1 for one in ends):
+            raise UnsupportedNode("a range that is not constant")
         low, high = (float(np.asarray(one.array).reshape(-1)[0]) for one in ends)
     low, high, levels = nudge_range(node, low, high)
     options = {"minimum": low, "maximum": high, "levels": levels}

@@ -8,23 +8,23 @@ import numpy as np
 
 from jaxcnn.zoo.graphs.tensorflow.context import Context
 from jaxcnn.zoo.graphs.tensorflow.folding import numbers
-from jaxcnn.zoo.graphs.tensorflow.shapes import add_axis, drop_axes, require_constant
-from jaxcnn.zoo.graphs.tensorflow.sizes import Dimension, Size
+from jaxcnn.zoo.graphs.tensorflow.shapes import drop_example_axes, insert_axis, require_constant
+from jaxcnn.zoo.graphs.tensorflow.sizes import Dimension, SymbolicSize
 from jaxcnn.zoo.graphs.tensorflow.slicing import read_strided_slice
 from jaxcnn.zoo.graphs.tensorflow.table import SourceNode, handles
-from jaxcnn.zoo.graphs.tensorflow.values import Constant, Result, Unsupported, Value
+from jaxcnn.zoo.graphs.tensorflow.values import FoldedConstant, GraphValue, Result, UnsupportedNode
 
 __all__: list[str] = []
 
 
 @handles("Split", "SplitV", "Unpack")
-def _split(ctx: Context, node: SourceNode, *inputs: Result) -> list[Value]:
+def _split(ctx: Context, node: SourceNode, *inputs: Result) -> list[GraphValue]:
     if node.op == "Split":
         axis, x, count = inputs[0], inputs[1], node.integer("num_split", 1)
     elif node.op == "SplitV":
         x, axis, count = inputs[0], inputs[2], 0
     else:
-        x, axis, count = inputs[0], Constant(np.asarray(node.integer("axis", 0))), node.integer("num", 0)
+        x, axis, count = inputs[0], FoldedConstant(np.asarray(node.integer("axis", 0))), node.integer("num", 0)
     x = ctx.value(x)
     at = numbers(require_constant(axis, "an axis"), "the axis")[0]
     if not -x.rank <= at < x.rank:
@@ -53,12 +53,12 @@ def _split(ctx: Context, node: SourceNode, *inputs: Result) -> list[Value]:
     ]
 
 
-def _unpack(ctx: Context, node: SourceNode, x: Value, at: int) -> list[Value]:
+def _unpack(ctx: Context, node: SourceNode, x: GraphValue, at: int) -> list[GraphValue]:
     size = x.dims[at]
     if x.batch == "leading" and at == 0 and ctx.fixed_batch == 1:
         return [dataclasses.replace(ctx.to_source(x, node), batch="none", dims=x.dims[1:])]
     if not isinstance(size, int) or not 0 < size <= 1024:
-        raise Unsupported(f"taking apart {size} entries")
+        raise UnsupportedNode(f"taking apart {size} entries")
     x = ctx.to_source(x, node)
     dims = (*x.dims[:at], *x.dims[at + 1 :])
     return [
@@ -68,7 +68,9 @@ def _unpack(ctx: Context, node: SourceNode, x: Value, at: int) -> list[Value]:
 
 
 @handles("StridedSlice")
-def _slice_strided(ctx: Context, node: SourceNode, x: Value, begin: Result, end: Result, strides: Result) -> Value:
+def _slice_strided(
+    ctx: Context, node: SourceNode, x: GraphValue, begin: Result, end: Result, strides: Result
+) -> GraphValue:
     parts = [require_constant(one, "a range") for one in (begin, end, strides)]
     parts = [
         np.asarray([one if isinstance(one, int) else 0 for one in part.tolist()])
@@ -81,12 +83,12 @@ def _slice_strided(ctx: Context, node: SourceNode, x: Value, begin: Result, end:
         x = ctx.to_source(x, node)
     leading = x.batch == "leading"
     if x.batch == "merged" and found.ranges[0] != slice(None, None, 1) and found.ranges[0] != slice(None):
-        raise Unsupported("an operation along the batch")
+        raise UnsupportedNode("an operation along the batch")
     drops_batch = False
     if leading and not _is_whole(found.ranges[0], ctx.fixed_batch):
         drops_batch = 0 in found.dropped and ctx.fixed_batch in (None, 1) and found.ranges[0] == slice(0, 1, 1)
         if not drops_batch:
-            raise Unsupported("an operation along the batch")
+            raise UnsupportedNode("an operation along the batch")
     dropped = [axis for axis in found.dropped if not (leading and axis == 0)]
     steps = [dataclasses.replace(node, name=f"{node.name}/{kind}") for kind in ("slice", "squeeze")]
     steps += [dataclasses.replace(node, name=f"{node.name}/expand_{axis}") for axis in found.added]
@@ -96,9 +98,9 @@ def _slice_strided(ctx: Context, node: SourceNode, x: Value, begin: Result, end:
         y = dataclasses.replace(y, batch="none", dims=y.dims[1:])
         dropped = [axis - 1 for axis in dropped]
     if dropped:
-        y = drop_axes(ctx, steps[1], y, dropped)
+        y = drop_example_axes(ctx, steps[1], y, dropped)
     for step, axis in zip(steps[2:], found.added, strict=True):
-        y = add_axis(ctx, step, y, Constant(np.asarray(axis)))
+        y = insert_axis(ctx, step, y, FoldedConstant(np.asarray(axis)))
     return y
 
 
@@ -114,7 +116,7 @@ def _is_whole(one: slice, fixed: int | None) -> bool:
     return one.step in (None, 1) and one.start in (None, 0) and (one.stop is None or one.stop == fixed)
 
 
-def _apply_ranges(ctx: Context, node: SourceNode, x: Value, ranges: Sequence[slice]) -> Value:
+def _apply_ranges(ctx: Context, node: SourceNode, x: GraphValue, ranges: Sequence[slice]) -> GraphValue:
     """Slices the axes of each example."""
     dims = list(x.dims)
     held: list[slice] = [slice(None)] * len(x.held)
@@ -138,17 +140,17 @@ def _apply_ranges(ctx: Context, node: SourceNode, x: Value, ranges: Sequence[sli
     return ctx.emit("slice", node, [x], dims, options=options)
 
 
-def _slice_unknown(size: Size, one: slice) -> Dimension:
+def _slice_unknown(size: SymbolicSize, one: slice) -> Dimension:
     """Computes how many entries of an axis of unknown size a slice takes."""
     start, stop, step = one.start or 0, one.stop, one.step or 1
     if step == -1 and one.start is None and stop is None:
         return size
     if step < 1 or (stop is not None and start >= 0 > 0):
-        raise Unsupported("a slice of an axis whose size is not known")
+        raise UnsupportedNode("a slice of an axis whose size is not known")
     if start < 0:
         if stop is None and step == 1:
             return -start
-        raise Unsupported("a slice of an axis whose size is not known")
+        raise UnsupportedNode("a slice of an axis whose size is not known")
     if stop is None:
         return -((-(size - start)) // step)
     if stop < 0:
@@ -162,7 +164,7 @@ def _reaches(size: Dimension, end: int) -> bool:
 
 
 @handles("Slice")
-def _slice(ctx: Context, node: SourceNode, x: Value, begin: Result, size: Result) -> Value:
+def _slice(ctx: Context, node: SourceNode, x: GraphValue, begin: Result, size: Result) -> GraphValue:
     starts, counts = require_constant(begin, "a range").tolist(), require_constant(size, "a range").tolist()
     if not len(starts) == len(counts) == x.rank or not all(isinstance(one, int) and one >= 0 for one in starts):
         raise ValueError(f"begin {starts} and size {counts} do not fit a value of {x.rank} axes.")
@@ -173,31 +175,31 @@ def _slice(ctx: Context, node: SourceNode, x: Value, begin: Result, size: Result
         if whole:
             ranges.append(slice(None))
         elif not isinstance(count, int):
-            raise Unsupported("a slice whose size is not known")
+            raise UnsupportedNode("a slice whose size is not known")
         else:
             if count != -1 and (count < 1 or not _reaches(x.dims[at], start + count)):
                 raise ValueError(f"it slices {count} entries from {start} on of {x.dims[at]}.")
             ranges.append(slice(start, None if count == -1 else start + count, 1))
     if x.batch != "none" and ranges[0] != slice(None):
-        raise Unsupported("an operation along the batch")
+        raise UnsupportedNode("an operation along the batch")
     return _apply_ranges(ctx, node, x, ranges)
 
 
 @handles("Gather", "GatherV2", "ResourceGather")
-def _gather(ctx: Context, node: SourceNode, x: Result, indices: Result, *axis: Result) -> Value:
+def _gather(ctx: Context, node: SourceNode, x: Result, indices: Result, *axis: Result) -> GraphValue:
     at = numbers(require_constant(axis[0], "an axis"), "the axis")[0] if axis else 0
     if node.integer("batch_dims", 0):
-        raise Unsupported("batch_dims")
-    if isinstance(x, Constant):
+        raise UnsupportedNode("batch_dims")
+    if isinstance(x, FoldedConstant):
         value = ctx.value(indices)
         if x.array.ndim != 2 or at != 0:
-            raise Unsupported("looking up in a table that is no matrix")
+            raise UnsupportedNode("looking up in a table that is no matrix")
         paths = {"table": ctx.parameter(x, "embedding", node)}
         return ctx.emit("embed", node, [value], (*value.dims, x.array.shape[1]), parameters=paths, dtype="float32")
     array = require_constant(indices, "indices")
     x = ctx.to_source(ctx.value(x), node)
     if array.ndim > 1 or array.dtype.kind not in "iu" or array.size > 1 << 20:
-        raise Unsupported("indices of several axes")
+        raise UnsupportedNode("indices of several axes")
     if not -x.rank <= at < x.rank:
         raise ValueError(f"the axis {at} does not fit a value of {x.rank} axes.")
     at %= x.rank

@@ -6,9 +6,9 @@ from typing import Any
 from jaxcnn.zoo.graphs.tensorflow.context import Context
 from jaxcnn.zoo.graphs.tensorflow.convolutions import pool_dims, read_window
 from jaxcnn.zoo.graphs.tensorflow.folding import numbers
-from jaxcnn.zoo.graphs.tensorflow.sizes import Size, divide_exactly
+from jaxcnn.zoo.graphs.tensorflow.sizes import SymbolicSize, divide_exactly
 from jaxcnn.zoo.graphs.tensorflow.table import SourceNode, handles
-from jaxcnn.zoo.graphs.tensorflow.values import Constant, Result, Unsupported, Value
+from jaxcnn.zoo.graphs.tensorflow.values import FoldedConstant, GraphValue, Result, UnsupportedNode
 
 __all__: list[str] = []
 
@@ -16,12 +16,12 @@ _METHODS = {"ResizeBilinear": "bilinear", "ResizeNearestNeighbor": "nearest", "R
 
 
 @handles("MaxPool", "MaxPoolV2", "AvgPool", "MaxPool3D", "AvgPool3D")
-def _pool(ctx: Context, node: SourceNode, x: Value, *settings: Result) -> Value:
+def _pool(ctx: Context, node: SourceNode, x: GraphValue, *settings: Result) -> GraphValue:
     spatial = 3 if node.op.endswith("3D") else 2
     attributes = dict(node.attributes)
     for key, constant in zip(("ksize", "strides"), settings, strict=False):  # MaxPoolV2 reads them
-        if not isinstance(constant, Constant):
-            raise Unsupported(f"a {key} that is not constant")
+        if not isinstance(constant, FoldedConstant):
+            raise UnsupportedNode(f"a {key} that is not constant")
         attributes[key] = numbers(constant.array, key)
     node = dataclasses.replace(node, attributes=attributes)
     how = read_window(node, spatial)
@@ -30,7 +30,7 @@ def _pool(ctx: Context, node: SourceNode, x: Value, *settings: Result) -> Value:
     if len(sizes) != spatial + 2 or not all(0 < size < 1 << 16 for size in sizes):
         raise ValueError(f"ksize must be {spatial + 2} positive numbers, got {sizes}.")
     if any(sizes[axis] != 1 for axis in range(spatial + 2) if axis not in axes):
-        raise Unsupported("pooling of channels")
+        raise UnsupportedNode("pooling of channels")
     window = tuple(sizes[axis] for axis in axes)
     x = ctx.as_image(x, node, how.first, spatial)
     inner = x.dims[2:] if x.first else x.dims[1:-1]
@@ -41,20 +41,20 @@ def _pool(ctx: Context, node: SourceNode, x: Value, *settings: Result) -> Value:
 
 
 @handles(*_METHODS)
-def _resize(ctx: Context, node: SourceNode, x: Result, size: Result) -> Value:
+def _resize(ctx: Context, node: SourceNode, x: Result, size: Result) -> GraphValue:
     x = ctx.value(x)
     if x.batch == "none" and x.rank == 4 and x.dims[0] == 1:
-        raise Unsupported("resizing of a value without a batch")
+        raise UnsupportedNode("resizing of a value without a batch")
     x = ctx.as_image(x, node, False)
-    if not isinstance(size, Constant) or size.array.shape != (2,):
-        raise Unsupported("a size that is not known")
+    if not isinstance(size, FoldedConstant) or size.array.shape != (2,):
+        raise UnsupportedNode("a size that is not known")
     align, half = node.flag("align_corners", False), node.flag("half_pixel_centers", False)
     options: dict[str, Any] = {"method": _METHODS[node.op]}
     options["corners"] = "align" if align else "half_pixel" if half else "asymmetric"
     if options["method"] == "nearest" and align:
         options["rounding"] = "round"
     if options["method"] == "cubic" and not half:
-        raise Unsupported("cubic interpolation by the older rule")
+        raise UnsupportedNode("cubic interpolation by the older rule")
     wanted = size.array.tolist()
     inputs = [x]
     if all(isinstance(one, int) for one in wanted):
@@ -67,13 +67,13 @@ def _resize(ctx: Context, node: SourceNode, x: Result, size: Result) -> Value:
         elif like is not None:
             inputs.append(like)
         else:
-            raise Unsupported("a size that is not known")
+            raise UnsupportedNode("a size that is not known")
     y = ctx.emit("resize", node, inputs, (x.dims[0], *wanted, x.dims[3]), options=options, like=x)
     return dataclasses.replace(y, dtype="float32") if options["method"] != "nearest" else y
 
 
 @handles("DepthToSpace", "SpaceToDepth")
-def _move_blocks(ctx: Context, node: SourceNode, x: Result) -> Value:
+def _move_blocks(ctx: Context, node: SourceNode, x: Result) -> GraphValue:
     first = node.text("data_format", "NHWC") == "NCHW"
     x = ctx.as_image(x, node, first)
     block = node.integer("block_size", 0)
@@ -82,7 +82,7 @@ def _move_blocks(ctx: Context, node: SourceNode, x: Result) -> Value:
     h, w, c = x.held
     deep = node.op == "SpaceToDepth"
     sizes = (h // block, w // block, c * block * block) if deep else (h * block, w * block, c // (block * block))
-    known = [size for size in (h, w) if not isinstance(size, Size)] if deep else [c]
+    known = [size for size in (h, w) if not isinstance(size, SymbolicSize)] if deep else [c]
     by = block if deep else block * block
     if any(isinstance(size, int) and size % by for size in known):
         raise ValueError(f"maps of shape {x.held} are no whole blocks of {block}.")

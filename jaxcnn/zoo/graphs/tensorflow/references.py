@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 
-__all__ = ["Reference", "parse_reference"]
+__all__ = ["TensorReference", "parse_reference"]
 
 _OUTPUTS = {
     "Switch": ("output_false", "output_true"),
@@ -18,7 +18,7 @@ _OUTPUTS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Reference:
+class TensorReference:
     """What an input of a node means.
 
     Attributes:
@@ -40,7 +40,7 @@ class Reference:
 
 
 @functools.lru_cache(1 << 16)
-def parse_reference(text: str) -> Reference:
+def parse_reference(text: str) -> TensorReference:
     """Parses ``node``, ``node:1``, ``^node``, and within functions ``node:output:1``.
 
     Args:
@@ -55,7 +55,7 @@ def parse_reference(text: str) -> Reference:
         1
     """
     if text.startswith("^"):
-        return Reference(text[1:], control=True)
+        return TensorReference(text[1:], control=True)
     node, *rest = text.split(":")
     index = int(rest[-1]) if rest and rest[-1].isdecimal() and len(rest[-1]) < 9 else 0
-    return Reference(node, rest[0] if len(rest) == 2 else "", index)
+    return TensorReference(node, rest[0] if len(rest) == 2 else "", index)

@@ -4,14 +4,14 @@ import dataclasses
 from collections.abc import Sequence
 
 from jaxcnn.zoo.graphs.tensorflow.context import Context, print_dims
-from jaxcnn.zoo.graphs.tensorflow.sizes import BATCH, Dimension, Size, divide_exactly
+from jaxcnn.zoo.graphs.tensorflow.sizes import BATCH, Dimension, SymbolicSize, divide_exactly
 from jaxcnn.zoo.graphs.tensorflow.table import SourceNode
-from jaxcnn.zoo.graphs.tensorflow.values import Unsupported, Value, product
+from jaxcnn.zoo.graphs.tensorflow.values import GraphValue, UnsupportedNode, product
 
 __all__ = ["held_shape", "reshape", "resolve_shape"]
 
 
-def resolve_shape(x: Value, target: Sequence[Dimension], fixed_batch: int | None) -> tuple[Dimension, ...]:
+def resolve_shape(x: GraphValue, target: Sequence[Dimension], fixed_batch: int | None) -> tuple[Dimension, ...]:
     """Computes the shape that a reshape asks for, with the batch as a symbol.
 
     Args:
@@ -50,16 +50,16 @@ def resolve_shape(x: Value, target: Sequence[Dimension], fixed_batch: int | None
             return found
     if isinstance(total, int) or all(isinstance(size, int) for size in target):
         raise _refuse(x, target)
-    raise Unsupported(f"a reshape of {print_dims(x.dims)} to {print_dims(target)}")
+    raise UnsupportedNode(f"a reshape of {print_dims(x.dims)} to {print_dims(target)}")
 
 
 def _has_batch(size: Dimension) -> bool:
-    return isinstance(size, Size) and divide_exactly(size, BATCH) is not None
+    return isinstance(size, SymbolicSize) and divide_exactly(size, BATCH) is not None
 
 
-def _refuse(x: Value, target: Sequence[Dimension]) -> Exception:
-    if any(isinstance(size, Size) for size in x.dims[1:]):
-        return Unsupported(f"a reshape of {print_dims(x.dims)} to {print_dims(target)}")
+def _refuse(x: GraphValue, target: Sequence[Dimension]) -> Exception:
+    if any(isinstance(size, SymbolicSize) for size in x.dims[1:]):
+        return UnsupportedNode(f"a reshape of {print_dims(x.dims)} to {print_dims(target)}")
     return ValueError(f"a value of shape {print_dims(x.dims)} cannot become {print_dims(target)}.")
 
 
@@ -73,7 +73,7 @@ def held_shape(dims: Sequence[Dimension], batch: str) -> tuple[Dimension, ...]:
     return tuple(dims)
 
 
-def reshape(ctx: Context, node: SourceNode, x: Value, dims: Sequence[Dimension]) -> Value:
+def reshape(ctx: Context, node: SourceNode, x: GraphValue, dims: Sequence[Dimension]) -> GraphValue:
     """Adds a node that reshapes each example, unless the batch alone moves.
 
     Args:
@@ -93,18 +93,18 @@ def reshape(ctx: Context, node: SourceNode, x: Value, dims: Sequence[Dimension])
     if x.batch != "none":
         batch = "leading" if dims and dims[0] == BATCH else "merged"
         if not dims or not _has_batch(dims[0]):
-            raise Unsupported("a reshape that moves the batch")
+            raise UnsupportedNode("a reshape that moves the batch")
     elif len(dims) > 1 and dims[0] == 1 and x.rank < len(dims):
         batch, dims = "leading", (BATCH, *dims[1:])
         ctx.fixed_batch = 1
     new, old = held_shape(dims, batch), held_shape(x.dims, x.batch)
     if new == old:
         return dataclasses.replace(x, dims=dims, batch=batch)
-    unknown = [at for at, size in enumerate(new) if isinstance(size, Size)]
+    unknown = [at for at, size in enumerate(new) if isinstance(size, SymbolicSize)]
     shape: list[int | None] = [size if isinstance(size, int) else -1 for size in new]
     if len(unknown) > 1:
         for at in unknown[:-1]:
             if at >= len(old) or old[at] != new[at]:
-                raise Unsupported("a reshape with several sizes that are not known")
+                raise UnsupportedNode("a reshape with several sizes that are not known")
             shape[at] = None
     return ctx.emit("reshape", node, [x], dims, options={"shape": shape}, batch=batch)

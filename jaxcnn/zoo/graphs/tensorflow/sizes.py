@@ -4,16 +4,16 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Union
 
-__all__ = ["BATCH", "Dimension", "Size", "divide_exactly", "round_up", "simplify"]
+__all__ = ["BATCH", "Dimension", "SymbolicSize", "divide_exactly", "round_up", "simplify"]
 
-Dimension = Union[int, "Size"]
+Dimension = Union[int, "SymbolicSize"]
 Monomial = tuple[str, ...]
 
 _MAX_TERMS = 64
 _MAX_TEXT = 4096
 
 
-class Size:
+class SymbolicSize:
     """A polynomial of symbols, such as ``batch * 8732`` or ``height - 2``.
 
     Quotients that are not exact become symbols that are named by what they are, so that equal expressions are equal.
@@ -28,7 +28,7 @@ class Size:
             raise ValueError("a size is computed in too many steps.")
 
     @classmethod
-    def symbol(cls, name: str) -> "Size":
+    def symbol(cls, name: str) -> "SymbolicSize":
         """Returns the size of a name."""
         return cls({(name,): Fraction(1)})
 
@@ -45,7 +45,7 @@ class Size:
 
     def __eq__(self, other: object) -> bool:
         """Compares the polynomials."""
-        return isinstance(other, Size) and self.terms == other.terms
+        return isinstance(other, SymbolicSize) and self.terms == other.terms
 
     def __hash__(self) -> int:
         """Hashes the polynomial."""
@@ -56,7 +56,7 @@ class Size:
         terms = dict(self.terms)
         for key, value in _terms(other).items():
             terms[key] = terms.get(key, Fraction(0)) + value
-        return simplify(Size(terms))
+        return simplify(SymbolicSize(terms))
 
     def __radd__(self, other: Dimension) -> Dimension:
         """Adds."""
@@ -64,7 +64,7 @@ class Size:
 
     def __neg__(self) -> Dimension:
         """Changes the sign."""
-        return simplify(Size({key: -value for key, value in self.terms.items()}))
+        return simplify(SymbolicSize({key: -value for key, value in self.terms.items()}))
 
     def __sub__(self, other: Dimension) -> Dimension:
         """Subtracts."""
@@ -81,7 +81,7 @@ class Size:
             for second, factor in _terms(other).items():
                 joined = tuple(sorted((*key, *second)))
                 terms[joined] = terms.get(joined, Fraction(0)) + value * factor
-        return simplify(Size(terms))
+        return simplify(SymbolicSize(terms))
 
     def __rmul__(self, other: Dimension) -> Dimension:
         """Multiplies."""
@@ -90,30 +90,30 @@ class Size:
     def __floordiv__(self, other: Dimension) -> Dimension:
         """Divides, rounding down."""
         exact = divide_exactly(self, other)
-        return Size.symbol(f"({self!r}//{other!r})") if exact is None else exact
+        return SymbolicSize.symbol(f"({self!r}//{other!r})") if exact is None else exact
 
     def __rfloordiv__(self, other: int) -> Dimension:
         """Divides, rounding down."""
-        return Size.symbol(f"({other!r}//{self!r})")
+        return SymbolicSize.symbol(f"({other!r}//{self!r})")
 
     def __mod__(self, other: Dimension) -> Dimension:
         """Returns the rest of a division."""
-        return 0 if divide_exactly(self, other) is not None else Size.symbol(f"({self!r}%{other!r})")
+        return 0 if divide_exactly(self, other) is not None else SymbolicSize.symbol(f"({self!r}%{other!r})")
 
     __truediv__ = __floordiv__
 
 
-BATCH = Size.symbol("batch")
+BATCH = SymbolicSize.symbol("batch")
 """The number of examples."""
 
 
 def _terms(value: Dimension) -> Mapping[Monomial, Fraction]:
-    return value.terms if isinstance(value, Size) else {(): Fraction(int(value))}
+    return value.terms if isinstance(value, SymbolicSize) else {(): Fraction(int(value))}
 
 
 def simplify(value: Dimension) -> Dimension:
     """Converts a polynomial without symbols to a number."""
-    if isinstance(value, Size) and not value.symbols():
+    if isinstance(value, SymbolicSize) and not value.symbols():
         number = value.terms.get((), Fraction(0))
         if number.denominator != 1:
             raise ValueError(f"a size is {number}.")
@@ -157,7 +157,7 @@ def divide_exactly(value: Dimension, by: Dimension) -> Dimension | None:
         if (factor / number).denominator != 1:
             return None
         result[tuple(left)] = factor / number
-    return simplify(Size(result))
+    return simplify(SymbolicSize(result))
 
 
 def round_up(value: Dimension, by: int) -> Dimension:

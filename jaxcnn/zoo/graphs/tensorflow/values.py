@@ -5,16 +5,27 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jaxcnn.zoo.graphs.tensorflow.sizes import BATCH, Dimension, Size, divide_exactly
+from jaxcnn.zoo.graphs.tensorflow.sizes import BATCH, Dimension, SymbolicSize, divide_exactly
 
-__all__ = ["DEAD", "Blocks", "Constant", "Dead", "Noise", "Result", "Unsupported", "Value", "broadcast_dims", "product"]
+__all__ = [
+    "DEAD",
+    "Blocks",
+    "FoldedConstant",
+    "Dead",
+    "Noise",
+    "Result",
+    "UnsupportedNode",
+    "GraphValue",
+    "broadcast_dims",
+    "product",
+]
 
 
 _KEEPING = ("Reshape", "Squeeze", "ExpandDims", "Cast", "Transpose", "BiasAdd", "Dequantize")
 _KEEPING += ("FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel", "FakeQuantWithMinMaxArgs")
 
 
-class Unsupported(Exception):
+class UnsupportedNode(Exception):
     """An operation, or a use of one, that the importer does not know."""
 
 
@@ -27,7 +38,7 @@ DEAD = Dead()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Constant:
+class FoldedConstant:
     """An array that is known, or a vector of sizes of which some are not: then its dtype is object.
 
     Attributes:
@@ -41,10 +52,10 @@ class Constant:
     array: np.ndarray
     name: str = ""
     op: str = ""
-    inputs: tuple["Constant", ...] = ()
+    inputs: tuple["FoldedConstant", ...] = ()
     trained: bool = False
 
-    def root(self) -> "Constant":
+    def root(self) -> "FoldedConstant":
         """Returns the named constant that this one is but for its shape and dtype, or else itself."""
         found = self
         while not found.name and found.inputs and found.op in _KEEPING:
@@ -66,7 +77,7 @@ class Blocks:
 
 
 @dataclasses.dataclass(frozen=True)
-class Value:
+class GraphValue:
     """A value of the network.
 
     Attributes:
@@ -98,7 +109,7 @@ class Value:
             return self.dims[1:]
         if self.batch == "merged":
             share = divide_exactly(self.dims[0], BATCH)
-            return (share if share is not None else Size.symbol(f"share of {self.name}"), *self.dims[1:])
+            return (share if share is not None else SymbolicSize.symbol(f"share of {self.name}"), *self.dims[1:])
         return self.dims
 
     @property
@@ -114,10 +125,10 @@ class Value:
             Unsupported: If it is the batch, or there is no such axis.
         """
         if not -self.rank <= axis < self.rank:
-            raise Unsupported(f"the axis {axis} of a value of {self.rank} axes")
+            raise UnsupportedNode(f"the axis {axis} of a value of {self.rank} axes")
         axis %= self.rank
         if self.batch != "none" and axis == 0:
-            raise Unsupported("an operation along the batch")
+            raise UnsupportedNode("an operation along the batch")
         axis -= self.batch == "leading"
         if self.first:
             return axis - 1 if axis else len(self.example) - 1
