@@ -346,7 +346,7 @@ def test_counts_must_be_positive():
 
 def test_errors_of_keys_of_a_generator():
     images, labels = data.digits(split="test")
-    generator = data.distorted(images, labels, kind="R")
-    for call in (lambda: generator(0, 3), lambda: generator.parameters(0, 3), lambda: generator.fixed(0)):
+    generator, seed = data.distorted(images, labels, kind="R"), untyped(0)
+    for call in (lambda: generator(seed, 3), lambda: generator.parameters(seed, 3), lambda: generator.fixed(seed)):
         with pytest.raises(ValueError, match=r"Generator: key must be one typed key, got 0; jax.random.key\(0\)"):
             call()

@@ -13,6 +13,7 @@ import pytest
 
 from jaxcnn.graphs import Graph, GraphError, GraphNetwork, Input, Node, Parameter
 from tests.support.small_graph import GRAPH
+from tests.support.untyped import untyped
 
 X = np.random.default_rng(0).uniform(-1, 1, (2, 6, 5, 3)).astype(np.float32)
 
@@ -89,9 +90,10 @@ def test_several_inputs_and_outputs():
         "params": {"shared": {"conv": {"kernel": (2, 2, 1, 3)}}},
         "constants": {"center": {"constant": (3,)}},
     }
-    found = model.apply(variables | {"constants": {"center": {"constant": jnp.arange(3.0)}}}, {"a": a, "b": b})
+    moved = {**variables, "constants": {"center": {"constant": jnp.arange(3.0)}}}
+    found = untyped(model.apply(moved, {"a": a, "b": b}))
     assert list(found) == ["far", "one"]
-    both = found["one"] + model.apply(variables, {"a": b, "b": a})["one"]
+    both = found["one"] + untyped(model.apply(variables, {"a": b, "b": a}))["one"]
     np.testing.assert_allclose(found["far"], np.asarray(both) - np.arange(3.0), atol=1e-6)
     with pytest.raises(ValueError, match=r"b must be an array with the batch axes \(2,\)"):
         model.apply(variables, {"a": a, "b": b[:1]})
@@ -147,8 +149,9 @@ def test_training_reaches_every_parameter_and_statistic(variables):
             dead = [name for name, leaf in named.items() if not np.abs(leaf).max() > 1e-7]
             assert dead == ["['conv1']['bias']"], "only what batch norm subtracts again has no gradient"
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:3])
-    conv1 = GraphNetwork(GRAPH, outputs=("conv1",)).apply({"params": variables["params"]}, X)
-    _, once = model.apply(variables, X, train=True, rngs={"dropout": jax.random.key(0)}, mutable="batch_stats")
+    conv1 = untyped(GraphNetwork(GRAPH, outputs=("conv1",)).apply({"params": variables["params"]}, X))
+    keys = {"dropout": jax.random.key(0)}
+    once = untyped(model.apply(variables, X, train=True, rngs=keys, mutable="batch_stats")[1])
     np.testing.assert_allclose(once["batch_stats"]["bn1"]["mean"], 0.01 * conv1.mean((0, 1, 2)), rtol=1e-4, atol=1e-7)
     assert jax.tree.map(jnp.shape, statistics) == jax.tree.map(jnp.shape, variables["batch_stats"])
 
@@ -164,7 +167,7 @@ def test_dropout_draws_from_the_rng(variables):
 
 def test_two_dropouts_differ():
     graph = Graph((Input("x", (100,)),), tuple(Node(n, "dropout", ("x",)) for n in "ab"), ("a", "b"))
-    found = GraphNetwork(graph).apply({}, jnp.ones(100), train=True, rngs={"dropout": jax.random.key(0)})
+    found = untyped(GraphNetwork(graph).apply({}, jnp.ones(100), train=True, rngs={"dropout": jax.random.key(0)}))
     assert (found["a"] != found["b"]).any()
 
 
@@ -192,10 +195,10 @@ def test_layers_may_have_any_name(name):
         @nn.compact
         def __call__(self, x):
             net = GraphNetwork(model.graph, name="net")
-            return net(x) + net(2 * x)
+            return untyped(net(x)) + net(2 * x)
 
     variables = Twice().init(jax.random.key(0), jnp.ones(2))
     assert jax.tree.leaves(variables)[0].shape == (2, 3)
     np.testing.assert_allclose(
-        Twice().apply(variables, jnp.ones(2)), 3 * jax.tree.leaves(variables)[0].sum(0), rtol=1e-5
+        untyped(Twice().apply(variables, jnp.ones(2))), 3 * jax.tree.leaves(variables)[0].sum(0), rtol=1e-5
     )

@@ -1,5 +1,7 @@
 """Normalization, pooling, resizing and detection of graphs equal loops and formulas in NumPy."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -49,14 +51,14 @@ def mean(values, axes):
 
 def pool(x, reduce, window, strides=None, pads=((0, 0), (0, 0)), **options):
     """Reduces every window, NaN left out."""
-    y = None
+    y: Any = None
     for place, size, values in windows(x, window, strides or window, pads, **options):
         y = np.zeros((*size, x.shape[-1])) if y is None else y
         y[place] = reduce(values, (0, 1))
     return y
 
 
-def l2(x, rule, axes=-1, epsilon=1e-12):
+def l2(x, rule, axes: int | tuple[int, ...] = -1, epsilon=1e-12):
     total = (x**2).sum(axes, keepdims=True)
     length = {
         "maximum": np.sqrt(np.maximum(total, epsilon)),

@@ -7,6 +7,7 @@ import pytest
 from jaxcnn.graphs import GraphError, Node
 from jaxcnn.graphs.execution import run_node
 from tests.graphs.cases import Case, array, check, compute, draw
+from tests.support.untyped import untyped
 
 X, Y, VECTOR = draw(3, 2, 4), draw(3, 5, 4), draw(6)
 MAPS = draw(4, 6, 8)
@@ -57,7 +58,7 @@ CASES = [
         Case(
             "pad",
             [X],
-            lambda x, mode=mode: np.pad(x, ((1, 2), (1, 0), (0, 0)), mode=mode),
+            lambda x, mode=mode: np.pad(x, ((1, 2), (1, 0), (0, 0)), mode=untyped(mode)),
             {"padding": ((1, 2), (1, 0), (0, 0)), "mode": mode},
         )
         for mode in ("reflect", "symmetric", "edge")

@@ -33,7 +33,7 @@ def test_a_drawing_holds_every_operation():
         assert name in texts, name
     boxes = [one for one in root.iter() if one.get("class") == "box"]
     assert len(boxes) == 1 + 3 * 3 + 1  # relu is in the box of the pooling
-    width, height = (float(root.get(key)) for key in ("width", "height"))
+    width, height = (float(root.get(key, "nan")) for key in ("width", "height"))
     assert root.get("viewBox") == f"0 0 {width:.0f} {height:.0f}"
 
 

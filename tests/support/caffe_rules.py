@@ -176,7 +176,7 @@ def take_logarithm(x: Array, params: Params, blobs: Sequence[Array]) -> Array:
 def combine(*xs: Array, params: Params, blobs: Sequence[Array]) -> Array:
     operation = params.get("operation", "SUM")
     if operation == "SUM":
-        return sum(c * x for c, x in zip(params.get("coeff", [1] * len(xs)), xs, strict=True))
+        return np.sum([c * x for c, x in zip(params.get("coeff", [1] * len(xs)), xs, strict=True)], 0)
     return np.prod(xs, 0) if operation == "PROD" else np.max(xs, 0)
 
 
@@ -285,7 +285,8 @@ def place_boxes(maps: Array, image: Array, params: Params, blobs: Sequence[Array
         for place, least in enumerate(params["min_size"]):
             shapes = [(least, least)]
             if params.get("max_size"):
-                shapes.append((math.sqrt(least * params["max_size"][place]),) * 2)
+                middle = math.sqrt(least * params["max_size"][place])
+                shapes.append((middle, middle))
             shapes += [(least * math.sqrt(r), least / math.sqrt(r)) for r in ratios[1:]]
             for w, h in shapes:
                 result += [(x - w / 2) / width, (y - h / 2) / height, (x + w / 2) / width, (y + h / 2) / height]

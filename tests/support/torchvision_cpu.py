@@ -4,6 +4,7 @@ Its wheel holds compiled operators for CUDA; its networks are plain Python. Inst
 ``pip install --no-deps torchvision``, it can be imported once the operators that it describes are declared.
 """
 
+import importlib
 import importlib.util
 import re
 from pathlib import Path
@@ -26,9 +27,7 @@ def import_torchvision() -> ModuleType:
         for name in names:
             library.define(f"{name}(Tensor x) -> Tensor")
         _KEPT.append(library)  # it declares the operators for as long as it lives
-    import torchvision
-
-    return torchvision
+    return importlib.import_module("torchvision")
 
 
 _KEPT: list[object] = []

@@ -14,6 +14,7 @@ from tests.support.caffe_nets import data_layer, layer, write_blob, write_net, w
 from tests.support.caffe_nets import draw_blob as blob
 from tests.support.caffe_rules import run_net
 from tests.support.paths import FIXTURES
+from tests.support.untyped import untyped
 
 NETS = {**OPENCV, **OTHERS}
 
@@ -238,6 +239,7 @@ def test_networks_for_training_are_those_of_tests(tmp_path, tiny):
     np.testing.assert_allclose(run(net, X), want, rtol=1e-6)
     notes = " ".join(net.provenance["notes"])
     assert "accuracy (Accuracy), loss (SoftmaxWithLoss)" in notes and "label" in notes
+    assert net.preprocessing is not None
     assert net.preprocessing.mean == (1, 2, 3) and net.preprocessing.std == (2.0,)
 
 
@@ -262,7 +264,7 @@ def test_size_of_the_input_follows_from_the_weights(tmp_path):
     assert net.input_shape == (8, 8, 3) and any("8 x 8" in note for note in net.provenance["notes"])
     free = load(tmp_path, "free", [data, *TINY[1:6]])
     assert free.input_shape == (None, None, 3)
-    assert free.model.apply(free.variables, np.zeros((1, 10, 14, 3), np.float32)).shape == (1, 4, 6, 4)
+    assert untyped(free.model.apply(free.variables, np.zeros((1, 10, 14, 3), np.float32))).shape == (1, 4, 6, 4)
 
 
 def test_ends_of_detectors_are_left_off(tmp_path):

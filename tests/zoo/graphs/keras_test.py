@@ -16,6 +16,7 @@ from jaxcnn.zoo.graphs.keras.importing import import_keras
 from tests.support import hostile_graphs
 from tests.support.paths import FIXTURES
 from tests.support.real_data import DATA, needs_data
+from tests.support.untyped import untyped
 
 FOLDER = FIXTURES / "graphs" / "keras"
 NIGHTLY = [f"{name}_first" for name in ("operations", "merging", "noise", "rectifiers", "normalization", "volume")]
@@ -82,7 +83,7 @@ def test_parameters_taps_and_shared_layers(tmp_path):
     assert set(params["inner"][deep]) == {"c", "bn"} and set(params["c"]) == {"kernel", "bias"}
     assert set(pretrained.variables["batch_stats"]["inner"][deep]["bn"]) == {"mean", "var"}
     tapped = pretrained.model.clone(outputs=("sum", "inner/shared", "shared", "c"))
-    found = tapped.apply(pretrained.variables, inputs[0])
+    found = untyped(tapped.apply(pretrained.variables, inputs[0]))
     assert found["sum"].shape == (2, 9, 11, 4) and found["c"].shape == (2, 3)
     np.testing.assert_array_equal(found["inner/shared"], found["shared"])
 
@@ -93,7 +94,7 @@ def test_one_example_bfloat16_gradients_and_training(tmp_path):
     model, variables = pretrained.model, pretrained.variables
     assert pretrained.activation == "probabilities" and pretrained.preprocessing is None
     close(model.apply(variables, inputs[0][0]), outputs[0][0])
-    half = model.clone(dtype=jnp.bfloat16).apply(variables, inputs[0])
+    half = untyped(model.clone(dtype=jnp.bfloat16).apply(variables, inputs[0]))
     assert half.dtype == jnp.bfloat16
     close(half.astype(jnp.float32), outputs[0], 0.05)
 
@@ -103,11 +104,11 @@ def test_one_example_bfloat16_gradients_and_training(tmp_path):
 
     gradients, new = jax.grad(loss, has_aux=True)(variables["params"])
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradients["conv"]))
-    conv = model.clone(outputs=("conv",)).apply(variables, inputs[0])
+    conv = untyped(model.clone(outputs=("conv",)).apply(variables, inputs[0]))
     old = variables["batch_stats"]["norm"]["mean"]
     close(new["batch_stats"]["norm"]["mean"], np.asarray(0.99 * old + 0.01 * conv.mean((0, 1, 2))), 1e-4)
     head = pretrained.with_head(jax.random.key(0), 7)
-    assert head.model.apply(head.variables, inputs[0]).shape == (2, 7)
+    assert untyped(head.model.apply(head.variables, inputs[0])).shape == (2, 7)
 
 
 # Keras 1 and 2: the stored model "classic" as these versions describe it.
@@ -388,7 +389,7 @@ def test_mobilenet_of_keras_applications():
 def test_real_models_equal_keras(name):
     keras = pytest.importorskip("keras")
     pretrained = zoo.load(DATA / "keras" / name)
-    x = np.random.default_rng(0).uniform(-1, 1, (2, *pretrained.input_shape)).astype(np.float32)
+    x = np.random.default_rng(0).uniform(-1, 1, (2, *untyped(pretrained.input_shape))).astype(np.float32)
     with jax.numpy_rank_promotion("allow"):
         wanted = keras.models.load_model(DATA / "keras" / name, compile=False).predict_on_batch(x)
     close(run(pretrained, [x])[0], np.asarray(wanted), 1e-4)

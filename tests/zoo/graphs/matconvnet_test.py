@@ -13,6 +13,7 @@ from jaxcnn.zoo.records import weight_records
 from tests.support import hostile_graphs, paths
 from tests.support.matlab_files import Records, write
 from tests.support.real_data import DATA, needs_data
+from tests.support.untyped import untyped
 
 FOLDER = paths.FIXTURES / "graphs"
 NETS = ("simple", "old", "dag")
@@ -169,7 +170,7 @@ def test_moments_below_epsilon_keep_the_quotient(tmp_path):
     layer = {"type": "bnorm", "weights": [np.ones((2, 1), np.float32), np.zeros((2, 1), np.float32), moments]}
     one = load(tmp_path, net(conv(1, 1, 2, 2), layer))
     x = np.array([[[[0.25, 3.0]]]], np.float32)
-    got = one.model.apply(one.variables, x)
+    got = untyped(one.model.apply(one.variables, x))
     np.testing.assert_allclose(got[0, 0, 0], (x.sum() - moments[:, 0]) / moments[:, 1], rtol=1e-5)
     assert (np.asarray(one.variables["batch_stats"]["layer2"]["var"]) >= 0).all()
 

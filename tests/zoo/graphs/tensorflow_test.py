@@ -20,6 +20,7 @@ from jaxcnn.zoo.graphs.tensorflow.sizes import BATCH, SymbolicSize, divide_exact
 from tests.support import hostile_graphs
 from tests.support.paths import ROOT
 from tests.support.real_data import DATA, needs_data
+from tests.support.untyped import untyped
 
 FOLDER = ROOT / "tests" / "fixtures" / "graphs"
 FROZEN = ("arithmetic", "channels_first", "conditions", "convolutions", "detector", "fixed_batch", "normalizations")
@@ -94,11 +95,11 @@ def test_shapes_while_importing_are_those_of_the_network(name):
 def test_batch_is_free_where_the_file_fixes_it():
     pretrained = network("fixed_batch")
     x = reference("fixed_batch")[0]["x"]
-    found = pretrained.model.apply(pretrained.variables, np.concatenate([x, 2 * x, -x]))
+    found = untyped(pretrained.model.apply(pretrained.variables, np.concatenate([x, 2 * x, -x])))
     for key, value in run("fixed_batch").items():
         assert found[key].shape == (3, *value.shape[1:])
         assert_close(found[key][:1], value)
-    single = pretrained.model.apply(pretrained.variables, x[0])
+    single = untyped(pretrained.model.apply(pretrained.variables, x[0]))
     assert single["boxes"].shape == (32, 4)
 
 
@@ -164,7 +165,7 @@ def test_graph_that_decodes_images_begins_behind_the_decoder():
     image = np.full((5, 7, 3), 0.5, np.float32)
     assert_close(pretrained.preprocess(image), 127.5 * np.ones((5, 7, 3)))
     logits = pretrained.with_head(jax.random.key(0), 4)
-    assert logits.model.apply(logits.variables, jnp.ones((2, 12, 12, 3))).shape == (2, 4)
+    assert untyped(logits.model.apply(logits.variables, jnp.ones((2, 12, 12, 3)))).shape == (2, 4)
 
 
 def test_switches_of_training_are_off():
@@ -184,7 +185,7 @@ def test_signature_chooses_inputs_and_outputs():
 
 def test_layers_are_found_by_names_of_nodes():
     pretrained = zoo.load(FOLDER / "tensorflow_conditions.pb", outputs=("logits:0", "Relu"))
-    found = pretrained.model.apply(pretrained.variables, reference("conditions")[0]["x"])
+    found = untyped(pretrained.model.apply(pretrained.variables, reference("conditions")[0]["x"]))
     assert found.keys() == {"logits:0", "Relu"} and found["Relu"].shape == (2, 8)
     assert_close(jax.nn.softmax(found["logits:0"]), reference("conditions")[1]["prob"])
 
@@ -254,7 +255,7 @@ def test_unknown_operations_error_lists_all():
         ),
         ([X, node("Tile", "a", "x", "s")], {"s": [1, 1 << 30, 1, 1]}, "node 'a'|would have the shape"),
         ([node("Const", "c")], {}, "has no output|not supported"),
-        ([X, node("Relu", "a", "x", 3)], {}, "a node that is damaged: number 1"),
+        ([X, node("Relu", "a", "x", untyped(3))], {}, "a node that is damaged: number 1"),
     ],
 )
 def test_inconsistent_graph_error_names_the_node(nodes, tensors, message):
