@@ -260,13 +260,17 @@ def table(results: Mapping[str, Any]) -> str:
         f"# {results['benchmark']}",
         "",
         f"`{results['command']}`, {results['date'][:10]}, commit {results['commit'] or 'unknown'}, {named};",
-        f"{here['kind']} ({here['processor']}, {here['cores']} cores). Milliseconds: median and quartiles of",
-        f"{results['settings']['rounds']} rounds; the ratio is to the first contender of the case, in the same round:",
-        "above 1 it is slower.",
-        "",
-        "| case | contender | ms | quartiles | ratio | quartiles | build s | error |",
-        "|---|---|---|---|---|---|---|---|",
+        f"{here['kind']} ({here['processor']}, {here['cores']} cores).",
     ]
+    if results["cases"]:
+        lines[-1] += " Milliseconds: median and quartiles of"
+        lines += [
+            f"{results['settings']['rounds']} rounds; the ratio is to the first contender of the case, in the same "
+            "round: above 1 it is slower.",
+            "",
+            "| case | contender | ms | quartiles | ratio | quartiles | build s | error |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
     for case in results["cases"]:
         for name, entry in case["contenders"].items():
             time_, ratio = entry["milliseconds"], entry["ratio"]

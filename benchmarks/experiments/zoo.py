@@ -160,21 +160,89 @@ def quantized_mobilenet(files: Files) -> Row:
     )
 
 
-def dncnn(files: Files) -> Row:
-    """Removes noise from the images of Set12."""
-    net = zoo.load(files.folder / "matconvnet" / "dncnn_sigma25_merged.mat")
-    rng, ratios = np.random.default_rng(0), []
-    for path in sorted((files.folder / "matconvnet" / "Set12").iterdir())[: 2 if files.quick else None]:
-        clean = np.asarray(PIL.Image.open(path).convert("L"), np.float32)[..., None] / 255
-        noisy = clean + rng.normal(0, 25 / 255, clean.shape).astype(np.float32)
-        restored = noisy - run_batches(net, noisy[None], 1)[0]
-        ratios.append(-10 * np.log10(np.mean((np.clip(restored, 0, 1) - clean) ** 2)))
+def denoiser(name: str, *, residual: bool) -> Callable[[Files], Row]:
+    """Removes noise from the images of Set12; ``residual``: whether the network returns the noise."""
+
+    def check(files: Files) -> Row:
+        net = zoo.load(files.folder / "matconvnet" / f"{name}.mat")
+        rng, ratios = np.random.RandomState(0), []
+        for path in sorted((files.folder / "matconvnet" / "Set12").iterdir())[: 2 if files.quick else None]:
+            clean = np.asarray(PIL.Image.open(path).convert("L"), np.float32)[..., None] / 255
+            noisy = clean + rng.normal(0, 25 / 255, clean.shape).astype(np.float32)
+            found = run_batches(net, noisy[None], 1)[0]
+            restored = noisy - found if residual else found
+            ratios.append(-10 * np.log10(np.mean((np.clip(restored, 0, 1) - clean) ** 2)))
+        return Row(
+            f"matconvnet/{name}",
+            f"Set12, {len(ratios)} images, sigma 25, PSNR",
+            f"{np.mean(ratios):.2f} dB",
+            "30.45 dB with MatConvNet's weights",
+        )
+
+    return check
+
+
+def face_detector(number: int) -> Callable[[Files], Row]:
+    """Compares one net of MTCNN with the copy of its weights for TensorFlow in the same network."""
+
+    def check(files: Files) -> Row:
+        net = zoo.load(files.folder / "caffe" / f"mtcnn_det{number}.caffemodel")
+        copies = zoo.read(files.folder / "tensorflow" / f"mtcnn_det{number}.npy").tensors
+        roles = {"kernel": "weights", "bias": "biases", "slope": "alpha"}
+        params: dict[str, dict[str, np.ndarray]] = {}
+        for layer, parts in net.variables["params"].items():
+            params[layer] = {role: copies[f"{layer}/{roles[role]}"] for role in parts}
+        dense = {2: ("conv4", 64), 3: ("conv5", 128)}.get(number)
+        if dense is not None:  # its inputs are (row, column, channel) there, (channel, row, column) here
+            name, channels = dense
+            kernel = params[name]["kernel"].reshape(3, 3, channels, -1)
+            params[name]["kernel"] = kernel.transpose(2, 0, 1, 3).reshape(9 * channels, -1)
+        size = (12, 24, 48)[number - 1]
+        x = np.random.default_rng(number).uniform(-1, 1, (8, size, size, 3)).astype(np.float32)
+        apply: Any = jax.jit(net.model.apply)
+        difference = compare_outputs(apply({"params": params}, x), apply(net.variables, x))
+        return Row(f"caffe/mtcnn_det{number}", "8 random images, TensorFlow's weights", f"{difference:.1e}", "0")
+
+    return check
+
+
+def ultraface(files: Files) -> Row:
+    """Compares the detector of Caffe with its copy for TensorFlow Lite."""
+    one = zoo.load(files.folder / "tensorflow" / "ultraface_slim-320_float.tflite")
+    other = zoo.load(files.folder / "caffe" / "ultraface_slim-320.caffemodel")
+    x = np.random.default_rng(0).standard_normal((2, 240, 320, 3)).astype(np.float32)
+    found, expected = (jax.jit(net.model.apply)(net.variables, x) for net in (one, other))
+    found = {"boxes": found["Identity"], "scores": found["Identity_1"]}
+    text = f"{compare_outputs(found, expected):.1e}"
     return Row(
-        "matconvnet/dncnn_sigma25_merged",
-        f"Set12, {len(ratios)} images, sigma 25, PSNR",
-        f"{np.mean(ratios):.2f} dB",
-        "30.45 dB with MatConvNet's weights",
+        "tensorflow/ultraface_slim-320_float", "boxes and scores, difference from the file of Caffe", text, "1e-4"
     )
+
+
+def compare_outputs(found: dict[str, jax.Array], expected: dict[str, jax.Array]) -> float:
+    """Computes the largest difference of several outputs, each relative to its largest value."""
+    return max(float(abs(found[name] - value).max() / abs(value).max()) for name, value in expected.items())
+
+
+def mobilenet_like_keras(files: Files) -> Row:
+    """Compares images one by one with Keras's own network, which gets the tensors of the file."""
+    path = files.folder / "keras" / "mobilenet_v1_0.25_224_imagenet.h5"
+    keras = _harness.optional("keras")
+    title = "keras/mobilenet_v1_0.25_224", "16 samples, largest difference of a probability from Keras"
+    if keras is None:
+        return Row(*title, "Keras is not installed", "1e-4")
+    checkpoint = zoo.read(path)
+    original = keras.applications.MobileNet(alpha=0.25, weights=None)
+    for layer in original.layers:
+        names = checkpoint.metadata["layers"].get(layer.name, ())
+        if names:
+            values = [checkpoint.tensors[name] for name in names]
+            layer.set_weights([v.reshape(w.shape) for v, w in zip(values, layer.get_weights(), strict=True)])
+    net = _scaled(zoo.load(path), 224)
+    images, _, _ = files.samples()
+    x = np.stack([net.preprocess(image) for image in images[:: max(1, len(images) // 16)][:16]])
+    difference = np.abs(run_batches(net, x, 16) - np.asarray(original.predict(x, verbose=0))).max()
+    return Row(*title, f"{difference:.1e}", "1e-4")
 
 
 def like_keras(name: str, shape: tuple[int, ...]) -> Callable[[Files], Row]:
@@ -201,12 +269,18 @@ def like_keras(name: str, shape: tuple[int, ...]) -> Callable[[Files], Row]:
 CHECKS: Sequence[Callable[[Files], Row]] = (
     lenet,
     half_resnet,
+    face_detector(1),
+    face_detector(2),
+    face_detector(3),
+    ultraface,
     keras_mobilenet,
+    mobilenet_like_keras,
     like_keras("fer2013_mini_XCEPTION.102-0.66.hdf5", (64, 64, 1)),
     like_keras("mlperftiny_cifar10_resnet8.h5", (32, 32, 3)),
     slim_mobilenet,
     quantized_mobilenet,
-    dncnn,
+    denoiser("dncnn_sigma25_merged", residual=True),
+    denoiser("dncnn_dagnn_epoch50", residual=False),
 )
 
 

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 
 from jaxcnn import zoo
+from jaxcnn.models.registry import ARCHITECTURES
 from jaxcnn.zoo.records.weight_records import SOURCES
 from tests.support.paths import ROOT
 from tests.support.recorded import read
@@ -27,8 +28,29 @@ READS = {
     ("keras", "MobileNet"): "0.25 at 224 pixels, by `zoo/formats/keras_test.py`",
 }
 
+# Networks that run with a file, or with weights that their framework has written, and the test that says so.
+_RESNETS = "random weights of torchvision, by `models/torchvision_families_test.py`"
+RUNS = {
+    **{("pytorch", name): _RESNETS for name in ("resnet18", "resnet50", "resnext50_32x4d")},
+    ("tensorflow", "MobileNet_v1"): "1.0 at 224 as a frozen graph, by `zoo/graphs/tensorflow_test.py`; 0.25 at 128, "
+    "8 bits, by `zoo/graphs/tflite_test.py`",
+    ("keras", "MobileNet"): "0.25 at 224, by `benchmarks/experiments/zoo.py`",
+}
+UNTESTED = {
+    # What a file of these sources describes runs; of a network that no test loads only its operations are tested.
+    "tensorflow": "as a graph, by operations (`zoo/graphs/tensorflow_test.py`)",
+    "caffe": "by operations (`zoo/graphs/caffe_test.py`)",
+    "matconvnet": "by operations (`zoo/graphs/matconvnet_test.py`)",
+    "keras": "as a full model, by operations (`zoo/graphs/keras_test.py`)",
+}
+
 # Networks whose model this package has, and the test that compares it with the source's.
 MODELS = {
+    **{
+        ("pytorch", name): f"`{name}`, by `models/torchvision_families_test.py` or its parameter count"
+        for name in ARCHITECTURES
+        if name.startswith(("resnet", "resnext", "wide_resnet"))
+    },
     ("pytorch", "mobilenet_v2"): "`mobilenet_v2`, by `models/torchvision_parity_test.py`",
     ("keras", "Xception"): "`xception`, by `models/keras_parity_test.py`",
     ("keras", "MobileNet"): "`mobilenet`, by `models/keras_parity_test.py`",
@@ -53,7 +75,8 @@ def rows(source: str) -> Iterator[tuple[str, ...]]:
 
 def status(source: str, network: str) -> tuple[str, str, str]:
     """Returns what is read, what runs, and which model exists."""
-    return READS.get((source, network), "format"), "not yet", MODELS.get((source, network), "")
+    runs = RUNS.get((source, network), UNTESTED.get(source, "not yet"))
+    return READS.get((source, network), "format"), runs, MODELS.get((source, network), "")
 
 
 def tables() -> str:
