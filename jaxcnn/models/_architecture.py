@@ -14,9 +14,13 @@ class Architecture(NamedTuple):
     Attributes:
         kind: The class.
         options: Its fields that differ from the defaults.
+        parameters: Number of trained values, for as many classes.
         size: Height and width of the images that the source trained it with.
+        classes: Number of classes that it was trained for.
     """
 
     kind: type[nn.Module]
     options: Mapping[str, Any]
+    parameters: int
     size: int = 224
+    classes: int = 1000

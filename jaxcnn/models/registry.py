@@ -71,9 +71,9 @@ def _build_transformed(
 
 
 ARCHITECTURES: Mapping[str, Architecture] = {
-    "mobilenet": Architecture(MobileNet, {}),
-    "mobilenet_v2": Architecture(MobileNetV2, {}),
-    "xception": Architecture(Xception, {}, size=299),
+    "mobilenet": Architecture(MobileNet, {}, 4_231_976),
+    "mobilenet_v2": Architecture(MobileNetV2, {}, 3_504_872),
+    "xception": Architecture(Xception, {}, 22_855_952, size=299),
     **resnet.ARCHITECTURES,
 }
 """The networks of the families, by name."""

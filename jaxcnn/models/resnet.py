@@ -342,14 +342,28 @@ _SIZES: dict[str, dict[str, Any]] = {
     "152": {"blocks": (3, 8, 36, 3)},
 }
 
+_RESNEXT = {"groups": 32, "width_per_group": 4}
+_KERAS = {"variant": "keras"}
+_WIDE = {"width_per_group": 128}
+
 ARCHITECTURES: Mapping[str, Architecture] = {
-    **{f"resnet{size}": Architecture(ResNet, options) for size, options in _SIZES.items()},
-    "resnext50_32x4d": Architecture(ResNet, {**_SIZES["50"], "groups": 32, "width_per_group": 4}),
-    "resnext101_32x8d": Architecture(ResNet, {**_SIZES["101"], "groups": 32, "width_per_group": 8}),
-    "resnext101_64x4d": Architecture(ResNet, {**_SIZES["101"], "groups": 64, "width_per_group": 4}),
-    "wide_resnet50_2": Architecture(ResNet, {**_SIZES["50"], "width_per_group": 128}),
-    "wide_resnet101_2": Architecture(ResNet, {**_SIZES["101"], "width_per_group": 128}),
-    **{f"keras/resnet{n}": Architecture(ResNet, {**_SIZES[n], "variant": "keras"}) for n in ("50", "101", "152")},
-    **{f"cifar_resnet{6 * n + 2}": Architecture(CifarResNet, {"blocks": n}, size=32) for n in (3, 5, 7, 9, 18)},
+    "resnet18": Architecture(ResNet, _SIZES["18"], 11_689_512),
+    "resnet34": Architecture(ResNet, _SIZES["34"], 21_797_672),
+    "resnet50": Architecture(ResNet, _SIZES["50"], 25_557_032),
+    "resnet101": Architecture(ResNet, _SIZES["101"], 44_549_160),
+    "resnet152": Architecture(ResNet, _SIZES["152"], 60_192_808),
+    "resnext50_32x4d": Architecture(ResNet, _SIZES["50"] | _RESNEXT, 25_028_904),
+    "resnext101_32x8d": Architecture(ResNet, _SIZES["101"] | _RESNEXT | {"width_per_group": 8}, 88_791_336),
+    "resnext101_64x4d": Architecture(ResNet, _SIZES["101"] | _RESNEXT | {"groups": 64}, 83_455_272),
+    "wide_resnet50_2": Architecture(ResNet, _SIZES["50"] | _WIDE, 68_883_240),
+    "wide_resnet101_2": Architecture(ResNet, _SIZES["101"] | _WIDE, 126_886_696),
+    "keras/resnet50": Architecture(ResNet, _SIZES["50"] | _KERAS, 25_583_592),
+    "keras/resnet101": Architecture(ResNet, _SIZES["101"] | _KERAS, 44_601_832),
+    "keras/resnet152": Architecture(ResNet, _SIZES["152"] | _KERAS, 60_268_520),
+    "cifar_resnet20": Architecture(CifarResNet, {"blocks": 3}, 269_722, size=32, classes=10),
+    "cifar_resnet32": Architecture(CifarResNet, {"blocks": 5}, 464_154, size=32, classes=10),
+    "cifar_resnet44": Architecture(CifarResNet, {"blocks": 7}, 658_586, size=32, classes=10),
+    "cifar_resnet56": Architecture(CifarResNet, {"blocks": 9}, 853_018, size=32, classes=10),
+    "cifar_resnet110": Architecture(CifarResNet, {"blocks": 18}, 1_727_962, size=32, classes=10),
 }
 """The named networks."""

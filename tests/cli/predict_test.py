@@ -38,7 +38,7 @@ def test_predict_takes_a_member_of_an_ensemble(ensemble, pictures, tmp_path, cap
     assert "most probable" in capsys.readouterr().out
 
 
-def test_errors_of_pictures(run, color_run, tmp_path, capsys):
+def test_pictures_that_cannot_be_read_are_refused(run, color_run, tmp_path, capsys):
     (tmp_path / "text.png").write_text("not a picture")
     PIL.Image.new("L", (60, 60), 255).save(tmp_path / "blank.png")
     whole = tmp_path / "cut.png"

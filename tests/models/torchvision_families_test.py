@@ -6,6 +6,7 @@ Collected where torchvision is installed (``pip install --no-deps torchvision``)
 import pytest
 
 from tests.support.parity import compare_with_torch
+from tests.support.selection import daily
 from tests.support.torchvision_cpu import import_torchvision
 
 torch = pytest.importorskip("torch")
@@ -32,7 +33,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", daily(CASES, ("resnet18", "resnext50_32x4d")))
 def test_equals_torchvision(name, tmp_path):
     build, options = CASES[name]
     torch.manual_seed(0)
