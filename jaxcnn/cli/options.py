@@ -93,7 +93,7 @@ def _read_option(field: dataclasses.Field[Any], hint: object, text: str) -> Opti
     label = _Label(None, None)
     if typing.get_origin(hint) is Annotated:
         hint, label = typing.get_args(hint)[:2]
-    if isinstance(hint, types.UnionType):  # with None, which no word stands for
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):  # with None, which no word stands for
         (hint,) = [part for part in typing.get_args(hint) if part is not types.NoneType]
     many = typing.get_origin(hint) is tuple
     if many:

@@ -88,7 +88,7 @@ def run_graph(
             uses[name] = uses.get(name, 0) + 1
     for node in graph.nodes:
         parameters = {
-            role: arrays[path] if collections[path] == "batch_stats" else _convert(arrays[path], dtype)
+            role: _convert(jnp.asarray(arrays[path]), None if collections[path] == "batch_stats" else dtype)
             for role, path in node.parameters.items()
         }
         read = [values[name] for name in node.inputs]

@@ -11,6 +11,7 @@ import numpy as np
 from flax import traverse_util
 
 from jaxcnn._check import check, is_integer_at_least
+from jaxcnn._typing import Number
 from jaxcnn.graphs.graph import Graph
 from jaxcnn.graphs.heads import find_activation
 from jaxcnn.graphs.network import GraphNetwork
@@ -79,7 +80,7 @@ def load(
     model: str | None = None,
     graph: str | os.PathLike[str] | None = None,
     outputs: Sequence[str] | None = None,
-    mean: str | os.PathLike[str] | Sequence[float] | None = None,
+    mean: str | os.PathLike[str] | Sequence[Number] | None = None,
     labels: str | os.PathLike[str] | Sequence[str] | None = None,
     head: Literal["source"] | None = "source",
     channels: int | None = None,
@@ -231,7 +232,7 @@ def _assemble(
     record: weight_records.Record | None,
     *,
     outputs: Sequence[str] | None,
-    mean: str | os.PathLike[str] | Sequence[float] | None,
+    mean: str | os.PathLike[str] | Sequence[Number] | None,
     labels: str | os.PathLike[str] | Sequence[str] | None,
     head: Literal["source"] | None,
 ) -> Pretrained:
@@ -298,7 +299,7 @@ def _complete(stated: Preprocessing, by_file: Preprocessing | None) -> Preproces
 
 
 def _use_mean(
-    preprocessing: Preprocessing, mean: str | os.PathLike[str] | Sequence[float]
+    preprocessing: Preprocessing, mean: str | os.PathLike[str] | Sequence[Number]
 ) -> tuple[Preprocessing, np.ndarray | None]:
     """Reads a mean image, or takes one number per channel."""
     if isinstance(mean, str | os.PathLike):

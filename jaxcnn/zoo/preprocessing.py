@@ -11,7 +11,7 @@ __all__ = ["preprocess_image"]
 
 
 def preprocess_image(
-    image: Num[np.ndarray, "h w c"],
+    image: Num[np.ndarray, "*shape"],
     preprocessing: Preprocessing,
     *,
     shape: tuple[int | None, int | None, int | None] = (None, None, None),

@@ -22,6 +22,7 @@ def is_channels_first(model: ModelSpec, reference: Reference) -> bool:
 
     Example:
         >>> from jaxcnn.zoo.graphs.keras.configuration import Call, LayerSpec, ModelSpec, Reference
+        >>> from jaxcnn.zoo.graphs.keras.input_order import is_channels_first
         >>> start = Reference("image")
         >>> conv = LayerSpec("Conv2D", "conv", {"data_format": "channels_first"}, (Call((start,)),))
         >>> model = ModelSpec("model", {"conv": conv}, start, Reference("conv"))

@@ -236,9 +236,9 @@ class LayerCall:
         name, collection = COLLECTIONS.get(role, (name or _PATHS.get(role, role), "params"))
         return self.parts.add_parameter(f"{self.label}/{name}", array, collection)
 
-    def constant(self, name: str, array: np.ndarray) -> str:
+    def constant(self, name: str, array: np.ndarray | np.generic) -> str:
         """Adds an array that is not trained, and returns its path."""
-        return self.parts.add_parameter(f"{self.label}/{name}", array, "constants")
+        return self.parts.add_parameter(f"{self.label}/{name}", np.asarray(array), "constants")
 
     def parameters(self, **shapes: Sequence[int | None]) -> dict[str, str]:
         """Adds those weights of the layer that its options turn on, by their roles and expected shapes."""

@@ -2,6 +2,7 @@
 
 import functools
 
+from jaxcnn._typing import Number
 from jaxcnn.zoo.graphs.keras.layer_call import Handler, LayerCall, LayerValue
 from jaxcnn.zoo.graphs.keras.options import LARGEST, is_integer
 
@@ -44,7 +45,7 @@ def _identity(call: LayerCall) -> LayerValue:
     return call.add("identity", call.input())
 
 
-def _rate(call: LayerCall, key: str = "rate", highest: float = 1.0) -> float:
+def _rate(call: LayerCall, key: str = "rate", highest: Number = 1.0) -> float:
     rate = call.options.number(key, 0.5)
     if not 0 <= rate <= highest:
         raise call.options.wrong(key, f"a number in [0, {highest:g}]")
