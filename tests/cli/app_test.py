@@ -74,7 +74,7 @@ def test_help_shows_what_is_optional(capsys):
         (["--vresion"], "unknown option '--vresion' (did you mean --version?); see jaxcnn --help"),
         (["finish"], "unknown command 'finish'; the commands are train, eval, predict,"),
         (["--print-completion", "csh"], "--print-completion must be one of bash, zsh, fish, got 'csh'"),
-        (["models", "lenet"], "unexpected 'lenet'; it takes options only"),
+        (["train", "lenet"], "unexpected 'lenet'; it takes options only"),
         (["eval", "run", "other"], "unexpected 'other' after RUN"),
         (["inspect"], "jaxcnn inspect: missing FILE"),
         (["convert", "a"], "jaxcnn convert: missing TARGET"),
