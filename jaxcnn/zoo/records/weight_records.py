@@ -9,6 +9,7 @@ from typing import Any
 
 from jaxcnn._check import check_choice
 from jaxcnn._suggest import suggest
+from jaxcnn._typing import Number
 
 __all__ = ["PADDINGS", "SOURCES", "Accuracy", "Preprocessing", "Record", "find", "record", "records", "suggest_record"]
 
@@ -50,13 +51,13 @@ class Preprocessing:
     size: int | None = None
     resize: int | None = None
     keep_aspect: bool | None = None
-    crop_fraction: float | None = None
+    crop_fraction: Number | None = None
     interpolation: str | None = None
     antialias: bool | None = None
     color_order: str | None = None
-    value_range: tuple[int, int] | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
+    value_range: tuple[Number, Number] | None = None
+    mean: tuple[Number, ...] | None = None
+    std: tuple[Number, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
