@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from jaxcnn import graphs, report, zoo
+from jaxcnn._typing import AnyArray
 from jaxcnn.cli.output import write, write_table
 from jaxcnn.data.folder import read_picture
 from jaxcnn.graphs import GraphNetwork
@@ -167,12 +168,12 @@ def _answer(pretrained: zoo.Pretrained, output: str | None, picture: np.ndarray,
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _run(model: nn.Module, variables: Any, x: np.ndarray) -> Any:
+def _run(model: nn.Module, variables: Any, x: AnyArray) -> Any:
     return model.apply(variables, x)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _explain(model: nn.Module, variables: Any, x: np.ndarray, classes: np.ndarray) -> Any:
+def _explain(model: nn.Module, variables: Any, x: AnyArray, classes: AnyArray) -> Any:
     return graphs.compute_heat_maps(model, variables, x, classes=classes)
 
 
