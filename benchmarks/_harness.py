@@ -265,8 +265,9 @@ def table(results: Mapping[str, Any]) -> str:
     if results["cases"]:
         lines[-1] += " Milliseconds: median and quartiles of"
         lines += [
-            f"{results['settings']['rounds']} rounds; the ratio is to the first contender of the case, in the same "
-            "round: above 1 it is slower.",
+            f"{results['settings']['rounds']} rounds; the ratio is to the first contender of the case, "
+            "in the same round:",
+            "above 1 it is slower.",
             "",
             "| case | contender | ms | quartiles | ratio | quartiles | build s | error |",
             "|---|---|---|---|---|---|---|---|",
