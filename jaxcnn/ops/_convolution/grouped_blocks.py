@@ -9,10 +9,10 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jaxcnn.ops._convolution.ordinary_xla import GroupedConvShape
 from jaxcnn.ops._convolution.primitives import Direction
+from jaxcnn.ops._convolution.unrolled_map import map_in_steps
 from jaxcnn.ops._primitives import ArrayFunction
 
 __all__ = ["over_blocks"]
@@ -57,7 +57,7 @@ def _apply_packed(
     """Computes blocks of equally many groups."""
     first = _split_channels(a, blocks)
     second = _split_channels(b, blocks) if direction == "to_kernel" else _pack_kernel(b, blocks, packed)
-    result = _loop(function, first, second)
+    result = map_in_steps(function, first, second, unrolled=_UNROLLED_BLOCKS)
     if direction == "to_kernel":
         return _unpack_kernel(result, packed)
     result = jnp.moveaxis(result, 0, -2)
@@ -93,21 +93,3 @@ def _unpack_kernel(kernels: jax.Array, packed: int) -> jax.Array:
     parts = jnp.where(same, parts, jnp.zeros((), kernels.dtype)).sum(-4) if packed > 1 else parts.squeeze(-4)
     parts = jnp.moveaxis(parts, 0, -3)
     return parts.reshape(*size, rows // packed, -1)
-
-
-def _loop(function: ArrayFunction, a: jax.Array, b: jax.Array) -> jax.Array:
-    """Computes the blocks a few at a time: unrolled ones run in parallel, but take longer to compile."""
-    blocks = a.shape[0]
-
-    def unroll(a: jax.Array, b: jax.Array) -> jax.Array:
-        return jnp.stack([function(a[i], b[i]) for i in range(a.shape[0])])
-
-    looped = blocks - blocks % _UNROLLED_BLOCKS if blocks > 2 * _UNROLLED_BLOCKS else 0
-    parts = []
-    if looped:
-        steps = [array[:looped].reshape(-1, _UNROLLED_BLOCKS, *array.shape[1:]) for array in (a, b)]
-        part = lax.map(lambda pair: unroll(*pair), tuple(steps))
-        parts.append(part.reshape(looped, *part.shape[2:]))
-    if looped < blocks:
-        parts.append(unroll(a[looped:], b[looped:]))
-    return parts[0] if len(parts) == 1 else jnp.concatenate(parts)

@@ -19,6 +19,7 @@ from jaxcnn.ops._convolution import ordinary_matmul, ordinary_xla
 from jaxcnn.ops._convolution.grouped_blocks import over_blocks
 from jaxcnn.ops._convolution.ordinary_xla import GroupedConvShape
 from jaxcnn.ops._convolution.primitives import Direction
+from jaxcnn.ops._convolution.unrolled_map import map_in_steps
 from jaxcnn.ops._primitives import ArrayFunction, LoweringTarget
 
 __all__ = ["choose_ordinary"]
@@ -80,23 +81,10 @@ def _loop_over_members(function: ArrayFunction, axes: int, unrolled: int, a: jax
         return jax.shard_map(local, in_specs=(spec, spec), out_specs=spec, axis_names=names)(a, b)
     members, n = a.shape[:axes], math.prod(a.shape[:axes])
     a, b = (array.reshape(n, *array.shape[axes:]) for array in (a, b))
-
-    def unroll(a: jax.Array, b: jax.Array) -> jax.Array:
-        return jnp.stack([function(a[i], b[i]) for i in range(a.shape[0])])
-
     if is_symbolic_dim(n):
         result = lax.map(lambda operands: function(*operands), (a, b))
-        return result.reshape(*members, *result.shape[1:])
-    unrolled = max(unrolled, 1)
-    looped = n - n % unrolled if n > 2 * unrolled else 0
-    parts = []
-    if looped:
-        groups = [array[:looped].reshape(-1, unrolled, *array.shape[1:]) for array in (a, b)]
-        part = lax.map(lambda operands: unroll(*operands), tuple(groups))
-        parts.append(part.reshape(looped, *part.shape[2:]))
-    if looped < n:
-        parts.append(unroll(a[looped:], b[looped:]))
-    result = parts[0] if len(parts) == 1 else jnp.concatenate(parts)
+    else:
+        result = map_in_steps(function, a, b, unrolled=max(unrolled, 1))
     return result.reshape(*members, *result.shape[1:])
 
 
