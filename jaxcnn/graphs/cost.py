@@ -183,29 +183,37 @@ def _count_flops(
     return max(values, *(math.prod(one) for one in inputs), 0) * _PER_VALUE.get(node.op, 1)
 
 
-_FREE = {"identity", "reshape", "flatten", "permute", "squeeze", "expand_dims", "concat", "split", "slice", "constant"}
-_FREE |= {
-    "dropout",
-    "spatial_dropout",
-    "gaussian_noise",
-    "gaussian_dropout",
+_FREE = {
     "alpha_dropout",
-    "pad",
-    "crop_like",
-    "gather",
-    "stack",
-}
-_FREE |= {
-    "depth_to_space",
-    "space_to_depth",
-    "shuffle_channels",
     "cast",
-    "tile",
-    "repeat",
     "center_crop",
+    "concat",
+    "constant",
+    "crop_like",
     "crop_to_proportions",
+    "depth_to_space",
+    "dropout",
+    "expand_dims",
+    "flatten",
+    "gather",
+    "gaussian_dropout",
+    "gaussian_noise",
+    "identity",
+    "pad",
+    "permute",
+    "repeat",
+    "reshape",
     "reverse",
+    "shuffle_channels",
+    "slice",
+    "space_to_depth",
+    "spatial_dropout",
+    "split",
+    "squeeze",
+    "stack",
+    "tile",
 }
+"""Operations that compute nothing."""
 
 _PER_VALUE = {"batch_norm": 2, "scale": 2, "rescale": 2, "softmax": 3, "lrn": 6, "lrn_within_channel": 6, "resize": 4}
 """Operations per value, where it is not one."""

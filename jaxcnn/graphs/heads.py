@@ -10,13 +10,15 @@ from jaxcnn.graphs.cost import find_shapes
 from jaxcnn.graphs.graph import Graph
 from jaxcnn.graphs.nodes import GraphError, Node, Parameter
 
-__all__ = ["Activation", "Head", "find_activation", "find_head", "replace_head"]
+__all__ = ["PASSING", "Activation", "Head", "find_activation", "find_head", "replace_head"]
 
 Activation = Literal["logits", "probabilities", "features", "values"]
 """What an output is: of a classifier logits or probabilities; else features, or values of another meaning."""
 
 _TO_PROBABILITIES = ("softmax", "sigmoid")
-_PASSING = ("identity", "reshape", "flatten", "squeeze", "expand_dims", "permute", "dropout", "cast", "spatial_dropout")
+PASSING = ("identity", "reshape", "flatten", "squeeze", "expand_dims", "permute", "dropout", "cast", "spatial_dropout")
+"""Operations that change no number of a prediction."""
+
 _POOLING = ("global_avg_pool", "global_max_pool", "avg_pool", "max_pool", "reduce_mean")
 _CLASSIFYING = ("dense", "conv")
 _COMMON_SIZES = (224, 32, 299, 64, 512)
@@ -57,7 +59,7 @@ def find_activation(graph: Graph, *, output: str | None = None) -> Activation:
     output = graph.outputs[-1] if output is None else output
     writers = {name: node for node in graph.nodes for name in node.outputs}
     name = output
-    while name in writers and writers[name].op in _PASSING:
+    while name in writers and writers[name].op in PASSING:
         name = writers[name].inputs[0]
     if name in writers and writers[name].op in _TO_PROBABILITIES:
         return "probabilities"
@@ -85,7 +87,7 @@ def find_head(graph: Graph, *, output: str | None = None) -> Head | None:
             return Head(node, tuple(after), node.inputs[0]) if is_vector else None
         biased = node.op == "add" and len(node.inputs) == 1
         rectified = node.op == "relu" and any(one.op in _POOLING for one in after)  # as in SqueezeNet
-        if node.op not in (*_PASSING, *_TO_PROBABILITIES, *_POOLING, "log_softmax") and not biased and not rectified:
+        if node.op not in (*PASSING, *_TO_PROBABILITIES, *_POOLING, "log_softmax") and not biased and not rectified:
             return None
         after.append(node)
         name = node.inputs[0]

@@ -15,7 +15,7 @@ from jaxcnn._typing import AnyArray, Array, Float, Int, Variables
 from jaxcnn.graphs.cost import find_shapes
 from jaxcnn.graphs.evidence import Evidence, differentiate_image, trace_module
 from jaxcnn.graphs.graph import Graph
-from jaxcnn.graphs.heads import find_activation, find_head
+from jaxcnn.graphs.heads import PASSING, find_activation, find_head
 from jaxcnn.graphs.network import GraphNetwork
 from jaxcnn.graphs.nodes import Input, Node
 
@@ -23,7 +23,6 @@ __all__ = ["find_class_output", "compute_heat_maps"]
 
 _NAME = "compute_heat_maps"
 _PERTURBATION = "perturbation of the maps"  # name of the input that gradients are taken for
-_TRIVIAL = ("identity", "reshape", "flatten", "squeeze", "expand_dims", "permute", "dropout", "cast", "spatial_dropout")
 
 
 def compute_heat_maps(
@@ -161,9 +160,9 @@ def _find_logits(graph: Graph, output: str) -> str:
     """Walks back over softmax and sigmoid."""
     writers = {name: node for node in graph.nodes for name in node.outputs}
     name, passed = output, output
-    while name in writers and writers[name].op in (*_TRIVIAL, "softmax", "log_softmax", "sigmoid"):
+    while name in writers and writers[name].op in (*PASSING, "softmax", "log_softmax", "sigmoid"):
         node, name = writers[name], writers[name].inputs[0]
-        if node.op not in _TRIVIAL:
+        if node.op not in PASSING:
             passed = name
     return passed
 
@@ -207,7 +206,7 @@ def _follows(writers: Mapping[str, Node], name: str, node: Node) -> bool:
     """Tests whether nothing but a bias stands between a node and a value."""
     while name in writers and writers[name] is not node:
         one = writers[name]
-        if one.op not in _TRIVIAL and not (one.op == "add" and len(one.inputs) == 1):  # a bias
+        if one.op not in PASSING and not (one.op == "add" and len(one.inputs) == 1):  # a bias
             return False
         name = one.inputs[0]
     return name in writers
@@ -220,7 +219,7 @@ def _find_pooled(writers: Mapping[str, Node], shapes: Mapping[str, tuple[int, ..
         if math.prod(shape) != max(shape, default=0):
             return None
         before = shapes[node.inputs[0]] if node.inputs else ()
-        if node.op in _TRIVIAL:
+        if node.op in PASSING:
             name = node.inputs[0]
             continue
         if len(before) != 3 or before[-1] != math.prod(shape):

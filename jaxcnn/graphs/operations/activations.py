@@ -125,10 +125,6 @@ def _reciprocal(x: jax.Array) -> jax.Array:
     return 1 / x
 
 
-def _square_root(x: jax.Array) -> jax.Array:
-    return jnp.sqrt(x)
-
-
 UNARY: dict[str, Callable[[jax.Array], Any]] = {
     "abs": jnp.abs,
     "ceil": jnp.ceil,
@@ -150,7 +146,7 @@ UNARY: dict[str, Callable[[jax.Array], Any]] = {
     "sin": jnp.sin,
     "softplus": jax.nn.softplus,
     "softsign": jax.nn.soft_sign,
-    "sqrt": _square_root,
+    "sqrt": jnp.sqrt,
     "square": jnp.square,
     "swish": jax.nn.swish,
     "tanh": jnp.tanh,

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.graphs.operations.registry import Step, operation
+from jaxcnn.ops._batching import working_dtype
 
 __all__ = ["BINARY", "REDUCTIONS", "align"]
 
@@ -93,7 +94,7 @@ REDUCTIONS: dict[str, Callable[..., jax.Array]] = {
 
 def _register_reduction(name: str, function: Callable[..., jax.Array]) -> None:
     def apply(step: Step) -> jax.Array:
-        wide = jnp.promote_types(step.x.dtype, jnp.float32) if name not in ("reduce_max", "reduce_min") else None
+        wide = working_dtype(step.x) if name not in ("reduce_max", "reduce_min") else None
         axes = tuple(range(-(step.x.ndim - step.leading), 0)) if step["axes"] is None else step.axes(step["axes"])
         x = step.x if wide is None else step.x.astype(wide)
         return function(x, axis=axes, keepdims=step["keepdims"]).astype(step.x.dtype)

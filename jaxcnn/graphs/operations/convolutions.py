@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn import ops
+from jaxcnn._check import repeat_per_axis
 from jaxcnn.graphs.operations.arithmetic import align
 from jaxcnn.graphs.operations.registry import Step, operation
+from jaxcnn.graphs.operations.spatial import pad_spatial
 from jaxcnn.ops._padding import same_padding
 
 __all__ = ["crop_of_transposed"]
@@ -68,25 +70,24 @@ def _convolve_transposed_step(step: Step) -> jax.Array:
     """Lays the kernel, times each input, onto the output at multiples of the stride: the adjoint of a convolution."""
     kernel, groups = step.parameters["kernel"], step["groups"]
     rank = kernel.ndim - 2
-    strides, dilation = _per_axis(step["strides"], rank), _per_axis(step["dilation"], rank)
+    strides, dilation, extra = (repeat_per_axis(step[key], rank) for key in ("strides", "dilation", "output_padding"))
     size = step.x.shape[-1 - rank : -1]
     widths = [d * (k - 1) + 1 for d, k in zip(dilation, kernel.shape, strict=False)]
-    crop = crop_of_transposed(
-        size, widths, strides, step["padding"], _per_axis(step["output_padding"], rank), step["output_size"]
-    )
+    crop = crop_of_transposed(size, widths, strides, step["padding"], extra, step["output_size"])
     cut = [(w - 1 - low, w - 1 - high) for w, (low, high) in zip(widths, crop, strict=True)]
     flipped = jnp.flip(kernel, tuple(range(rank)))
     channels = step.x.shape[-1]
     if groups > 1 and groups == channels:
         # Every channel is a group: (kh, kw, c, f // groups) is a depthwise kernel.
-        x = _pad(_insert_zeros(step.x, strides), cut, rank)
+        x = pad_spatial(step.x, cut, strides=strides)
         return _add_bias(ops.depthwise_conv(x, flipped, padding="VALID", dilation=dilation), step)
     if groups > 1:  # (kh, kw, groups * c, f) -> (kh, kw, c, groups * f)
         parts = flipped.reshape(*flipped.shape[:rank], groups, -1, flipped.shape[-1])
         flipped = jnp.moveaxis(parts, rank, -2).reshape(*flipped.shape[:rank], parts.shape[rank + 1], -1)
-    x, inside = step.x, [(max(low, 0), max(high, 0)) for low, high in cut]
-    y = ops.conv(x, flipped, padding=inside, dilation=dilation, input_dilation=strides, groups=groups)
-    return _add_bias(_cut(y, [(-min(low, 0), -min(high, 0)) for low, high in cut], rank), step)
+    inside = [(max(low, 0), max(high, 0)) for low, high in cut]
+    y = ops.conv(step.x, flipped, padding=inside, dilation=dilation, input_dilation=strides, groups=groups)
+    outside = [(min(low, 0), min(high, 0)) for low, high in cut]
+    return _add_bias(pad_spatial(y, outside) if any(map(any, outside)) else y, step)
 
 
 def crop_of_transposed(
@@ -126,25 +127,6 @@ def crop_of_transposed(
     if output_size is not None:
         return [(low, f - low - n) for f, (low, _), n in zip(full, pairs, output_size, strict=True)]
     return [(low, high - extra) for (low, high), extra in zip(pairs, output_padding, strict=True)]
-
-
-def _per_axis(value: int | Sequence[int], rank: int) -> tuple[int, ...]:
-    return (value,) * rank if isinstance(value, int) else tuple(value)
-
-
-def _insert_zeros(x: jax.Array, strides: Sequence[int]) -> jax.Array:
-    rank = len(strides)
-    config = [(0, 0, 0)] * (x.ndim - 1 - rank) + [(0, 0, s - 1) for s in strides] + [(0, 0, 0)]
-    return jax.lax.pad(x, jnp.zeros((), x.dtype), config)
-
-
-def _pad(x: jax.Array, pairs: Pairs, rank: int) -> jax.Array:
-    config = [(0, 0, 0)] * (x.ndim - 1 - rank) + [(low, high, 0) for low, high in pairs] + [(0, 0, 0)]
-    return jax.lax.pad(x, jnp.zeros((), x.dtype), config)
-
-
-def _cut(x: jax.Array, pairs: Pairs, rank: int) -> jax.Array:
-    return _pad(x, [(-low, -high) for low, high in pairs], rank) if any(map(any, pairs)) else x
 
 
 @operation("dense", parameters=("kernel",), optional=("bias",))  # kernel (in, out)

@@ -5,13 +5,14 @@ import jax.numpy as jnp
 
 from jaxcnn import ops
 from jaxcnn.graphs.operations.registry import REQUIRED, Step, operation
+from jaxcnn.ops._batching import working_dtype
 
 __all__ = ["widen"]
 
 
 def widen(x: jax.Array) -> jax.Array:
     """Converts to float32, or leaves what is wider."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return x.astype(working_dtype(x))
 
 
 def _like_axis(step: Step, role: str, axis: int) -> jax.Array | None:

@@ -6,7 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn import ops
+from jaxcnn._check import repeat_per_axis
 from jaxcnn.graphs.operations.registry import REQUIRED, Step, operation
+from jaxcnn.graphs.operations.spatial import pad_spatial
+from jaxcnn.ops._batching import working_dtype
 from jaxcnn.ops._padding import same_padding
 
 __all__ = ["fit_window"]
@@ -46,17 +49,10 @@ def fit_window(
 
 
 def _windows(step: Step) -> tuple[list[int], list[int], list[tuple[int, int]]]:
-    window = [step["window"]] * 2 if isinstance(step["window"], int) else list(step["window"])
-    strides = step["strides"] if step["strides"] is not None else window
-    steps = [strides] * len(window) if isinstance(strides, int) else list(strides)
+    window = list(repeat_per_axis(step["window"], 2))
+    steps = window if step["strides"] is None else list(repeat_per_axis(step["strides"], len(window)))
     shrunk, pairs = fit_window(step.x, window, steps, step["padding"])
     return shrunk, steps, pairs
-
-
-def _pad_to(x: jax.Array, window: Sequence[int], pairs: list[tuple[int, int]], value: float) -> jax.Array:
-    """Pads by hand where the padding reaches the window's size, which the ops refuse."""
-    config = [(0, 0, 0)] * (x.ndim - 1 - len(window)) + [(low, high, 0) for low, high in pairs] + [(0, 0, 0)]
-    return jax.lax.pad(x, jnp.asarray(value, x.dtype), config)
 
 
 def _too_wide(window: Sequence[int], pairs: Sequence[tuple[int, int]]) -> bool:
@@ -69,7 +65,7 @@ def _pool_maximum(step: Step) -> jax.Array:
     window, strides, pairs = _windows(step)
     x = step.x
     if _too_wide(window, pairs):
-        x, pairs = _pad_to(x, window, pairs, -jnp.inf), [(0, 0)] * len(window)
+        x, pairs = pad_spatial(x, pairs, value=-jnp.inf), [(0, 0)] * len(window)
     return ops.max_pool(x, window, strides=strides, padding=pairs, ceil_mode=step["ceil_mode"])
 
 
@@ -81,18 +77,18 @@ def _pool_average(step: Step) -> jax.Array:
     if not _too_wide(window, pairs):
         return ops.avg_pool(step.x, window, strides=strides, padding=pairs, ceil_mode=ceil, count_include_pad=include)
     inner = [(0, 0)] * len(window)
-    x = _pad_to(step.x, window, pairs, 0.0)
+    x = pad_spatial(step.x, pairs)
     mean = ops.avg_pool(x, window, strides=strides, padding=inner, ceil_mode=ceil)
     if include:
         return mean
-    ones = _pad_to(jnp.ones_like(step.x), window, pairs, 0.0)
+    ones = pad_spatial(jnp.ones_like(step.x), pairs)
     share = ops.avg_pool(ones, window, strides=strides, padding=inner, ceil_mode=ceil)
     return jnp.where(share > 0, mean / jnp.where(share > 0, share, 1), 0)
 
 
 def _reduce_maps(step: Step, reduce: str) -> jax.Array:
     spatial = tuple(range(-1 - (step.x.ndim - step.leading - 1), -1))
-    wide = step.x.astype(jnp.promote_types(step.x.dtype, jnp.float32))
+    wide = step.x.astype(working_dtype(step.x))
     y = getattr(jnp, reduce)(wide, axis=spatial, keepdims=step["keepdims"])
     return y.astype(step.x.dtype)
 
