@@ -18,6 +18,7 @@ from jaxcnn.zoo.checkpoint import Checkpoint
 from jaxcnn.zoo.mappings import pytorch
 from jaxcnn.zoo.mappings.matching import NameTable, Rule, find_names, match_tensors
 from jaxcnn.zoo.records.weight_records import Record, records
+from jaxcnn.zoo.variable_shapes import find_variable_shapes
 
 __all__ = ["build_filled", "find_model_name", "find_record"]
 
@@ -70,26 +71,27 @@ def build_filled(
     options = dict(options or {})
     module = models.create(name, num_classes=1000, **options)
     table = _find_table(checkpoint, name, type(module), mapping)
-    size = ARCHITECTURES[name].size if name in ARCHITECTURES else 224
     notes: list[str] = []
-    shapes = _find_shapes(module, size, 3)
+    tensors = dict(checkpoint.tensors)
+    shapes = find_variable_shapes(module, _image_shape(name, 3))
     head = [keys for keys in shapes if keys[0] == "params" and "head" in keys and keys[-1] == "kernel"]
     wanted = num_classes
-    if num_classes == "file" and head:
-        names = find_names("/".join(head[-1][1:-1]), "kernel", table)
-        found = next((checkpoint.tensors[one] for one in names if one in checkpoint.tensors), None)
-        wanted = None if found is None else int(found.shape[-1])
-    module = models.create(name, num_classes=None if wanted == "file" else wanted, **options)
-    shapes = _find_shapes(module, size, 3)
-    first = [keys for keys, leaf in _find_shapes(module, size, 5).items() if leaf.shape != shapes[keys].shape]
-    tensors = dict(checkpoint.tensors)
-    if first:
-        own = next((one for one in find_names("/".join(first[0][1:-1]), first[0][-1], table) if one in tensors), None)
-        if own is not None and tensors[own].ndim == 4 and channels not in (None, tensors[own].shape[2]):
-            notes.append(f"The first kernel was adapted from {tensors[own].shape[2]} to {channels} channels.")
-            tensors[own] = _adapt_channels(tensors[own], channels or 3)
-        if own is not None and tensors[own].ndim == 4 and tensors[own].shape[2] != 3:
-            shapes = _find_shapes(module, size, tensors[own].shape[2])
+    if wanted == "file":
+        own = _find_tensor(tensors, head[-1], table) if head else None
+        wanted = None if own is None else int(tensors[own].shape[-1])
+    if wanted != 1000:
+        module = models.create(name, num_classes=wanted, **options)
+        shapes = find_variable_shapes(module, _image_shape(name, 3))
+    other = find_variable_shapes(module, _image_shape(name, 5))
+    first = next((keys for keys, leaf in other.items() if leaf.shape != shapes[keys].shape), None)
+    own = None if first is None else _find_tensor(tensors, first, table)
+    if own is not None and tensors[own].ndim == 4:
+        stored = tensors[own].shape[2]
+        if channels not in (None, stored):
+            notes.append(f"The first kernel was adapted from {stored} to {channels} channels.")
+            tensors[own], stored = _adapt_channels(tensors[own], channels), channels
+        if stored != 3:
+            shapes = find_variable_shapes(module, _image_shape(name, stored))
     tree = traverse_util.unflatten_dict(shapes)
     left_out = table.ignored if wanted is not None else f"(?:{table.ignored})|(?:{_head_pattern(head, table)})"
     found = match_tensors(path, tensors, tree, NameTable(table.naming, table.rules, left_out))
@@ -108,10 +110,15 @@ def _find_table(checkpoint: Checkpoint, name: str, kind: type[nn.Module], mappin
     return NameTable(naming, tables[kind.__name__], ignored.get(kind.__name__, r"(?!)"))
 
 
-def _find_shapes(module: nn.Module, size: int, channels: int) -> dict[tuple[str, ...], Any]:
-    """Returns the shape of every variable by its keys."""
-    image = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
-    return traverse_util.flatten_dict(dict(jax.eval_shape(module.init, jax.random.key(0), image)))
+def _image_shape(name: str, channels: int) -> jax.ShapeDtypeStruct:
+    """Returns the shape of an image that a model was made for."""
+    size = ARCHITECTURES[name].size if name in ARCHITECTURES else 224
+    return jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
+
+
+def _find_tensor(tensors: Mapping[str, np.ndarray], keys: Sequence[str], table: NameTable) -> str | None:
+    """Finds the name in a file of the tensor of a variable; None if it is not there."""
+    return next((one for one in find_names("/".join(keys[1:-1]), keys[-1], table) if one in tensors), None)
 
 
 def _head_pattern(head: Sequence[tuple[str, ...]], table: NameTable) -> str:

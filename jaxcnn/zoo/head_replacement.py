@@ -14,6 +14,7 @@ from jaxcnn._typing import PRNGKey, Variables
 from jaxcnn.graphs.heads import replace_head
 from jaxcnn.graphs.network import GraphNetwork
 from jaxcnn.models._options import find_options
+from jaxcnn.zoo.variable_shapes import find_variable_shapes
 
 __all__ = ["replace_classifier"]
 
@@ -87,26 +88,21 @@ def _keep_values(
 ) -> dict[str, Any]:
     """Initializes the parameters whose shape depends on the number of classes, and takes the others."""
     classes = options["num_classes"]
-    shapes = _find_shapes(new, key, example)
+    shapes = find_variable_shapes(new, example)
     if options.get("num_classes") is None:
-        own = set(_find_shapes(models.create(name, **options), key, example))
+        own = set(find_variable_shapes(models.create(name, **options), example))
     else:
         now, other = (
-            _find_shapes(models.create(name, **{**options, "num_classes": n}), key, example)
+            find_variable_shapes(models.create(name, **{**options, "num_classes": n}), example)
             for n in (classes, classes + 1)
         )
-        own = {path for path, shape in now.items() if other[path] == shape}
+        own = {path for path, leaf in now.items() if other[path].shape == leaf.shape}
     old: dict[tuple[str, ...], Any] = traverse_util.flatten_dict(variables)
     kept = {path: old[path] for path in shapes if path in own and path in old}
-    changed = [path for path, value in kept.items() if value.shape != shapes[path]]
+    changed = [path for path, value in kept.items() if value.shape != shapes[path].shape]
     check(not changed, "with_head", "variables", "those of the model", ["/".join(path) for path in changed])
     if len(kept) < len(shapes):
         zeros = jnp.zeros(example.shape, example.dtype)
         fresh = traverse_util.flatten_dict(jax.jit(new.init)(key, zeros))
         kept = {path: kept.get(path, fresh[path]) for path in shapes}
     return traverse_util.unflatten_dict(kept)
-
-
-def _find_shapes(model: nn.Module, key: PRNGKey, example: jax.ShapeDtypeStruct) -> dict[tuple[str, ...], Any]:
-    found: Any = traverse_util.flatten_dict(jax.eval_shape(model.init, key, example))
-    return {path: leaf.shape for path, leaf in found.items() if path[0] != "intermediates"}

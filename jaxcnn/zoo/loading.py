@@ -138,27 +138,30 @@ def load(
     """
     check(is_integer_at_least(max_bytes, 1), "load", "max_bytes", "a positive integer", repr(max_bytes))
     location = locate(name_or_path, download=download)
+    of_file: dict[str, object] = {"graph": graph, "outputs": outputs, "mean": mean}
+    of_model: dict[str, object] = {"channels": channels, "mapping": mapping, **options}
     for loader in _LOADERS:
         if (found := loader(location)) is not None:
-            given = {"model": model, "graph": graph, "outputs": outputs, "mean": mean}
-            wrong = [name for name, value in given.items() if value is not None]
-            check(not wrong, "load", "options of a run folder", "labels or head", ", ".join(wrong))
+            _refuse("a run folder", "labels or head", model=model, **of_file, **of_model)
             return _use_options(found, labels=labels, head=head)
     checkpoint = read(location, max_bytes=max_bytes)
     record = weight_records.find(os.fspath(name_or_path))
     name = model or _find_family(checkpoint, record)
     if name is not None:
-        given = {"graph": graph, "outputs": outputs, "mean": mean}
-        wrong = [option for option, value in given.items() if value is not None]
-        check(not wrong, "load", "options of a named model", "labels, head, channels or mapping", ", ".join(wrong))
+        _refuse("a named model", "labels, head, channels, mapping or the model's", **of_file)
         found = _load_family(
             location, checkpoint, name, record, head=head, channels=channels, mapping=mapping, options=options
         )
         return _use_options(found, labels=labels, head="source")
-    wrong = [*(["channels"] if channels else []), *(["mapping"] if mapping else []), *options]
-    check(not wrong, "load", "options", "of a named model, which the file does not need", ", ".join(wrong))
+    _refuse("a file that describes its network", "graph, outputs, mean, labels or head", **of_model)
     network = import_network(location, checkpoint, graph=graph)
     return _assemble(location, checkpoint, network, record, outputs=outputs, mean=mean, labels=labels, head=head)
+
+
+def _refuse(what: str, allowed: str, **given: object) -> None:
+    """Refuses options that do not apply to what is loaded, instead of ignoring them."""
+    wrong = [name for name, value in given.items() if value is not None]
+    check(not wrong, "load", f"options of {what}", allowed, ", ".join(wrong))
 
 
 def describes_network(checkpoint: Checkpoint) -> bool:
