@@ -6,7 +6,7 @@ layer, as both frameworks have it, and vectors for maps of one pixel.
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -134,7 +134,12 @@ def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
-def _pads(padding: Any, x: tuple[int, ...], widths: Any, strides: tuple[int, int]) -> Pairs:
+def _pads(
+    padding: str | int | Sequence[tuple[int, int]],
+    x: tuple[int, ...],
+    widths: Sequence[int],
+    strides: tuple[int, int],
+) -> Pairs:
     if isinstance(padding, str):
         return same_padding(x[:2], widths, strides) if padding == "SAME" else [(0, 0), (0, 0)]
     return [(padding, padding)] * 2 if isinstance(padding, int) else [(low, high) for low, high in padding]

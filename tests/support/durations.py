@@ -1,4 +1,4 @@
-"""Tells where the time of a test run went: ``python -m tests.support.durations REPORT...``, of JUnit reports.
+"""Lists where the time of a test run went: ``python -m tests.support.durations REPORT...``, of JUnit reports.
 
 ``pytest --junit-xml report.xml`` writes one. Of the seconds by the clock, those of files that compile much are mostly
 of the processor; the first test of a process also pays for imports and for what all tests share.

@@ -95,7 +95,7 @@ def fuzz(
             tracemalloc.reset_peak()
             before = tracemalloc.get_traced_memory()[0]
             try:
-                with _limit_time(damage):
+                with limit_time(damage, PATIENCE):
                     read(target, max_bytes=max_bytes)
                 outcome.read += 1
             except FormatError as error:
@@ -114,14 +114,14 @@ def fuzz(
 
 
 @contextlib.contextmanager
-def _limit_time(damage: str) -> Iterator[None]:
-    """Fails a test that would otherwise never end."""
+def limit_time(damage: str, seconds: int) -> Iterator[None]:
+    """Fails a test that would otherwise never end, or takes longer than it may."""
 
     def give_up(*_: object) -> None:
-        pytest.fail(f"{damage}: the reader hangs")  # raises an exception that no reader catches
+        pytest.fail(f"{damage}: it takes more than {seconds} s")  # raises an exception that no reader catches
 
     before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(PATIENCE)
+    signal.alarm(seconds)
     try:
         yield
     finally:

@@ -7,10 +7,8 @@ What a description consists of does not matter: dictionaries, lists, tuples, dat
     hostile_graphs.refuse_many_nodes(import_caffe, path, checkpoint)
 """
 
-import contextlib
 import dataclasses
 import math
-import signal
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
@@ -18,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from jaxcnn.graphs.graph import Graph
 from jaxcnn.zoo import FormatError
 from jaxcnn.zoo.checkpoint import Checkpoint
+from tests.support.fuzzing import limit_time
 from tests.support.selection import times
 
 SECONDS = 20
@@ -159,24 +157,10 @@ def change_tensors(tensors: Mapping[str, np.ndarray], rng: np.random.Generator) 
     return f"{name} of shape {new.shape} {new.dtype}", {**tensors, name: new}
 
 
-@contextlib.contextmanager
-def _limit(change: str, seconds: int) -> Iterator[None]:
-    def give_up(*_: object) -> None:
-        pytest.fail(f"{change}: the importer takes more than {seconds} s")  # raises what no importer catches
-
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-
-
 def _import(importer: Importer, path: Path, checkpoint: Checkpoint, change: str, seconds: int, **options: Any) -> bool:
     """Imports a network; returns whether it was imported and not refused."""
     try:
-        with _limit(change, seconds):
+        with limit_time(change, seconds):
             network = importer(path, checkpoint, **options)
     except FormatError as error:
         assert error.reason and error.path, change
