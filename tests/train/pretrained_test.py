@@ -140,6 +140,8 @@ def test_errors_of_run_folders(run, tmp_path):
     folder, model, _ = run
     with pytest.raises(ValueError, match="options of a run folder must be labels or head, got outputs, mean"):
         zoo.load(folder, outputs=["a"], mean=[0.0])
+    with pytest.raises(ValueError, match="options of a run folder must be labels or head, got channels, stem"):
+        zoo.load(folder, channels=1, stem=8)
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(ValueError, match=r"run\.json"):
         zoo.load(tmp_path)
