@@ -2,8 +2,8 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -15,28 +15,79 @@ from jaxcnn import models
 from jaxcnn._check import check
 from jaxcnn.models.registry import ARCHITECTURES
 from jaxcnn.zoo.checkpoint import Checkpoint
-from jaxcnn.zoo.mappings import pytorch
-from jaxcnn.zoo.mappings.matching import NameTable, Rule, find_names, match_tensors
+from jaxcnn.zoo.mappings import keras, pytorch, tensorflow
+from jaxcnn.zoo.mappings.matching import NameTable, Rule, Rules, TensorNaming, find_names, match_tensors
 from jaxcnn.zoo.records.weight_records import Record, records
 from jaxcnn.zoo.variable_shapes import find_variable_shapes
 
-__all__ = ["build_filled", "find_model_name", "find_record"]
-
-_SOURCES = {"pytorch": (pytorch.PYTORCH, pytorch.TABLES, pytorch.IGNORED)}
-"""Framework of a file to its names of tensors, and class of model to rules and to layers that are left out."""
+__all__ = ["build_filled", "find_model", "find_name", "find_record"]
 
 
-def find_model_name(record: Record) -> str | None:
-    """Finds the model of a record; None if there is none yet."""
-    source = record.name.partition("/")[0]
-    names = (f"{source}/{record.network.lower()}", record.network) if source != "pytorch" else (record.network,)
-    return next((name for name in names if name in ARCHITECTURES), None)
+class Source(NamedTuple):
+    """What is known of a framework's weight files."""
+
+    naming: TensorNaming
+    name_tensors: Callable[[Checkpoint], dict[str, np.ndarray]]
+    tables: Mapping[str, Rules]  # by class of model
+    ignored: Mapping[str, str]  # by class of model: pattern of tensors that it leaves out
+
+
+def _keep_names(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
+    """Returns the tensors of a file under their own names."""
+    return dict(checkpoint.tensors)
+
+
+_SOURCES = {
+    "pytorch": Source(pytorch.PYTORCH, _keep_names, pytorch.TABLES, pytorch.IGNORED),
+    "keras": Source(keras.KERAS, keras.name_keras_tensors, keras.TABLES, keras.IGNORED),
+    "tensorflow": Source(
+        tensorflow.TENSORFLOW, tensorflow.name_tensorflow_tensors, tensorflow.TABLES, tensorflow.IGNORED
+    ),
+}
+"""Framework of a file to what is known of it."""
+
+
+def find_model(record: Record) -> tuple[str, dict[str, Any]] | None:
+    """Finds the model of a record and its options; None if there is none yet."""
+    source, _, name = record.name.partition("/")
+    for pattern, template, options in _RECORDED:
+        if (match := re.fullmatch(pattern, record.name)) is not None:
+            return match.expand(template), {key: float(match[group]) for key, group in options.items()}
+    plain = record.network if source == "pytorch" else name.removesuffix("_notop")
+    found = find_name(plain, source)
+    return (found, {}) if found in ARCHITECTURES else None
+
+
+_RECORDED: Sequence[tuple[str, str, Mapping[str, int]]] = (
+    (r"keras/mobilenet_v1_([\d.]+)_\d+(?:_notop)?", "mobilenet", {"alpha": 1}),
+    (
+        r"(keras|tensorflow)/mobilenet_v([123](?:_large|_small)?)_([\d.]+)_\d+(?:_notop)?",
+        r"\1/mobilenet_v\2",
+        {"alpha": 3},
+    ),
+)
+"""Patterns of records' names, the names of their models, and the options that a group of the pattern states."""
+
+
+def find_name(name: str, framework: str | None) -> str:
+    """Finds the name of a model for a file of a framework: of ``resnet50`` for Keras ``keras/resnet50``, if it differs.
+
+    Args:
+        name: Name of a model.
+        framework: What wrote the file.
+
+    Returns:
+        The name.
+    """
+    of_source = f"{framework}/{name}"
+    return of_source if of_source in ARCHITECTURES else name
 
 
 def find_record(name: str, framework: str | None) -> Record | None:
     """Finds a record of a model, for what files of its source expect; the first of several versions."""
     source = name.partition("/")[0] if "/" in name else framework
-    return next((one for one in records() if one.name.startswith(f"{source}/") and find_model_name(one) == name), None)
+    of_source = (one for one in records() if one.name.startswith(f"{source}/"))
+    return next((one for one in of_source if (found := find_model(one)) is not None and found[0] == name), None)
 
 
 def build_filled(
@@ -70,9 +121,9 @@ def build_filled(
     """
     options = dict(options or {})
     module = models.create(name, num_classes=1000, **options)
-    table = _find_table(checkpoint, name, type(module), mapping)
+    table = _find_table(checkpoint, name, module, mapping)
     notes: list[str] = []
-    tensors = dict(checkpoint.tensors)
+    tensors = _find_source(checkpoint).name_tensors(checkpoint)
     shapes = find_variable_shapes(module, _image_shape(name, 3))
     head = [keys for keys in shapes if keys[0] == "params" and "head" in keys and keys[-1] == "kernel"]
     wanted = num_classes
@@ -99,15 +150,20 @@ def build_filled(
     return module, traverse_util.unflatten_dict(flat), notes
 
 
-def _find_table(checkpoint: Checkpoint, name: str, kind: type[nn.Module], mapping: Sequence[Rule] | None) -> NameTable:
-    framework = checkpoint.metadata.get("framework")
-    known = framework in _SOURCES
-    naming, tables, ignored = _SOURCES[framework if known else "pytorch"]
+def _find_source(checkpoint: Checkpoint) -> Source:
+    """Returns what is known of the framework that wrote a file; formats that many write have PyTorch's names."""
+    return _SOURCES.get(str(checkpoint.metadata.get("framework")), _SOURCES["pytorch"])
+
+
+def _find_table(checkpoint: Checkpoint, name: str, module: nn.Module, mapping: Sequence[Rule] | None) -> NameTable:
+    source, kind = _find_source(checkpoint), type(module).__name__
     if mapping is not None:
-        return NameTable(naming, mapping)
+        return NameTable(source.naming, mapping)
+    framework = checkpoint.metadata.get("framework")
     expected = f"a model that has a table of names for files of {framework}"
-    check(known and kind.__name__ in tables, "load", "model", expected, repr(name))
-    return NameTable(naming, tables[kind.__name__], ignored.get(kind.__name__, r"(?!)"))
+    check(kind in source.tables, "load", "model", expected, repr(name))
+    rules = source.tables[kind]
+    return NameTable(source.naming, rules(module) if callable(rules) else rules, source.ignored.get(kind, r"(?!)"))
 
 
 def _image_shape(name: str, channels: int) -> jax.ShapeDtypeStruct:

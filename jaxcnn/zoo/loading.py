@@ -17,7 +17,7 @@ from jaxcnn.graphs.heads import find_activation
 from jaxcnn.graphs.network import GraphNetwork
 from jaxcnn.models.registry import ARCHITECTURES
 from jaxcnn.zoo.checkpoint import MAX_BYTES, Checkpoint
-from jaxcnn.zoo.families import build_filled, find_model_name, find_record
+from jaxcnn.zoo.families import build_filled, find_model, find_name, find_record
 from jaxcnn.zoo.graphs.builder import ImportedNetwork
 from jaxcnn.zoo.mappings.matching import Rule
 from jaxcnn.zoo.pretrained import Pretrained
@@ -146,11 +146,12 @@ def load(
             return _use_options(found, labels=labels, head=head)
     checkpoint = read(location, max_bytes=max_bytes)
     record = weight_records.find(os.fspath(name_or_path))
-    name = model or _find_family(checkpoint, record)
-    if name is not None:
+    family = _find_family(checkpoint, record, model)
+    if family is not None:
         _refuse("a named model", "labels, head, channels, mapping or the model's", **of_file)
+        name, stated = family
         found = _load_family(
-            location, checkpoint, name, record, head=head, channels=channels, mapping=mapping, options=options
+            location, checkpoint, name, record, head=head, channels=channels, mapping=mapping, options=stated | options
         )
         return _use_options(found, labels=labels, head="source")
     _refuse("a file that describes its network", "graph, outputs, mean, labels or head", **of_model)
@@ -170,9 +171,15 @@ def describes_network(checkpoint: Checkpoint) -> bool:
     return _find_importer(form) is not None and (checkpoint.graph is not None or form == "caffe")
 
 
-def _find_family(checkpoint: Checkpoint, record: weight_records.Record | None) -> str | None:
-    """Finds the model of a record's file that carries weights only; None where it describes itself or is unknown."""
-    return None if record is None or describes_network(checkpoint) else find_model_name(record)
+def _find_family(
+    checkpoint: Checkpoint, record: weight_records.Record | None, model: str | None
+) -> tuple[str, dict[str, Any]] | None:
+    """Finds the model to fill and what its record states of it; None where the file describes itself or is unknown."""
+    if model is None:
+        return None if record is None or describes_network(checkpoint) else find_model(record)
+    name = find_name(model, checkpoint.metadata.get("framework"))
+    found = None if record is None else find_model(record)
+    return name, found[1] if found is not None and found[0] == name else {}
 
 
 def import_network(location: Path, checkpoint: Checkpoint, *, graph: str | os.PathLike[str] | None) -> ImportedNetwork:

@@ -6,13 +6,14 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 
 from jaxcnn._suggest import suggest
 from jaxcnn.zoo.checkpoint import FormatError
 
-__all__ = ["LayerName", "NameTable", "Rule", "TensorNaming", "find_names", "match_tensors"]
+__all__ = ["LayerName", "NameTable", "Rule", "Rules", "TensorNaming", "find_names", "match_tensors"]
 
 _SHOWN = 12  # layers in one message
 
@@ -38,6 +39,9 @@ Template = str | Callable[..., str | LayerName]
 
 Rule = tuple[str, Template]
 """A pattern of the model's layer, such as ``stage(\\d+)/block(\\d+)/conv1``, and the source's name of it."""
+
+Rules = Sequence[Rule] | Callable[[nn.Module], Sequence[Rule]]
+"""The rules of a class of models, or a function of the model where they depend on its options."""
 
 
 @dataclasses.dataclass(frozen=True)

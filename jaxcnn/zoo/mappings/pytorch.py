@@ -1,8 +1,8 @@
 """Names of PyTorch's weight files: torchvision's families, and the networks for CIFAR-10."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from jaxcnn.zoo.mappings.matching import Rule, TensorNaming
+from jaxcnn.zoo.mappings.matching import Rule, Rules, TensorNaming
 
 __all__ = ["IGNORED", "PYTORCH", "TABLES"]
 
@@ -26,7 +26,7 @@ def _residual(stage: int, block: int, part: str) -> str:
 
 _RESIDUAL: list[Rule] = [(r"stage(\d+)/block(\d+)/(\w+)", _residual), (r"(conv1|bn1)", r"\1")]
 
-TABLES: Mapping[str, Sequence[Rule]] = {
+TABLES: Mapping[str, Rules] = {
     "ResNet": [*_RESIDUAL, (r"head", "fc")],
     "CifarResNet": [*_RESIDUAL, (r"head", "linear")],
 }
