@@ -60,10 +60,7 @@ def make_plan(graph: Graph, arrays: Mapping[str, np.ndarray], shape: tuple[int, 
     merged = {
         node.outputs[0]: readers[node.outputs[0]][0]
         for node in graph.nodes
-        if node.op == "batch_norm"
-        and "scale" not in node.parameters
-        and len(readers.get(node.outputs[0], ())) == 1
-        and readers[node.outputs[0]][0].op == "scale"
+        if len(readers.get(node.outputs[0], ())) == 1 and _completes(readers[node.outputs[0]][0], node)
     }
     done = {node.name for node in merged.values()}
     layers = []
@@ -73,12 +70,23 @@ def make_plan(graph: Graph, arrays: Mapping[str, np.ndarray], shape: tuple[int, 
         found = {role: np.asarray(arrays[path]) for role, path in node.parameters.items()}
         output = node.outputs[0]
         if output in merged:
-            scale = merged[output]
-            found |= {role: np.asarray(arrays[path]) for role, path in scale.parameters.items()}
-            output = scale.outputs[0]
+            rest = merged[output]
+            found |= {_ROLES.get(role, role): np.asarray(arrays[path]) for role, path in rest.parameters.items()}
+            output = rest.outputs[0]
         x = shapes[node.inputs[0]]
         layers.append(_describe(node, x, shapes[output], output, found))
     return layers
+
+
+_ROLES = {"constant": "bias"}
+
+
+def _completes(node: Node, before: Node) -> bool:
+    """Tests whether a node is the rest of a layer: the scale of a batch norm, the bias of a kernel."""
+    if before.op == "batch_norm":
+        return node.op == "scale" and "scale" not in before.parameters
+    is_bias = node.op == "add" and list(node.parameters) == ["constant"]
+    return is_bias and before.op in ("conv", "depthwise_conv", "dense") and "bias" not in before.parameters
 
 
 def _describe(node: Node, x: tuple[int, ...], y: tuple[int, ...], output: str, arrays: dict[str, np.ndarray]) -> Layer:
@@ -89,6 +97,7 @@ def _describe(node: Node, x: tuple[int, ...], y: tuple[int, ...], output: str, a
         widths = [d * (k - 1) + 1 for d, k in zip(dilation, kernel.shape, strict=False)]
         pads = _pads(options.get("padding", "VALID"), x, widths, strides)
         settings = {"strides": strides, "dilation": dilation, "pads": pads, "groups": options.get("groups", 1)}
+        settings["same"] = pads == same_padding(x[:2], widths, strides)
         return Layer("conv" if node.op == "conv" else "depthwise", node.inputs, output, settings, arrays)
     if node.op == "batch_norm":
         settings = {"epsilon": options.get("epsilon", 1e-5), "momentum": options.get("momentum", 0.99)}
@@ -164,7 +173,7 @@ def build_keras(plan: list[Layer], graph: Graph, shape: tuple[int, ...]) -> Any:
         x = [values[name] for name in layer.inputs]
         made, padded = _keras_layer(keras.layers, layer), x[0]
         pads = layer.settings.get("pads")
-        if pads and any(map(any, pads)) and layer.kind != "pad":
+        if pads and any(map(any, pads)) and layer.kind != "pad" and not layer.settings.get("same"):
             padded = keras.layers.ZeroPadding2D(pads)(padded)
         values[layer.output] = x[0] if made is None else made(x if layer.kind == "add" else padded)
         if made is not None and layer.arrays:
@@ -182,6 +191,7 @@ def _keras_layer(layers: Any, layer: Layer) -> Any:
     if layer.kind in ("conv", "depthwise"):
         size = arrays["kernel"].shape
         common = {"strides": settings["strides"], "dilation_rate": settings["dilation"], "use_bias": bias}
+        common["padding"] = "same" if settings["same"] else "valid"
         if layer.kind == "depthwise":
             return layers.DepthwiseConv2D(size[:2], depth_multiplier=size[3], **common)
         return layers.Conv2D(size[3], size[:2], groups=settings["groups"], **common)
