@@ -1,7 +1,7 @@
 """One row of a family's table: a name stands for a class and its options."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 
@@ -17,6 +17,7 @@ class Architecture(NamedTuple):
         parameters: Number of trained values, for as many classes.
         size: Height and width of the images that the source trained it with.
         classes: Number of classes that it was trained for.
+        source: Whose network it is, where its name does not begin with that.
     """
 
     kind: type[nn.Module]
@@ -24,3 +25,4 @@ class Architecture(NamedTuple):
     parameters: int
     size: int = 224
     classes: int = 1000
+    source: Literal["pytorch", "keras"] = "pytorch"

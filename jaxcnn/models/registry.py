@@ -22,7 +22,7 @@ from jaxcnn.models.small.transformers import ConvLocalizer, DenseLocalizer, Tran
 from jaxcnn.models.small.weighted_pooling import WeightedPoolingCNN
 from jaxcnn.models.xception import MiniXception, Xception
 
-__all__ = ["ARCHITECTURES", "create", "names"]
+__all__ = ["ARCHITECTURES", "create", "names", "resolve_name"]
 
 _TRANSFORMER_OPTIONS = tuple(
     name
@@ -71,9 +71,9 @@ def _build_transformed(
 
 
 ARCHITECTURES: Mapping[str, Architecture] = {
-    "mobilenet": Architecture(MobileNet, {}, 4_231_976),
+    "mobilenet": Architecture(MobileNet, {}, 4_231_976, source="keras"),
     "mobilenet_v2": Architecture(MobileNetV2, {}, 3_504_872),
-    "xception": Architecture(Xception, {}, 22_855_952, size=299),
+    "xception": Architecture(Xception, {}, 22_855_952, size=299, source="keras"),
     **resnet.ARCHITECTURES,
 }
 """The networks of the families, by name."""
@@ -103,7 +103,8 @@ def create(
     """Builds a model by name.
 
     Args:
-        name: One of ``names()``.
+        name: One of ``names()``. torchvision's networks have plain names, other versions of them their source in front,
+            such as ``"keras/resnet50"``; those that only Keras has are found under both.
         num_classes: Number of logits; None builds a model that returns pooled features.
         dtype: Dtype of the computation; None promotes input and parameters.
         param_dtype: Dtype of the parameters.
@@ -124,6 +125,7 @@ def create(
         >>> sorted(jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, 60, 60, 1)))["params"])
         ['classifier', 'transformer']
     """
+    name = resolve_name(name)
     if name not in _BUILDERS:
         raise ValueError(f"models.create: name must be one of {names()}, got {name!r}{suggest(name, names())}.")
     possible = num_classes is None or is_integer_at_least(num_classes, 1)
@@ -133,6 +135,20 @@ def create(
     for option in options:
         check(option in allowed, "models.create", f"options of {name!r}", f"among {tuple(sorted(allowed))}", option)
     return builder.build(**{"num_classes": num_classes, "dtype": dtype, "param_dtype": param_dtype} | options)
+
+
+def resolve_name(name: str) -> str:
+    """Returns the name in the table of a model that may be named with its source: ``xception`` for ``keras/xception``.
+
+    Args:
+        name: A name.
+
+    Returns:
+        The name in the table, or the same where there is none.
+    """
+    source, _, plain = name.rpartition("/")
+    found = ARCHITECTURES.get(plain)
+    return plain if name not in _BUILDERS and source and found is not None and found.source == source else name
 
 
 def names() -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Fills the models of ``models.create`` with weight files that carry no architecture."""
 
+import functools
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,14 +14,14 @@ from flax import traverse_util
 
 from jaxcnn import models
 from jaxcnn._check import check
-from jaxcnn.models.registry import ARCHITECTURES
+from jaxcnn.models.registry import ARCHITECTURES, resolve_name
 from jaxcnn.zoo.checkpoint import Checkpoint
 from jaxcnn.zoo.mappings import keras, pytorch, tensorflow
 from jaxcnn.zoo.mappings.matching import NameTable, Rule, Rules, TensorNaming, find_names, match_tensors
 from jaxcnn.zoo.records.weight_records import Record, records
 from jaxcnn.zoo.variable_shapes import find_variable_shapes
 
-__all__ = ["build_filled", "find_model", "find_name", "find_record"]
+__all__ = ["build_filled", "find_model", "find_name", "find_record", "find_records"]
 
 
 class Source(NamedTuple):
@@ -80,14 +81,27 @@ def find_name(name: str, framework: str | None) -> str:
         The name.
     """
     of_source = f"{framework}/{name}"
-    return of_source if of_source in ARCHITECTURES else name
+    return of_source if of_source in ARCHITECTURES else resolve_name(name)
 
 
 def find_record(name: str, framework: str | None) -> Record | None:
     """Finds a record of a model, for what files of its source expect; the first of several versions."""
     source = name.partition("/")[0] if "/" in name else framework
-    of_source = (one for one in records() if one.name.startswith(f"{source}/"))
-    return next((one for one in of_source if (found := find_model(one)) is not None and found[0] == name), None)
+    return next((one for one in find_records().get(name, ()) if one.name.startswith(f"{source}/")), None)
+
+
+@functools.cache
+def find_records() -> Mapping[str, Sequence[Record]]:
+    """Finds the records of every model, of all its widths.
+
+    Returns:
+        Name of model to records.
+    """
+    found: dict[str, list[Record]] = {}
+    for one in records():
+        if (model := find_model(one)) is not None:
+            found.setdefault(model[0], []).append(one)
+    return found
 
 
 def build_filled(

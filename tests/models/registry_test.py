@@ -218,6 +218,12 @@ def test_parameter_counts_of_families(name):
     assert count(models.create(name, num_classes=one.classes), (1, 75, 75, 3)) == one.parameters
 
 
+def test_networks_that_only_keras_has_are_found_by_both_names():
+    assert models.create("keras/xception") == models.create("xception")
+    with pytest.raises(ValueError, match="name must be one of"):
+        models.create("pytorch/resnet50")
+
+
 def test_a_module_of_a_family_is_found_by_its_nearest_name():
     for name in ("resnet34", "resnext50_32x4d", "keras/resnet101", "cifar_resnet56"):
         assert find_options(models.create(name, num_classes=7)) == (name, {"num_classes": 7})
