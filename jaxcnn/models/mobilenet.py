@@ -190,7 +190,7 @@ _he = nn.initializers.he_normal()
 _depthwise_he = depthwise_variance_scaling(2.0)
 
 ARCHITECTURES: Mapping[str, Architecture] = {
-    "mobilenet": Architecture(MobileNet, {}, 4_231_976),
+    "mobilenet": Architecture(MobileNet, {}, 4_231_976, source="keras"),
     "tensorflow/mobilenet_v1": Architecture(MobileNet, {"variant": "tensorflow"}, 4_233_001, classes=1001),
 }
 """The named networks."""

@@ -12,10 +12,9 @@ from jaxcnn._check import check, is_integer_at_least
 from jaxcnn._suggest import suggest
 from jaxcnn._typing import Dtype
 from jaxcnn.layers.transformer import SpatialTransformer
-from jaxcnn.models import resnet
+from jaxcnn.models import mobilenet, resnet
 from jaxcnn.models._architecture import Architecture
 from jaxcnn.models._dtypes import Dtypes
-from jaxcnn.models.mobilenet import MobileNet
 from jaxcnn.models.mobilenet_v2 import MobileNetV2
 from jaxcnn.models.small.classifiers import CNN, FCN, LeNet
 from jaxcnn.models.small.transformers import ConvLocalizer, DenseLocalizer, TransformedClassifier
@@ -71,9 +70,9 @@ def _build_transformed(
 
 
 ARCHITECTURES: Mapping[str, Architecture] = {
-    "mobilenet": Architecture(MobileNet, {}, 4_231_976, source="keras"),
     "mobilenet_v2": Architecture(MobileNetV2, {}, 3_504_872),
     "xception": Architecture(Xception, {}, 22_855_952, size=299, source="keras"),
+    **mobilenet.ARCHITECTURES,
     **resnet.ARCHITECTURES,
 }
 """The networks of the families, by name."""

@@ -20,6 +20,7 @@ from jaxcnn.zoo.mappings import keras, pytorch, tensorflow
 from jaxcnn.zoo.mappings.matching import NameTable, Rule, Rules, TensorNaming, find_names, match_tensors
 from jaxcnn.zoo.records.weight_records import Record, records
 from jaxcnn.zoo.variable_shapes import find_variable_shapes
+from jaxcnn.zoo.width_fitting import ScaledNetwork, fit_alpha
 
 __all__ = ["build_filled", "find_model", "find_name", "find_record", "find_records"]
 
@@ -85,9 +86,12 @@ def find_name(name: str, framework: str | None) -> str:
 
 
 def find_record(name: str, framework: str | None) -> Record | None:
-    """Finds a record of a model, for what files of its source expect; the first of several versions."""
+    """Finds a record of a model, for what files of its source expect: the first at the size that it was made for."""
     source = name.partition("/")[0] if "/" in name else framework
-    return next((one for one in find_records().get(name, ()) if one.name.startswith(f"{source}/")), None)
+    found = [one for one in find_records().get(name, ()) if one.name.startswith(f"{source}/")]
+    size = ARCHITECTURES[name].size if name in ARCHITECTURES else None
+    fitting = (one for one in found if one.preprocessing is not None and one.preprocessing.size == size)
+    return next(fitting, next(iter(found), None))
 
 
 @functools.cache
@@ -138,6 +142,13 @@ def build_filled(
     table = _find_table(checkpoint, name, module, mapping)
     notes: list[str] = []
     tensors = _find_source(checkpoint).name_tensors(checkpoint)
+    if "alpha" not in {**ARCHITECTURES[name].options, **options} and isinstance(module, ScaledNetwork):
+        stored = {layer: _find_tensor(tensors, ("params", layer, "kernel"), table) for layer in module.widths()}
+        alpha = fit_alpha(module, {layer: tensors[own].shape[-1] for layer, own in stored.items() if own is not None})
+        if alpha not in (None, 1):
+            options["alpha"] = alpha
+            module = models.create(name, num_classes=1000, **options)
+            notes.append(f"alpha {alpha} follows from the shapes of the file.")
     shapes = find_variable_shapes(module, _image_shape(name, 3))
     head = [keys for keys in shapes if keys[0] == "params" and "head" in keys and keys[-1] == "kernel"]
     wanted = num_classes

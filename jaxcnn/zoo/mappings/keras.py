@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jaxcnn.zoo.checkpoint import Checkpoint
-from jaxcnn.zoo.mappings.matching import Rules, TensorNaming
+from jaxcnn.zoo.mappings.matching import LayerName, Rules, TensorNaming
 
 __all__ = ["IGNORED", "KERAS", "TABLES", "name_keras_tensors"]
 
@@ -65,7 +65,13 @@ def _find_role(name: str, tensor: np.ndarray) -> str:
     return last
 
 
-TABLES: Mapping[str, Rules] = {}
+TABLES: Mapping[str, Rules] = {
+    "MobileNet": [
+        (r"(conv1|conv1_bn)", r"\1"),
+        (r"block(\d+)/(conv_\w\w)(_bn)?", r"\2_\1\3"),
+        (r"head", lambda: LayerName("conv_preds", as_dense=True)),
+    ],
+}
 """Class of the model to rules."""
 
 IGNORED: Mapping[str, str] = {}

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from jaxcnn.zoo.checkpoint import Checkpoint
-from jaxcnn.zoo.mappings.matching import Rules, TensorNaming
+from jaxcnn.zoo.mappings.matching import LayerName, Rules, TensorNaming
 
 __all__ = ["IGNORED", "TABLES", "TENSORFLOW", "name_tensorflow_tensors"]
 
@@ -40,8 +40,22 @@ def name_tensorflow_tensors(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
     return {name: averages.get(name, tensor) for name, tensor in named.items() if not name.endswith(_AVERAGE)}
 
 
-TABLES: Mapping[str, Rules] = {}
+_HEAD = "Logits/Conv2d_1c_1x1"
+
+TABLES: Mapping[str, Rules] = {
+    "MobileNet": [
+        (r"conv1", "MobilenetV1/Conv2d_0"),
+        (r"conv1_bn", "MobilenetV1/Conv2d_0/BatchNorm"),
+        (r"block(\d+)/conv_dw", r"MobilenetV1/Conv2d_\1_depthwise"),
+        (r"block(\d+)/conv_dw_bn", r"MobilenetV1/Conv2d_\1_depthwise/BatchNorm"),
+        (r"block(\d+)/conv_pw", r"MobilenetV1/Conv2d_\1_pointwise"),
+        (r"block(\d+)/conv_pw_bn", r"MobilenetV1/Conv2d_\1_pointwise/BatchNorm"),
+        (r"head", lambda: LayerName(f"MobilenetV1/{_HEAD}", as_dense=True)),
+    ],
+}
 """Class of the model to rules."""
 
-IGNORED: Mapping[str, str] = {}
+IGNORED: Mapping[str, str] = {
+    "MobileNet": r"final_training_ops/.*",  # a classifier of the logits, which a script of TensorFlow trains
+}
 """Class of the model to a pattern of tensors that it leaves out, such as those of auxiliary classifiers."""
