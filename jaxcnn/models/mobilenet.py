@@ -170,7 +170,7 @@ class MobileNet(nn.Module):
         check_choice("mobilenet", "variant", self.variant, tuple(_VARIANTS))
         check_choice("mobilenet", "output_stride", self.output_stride, (8, 16, 32))
         narrowest = min(self.stem, *(filters for filters, _ in self.blocks))
-        check(self.alpha * narrowest >= 1, "mobilenet", "alpha", f"at least 1 / {narrowest}", self.alpha)
+        check(bool(self.alpha * narrowest >= 1), "mobilenet", "alpha", f"at least 1 / {narrowest}", self.alpha)
         variant, table = _VARIANTS[self.variant], self.table()
         # The stem's maps are half of the image, rounded up; Keras's blocks halve those and round down.
         strides = math.prod(block["stride"] for block in table) if variant.padding != "SAME" else 1

@@ -28,11 +28,6 @@ NAMES = {
         (r"block(\d+)/(sepconv\d)(_bn)?", r"block\1_\2\3"),
         (r"head", "predictions"),
     ],
-    "mobilenet": [
-        (r"conv1(_bn)?", r"conv1\1"),
-        (r"block(\d+)/conv_(dw|pw)(_bn)?", r"conv_\2_\1\3"),
-        (r"head", "conv_preds"),
-    ],
     "mobilenet_v2": [
         (r"conv1", "Conv1"),
         (r"conv1_bn", "bn_Conv1"),
@@ -107,8 +102,6 @@ def copied(name: str, net, model, shape):
         module = "/".join(modules)
         kind = "beta" if kind == "bias" and module.endswith("_bn") else LEAVES.get(kind, kind)
         value = values.pop((unnamed.get(module) or layer_name(name, module, left_out), kind))
-        if module == "head":
-            value = value.reshape(leaf.shape)  # a 1x1 convolution in Keras's first MobileNet
         assert value.shape == leaf.shape, (module, kind)
         return jnp.asarray(value)
 
@@ -133,7 +126,7 @@ def run(net, x, *, train: bool):
 def build(name: str, shape, classes: int, **options):
     """Builds Keras's network; ``randomise`` gives its variables their first values."""
     keras.backend.clear_session()
-    known = {"xception": "Xception", "mobilenet": "MobileNet", "mobilenet_v2": "MobileNetV2"}
+    known = {"xception": "Xception", "mobilenet_v2": "MobileNetV2"}
     with keras.StatelessScope(initialize_variables=False):  # to draw values that are not used takes long
         net = getattr(keras.applications, known[name])(
             weights=None, input_shape=shape, classes=classes, classifier_activation=None, **options
@@ -145,18 +138,11 @@ def build(name: str, shape, classes: int, **options):
 CASES = [
     # name, sizes, options of Keras and of ours
     ("xception", [(71, 74)], {}, {"middle_blocks": MIDDLE_BLOCKS}),
-    ("mobilenet", [(64, 64), (57, 43)], {"alpha": 0.25, "dropout": 0.0}, {"alpha": 0.25, "dropout": 0.0}),
-    (
-        "mobilenet",
-        [(45, 32)],
-        {"alpha": 0.3, "depth_multiplier": 2, "dropout": 0.0},
-        {"alpha": 0.3, "depth_multiplier": 2, "dropout": 0.0},
-    ),
     ("mobilenet_v2", [(64, 64), (57, 43)], {"alpha": 0.35}, {"alpha": 0.35, "variant": "keras"}),
 ]
 
 
-DAILY = (("xception", (71, 74)), ("mobilenet", (45, 32)))  # the other one equals torchvision's daily
+DAILY = (("xception", (71, 74)),)  # the other one equals torchvision's daily
 
 
 @pytest.mark.parametrize(
@@ -197,7 +183,7 @@ def test_equals_keras(name, size, theirs, ours, monkeypatch):
 @pytest.mark.nightly  # the numbers themselves are compared daily, see registry_test.py
 @pytest.mark.parametrize(
     ("name", "alpha"),
-    [("xception", None), *(("mobilenet", a) for a in (0.6, 1.0)), *(("mobilenet_v2", a) for a in (0.3708, 1.4))],
+    [("xception", None), *(("mobilenet_v2", a) for a in (0.3708, 1.4))],
 )
 def test_parameters(name, alpha):
     options = {} if alpha is None else {"alpha": alpha}

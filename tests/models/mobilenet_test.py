@@ -13,6 +13,7 @@ from tests.support.keras_parity import build_keras, compare_with_keras
 from tests.support.real_data import DATA, needs_data
 from tests.support.selection import daily_cases
 from tests.support.slim_parity import compare_with_slim
+from tests.support.untyped import untyped
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
@@ -68,7 +69,7 @@ def test_real_keras_file_as_a_family_equals_the_network_that_it_describes(tmp_pa
     record = weight_records.record("keras/mobilenet_v1_0.25_224")
     monkeypatch.setenv("JAXCNN_CACHE", str(tmp_path))
     with h5py.File(KERAS_FILE) as source, h5py.File(tmp_path / record.file_name, "w") as target:
-        weights = source["model_weights"]
+        weights = untyped(source["model_weights"])
         target.attrs.update(weights.attrs)
         for layer in weights:
             source.copy(f"model_weights/{layer}", target)
