@@ -1,6 +1,6 @@
-"""The networks of the families and their originals, as data for ``benchmarks.experiments.parity``."""
+"""The models that are compared with their originals at full size: what builds each of them there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 __all__ = ["MEMBERS", "Member"]
@@ -9,36 +9,41 @@ Size = tuple[int, int]
 
 
 class Member(NamedTuple):
-    """A network of the package and its original.
+    """The original of a model.
 
     Attributes:
-        name: Name of the model.
-        source: What the original is written in.
-        build: The original: a function of ``torchvision.models`` or of ``tf_slim.nets``, or a class of
-            ``keras.applications``.
-        original: Its arguments.
-        options: Fields of the model.
-        sizes: Heights and widths to compare at.
+        name: Our name of the model.
+        source: What it is an original of.
+        build: What builds it without dropout, a Python expression: of a function of ``torchvision.models``, a class of
+            ``keras.applications`` or a function of TensorFlow slim, with its arguments or as it is.
+        options: Fields of our model, which turn dropout off.
+        sizes: Heights and widths of the images.
+        pixels: Smallest and largest value of the images.
     """
 
     name: str
     source: Literal["torchvision", "keras", "slim"]
     build: str
-    original: Mapping[str, Any] = {}
-    options: Mapping[str, Any] = {}
-    sizes: Sequence[Size] = ((224, 224), (193, 161))
+    options: Mapping[str, Any]
+    sizes: tuple[Size, ...]
+    pixels: tuple[float, float] = (-1.0, 1.0)
+
+    @property
+    def title(self) -> str:
+        """Name and width."""
+        return f"{self.name} {self.options['alpha']}" if "alpha" in self.options else self.name
 
 
-def _list_mobilenets() -> list[Member]:
-    """Lists the MobileNets at the widths of which the sources publish weights."""
-    return [
-        Member("mobilenet", "keras", "MobileNet", {"alpha": alpha, "dropout": 0.0}, {"alpha": alpha, "dropout": 0.0})
+_BYTES = (0.0, 255.0)
+_224: tuple[Size, ...] = ((224, 224), (193, 161))
+_NO_DROPOUT: Mapping[str, Any] = {"dropout": 0.0}
+
+_MOBILENETS = [
+    *(
+        Member("mobilenet", "keras", f"MobileNet(alpha={alpha}, dropout=0.0)", {"alpha": alpha, **_NO_DROPOUT}, _224)
         for alpha in (0.25, 0.5, 0.75, 1.0)
-    ]
+    ),
+]
 
-
-MEMBERS: Mapping[str, Member] = {
-    f"{one.name}, alpha {one.options['alpha']}" if "alpha" in one.options else one.name: one
-    for one in (*_list_mobilenets(),)
-}
-"""Title to what is compared."""
+MEMBERS: Mapping[str, Member] = {one.title: one for one in (*_MOBILENETS,)}
+"""Our name of a model, with its width where there are several, to its original."""
