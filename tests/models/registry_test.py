@@ -218,10 +218,11 @@ def test_parameter_counts_of_families(name):
     assert count(models.create(name, num_classes=one.classes), (1, 75, 75, 3)) == one.parameters
 
 
-def test_networks_that_only_keras_has_are_found_by_both_names():
+def test_networks_with_plain_names_are_found_with_their_source_too():
     assert models.create("keras/xception") == models.create("xception")
+    assert models.create("pytorch/resnet50") == models.create("resnet50")
     with pytest.raises(ValueError, match="name must be one of"):
-        models.create("pytorch/resnet50")
+        models.create("pytorch/xception")
 
 
 def test_a_module_of_a_family_is_found_by_its_nearest_name():
