@@ -102,8 +102,8 @@ def create(
     """Builds a model by name.
 
     Args:
-        name: One of ``names()``. torchvision's networks and those that only Keras has have plain names, other versions their
-            source in front, such as ``"keras/resnet50"``; plain names are found with their source as well.
+        name: One of ``names()``. Networks of torchvision, and those that only Keras has, have plain names, other
+            versions their source in front, such as ``"keras/resnet50"``; plain names may have their source, too.
         num_classes: Number of logits; None builds a model that returns pooled features.
         dtype: Dtype of the computation; None promotes input and parameters.
         param_dtype: Dtype of the parameters.
