@@ -28,6 +28,7 @@ MEMBERS = (
     "mobilenet_v2",
     "resnet18",
     "resnet50",
+    "resnet50_v2",
     "xception",
 )
 NAMES = [name for name in models.names() if name in MEMBERS or name not in ARCHITECTURES]

@@ -12,7 +12,12 @@ from jaxcnn._check import check, is_integer_at_least
 from jaxcnn._suggest import suggest
 from jaxcnn._typing import Dtype
 from jaxcnn.layers.transformer import SpatialTransformer
-from jaxcnn.models import mobilenet, resnet
+from jaxcnn.models import (
+    cifar_resnet,
+    mobilenet,
+    resnet,
+    resnet_v2,
+)
 from jaxcnn.models._architecture import Architecture
 from jaxcnn.models._dtypes import Dtypes
 from jaxcnn.models.mobilenet_v2 import MobileNetV2
@@ -73,7 +78,9 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "mobilenet_v2": Architecture(MobileNetV2, {}, 3_504_872),
     "xception": Architecture(Xception, {}, 22_855_952, size=299, source="keras"),
     **mobilenet.ARCHITECTURES,
+    **cifar_resnet.ARCHITECTURES,
     **resnet.ARCHITECTURES,
+    **resnet_v2.ARCHITECTURES,
 }
 """The networks of the families, by name."""
 
