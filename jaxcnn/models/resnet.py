@@ -119,6 +119,8 @@ class ResNet(nn.Module):
         variant: ``"torchvision"``, ``"keras"`` or ``"slim"``: batch norm's constants, biases, which convolution of a
             bottleneck and which block of a stage has the stride, and the padding of max pooling.
         stem: Filters of the first convolution.
+        filters: Filters of the first convolution of a block in the first stage, twice as many in each later stage;
+            None: as many as ``stem``.
         output_stride: Pixels of the image per pixel of the last maps: 32, or 16, 8 or 4, which dilates instead
             of striding in the last stages. For bottlenecks.
         drop_path: Probability of dropping the last block's branch; of earlier ones proportionally less.
@@ -155,6 +157,7 @@ class ResNet(nn.Module):
     width_per_group: int = 64
     variant: Variant = "torchvision"
     stem: int = 64
+    filters: int | None = None
     output_stride: Literal[4, 8, 16, 32] = 32
     drop_path: float = 0.0
     dropout: float = 0.0
@@ -169,11 +172,12 @@ class ResNet(nn.Module):
         strides = strides if place == "first" else strides[::-1]
         places = place_strides(self.blocks, strides, before=4, output_stride=self.output_stride, place=place)
         rates = spread_drop_path(self.drop_path, self.blocks)
+        filters = self.stem if self.filters is None else self.filters
         return [
             [
                 {
-                    "filters": self.stem * 2**i * (4 if self.bottleneck else 1),
-                    "width": self.stem * 2**i * self.width_per_group // 64 * self.groups,
+                    "filters": filters * 2**i * (4 if self.bottleneck else 1),
+                    "width": filters * 2**i * self.width_per_group // 64 * self.groups,
                     "bottleneck": self.bottleneck,
                     "stride": stride,
                     "dilation": dilation,

@@ -96,6 +96,8 @@ class ResNetV2(nn.Module):
         blocks: Number of blocks of each stage.
         variant: ``"keras"`` or ``"slim"``: batch norm's constants and the padding of max pooling.
         stem: Filters of the first convolution.
+        filters: Filters of the first convolution of a block in the first stage, twice as many in each later stage;
+            None: as many as ``stem``.
         output_stride: Pixels of the image per pixel of the last maps: 32, or 16, 8 or 4, which dilates instead
             of striding in the last stages.
         drop_path: Probability of dropping the last block's branch; of earlier ones proportionally less.
@@ -127,6 +129,7 @@ class ResNetV2(nn.Module):
     blocks: Sequence[int] = (3, 4, 6, 3)
     variant: Literal["keras", "slim"] = "keras"
     stem: int = 64
+    filters: int | None = None
     output_stride: Literal[4, 8, 16, 32] = 32
     drop_path: float = 0.0
     dropout: float = 0.0
@@ -139,11 +142,12 @@ class ResNetV2(nn.Module):
         strides = [2] * (len(self.blocks) - 1) + [1]
         places = place_strides(self.blocks, strides, before=4, output_stride=self.output_stride, place="last")
         rates = spread_drop_path(self.drop_path, self.blocks)
+        filters = self.stem if self.filters is None else self.filters
         return [
             [
                 {
-                    "filters": self.stem * 2**i * 4,
-                    "width": self.stem * 2**i,
+                    "filters": filters * 2**i * 4,
+                    "width": filters * 2**i,
                     "stride": stride,
                     "dilation": dilation,
                     "drop_path": rate,

@@ -65,12 +65,27 @@ def _find_role(name: str, tensor: np.ndarray) -> str:
     return last
 
 
+def _name_residual(stage: int, block: int, part: str) -> str:
+    known = {"shortcut": "0_conv", "shortcut_bn": "0_bn"}
+    return f"conv{stage + 1}_block{block}_{known.get(part) or f'{part[-1]}_{part[:-1]}'}"
+
+
+def _name_preactivation(stage: int, block: int, part: str) -> str:
+    known = {"bn1": "preact_bn", "bn2": "1_bn", "bn3": "2_bn", "shortcut": "0_conv"}
+    return f"conv{stage + 1}_block{block}_{known.get(part) or f'{part[-1]}_conv'}"
+
+
+_BLOCK = r"stage(\d+)/block(\d+)/(\w+)"
+_RESNET_HEAD = (r"head", lambda: LayerName("predictions", aliases=("probs",)))
+
 TABLES: Mapping[str, Rules] = {
     "MobileNet": [
         (r"(conv1|conv1_bn)", r"\1"),
         (r"block(\d+)/(conv_\w\w)(_bn)?", r"\2_\1\3"),
         (r"head", lambda: LayerName("conv_preds", as_dense=True)),
     ],
+    "ResNet": [(_BLOCK, _name_residual), ("(conv|bn)1", r"conv1_\1"), _RESNET_HEAD],
+    "ResNetV2": [(_BLOCK, _name_preactivation), ("conv1", "conv1_conv"), ("bn", "post_bn"), _RESNET_HEAD],
 }
 """Class of the model to rules."""
 

@@ -27,11 +27,13 @@ class LayerName:
         flattened: (h, w) of the maps whose flattened pixels a dense kernel multiplies, where the source flattens
             channels first: its rows are reordered.
         as_dense: Whether the source has a 1x1 convolution in the place of a dense layer.
+        aliases: Names of it that other versions of the source wrote.
     """
 
     prefix: str
     flattened: tuple[int, int] | None = None
     as_dense: bool = False
+    aliases: tuple[str, ...] = ()
 
 
 Template = str | Callable[..., str | LayerName]
@@ -151,7 +153,9 @@ def _find_layer(layer: str, rules: Sequence[Rule]) -> LayerName | None:
 
 def _list_names(place: LayerName, role: str, naming: TensorNaming) -> list[str]:
     return [
-        f"{place.prefix}{naming.separator}{name}" if place.prefix else name for name in naming.names.get(role, (role,))
+        f"{prefix}{naming.separator}{name}" if prefix else name
+        for prefix in (place.prefix, *place.aliases)
+        for name in naming.names.get(role, (role,))
     ]
 
 

@@ -1,5 +1,6 @@
 """Names of TensorFlow slim's checkpoints and graphs."""
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -27,6 +28,8 @@ _AVERAGE = "/ExponentialMovingAverage"
 def name_tensorflow_tensors(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
     """Lists the tensors of layers: without the constants of a graph, averaged over training where there are averages.
 
+    A network's scope does not count its layers: ``resnet_v1_50/conv1`` is ``resnet_v1/conv1``.
+
     Args:
         checkpoint: The file's content.
 
@@ -34,7 +37,9 @@ def name_tensorflow_tensors(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
         Name to tensor.
     """
     named = {
-        name: tensor for name, tensor in checkpoint.tensors.items() if tensor.ndim and tensor.dtype.kind not in "iub"
+        re.sub(r"^(resnet_v[12])_\d+/", r"\1/", name): tensor
+        for name, tensor in checkpoint.tensors.items()
+        if tensor.ndim and tensor.dtype.kind not in "iub"
     }
     averages = {name.removesuffix(_AVERAGE): tensor for name, tensor in named.items() if name.endswith(_AVERAGE)}
     return {name: averages.get(name, tensor) for name, tensor in named.items() if not name.endswith(_AVERAGE)}
@@ -51,6 +56,23 @@ TABLES: Mapping[str, Rules] = {
         (r"block(\d+)/conv_pw", r"MobilenetV1/Conv2d_\1_pointwise"),
         (r"block(\d+)/conv_pw_bn", r"MobilenetV1/Conv2d_\1_pointwise/BatchNorm"),
         (r"head", lambda: LayerName(f"MobilenetV1/{_HEAD}", as_dense=True)),
+    ],
+    "ResNet": [
+        (r"stage(\d+)/block(\d+)/(conv\d|shortcut)", r"resnet_v1/block\1/unit_\2/bottleneck_v1/\3"),
+        (r"stage(\d+)/block(\d+)/bn(\d)", r"resnet_v1/block\1/unit_\2/bottleneck_v1/conv\3/BatchNorm"),
+        (r"stage(\d+)/block(\d+)/shortcut_bn", r"resnet_v1/block\1/unit_\2/bottleneck_v1/shortcut/BatchNorm"),
+        (r"conv1", "resnet_v1/conv1"),
+        (r"bn1", "resnet_v1/conv1/BatchNorm"),
+        (r"head", lambda: LayerName("resnet_v1/logits", as_dense=True)),
+    ],
+    "ResNetV2": [
+        (r"stage(\d+)/block(\d+)/(conv\d|shortcut)", r"resnet_v2/block\1/unit_\2/bottleneck_v2/\3"),
+        (r"stage(\d+)/block(\d+)/bn1", r"resnet_v2/block\1/unit_\2/bottleneck_v2/preact"),
+        (r"stage(\d+)/block(\d+)/bn2", r"resnet_v2/block\1/unit_\2/bottleneck_v2/conv1/BatchNorm"),
+        (r"stage(\d+)/block(\d+)/bn3", r"resnet_v2/block\1/unit_\2/bottleneck_v2/conv2/BatchNorm"),
+        (r"conv1", "resnet_v2/conv1"),
+        (r"bn", "resnet_v2/postnorm"),
+        (r"head", lambda: LayerName("resnet_v2/logits", as_dense=True)),
     ],
 }
 """Class of the model to rules."""

@@ -1,0 +1,164 @@
+"""Shrunken networks of TF-slim, which write the fixtures of the families; also whole ones, to compare by hand.
+
+Run with TensorFlow, tf_keras and tf_slim, which have an environment of their own::
+
+    python -m tests.support.slim_networks                  # writes tests/fixtures/families anew
+    python -m tests.support.slim_networks FOLDER NAME ...  # writes networks of NETWORKS, as checkpoints too
+
+A fixture holds no weights, which follow from their names: names and shapes, logits, and the moving means after a step
+of training.
+"""
+
+import functools
+import importlib
+import json
+import sys
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tests.support.paths import FIXTURES
+
+__all__ = ["FOLDER", "NETWORKS", "SlimNetwork", "draw_images", "draw_weight"]
+
+FOLDER = FIXTURES / "families"
+
+
+class SlimNetwork(NamedTuple):
+    """A network of slim.
+
+    Attributes:
+        build: Function of slim's module, images, and whether to train, which returns the logits.
+        module: Module of ``tf_slim.nets``.
+        scope: Name of the function that returns the scope of arguments.
+        sizes: Heights and widths of images; at the last one it also trains.
+        channels: Channels of the images.
+        images: Number of images.
+    """
+
+    build: Callable[[Any, Any, bool], Any]
+    module: str
+    scope: str
+    sizes: Sequence[tuple[int, int]] = ((33, 47),)
+    channels: int = 1
+    images: int = 4
+
+
+def _resnet(
+    module: Any, images: Any, train: bool, *, version: int, output_stride: int | None = None, classes: int = 5
+) -> Any:
+    """Builds a ResNet of four blocks of one or two units, narrow except for the first convolution."""
+    block = getattr(module, f"resnet_v{version}_block")
+    units, strides = ((2, 1, 2, 1), (2, 2, 2, 1))
+    blocks = [block(f"block{i + 1}", 2 * 2**i, units[i], strides[i]) for i in range(4)]
+    network = getattr(module, f"resnet_v{version}")
+    scope = f"resnet_v{version}_50"
+    return network(images, blocks, classes, train, output_stride=output_stride, scope=scope)[0][:, 0, 0]
+
+
+def _whole(module: Any, images: Any, train: bool, *, name: str, classes: int = 1000) -> Any:
+    logits = getattr(module, name)(images, num_classes=classes, is_training=train)[0]
+    return logits[:, 0, 0] if len(logits.shape) == 4 else logits
+
+
+_LARGE = ((64, 64), (75, 91))
+
+FIXTURE_NETWORKS: Mapping[str, SlimNetwork] = {
+    f"resnet_v{version}{suffix}": SlimNetwork(
+        functools.partial(_resnet, version=version, **options), f"resnet_v{version}", "resnet_arg_scope"
+    )
+    for version in (1, 2)
+    for suffix, options in (("", {}), ("_stride_8", {"output_stride": 8}))
+}
+"""Those of the fixtures."""
+
+NETWORKS: Mapping[str, SlimNetwork] = {
+    **{
+        f"resnet_v{version}_{layers}": SlimNetwork(
+            functools.partial(_whole, name=f"resnet_v{version}_{layers}", classes=999 + version),
+            f"resnet_v{version}",
+            "resnet_arg_scope",
+            _LARGE,
+            channels=3,
+        )
+        for version in (1, 2)
+        for layers in (50, 101, 152, 200)
+    },
+}
+"""Whole ones."""
+
+
+def draw_weight(name: str, shape: Sequence[int]) -> np.ndarray:
+    """Draws the values of a variable, which its name determines; batch norms differ between channels."""
+    random = np.random.RandomState(zlib.crc32(name.encode()))  # its numbers stay the same in every version of NumPy
+    kind = name.rpartition("/")[2]
+    if kind in ("gamma", "moving_variance"):
+        return random.uniform(0.5, 1.5, shape).astype(np.float32)
+    if len(shape) == 1:
+        return random.uniform(-0.3, 0.3, shape).astype(np.float32)
+    fan = int(np.prod(shape[:2] if kind == "depthwise_weights" else shape[:-1]))
+    return random.standard_normal(shape).astype(np.float32) * np.float32(np.sqrt(2 / fan))
+
+
+def draw_images(images: int, height: int, width: int, channels: int) -> np.ndarray:
+    """Draws the images that a network is compared on."""
+    return np.random.RandomState(1).uniform(-2, 2, (images, height, width, channels)).astype(np.float32)
+
+
+def write(name: str, network: SlimNetwork, folder: Path, *, checkpoint: bool = False) -> None:
+    """Runs a network and writes its fixture."""
+    tf = _import_tensorflow()
+    import tf_slim as slim
+
+    module = importlib.import_module(f"tf_slim.nets.{network.module}")
+    found: dict[str, np.ndarray] = {}
+    for size in network.sizes:
+        for train in (False, True) if size == network.sizes[-1] else (False,):
+            with tf.Graph().as_default(), tf.Session() as session:
+                x = draw_images(network.images, *size, network.channels)
+                images = tf.placeholder(tf.float32, (network.images, None, None, network.channels))
+                with slim.arg_scope(getattr(module, network.scope)()):
+                    logits = network.build(module, images, train)
+                variables = {v.op.name: v for v in tf.global_variables()}
+                for key, variable in variables.items():
+                    variable.load(draw_weight(key, variable.shape.as_list()), session)
+                updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+                if checkpoint and not train and size == network.sizes[0]:
+                    tf.train.Saver().save(session, str(folder / name / "model.ckpt"), write_meta_graph=False)
+                of_size = f"{size[0]}x{size[1]}"
+                if not train:
+                    found[f"logits/{of_size}"] = session.run(logits, {images: x})
+                    continue
+                found[f"training/{of_size}"] = session.run([logits, updates], {images: x})[0]
+                for key, variable in variables.items():
+                    if key.endswith("moving_mean"):
+                        found[f"after/{key}"] = session.run(variable)
+                shapes = {key: variable.shape.as_list() for key, variable in variables.items()}
+                found["shapes"] = np.array(json.dumps(shapes))
+    np.savez_compressed(folder / f"{name}.npz", **found)
+
+
+def _import_tensorflow() -> Any:
+    """Imports TensorFlow 1's functions; tf_slim asks for its layers where tf_keras no longer has them."""
+    legacy = importlib.import_module("tf_keras.src.legacy_tf_layers")
+    sys.modules["tf_keras.legacy_tf_layers"] = legacy
+    for part in ("base", "convolutional", "core", "normalization", "pooling"):
+        whole = importlib.import_module(f"tf_keras.src.legacy_tf_layers.{part}")
+        sys.modules[f"tf_keras.legacy_tf_layers.{part}"] = whole
+    tf = importlib.import_module("tensorflow").compat.v1
+    tf.disable_eager_execution()
+    tf.disable_control_flow_v2()
+    return tf
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        for one in sys.argv[2:]:
+            write(one, NETWORKS[one], Path(sys.argv[1]), checkpoint=True)
+    else:
+        FOLDER.mkdir(exist_ok=True)
+        for one, network in FIXTURE_NETWORKS.items():
+            write(one, network, FOLDER)
