@@ -239,6 +239,6 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "tensorflow/resnet_v1_50": Architecture(ResNet, _SIZES["50"] | _SLIM, 25_557_032),
     "tensorflow/resnet_v1_101": Architecture(ResNet, _SIZES["101"] | _SLIM, 44_549_160),
     "tensorflow/resnet_v1_152": Architecture(ResNet, _SIZES["152"] | _SLIM, 60_192_808),
-    "tensorflow/resnet_v1_200": Architecture(ResNet, _SIZES["200"] | _SLIM, 0),
+    "tensorflow/resnet_v1_200": Architecture(ResNet, _SIZES["200"] | _SLIM, 64_673_832),
 }
 """The named networks."""

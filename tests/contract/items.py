@@ -265,6 +265,7 @@ MODELS: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "mobilenet": ({"alpha": 0.5, "stem": 6, "blocks": ((8, 1), (10, 2))}, (9, 8, 3)),
     "mobilenet_v2": ({"stem": 8, "blocks": ((2, 8, 2, 2),), "last": 8, "dropout": 0.0}, (9, 8, 3)),
     "resnet50": ({"blocks": (1, 1), "stem": 4, "groups": 2, "width_per_group": 32, "drop_path": 0.0}, (17, 14, 3)),
+    "resnet50_v2": ({"blocks": (1, 1), "stem": 4, "filters": 2}, (17, 14, 3)),
     "st_cnn": (
         {"features": (3, 4), "kernel_sizes": (3, 3), "localizer_features": (2, 3), "output_shape": (12, 13)},
         (28, 29, 1),

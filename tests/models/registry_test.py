@@ -211,9 +211,9 @@ def test_shortcut_that_would_be_broadcast_is_refused():
         jax.eval_shape(block.init, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
 
 
-@pytest.mark.parametrize("name", daily(ARCHITECTURES, ("resnet18", "resnext50_32x4d", "cifar_resnet20")))
+@pytest.mark.parametrize("name", daily(ARCHITECTURES, ("resnet18", "resnext50_32x4d", "resnet50_v2", "cifar_resnet20")))
 def test_parameter_counts_of_families(name):
-    """As torchvision's and Keras's documentation state them (Keras's without the moving statistics)."""
+    """As torchvision's and Keras's documentation state them, or slim counts them (without the moving statistics)."""
     one = ARCHITECTURES[name]
     assert count(models.create(name, num_classes=one.classes), (1, 75, 75, 3)) == one.parameters
 
