@@ -111,10 +111,9 @@ def draw_images(images: int, height: int, width: int, channels: int) -> np.ndarr
 def write(name: str, network: SlimNetwork, folder: Path, *, checkpoint: bool = False) -> None:
     """Runs a network and writes its fixture."""
     tf = _import_tensorflow()
-    import tf_slim as slim
-
+    slim = importlib.import_module("tf_slim")
     module = importlib.import_module(f"tf_slim.nets.{network.module}")
-    found: dict[str, np.ndarray] = {}
+    found: dict[str, Any] = {}
     for size in network.sizes:
         for train in (False, True) if size == network.sizes[-1] else (False,):
             with tf.Graph().as_default(), tf.Session() as session:
