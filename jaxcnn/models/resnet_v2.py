@@ -183,9 +183,9 @@ _SLIM = {"variant": "slim"}
 _TRAINED: dict[str, Any] = {"size": 299, "classes": 1001}  # the first class of slim's is the background
 
 ARCHITECTURES: Mapping[str, Architecture] = {
-    "resnet50_v2": Architecture(ResNetV2, {"blocks": BOTTLENECKS[50]}, 25_568_360),
-    "resnet101_v2": Architecture(ResNetV2, {"blocks": BOTTLENECKS[101]}, 44_577_896),
-    "resnet152_v2": Architecture(ResNetV2, {"blocks": BOTTLENECKS[152]}, 60_236_904),
+    "resnet50_v2": Architecture(ResNetV2, {"blocks": BOTTLENECKS[50]}, 25_568_360, source="keras"),
+    "resnet101_v2": Architecture(ResNetV2, {"blocks": BOTTLENECKS[101]}, 44_577_896, source="keras"),
+    "resnet152_v2": Architecture(ResNetV2, {"blocks": BOTTLENECKS[152]}, 60_236_904, source="keras"),
     "tensorflow/resnet_v2_50": Architecture(ResNetV2, {"blocks": BOTTLENECKS[50]} | _SLIM, 25_570_409, **_TRAINED),
     "tensorflow/resnet_v2_101": Architecture(ResNetV2, {"blocks": BOTTLENECKS[101]} | _SLIM, 44_579_945, **_TRAINED),
     "tensorflow/resnet_v2_152": Architecture(ResNetV2, {"blocks": BOTTLENECKS[152]} | _SLIM, 60_238_953, **_TRAINED),

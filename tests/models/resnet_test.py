@@ -10,7 +10,7 @@ import pytest
 from jaxcnn import models
 from tests.support.keras_parity import compare_with_keras
 from tests.support.selection import daily
-from tests.support.slim_parity import compare_with_slim
+from tests.support.slim_fixtures import compare_with_fixture
 from tests.support.untyped import untyped
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -69,7 +69,7 @@ FIXTURES = {
 @pytest.mark.parametrize("fixture", daily(FIXTURES, ("resnet_v1_stride_8", "resnet_v2")))
 def test_equals_slim(fixture):
     version, output_stride = FIXTURES[fixture]
-    compare_with_slim(fixture, f"tensorflow/resnet_v{version}_50", options=SMALL | {"output_stride": output_stride})
+    compare_with_fixture(fixture, f"tensorflow/resnet_v{version}_50", options=SMALL | {"output_stride": output_stride})
 
 
 @pytest.mark.parametrize("name", ["resnet50", "tensorflow/resnet_v1_50", "resnet50_v2"])
