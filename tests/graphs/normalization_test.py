@@ -338,6 +338,16 @@ def test_batch_norm_in_training(axis, unbiased):
     np.testing.assert_allclose(new["var"], 0.9 * STATISTICS["var"] + 0.1 * var, rtol=1e-5)
 
 
+def test_batch_norm_in_training_of_means_far_larger_than_deviations():
+    x = 1000 + draw(64, 64, 4)
+    node = Node("bn", "batch_norm", ("x",))
+    arrays = {role: jnp.asarray(value) for role, value in STATISTICS.items()}
+    (y,), new = run_node(node, [jnp.asarray(x)], arrays, x.shape[:-3], train=True)
+    flat = x.reshape(-1, 4).astype(np.float64)
+    np.testing.assert_allclose(y, (x - flat.mean(0)) / np.sqrt(flat.var(0) + 1e-5), atol=1e-3)
+    np.testing.assert_allclose(new["var"], 0.99 * STATISTICS["var"] + 0.01 * flat.var(0), rtol=1e-5)
+
+
 FAULTS = {
     "statistics": ("batch_norm", {}, {"mean": array(3), "var": array(3)}, ""),
     "an axis": ("batch_norm", {"axis": 7}, STATISTICS, "axis must be"),

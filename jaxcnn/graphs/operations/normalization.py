@@ -42,14 +42,15 @@ def _normalize_batch(step: Step) -> jax.Array:
     mean, variance = step.parameters["mean"], step.parameters["var"]
     if step.train:
         others = tuple(i for i in range(-x.ndim, 0) if i != axis)
-        now = jnp.mean(x, others)
-        square = jnp.maximum(jnp.mean(jnp.square(x), others) - jnp.square(now), 0)
+        now = jnp.mean(x, others, keepdims=True)
+        x = x - now  # before it is squared, as means may be far larger than deviations
+        now, square = now.reshape(-1), jnp.mean(jnp.square(x), others)
         share = step["momentum"]
         step.new_statistics["mean"] = share * mean + (1 - share) * now
         count = x.size // x.shape[axis]
         kept = square * (count / max(count - 1, 1)) if step["unbiased"] else square
         step.new_statistics["var"] = share * variance + (1 - share) * kept
-        mean, variance = now, square
+        mean, variance = jnp.zeros_like(now), square
     factor = jax.lax.rsqrt(widen(variance) + step["epsilon"])
     scale = step.parameters.get("scale")
     factor = factor if scale is None else factor * scale
