@@ -110,8 +110,8 @@ def _rescale(step: Step) -> jax.Array:
 
 @operation("quantize", minimum=REQUIRED, maximum=REQUIRED, levels=256)
 def _quantize(step: Step) -> jax.Array:
-    """Rounds to ``levels`` equal steps between two numbers; the gradient is that of clip."""
-    low, high = step["minimum"], step["maximum"]
+    """Rounds to ``levels`` equal steps between two numbers, or two per channel; the gradient is that of clip."""
+    low, high = (step.spread(jnp.asarray(step[key], step.x.dtype)) for key in ("minimum", "maximum"))
     width = (high - low) / (step["levels"] - 1)
     clipped = jnp.clip(step.x, low, high)
     return clipped + jax.lax.stop_gradient(jnp.round((clipped - low) / width) * width + low - clipped)

@@ -36,19 +36,33 @@ def sample_positions(size: int, new: int, *, corners: str, scale: float | None =
     return (at + 0.5) * ratio - 0.5 if corners == "half_pixel" else at * ratio
 
 
-@operation("resize", inputs=(1, 2), size=None, scale=None, method="bilinear", corners="half_pixel", rounding="floor")
+@operation(
+    "resize",
+    inputs=(1, 2),
+    size=None,
+    scale=None,
+    method="bilinear",
+    corners="half_pixel",
+    rounding="floor",
+    cubic=-0.5,
+    steps=None,
+    edges="left_out",
+)
 def _resize(step: Step) -> jax.Array:
     """Resizes the two axes before the channels to ``size``, by ``scale``, or to the size of a second input.
 
-    ``method``: ``"nearest"`` or ``"bilinear"`` (without antialiasing, edges repeated), or ``"cubic"`` (a = -0.5).
-    ``corners``: see ``sample_positions``. ``rounding`` of positions of ``"nearest"``: ``"floor"``, of the next pixel's
-    lower bound as in most frameworks, or ``"round"``, halves up. With ``corners="align"`` a scale is that of the
-    distance between the corner pixels.
+    ``method``: ``"nearest"``, ``"bilinear"`` (edges repeated) or ``"cubic"`` (Keys's kernel with the parameter
+    ``cubic``), all without antialiasing. ``corners``: see ``sample_positions``. ``rounding`` of positions of
+    ``"nearest"``: ``"floor"``, of the next pixel's lower bound as in most frameworks, or ``"round"``, halves up. Of
+    ``"cubic"``: ``steps`` between two pixels to which positions are rounded, as TensorFlow does; ``edges``,
+    ``"left_out"`` (pixels outside have no weight, the others are scaled to a sum of 1) or ``"repeated"``. With
+    ``corners="align"`` a scale is that of the distance between the corner pixels.
     """
     x = step.x
     step.choose("method", "nearest", "bilinear", "cubic")
     step.choose("corners", "half_pixel", "align", "asymmetric")
     step.choose("rounding", "floor", "round")
+    step.choose("edges", "left_out", "repeated")
     if len(step.inputs) == 2:
         new = step.inputs[1].shape[-3:-1]
     elif step["size"] is not None:
@@ -78,7 +92,7 @@ def _resize_axis(x: jax.Array, axis: int, new: int, step: Step) -> jax.Array:
         index = np.floor(at + 0.5) if step["rounding"] == "round" else np.floor(at)
         return jnp.take(x, jnp.asarray(np.clip(index, 0, size - 1).astype(np.int32)), axis=axis)
     if step["method"] == "cubic":
-        return _interpolate_cubic(x, axis, at)
+        return _interpolate_cubic(x, axis, at, step)
     at = np.clip(at, 0, size - 1)
     low = np.floor(at).astype(np.int32)
     high = np.minimum(low + 1, size - 1)
@@ -92,17 +106,21 @@ def _along(weights: np.ndarray, axis: int, x: jax.Array) -> jax.Array:
     return jnp.asarray(weights, x.dtype).reshape((1,) * (x.ndim + axis) + (-1,) + (1,) * (-axis - 1))
 
 
-def _interpolate_cubic(x: jax.Array, axis: int, at: np.ndarray) -> jax.Array:
-    """Interpolates by Keys's kernel with a = -0.5; weights outside are left out, the others scaled to a sum of 1."""
-    size = x.shape[axis]
+def _interpolate_cubic(x: jax.Array, axis: int, at: np.ndarray, step: Step) -> jax.Array:
+    """Interpolates by Keys's kernel."""
+    size, a = x.shape[axis], step["cubic"]
     low = np.floor(at).astype(np.int64)
+    part = at - low
+    if step["steps"] is not None:
+        part = np.round(part.astype(np.float32) * np.float32(step["steps"])) / np.float64(step["steps"])
     offsets = np.arange(-1, 3)
-    index = low[:, None] + offsets
-    distance = np.abs(at[:, None] - index)
-    near = (1.5 * distance - 2.5) * distance**2 + 1
-    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
-    weights = np.where(distance <= 1, near, np.where(distance < 2, far, 0)) * ((index >= 0) & (index < size))
-    weights /= weights.sum(1, keepdims=True)
+    index, distance = low[:, None] + offsets, np.abs(part[:, None] - offsets)
+    near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
+    far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
+    weights = np.where(distance <= 1, near, np.where(distance < 2, far, 0))
+    if step["edges"] == "left_out":
+        weights *= (index >= 0) & (index < size)
+        weights /= weights.sum(1, keepdims=True)
     index = np.clip(index, 0, size - 1).astype(np.int32)
     parts = [
         jnp.take(x, jnp.asarray(index[:, i]), axis=axis) * _along(weights[:, i], axis, x) for i in range(len(offsets))
@@ -122,7 +140,7 @@ def _center_crop(step: Step) -> jax.Array:
         return step.x[..., top : top + height, left : left + width, :]
     if not step["enlarge"]:
         raise ValueError(f"{height} x {width} pixels cannot be cut out of {h} x {w}.")
-    options = {"corners": "half_pixel", "method": "bilinear", "rounding": "floor"}
+    options = {"corners": "half_pixel", "method": "bilinear"}
     x = _crop_to_proportions(step.x, height, width)
     for axis, count in ((-3, height), (-2, width)):
         x = _resize_axis(x, axis, count, dataclasses.replace(step, options=options))

@@ -24,7 +24,7 @@ from tests.support.untyped import untyped
 
 FOLDER = ROOT / "tests" / "fixtures" / "graphs"
 FROZEN = ("arithmetic", "channels_first", "conditions", "convolutions", "detector", "fixed_batch", "normalizations")
-FROZEN += ("resizing", "retrained", "shapes", "transposed")
+FROZEN += ("rare", "resizing", "retrained", "shapes", "transposed")
 MODELS = ("keras_model", "module", "v1_model")
 
 

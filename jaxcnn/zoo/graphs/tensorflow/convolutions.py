@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.zoo.graphs.tensorflow.arithmetic import combine
 from jaxcnn.zoo.graphs.tensorflow.context import Context
 from jaxcnn.zoo.graphs.tensorflow.folding import numbers
 from jaxcnn.zoo.graphs.tensorflow.sizes import Dimension, SymbolicSize, divide_exactly, round_up
 from jaxcnn.zoo.graphs.tensorflow.table import SourceNode, handles
 from jaxcnn.zoo.graphs.tensorflow.values import Blocks, FoldedConstant, GraphValue, Result, UnsupportedNode
 
-__all__ = ["Window", "pool_dims", "read_window"]
+__all__ = ["Window", "convolve", "multiply", "pool_dims", "read_window"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +101,8 @@ def _kernel(kernel: Result, spatial: int) -> FoldedConstant:
 
 
 @handles("Conv2D", "Conv3D", "DepthwiseConv2dNative")
-def _convolve(ctx: Context, node: SourceNode, x: Result, kernel: Result) -> GraphValue:
+def convolve(ctx: Context, node: SourceNode, x: Result, kernel: Result) -> GraphValue:
+    """Adds a convolution, grouped where the kernel has fewer channels than the maps."""
     spatial = 3 if node.op == "Conv3D" else 2
     kernel, how = _kernel(kernel, spatial), read_window(node, spatial)
     x = ctx.as_image(x, node, how.first, spatial)
@@ -218,17 +218,18 @@ def _read_blocks(node: SourceNode, constants: Sequence[Result]) -> tuple[list[in
     return sizes, [(low, high) for low, high in pairs.tolist()]
 
 
-@handles("Conv2DBackpropInput", "Conv2DBackpropInputV2")
+@handles("Conv2DBackpropInput", "Conv2DBackpropInputV2", "Conv3DBackpropInputV2")
 def _transposed(ctx: Context, node: SourceNode, shape: Result, kernel: Result, x: Result) -> GraphValue:
-    how, kernel = read_window(node, 2), _kernel(kernel, 2)
-    x = ctx.as_image(x, node, how.first)
-    if not isinstance(shape, FoldedConstant) or shape.array.shape not in ((4,), (2,)):
+    spatial = 3 if "3D" in node.op else 2
+    how, kernel = read_window(node, spatial), _kernel(kernel, spatial)
+    x = ctx.as_image(x, node, how.first, spatial)
+    if not isinstance(shape, FoldedConstant) or shape.array.shape not in ((spatial + 2,), (spatial,)):
         raise UnsupportedNode("an output shape that is not known")
-    kh, kw, filters, channels = kernel.array.shape
+    *widths, filters, channels = kernel.array.shape
     if isinstance(x.held[-1], int) and x.held[-1] != channels:
         raise ValueError(f"a kernel of shape {kernel.array.shape} does not fit {x.held[-1]} channels.")
     stated = shape.array.tolist()
-    wanted = (stated[2:] if how.first else stated[1:3]) if len(stated) == 4 else stated
+    wanted = stated if len(stated) == spatial else stated[2:] if how.first else stated[1:-1]
     if any(isinstance(size, int) and not 0 < size < 1 << 16 for size in wanted):
         raise ValueError(f"its output would have the shape {stated}.")
     options: dict[str, Any] = {"strides": how.strides, "padding": how.padding}
@@ -236,7 +237,7 @@ def _transposed(ctx: Context, node: SourceNode, shape: Result, kernel: Result, x
         options["dilation"] = how.dilation
     extra = []
     for axis, (size, width, stride, dilation) in enumerate(
-        zip(x.held[:2], (kh, kw), how.strides, how.dilation, strict=True)
+        zip(x.held[:-1], widths, how.strides, how.dilation, strict=True)
     ):
         low, high = (0, 0) if isinstance(how.padding, str) else how.padding[axis]
         full = (size - 1) * stride + dilation * (width - 1) + 1 - low - high
@@ -249,13 +250,14 @@ def _transposed(ctx: Context, node: SourceNode, shape: Result, kernel: Result, x
     else:
         raise UnsupportedNode("an output shape that is not known")
     dims = _order(x, wanted, filters)
-    moved = kernel.array.swapaxes(2, 3)
+    moved = kernel.array.swapaxes(-2, -1)
     paths = {"kernel": ctx.parameter(kernel, "kernel", node, moved)}
     return ctx.emit("conv_transpose", node, [x], dims, options=options, parameters=paths)
 
 
 @handles("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")
-def _multiply(ctx: Context, node: SourceNode, a: Result, b: Result) -> GraphValue:
+def multiply(ctx: Context, node: SourceNode, a: Result, b: Result) -> GraphValue:
+    """Adds a dense layer, or a product of two values."""
     swap_a = node.flag("transpose_a", False) or node.flag("adj_x", False)
     swap_b = node.flag("transpose_b", False) or node.flag("adj_y", False)
     if isinstance(a, FoldedConstant):
@@ -282,21 +284,3 @@ def _multiply(ctx: Context, node: SourceNode, a: Result, b: Result) -> GraphValu
     columns = b.dims[-2] if swap_b else b.dims[-1]
     options = {"transpose_a": swap_a, "transpose_b": swap_b}
     return ctx.emit("matmul", node, [a, b], (*a.dims[:-2], rows, columns), options=options)
-
-
-@handles("_FusedConv2D", "_FusedMatMul", "_FusedDepthwiseConv2dNative")
-def _fused(ctx: Context, node: SourceNode, x: Result, kernel: Result, *rest: Result) -> GraphValue:
-    plain = {"_FusedConv2D": _convolve, "_FusedMatMul": _multiply, "_FusedDepthwiseConv2dNative": _convolve}[node.op]
-    y = plain(ctx, dataclasses.replace(node, op=node.op.removeprefix("_Fused")), x, kernel)
-    fused = node.attributes.get("fused_ops", [])
-    for number, name in enumerate(fused if isinstance(fused, list) else []):
-        step = dataclasses.replace(node, name=f"{node.name}/{name}", op=str(name))
-        if name == "BiasAdd" and number == 0 and rest:
-            y = combine(ctx, step, "add", y, rest[0])
-        elif name in ("Relu", "Relu6", "Elu"):
-            y = ctx.emit(
-                name.lower().rstrip("6"), step, [y], y.dims, options={"max_value": 6.0} if name == "Relu6" else {}
-            )
-        else:
-            raise UnsupportedNode(f"the fused operation {name}")
-    return y

@@ -13,6 +13,7 @@ from jaxcnn.zoo.graphs.tensorflow import (
     arithmetic,
     control,
     convolutions,
+    fused,
     inputs,
     normalization,
     parts,
@@ -55,7 +56,17 @@ _ON_BLOCKS += (
     "FusedBatchNormV2",
     "FusedBatchNormV3",
 )
-_SUBJECTS = (arithmetic, control, convolutions, inputs, normalization, parts, pooling, shapes)  # they fill the table
+_SUBJECTS = (
+    arithmetic,
+    control,
+    convolutions,
+    fused,
+    inputs,
+    normalization,
+    parts,
+    pooling,
+    shapes,
+)  # they fill the table
 _TRANSPOSED = {"OI": (1, 0), "WOI": (0, 2, 1), "HWOI": (0, 1, 3, 2), "DHWOI": (0, 1, 2, 4, 3)}
 
 

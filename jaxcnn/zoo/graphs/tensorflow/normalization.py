@@ -3,14 +3,12 @@
 import dataclasses
 from typing import Any
 
-import numpy as np
-
 from jaxcnn.zoo.graphs.tensorflow.context import Context
-from jaxcnn.zoo.graphs.tensorflow.quantization import nudge_range
+from jaxcnn.zoo.graphs.tensorflow.quantization import read_ranges
 from jaxcnn.zoo.graphs.tensorflow.table import SourceNode, handles
 from jaxcnn.zoo.graphs.tensorflow.values import FoldedConstant, GraphValue, Result, UnsupportedNode
 
-__all__ = ["match_batch_norm"]
+__all__ = ["match_batch_norm", "normalize"]
 
 _ADDING = ("Add", "AddV2")
 _MULTIPLYING = ("Mul",)
@@ -28,9 +26,10 @@ class _Moments:
 
 
 @handles("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
-def _fused(
+def normalize(
     ctx: Context, node: SourceNode, x: GraphValue, scale: Result, bias: Result, mean: Result, var: Result
 ) -> list[Any]:
+    """Adds a batch normalization; its other outputs are the statistics."""
     first = node.text("data_format", "NHWC") in ("NCHW", "NCDHW")
     x = ctx.as_image(x, node, first, spatial=x.rank - 2)
     epsilon = node.number("epsilon", 1e-4)
@@ -204,13 +203,15 @@ def _refuse(ctx: Context, node: SourceNode, *inputs: Result) -> GraphValue:
     raise UnsupportedNode("a loss")
 
 
-@handles("FakeQuantWithMinMaxArgs", "FakeQuantWithMinMaxVars")
+@handles("FakeQuantWithMinMaxArgs", "FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel")
 def _quantize(ctx: Context, node: SourceNode, x: GraphValue, *ends: Result) -> GraphValue:
-    low, high = node.number("min", -6.0), node.number("max", 6.0)
-    if ends:
-        if not all(isinstance(one, FoldedConstant) and one.array.size == 1 for one in ends):
-            raise UnsupportedNode("a range that is not constant")
-        low, high = (float(np.asarray(one.array).reshape(-1)[0]) for one in ends)
-    low, high, levels = nudge_range(node, low, high)
-    options = {"minimum": low, "maximum": high, "levels": levels}
+    if not all(isinstance(one, FoldedConstant) for one in ends):
+        raise UnsupportedNode("a range that is not constant")
+    lows, highs, levels = read_ranges(node, *(one.array for one in ends))
+    if lows.size > 1:
+        x = ctx.to_source(x, node)
+    if lows.size not in (1, x.dims[-1]):
+        raise ValueError(f"it has {lows.size} ranges for {x.dims[-1]} channels.")
+    minimum, maximum = (one.tolist() if one.size > 1 else one.item() for one in (lows, highs))
+    options = {"minimum": minimum, "maximum": maximum, "levels": levels}
     return ctx.emit("quantize", node, [x], x.dims, options=options)

@@ -53,8 +53,9 @@ def _resize(ctx: Context, node: SourceNode, x: Result, size: Result) -> GraphVal
     options["corners"] = "align" if align else "half_pixel" if half else "asymmetric"
     if options["method"] == "nearest" and align:
         options["rounding"] = "round"
-    if options["method"] == "cubic" and not half:
-        raise UnsupportedNode("cubic interpolation by the older rule")
+    if options["method"] == "cubic":
+        options["steps"] = 1024
+        options |= {} if half else {"cubic": -0.75, "edges": "repeated"}
     wanted = size.array.tolist()
     inputs = [x]
     if all(isinstance(one, int) for one in wanted):
