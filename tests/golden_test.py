@@ -23,6 +23,7 @@ SIZES |= dict.fromkeys(ARCHITECTURES, (64, 64, 3))
 MEMBERS = (
     # of families, where all trees are alike: one of each class
     "cifar_resnet20",
+    "convnext_tiny",
     "keras/resnet50",
     "mobilenet",
     "mobilenet_v2",

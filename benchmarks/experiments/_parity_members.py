@@ -45,5 +45,16 @@ _MOBILENETS = [
     ),
 ]
 
-MEMBERS: Mapping[str, Member] = {one.title: one for one in (*_MOBILENETS,)}
+_CONVNEXT = [
+    *(
+        Member(name, "torchvision", f"{name}(stochastic_depth_prob=0.0)", {"drop_path": 0.0}, _224)
+        for name in ("convnext_tiny", "convnext_small", "convnext_base", "convnext_large")
+    ),
+    *(
+        Member(f"keras/convnext_{size.lower()}", "keras", f"ConvNeXt{size}", {}, _224, _BYTES)
+        for size in ("Tiny", "Small", "Base", "Large", "XLarge")
+    ),
+]
+
+MEMBERS: Mapping[str, Member] = {one.title: one for one in (*_CONVNEXT, *_MOBILENETS)}
 """Our name of a model, with its width where there are several, to its original."""

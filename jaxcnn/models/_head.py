@@ -3,13 +3,14 @@
 from typing import Unpack
 
 import flax.linen as nn
+import jax.numpy as jnp
 
 from jaxcnn import ops
 from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.layers.dropout import SpatialDropout
 from jaxcnn.models._dtypes import Dtypes
 
-__all__ = ["pool_and_classify"]
+__all__ = ["compute_logits", "pool_and_classify"]
 
 
 def pool_and_classify(
@@ -19,9 +20,18 @@ def pool_and_classify(
 
     Call it inside a compact method: ``dropout`` and ``head`` become submodules of that module.
     """
-    x = ops.global_average_pool(x)
+    return compute_logits(ops.global_average_pool(x), num_classes, dropout=dropout, train=train, **dtypes)
+
+
+def compute_logits(
+    x: Float[AnyArray, "*b c"], num_classes: int | None, *, dropout: float, train: bool, **dtypes: Unpack[Dtypes]
+) -> Float[Array, "*b classes"]:
+    """Computes logits from features, or returns these where ``num_classes`` is None.
+
+    Call it inside a compact method: ``dropout`` and ``head`` become submodules of that module.
+    """
     if num_classes is None:
-        return x
+        return jnp.asarray(x)
     # Channels of one pixel: plain dropout, which unlike flax.linen.Dropout also works where a mesh shards x.
     x = SpatialDropout(dropout, name="dropout")(x[..., None, None, :], train=train)[..., 0, 0, :]
     return nn.Dense(num_classes, name="head", **dtypes)(x)

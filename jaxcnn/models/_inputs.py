@@ -1,13 +1,14 @@
 """Checks and reshaping of the images that a model gets."""
 
 import math
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 
 from jaxcnn._check import check, check_floating, check_known_sizes, check_min_rank, is_size_at_least, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 
-__all__ = ["check_images", "flatten_maps"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "check_images", "flatten_maps", "normalize_pixels"]
 
 
 def check_images(model: str, x: AnyArray, *, smallest: int = 1) -> None:
@@ -26,3 +27,17 @@ def flatten_maps(x: Float[AnyArray, "*b h w c"]) -> Float[Array, "*b hwc"]:
     """Flattens the last three axes into one, also in an empty batch, where reshape could not infer the size."""
     check_known_sizes("models", "x", x, "h w", x.shape[-3:-1])  # the weights behind belong to one size
     return jnp.reshape(x, (*x.shape[:-3], math.prod(x.shape[-3:])))
+
+
+def normalize_pixels(
+    x: Float[AnyArray, "*b h w c"], mean: AnyArray | Sequence[float], std: AnyArray | Sequence[float]
+) -> Float[Array, "*b h w c"]:
+    """Computes (x / 255 - mean) / std per channel, in float32 at least; returns the dtype of ``x``."""
+    exact = jnp.asarray(x, jnp.promote_types(x.dtype, jnp.float32))
+    mean, std = (jnp.asarray(one, exact.dtype).reshape((1,) * (x.ndim - 1) + (-1,)) for one in (mean, std))
+    return ((exact / 255 - mean) / std).astype(x.dtype)
+
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Mean and standard deviation of ImageNet's pixels in [0, 1], red, green and blue."""

@@ -14,6 +14,7 @@ from jaxcnn._typing import Dtype
 from jaxcnn.layers.transformer import SpatialTransformer
 from jaxcnn.models import (
     cifar_resnet,
+    convnext,
     mobilenet,
     resnet,
     resnet_v2,
@@ -81,6 +82,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     **cifar_resnet.ARCHITECTURES,
     **resnet.ARCHITECTURES,
     **resnet_v2.ARCHITECTURES,
+    **convnext.ARCHITECTURES,
 }
 """The networks of the families, by name."""
 

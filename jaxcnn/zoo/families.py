@@ -32,6 +32,7 @@ class Source(NamedTuple):
     name_tensors: Callable[[Checkpoint], dict[str, np.ndarray]]
     tables: Mapping[str, Rules]  # by class of model
     ignored: Mapping[str, str]  # by class of model: pattern of tensors that it leaves out
+    prepared: Mapping[str, Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]] = {}  # before rules apply
 
 
 def _keep_names(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
@@ -41,7 +42,7 @@ def _keep_names(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
 
 _SOURCES = {
     "pytorch": Source(pytorch.PYTORCH, _keep_names, pytorch.TABLES, pytorch.IGNORED),
-    "keras": Source(keras.KERAS, keras.name_keras_tensors, keras.TABLES, keras.IGNORED),
+    "keras": Source(keras.KERAS, keras.name_keras_tensors, keras.TABLES, keras.IGNORED, keras.PREPARED),
     "tensorflow": Source(
         tensorflow.TENSORFLOW, tensorflow.name_tensorflow_tensors, tensorflow.TABLES, tensorflow.IGNORED
     ),
@@ -141,7 +142,10 @@ def build_filled(
     module = models.create(name, num_classes=1000, **options)
     table = _find_table(checkpoint, name, module, mapping)
     notes: list[str] = []
-    tensors = _find_source(checkpoint).name_tensors(checkpoint)
+    source = _find_source(checkpoint)
+    tensors = source.name_tensors(checkpoint)
+    if mapping is None and (prepare := source.prepared.get(type(module).__name__)) is not None:
+        tensors = prepare(tensors)
     if "alpha" not in {**ARCHITECTURES[name].options, **options} and isinstance(module, ScaledNetwork):
         stored = {layer: _find_tensor(tensors, ("params", layer, "kernel"), table) for layer in module.widths()}
         alpha = fit_alpha(module, {layer: tensors[own].shape[-1] for layer, own in stored.items() if own is not None})

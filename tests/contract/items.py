@@ -258,6 +258,7 @@ MODELS: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     # name: options that shrink it, and the shape of one example
     "cifar_resnet20": ({"blocks": 1, "stem": 3}, (9, 8, 3)),
     "cnn": ({"features": (3, 4), "kernel_sizes": (3, 3)}, (12, 13, 1)),
+    "convnext_tiny": ({"blocks": (1, 1), "filters": (4, 6), "layer_scale": 0.5, "drop_path": 0.0}, (9, 8, 3)),
     "fcn": ({"units": (6, 5)}, (6, 5, 1)),
     "gwap_cnn": ({"features": (3, 4)}, (8, 9, 1)),
     "lenet": ({}, (12, 13, 1)),

@@ -107,7 +107,7 @@ def test_localizers_of_the_paper():
 
 @pytest.mark.parametrize("name", daily(MEMBERS, set(MEMBERS) - set(ARCHITECTURES)))
 def test_features_instead_of_logits(name):
-    x = jnp.zeros((2, 32, 31, 1))
+    x = jnp.zeros((2, 33, 32, 1))
     features = models.create(name, num_classes=None)
     logits = models.create(name, num_classes=3)
     f = jax.eval_shape(lambda: features.init_with_output(jax.random.key(0), x)[0])
@@ -149,7 +149,7 @@ def test_batch_statistics_move_only_in_training():
 
 @pytest.mark.parametrize("name", daily(MEMBERS, ("gwap_cnn", "st_cnn", "mini_xception", "mobilenet_v2")))
 def test_dtypes_are_passed_through(name):
-    x = jnp.zeros((1, 32, 31, 1), jnp.bfloat16)
+    x = jnp.zeros((1, 33, 32, 1), jnp.bfloat16)
     model = models.create(name, dtype=jnp.bfloat16)
     out, variables = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), x))
     assert out.dtype == jnp.bfloat16
@@ -211,7 +211,9 @@ def test_shortcut_that_would_be_broadcast_is_refused():
         jax.eval_shape(block.init, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
 
 
-@pytest.mark.parametrize("name", daily(ARCHITECTURES, ("resnet18", "resnext50_32x4d", "resnet50_v2", "cifar_resnet20")))
+@pytest.mark.parametrize(
+    "name", daily(ARCHITECTURES, ("convnext_tiny", "resnet18", "resnext50_32x4d", "resnet50_v2", "cifar_resnet20"))
+)
 def test_parameter_counts_of_families(name):
     """As torchvision's and Keras's documentation state them, or slim counts them (without the moving statistics)."""
     one = ARCHITECTURES[name]

@@ -21,6 +21,11 @@ def randomize_torch(net: Any, seed: int = 0) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in net.modules():
+            for factors in (getattr(module, name, None) for name in ("layer_scale", "gamma")):
+                if isinstance(factors, torch.nn.Parameter):
+                    factors.uniform_(0.5, 1.5, generator=generator)
+            if isinstance(module, torch.nn.LayerNorm):
+                module.weight.uniform_(0.5, 1.5, generator=generator)
             if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
                 module.weight.uniform_(0.5, 1.5, generator=generator)
                 for statistics, low, high in ((module.running_mean, -0.3, 0.3), (module.running_var, 0.5, 1.5)):

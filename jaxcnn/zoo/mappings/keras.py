@@ -1,14 +1,14 @@
 """Names of Keras's weight files, of every version of its formats."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from jaxcnn.zoo.checkpoint import Checkpoint
-from jaxcnn.zoo.mappings.matching import LayerName, Rules, TensorNaming
+from jaxcnn.zoo.mappings.matching import LayerName, Rule, Rules, TensorNaming
 
-__all__ = ["IGNORED", "KERAS", "TABLES", "name_keras_tensors"]
+__all__ = ["IGNORED", "KERAS", "PREPARED", "TABLES", "name_keras_tensors"]
 
 KERAS = TensorNaming(
     "/",
@@ -18,6 +18,7 @@ KERAS = TensorNaming(
         "bias": ("bias", "beta"),
         "mean": ("moving_mean", "mean"),
         "var": ("moving_variance", "variance"),
+        "gamma": ("gamma", "variable", "0"),  # of layers of a model's own, which Keras calls Variable or numbers
     },
 )
 
@@ -30,6 +31,7 @@ _ROLES = {
     "beta": r"beta|offset",
     "moving_mean": r"moving_mean|running_mean",
     "moving_variance": r"moving_variance|running_(std|var|variance)",
+    "variable": r"[Vv]ariable",
 }
 """Role to the names by which the versions of Keras end a tensor's name, behind its layer's."""
 
@@ -44,13 +46,20 @@ def name_keras_tensors(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
         ``LAYER/role`` to tensor. A role that is not known keeps the tensor's last name.
     """
     layers: Mapping[str, Sequence[str]] = checkpoint.metadata.get("layers") or {}
-    named: dict[str, np.ndarray] = {}
+    found: list[tuple[str, str, np.ndarray]] = []
     for layer, names in layers.items():
         roles = [_find_role(name, checkpoint.tensors[name]) for name in names]
-        is_layer = len(set(roles)) == len(roles)  # else it is a nested model, whose tensors name their own layers
-        for name, role in zip(names, roles, strict=True):
-            owner = layer if is_layer else name.rpartition("/")[0].removeprefix(f"{layer}/")
-            named[f"{owner}/{role}"] = checkpoint.tensors[name]
+        owners = [name.rpartition("/")[0].removeprefix(f"{layer}/") for name in names]
+        is_layer = len(set(roles)) == len(roles) and len(set(owners)) <= 1  # else a model that holds layers
+        for name, role, owner in zip(names, roles, owners, strict=True):
+            found.append((layer if is_layer else owner, role, checkpoint.tensors[name]))
+    owners_by_name: dict[str, set[str]] = {}
+    for owner, _, _ in found:
+        owners_by_name.setdefault(owner.rpartition("/")[2], set()).add(owner)
+    named = {}
+    for owner, role, tensor in found:
+        short = owner.rpartition("/")[2]  # without the nested models that hold the layer, where it is the only one
+        named[f"{short if len(owners_by_name[short]) == 1 else owner}/{role}"] = tensor
     listed = {name for names in layers.values() for name in names}
     return named | {name: tensor for name, tensor in checkpoint.tensors.items() if name not in listed}
 
@@ -78,7 +87,29 @@ def _name_preactivation(stage: int, block: int, part: str) -> str:
 _BLOCK = r"stage(\d+)/block(\d+)/(\w+)"
 _RESNET_HEAD = (r"head", lambda: LayerName("predictions", aliases=("probs",)))
 
+
+_CONVNEXT_PARTS = {
+    "depthwise": "depthwise_conv",
+    "norm": "layernorm",
+    "expand": "pointwise_conv_1",
+    "project": "pointwise_conv_2",
+}
+
+_CONVNEXT: list[Rule] = [
+    (r"stem", "stem_conv"),
+    (r"stem_norm", "stem_layernorm"),
+    (r"stage(\d+)/downsample_norm", lambda stage: f"downsampling_layernorm_{stage - 2}"),
+    (r"stage(\d+)/downsample", lambda stage: f"downsampling_conv_{stage - 2}"),
+    (
+        r"stage(\d+)/block(\d+)/(\w+)",
+        lambda stage, block, part: f"stage_{stage - 1}_block_{block - 1}_{_CONVNEXT_PARTS.get(part, part)}",
+    ),
+    (r"head_norm", lambda: LayerName("head_layernorm", aliases=("layer_normalization",))),
+    (r"head", "head_dense"),
+]
+
 TABLES: Mapping[str, Rules] = {
+    "ConvNeXt": _CONVNEXT,
     "MobileNet": [
         (r"(conv1|conv1_bn)", r"\1"),
         (r"block(\d+)/(conv_\w\w)(_bn)?", r"\2_\1\3"),
@@ -91,3 +122,15 @@ TABLES: Mapping[str, Rules] = {
 
 IGNORED: Mapping[str, str] = {}
 """Class of the model to a pattern of tensors that it leaves out."""
+
+
+def _shorten_convnext(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Removes the network's name, which begins those of layers, and the number of the last norm that it does not."""
+    prefixes = (re.fullmatch(r"(.*?)stage_0_block_0_\w+/\w+", name) for name in tensors)
+    prefix = next((match[1] for match in prefixes if match is not None), "")
+    short = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return {re.sub(r"^(layer_normalization)_\d+/", r"\1/", name): one for name, one in short.items()}
+
+
+PREPARED: Mapping[str, Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]] = {"ConvNeXt": _shorten_convnext}
+"""Class of the model to what makes its tensors fit the rules: names that depend on more than the layer."""

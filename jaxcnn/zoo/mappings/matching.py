@@ -168,11 +168,17 @@ def _arrange(tensor: np.ndarray, shape: tuple[int, ...], place: LayerName, role:
             return tensor.reshape(rows // (h * w), h, w, -1).transpose(1, 2, 0, 3).reshape(rows, -1)
     if place.as_dense and role == "kernel" and tensor.ndim == 4 and tensor.shape[:2] == (1, 1):
         return tensor.reshape(tensor.shape[2:])
+    if tensor.ndim != len(shape) and _without_ones(tensor.shape) == _without_ones(shape):
+        return tensor.reshape(shape)  # factors of channels, which sources give axes of size 1
     if tensor.ndim == 4 and len(shape) == 4 and tensor.shape != shape and tensor.shape[2] == 1:
         height, width, c, m = shape  # a depthwise kernel, which files without groups keep as (kh, kw, 1, c * m)
         if tensor.shape == (height, width, 1, c * m):
             return tensor.reshape(shape)
     return tensor
+
+
+def _without_ones(shape: Sequence[int]) -> list[int]:
+    return [n for n in shape if n != 1]
 
 
 def _describe(missing: Mapping[str, Sequence[str]], wrong: Sequence[str], extra: Iterable[str], separator: str) -> str:
