@@ -43,6 +43,11 @@ _MOBILENETS = [
         Member("mobilenet", "keras", f"MobileNet(alpha={alpha}, dropout=0.0)", {"alpha": alpha, **_NO_DROPOUT}, _224)
         for alpha in (0.25, 0.5, 0.75, 1.0)
     ),
+    Member("mobilenet_v2", "torchvision", "mobilenet_v2(dropout=0.0)", _NO_DROPOUT, _224),
+    *(
+        Member("keras/mobilenet_v2", "keras", f"MobileNetV2(alpha={alpha})", {"alpha": alpha}, _224)
+        for alpha in (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
+    ),
 ]
 
 _CONVNEXT = [

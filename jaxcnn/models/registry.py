@@ -16,12 +16,12 @@ from jaxcnn.models import (
     cifar_resnet,
     convnext,
     mobilenet,
+    mobilenet_v2,
     resnet,
     resnet_v2,
 )
 from jaxcnn.models._architecture import Architecture
 from jaxcnn.models._dtypes import Dtypes
-from jaxcnn.models.mobilenet_v2 import MobileNetV2
 from jaxcnn.models.small.classifiers import CNN, FCN, LeNet
 from jaxcnn.models.small.transformers import ConvLocalizer, DenseLocalizer, TransformedClassifier
 from jaxcnn.models.small.weighted_pooling import WeightedPoolingCNN
@@ -76,10 +76,10 @@ def _build_transformed(
 
 
 ARCHITECTURES: Mapping[str, Architecture] = {
-    "mobilenet_v2": Architecture(MobileNetV2, {}, 3_504_872),
     "xception": Architecture(Xception, {}, 22_855_952, size=299, source="keras"),
     **mobilenet.ARCHITECTURES,
     **cifar_resnet.ARCHITECTURES,
+    **mobilenet_v2.ARCHITECTURES,
     **resnet.ARCHITECTURES,
     **resnet_v2.ARCHITECTURES,
     **convnext.ARCHITECTURES,

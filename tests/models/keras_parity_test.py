@@ -28,14 +28,6 @@ NAMES = {
         (r"block(\d+)/(sepconv\d)(_bn)?", r"block\1_\2\3"),
         (r"head", "predictions"),
     ],
-    "mobilenet_v2": [
-        (r"conv1", "Conv1"),
-        (r"conv1_bn", "bn_Conv1"),
-        (r"block0/(\w+?)(_bn)?", r"expanded_conv_\1\2"),
-        (r"block(\d+)/(\w+?)(_bn)?", r"block_\1_\2\3"),
-        (r"conv_last(_bn)?", r"Conv_1\1"),
-        (r"head", "predictions"),
-    ],
 }
 
 
@@ -48,9 +40,7 @@ def layer_name(name: str, module: str, left_out: int) -> str:
         module = f"block{int(match[1]) + left_out}{module[match.end() :]}"
     for pattern, replacement in NAMES[name]:
         if match := re.fullmatch(pattern, module):
-            found = match.expand(replacement)
-            # Batch norms of blocks end in _BN in Keras's second network.
-            return re.sub("_bn$", "_BN", found) if name == "mobilenet_v2" and "/" in module else found
+            return match.expand(replacement)
     raise KeyError(module)
 
 
@@ -126,7 +116,7 @@ def run(net, x, *, train: bool):
 def build(name: str, shape, classes: int, **options):
     """Builds Keras's network; ``randomise`` gives its variables their first values."""
     keras.backend.clear_session()
-    known = {"xception": "Xception", "mobilenet_v2": "MobileNetV2"}
+    known = {"xception": "Xception"}
     with keras.StatelessScope(initialize_variables=False):  # to draw values that are not used takes long
         net = getattr(keras.applications, known[name])(
             weights=None, input_shape=shape, classes=classes, classifier_activation=None, **options
@@ -138,7 +128,6 @@ def build(name: str, shape, classes: int, **options):
 CASES = [
     # name, sizes, options of Keras and of ours
     ("xception", [(71, 74)], {}, {"middle_blocks": MIDDLE_BLOCKS}),
-    ("mobilenet_v2", [(64, 64), (57, 43)], {"alpha": 0.35}, {"alpha": 0.35, "variant": "keras"}),
 ]
 
 
@@ -181,15 +170,9 @@ def test_equals_keras(name, size, theirs, ours, monkeypatch):
 
 
 @pytest.mark.nightly  # the numbers themselves are compared daily, see registry_test.py
-@pytest.mark.parametrize(
-    ("name", "alpha"),
-    [("xception", None), *(("mobilenet_v2", a) for a in (0.3708, 1.4))],
-)
-def test_parameters(name, alpha):
-    options = {} if alpha is None else {"alpha": alpha}
-    net = build(name, (96, 96, 3), 1000, **options)
-    variant = {"variant": "keras"} if name == "mobilenet_v2" else {}
-    model = models.create(name, num_classes=1000, **options, **variant)
+def test_parameters():
+    net = build("xception", (96, 96, 3), 1000)
+    model = models.create("xception", num_classes=1000)
     tree = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 96, 96, 3)))
     assert sum(leaf.size for leaf in jax.tree.leaves(tree)) == net.count_params()
     trainable = sum(int(np.prod(v.shape)) for v in net.trainable_variables)

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from jaxcnn import models
+from jaxcnn.zoo.mappings import pytorch
+from jaxcnn.zoo.mappings.matching import NameTable, find_names
 from tests.support.paths import FIXTURES
 from tests.support.selection import daily
 
@@ -70,29 +72,21 @@ def test_equals_the_committed_results_of_torchvision(case):
             close(at(moved["batch_stats"], path)[kind], stored[f"{case}-{path}-{kind}"])
 
 
-def torch_name(module, expands):
-    """Gives torchvision's name of one of our modules."""
-    known = {"conv1": "features.0.0", "conv1_bn": "features.0.1", "head": "classifier.1"}
-    known |= {"conv_last": "features.18.0", "conv_last_bn": "features.18.1"}
-    if module in known:
-        return known[module]
-    block, part = module.split("/")
-    parts = ["expand", "depthwise", "project"] if expands else ["depthwise", "project"]
-    number = parts.index(part.removesuffix("_bn"))
-    inside = f"{number + part.endswith('_bn')}" if part.startswith("project") else f"{number}.{int('_bn' in part)}"
-    return f"features.{int(block.removeprefix('block')) + 1}.conv.{inside}"
+def names_of(model):
+    """Gives the table of torchvision's names."""
+    rules = pytorch.TABLES["MobileNetV2"]
+    return NameTable(pytorch.PYTORCH, rules(model) if callable(rules) else rules)
 
 
-def state_of(variables):
+def state_of(model, variables):
     """Gives torchvision's state of our variables, as NumPy arrays."""
-    kinds = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+    table = names_of(model)
     axes = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
     found = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         _, *modules, kind = (step.key for step in path)
-        name = torch_name("/".join(modules), modules[0] != "block0")
         order = (2, 3, 0, 1) if modules[-1] == "depthwise" else axes[leaf.ndim]
-        found[f"{name}.{kinds[kind]}"] = leaf.transpose(order)
+        found[find_names("/".join(modules), kind, table)[0]] = leaf.transpose(order)
     return found
 
 
@@ -104,8 +98,10 @@ def write_fixture():
     stored = {"torchvision": torchvision.__version__}
     for case, (alpha, size) in CASES.items():
         net = torchvision.models.mobilenet_v2(weights=None, width_mult=alpha, num_classes=5, dropout=0.0)
-        variables, images = drawn(model_of(alpha), size)
-        state = {name: torch.tensor(value) for name, value in state_of(variables).items()}
+        model = model_of(alpha)
+        table = names_of(model)
+        variables, images = drawn(model, size)
+        state = {name: torch.tensor(value) for name, value in state_of(model, variables).items()}
         counters = {name: value for name, value in net.state_dict().items() if name.endswith("num_batches_tracked")}
         net.load_state_dict(state | counters)
         x = torch.tensor(images).permute(0, 3, 1, 2)
@@ -119,7 +115,7 @@ def write_fixture():
             stored[f"{case}-train"] = net.train()(x).numpy()
         moved = net.state_dict()
         for path in WATCHED:
-            name = torch_name(path, not path.startswith("block0"))
+            name = find_names(path, "mean", table)[0].removesuffix(".running_mean")
             old, new, n = state[f"{name}.running_var"], moved[f"{name}.running_var"], counts[name]
             stored[f"{case}-{path}-mean"] = moved[f"{name}.running_mean"].numpy()
             # PyTorch adds the unbiased variance, we the biased one.

@@ -108,6 +108,12 @@ _CONVNEXT: list[Rule] = [
     (r"head", "head_dense"),
 ]
 
+
+def _inverted_residual(block: int, part: str, norm: str | None) -> str:
+    """Names a layer of a block of MobileNet v2, whose norms end in capitals."""
+    return f"block_{block}_{part}{'_BN' if norm else ''}" if block else f"expanded_conv_{part}{'_BN' if norm else ''}"
+
+
 TABLES: Mapping[str, Rules] = {
     "ConvNeXt": _CONVNEXT,
     "MobileNet": [
@@ -117,6 +123,13 @@ TABLES: Mapping[str, Rules] = {
     ],
     "ResNet": [(_BLOCK, _name_residual), ("(conv|bn)1", r"conv1_\1"), _RESNET_HEAD],
     "ResNetV2": [(_BLOCK, _name_preactivation), ("conv1", "conv1_conv"), ("bn", "post_bn"), _RESNET_HEAD],
+    "MobileNetV2": [
+        (r"conv1", "Conv1"),
+        (r"conv1_bn", "bn_Conv1"),
+        (r"block(\d+)/(expand|depthwise|project)(_bn)?", _inverted_residual),
+        (r"conv_last(_bn)?", r"Conv_1\1"),
+        (r"head", "predictions"),
+    ],
 }
 """Class of the model to rules."""
 

@@ -1,6 +1,8 @@
 """Names of PyTorch's weight files: torchvision's families, and the networks for CIFAR-10."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import flax.linen as nn
 
 from jaxcnn.zoo.mappings.matching import Rule, Rules, TensorNaming
 
@@ -42,10 +44,35 @@ _CONVNEXT: list[Rule] = [
     (r"head", "classifier.2"),
 ]
 
+
+def _mobilenet_v2(model: nn.Module) -> Sequence[Rule]:
+    """Lists the rules of MobileNet v2, whose layers are numbered in each block, the expansion only where there is one.
+
+    All but the projection lie with their batch norms in a sequence of their own.
+    """
+    expansions = [expansion for expansion, _, repeats, _ in getattr(model, "blocks", ()) for _ in range(repeats)]
+
+    def name(block: int, part: str, norm: str | None) -> str:
+        place = ("expand", "depthwise", "project").index(part) - (expansions[block] == 1)
+        inside = place + bool(norm) if part == "project" else f"{place}.{int(bool(norm))}"
+        return f"features.{block + 1}.conv.{inside}"
+
+    last = len(expansions) + 1
+    return [
+        (r"conv1", "features.0.0"),
+        (r"conv1_bn", "features.0.1"),
+        (r"block(\d+)/(expand|depthwise|project)(_bn)?", name),
+        (r"conv_last", f"features.{last}.0"),
+        (r"conv_last_bn", f"features.{last}.1"),
+        (r"head", "classifier.1"),
+    ]
+
+
 TABLES: Mapping[str, Rules] = {
     "ConvNeXt": _CONVNEXT,
     "ResNet": [*_RESIDUAL, (r"head", "fc")],
     "CifarResNet": [*_RESIDUAL, (r"head", "linear")],
+    "MobileNetV2": _mobilenet_v2,
 }
 """Class of the model to rules."""
 

@@ -47,6 +47,13 @@ def name_tensorflow_tensors(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
 
 _HEAD = "Logits/Conv2d_1c_1x1"
 
+
+def _expanded_conv(block: int, part: str, norm: str | None) -> str:
+    """Names a layer of a block of MobileNet v2, of which the first has no number."""
+    number = f"_{block}" if block else ""
+    return f"MobilenetV2/expanded_conv{number}/{part}{'/BatchNorm' if norm else ''}"
+
+
 TABLES: Mapping[str, Rules] = {
     "MobileNet": [
         (r"conv1", "MobilenetV1/Conv2d_0"),
@@ -73,6 +80,14 @@ TABLES: Mapping[str, Rules] = {
         (r"conv1", "resnet_v2/conv1"),
         (r"bn", "resnet_v2/postnorm"),
         (r"head", lambda: LayerName("resnet_v2/logits", as_dense=True)),
+    ],
+    "MobileNetV2": [
+        (r"conv1", "MobilenetV2/Conv"),
+        (r"conv1_bn", "MobilenetV2/Conv/BatchNorm"),
+        (r"block(\d+)/(expand|depthwise|project)(_bn)?", _expanded_conv),
+        (r"conv_last", "MobilenetV2/Conv_1"),
+        (r"conv_last_bn", "MobilenetV2/Conv_1/BatchNorm"),
+        (r"head", lambda: LayerName(f"MobilenetV2/{_HEAD}", as_dense=True)),
     ],
 }
 """Class of the model to rules."""
