@@ -22,13 +22,13 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 import tyro
 from flax import traverse_util
 
 from benchmarks import _harness
 from benchmarks.speed import _graph_peers as peers
-from jaxcnn import train, zoo
+from benchmarks.speed import _network_runs as runs
+from jaxcnn import zoo
 from jaxcnn.graphs import Graph, GraphNetwork
 
 DATA = Path(os.environ.get("JAXCNN_TEST_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
@@ -109,98 +109,24 @@ def count_classes(graph: Graph) -> int:
 
 def with_jaxcnn(work: Work, *, native: bool) -> _harness.Run:
     """Compiles the network, with or without the compiled kernels of jaxcnn-native."""
-    if native and _harness.optional("jaxcnn_native") is None:
-        raise _harness.Skipped("jaxcnn-native is not installed")
-    os.environ["JAXCNN_NATIVE"] = str(int(native))
     graph, variables, _ = work.parts
-    model = GraphNetwork(graph)
     x, y = work.data(count_classes(graph))
-    if work.task == "inference":
-        images = jax.device_put(x)
-        compiled = jax.jit(model.apply).lower(variables, images).compile()
-        return _compiled(compiled, lambda: jax.block_until_ready(compiled(variables, images)))
-    tx = optax.sgd(0.01, momentum=0.9)
-    data = jax.device_put({"image": x, "label": y})
-    state = train.create_state(jax.random.key(0), model, tx, data, variables=variables)
-    step = jax.jit(train.make_train_step(model, tx), donate_argnums=0).lower(state, data).compile()
-    holder = [state]
-
-    def run() -> float:
-        holder[0], metrics = step(holder[0], data)
-        return float(metrics["loss"])
-
-    return _compiled(step, run)
-
-
-def _compiled(program: jax.stages.Compiled, run: Callable[[], Any]) -> _harness.CompiledRun:
-    memory = program.memory_analysis()
-    return _harness.CompiledRun(run, None if memory is None else memory.temp_size_in_bytes)
+    return runs.run_jaxcnn(GraphNetwork(graph), variables, work.task, x, y, native=native)
 
 
 def with_keras(work: Work) -> _harness.Run:
     """Builds the network of Keras's layers, on JAX."""
-    keras = _keras()
+    runs.find_keras()
     plan, graph, classes = plan_of(work)
-    model = peers.build_keras(plan, graph, (SIZE, SIZE, 3))
-    x, y = work.data(classes)
-    if work.task == "inference":
-        images = jax.device_put(x)
-        own, rest = (
-            [one.value for one in group] for group in (model.trainable_variables, model.non_trainable_variables)
-        )
-
-        def infer(own: Any, rest: Any, x: jax.Array) -> jax.Array:
-            return model.stateless_call(own, rest, x, training=False)[0]
-
-        compiled = jax.jit(infer).lower(own, rest, images).compile()
-        return _compiled(compiled, lambda: jax.block_until_ready(compiled(own, rest, images)))
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer=keras.optimizers.SGD(0.01, momentum=0.9), loss=loss)
-    return lambda: float(model.train_on_batch(x, y))
-
-
-def _keras() -> Any:
-    os.environ.setdefault("KERAS_BACKEND", "jax")
-    keras = _harness.optional("keras")
-    if keras is None or keras.backend.backend() != "jax":
-        raise _harness.Skipped("Keras on JAX is not installed")
-    return keras
+    return runs.run_keras(peers.build_keras(plan, graph, (SIZE, SIZE, 3)), work.task, *work.data(classes))
 
 
 def with_torch(work: Work) -> _harness.Run:
     """Builds the network of PyTorch's layers."""
-    torch = _harness.optional("torch")
-    if torch is None:
+    if _harness.optional("torch") is None:
         raise _harness.Skipped("PyTorch is not installed")
     plan, graph, classes = plan_of(work)
-    model = peers.build_torch(plan, graph).to(memory_format=torch.channels_last)
-    x, y = work.data(classes)
-    images = torch.from_numpy(x).permute(0, 3, 1, 2)  # channels last, as it lies in memory
-    labels = torch.from_numpy(y)
-    if work.task == "inference":
-        model.eval()
-
-        def run() -> Any:
-            with torch.inference_mode():
-                return model(images).numpy()
-
-        return run
-    model.train()
-    optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
-
-    def step() -> float:
-        optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(model(images), labels)
-        loss.backward()
-        optimizer.step()
-        return float(loss)
-
-    return step
-
-
-def _values(result: Any) -> list[np.ndarray]:
-    array = np.asarray(result)
-    return [array.reshape(len(array), -1) if array.ndim else array]
+    return runs.run_torch(peers.build_torch(plan, graph), work.task, *work.data(classes))
 
 
 def cases(works: Sequence[Work]) -> list[_harness.Case]:
@@ -208,10 +134,10 @@ def cases(works: Sequence[Work]) -> list[_harness.Case]:
     found = []
     for work in works:
         contenders = [
-            _harness.Contender("jaxcnn", functools.partial(with_jaxcnn, work, native=False), _values),
-            _harness.Contender("jaxcnn, native", functools.partial(with_jaxcnn, work, native=True), _values),
-            _harness.Contender("keras, jax", functools.partial(with_keras, work), _values),
-            _harness.Contender("torch", functools.partial(with_torch, work), _values),
+            _harness.Contender("jaxcnn", functools.partial(with_jaxcnn, work, native=False), runs.to_values),
+            _harness.Contender("jaxcnn, native", functools.partial(with_jaxcnn, work, native=True), runs.to_values),
+            _harness.Contender("keras, jax", functools.partial(with_keras, work), runs.to_values),
+            _harness.Contender("torch", functools.partial(with_torch, work), runs.to_values),
         ]
         parameters = {"network": work.network, "task": work.task, "size": SIZE, "batch": work.batch}
         title = f"{work.network} {work.task} batch {work.batch}"
@@ -221,7 +147,7 @@ def cases(works: Sequence[Work]) -> list[_harness.Case]:
 
 def write_keras(folder: Path) -> Path:
     """Writes Keras's MobileNet with random weights."""
-    keras = _keras()
+    keras = runs.find_keras()
     keras.utils.set_random_seed(0)
     path = folder / "mobilenet.keras"
     keras.applications.MobileNet(weights=None, classifier_activation=None).save(path)
