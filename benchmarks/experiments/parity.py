@@ -20,6 +20,7 @@ from benchmarks.experiments._parity_members import MEMBERS, Member
 from jaxcnn.models.registry import ARCHITECTURES
 from tests.support.keras_parity import build_keras, compare_with_keras
 from tests.support.parity import compare_with_torch
+from tests.support.slim_fixtures import compare_with_fixture
 from tests.support.torchvision_cpu import import_torchvision
 
 NAME = "parity"
@@ -74,11 +75,10 @@ def compare(member: Member, folder: Path, slim: Path | None) -> dict[str, float]
             images=2,
             tolerance=LIMIT,
         )
-    from tests.support.slim_parity import compare_with_slim
-
-    if slim is None:
+    path = slim / f"{member.build.partition('(')[0]}.npz" if slim is not None else None
+    if path is None or not path.exists():
         raise _harness.Skipped("TensorFlow slim has written nothing: --slim FOLDER")
-    return compare_with_slim(slim / f"{member.build}.npz", member.name, options=options)
+    return compare_with_fixture(path, member.name, options=options, tolerance=LIMIT)
 
 
 def _build_torch(member: Member) -> Any:
