@@ -22,6 +22,7 @@ SIZES = {"lenet": (28, 28, 1), "mini_xception": (64, 64, 1)}
 SIZES |= dict.fromkeys(ARCHITECTURES, (64, 64, 3))
 MEMBERS = (
     # of families, where all trees are alike: one of each class
+    "alexnet",
     "cifar_resnet20",
     "convnext_tiny",
     "keras/resnet50",
@@ -30,6 +31,7 @@ MEMBERS = (
     "resnet18",
     "resnet50",
     "resnet50_v2",
+    "vgg11_bn",
     "xception",
 )
 NAMES = [name for name in models.names() if name in MEMBERS or name not in ARCHITECTURES]

@@ -61,5 +61,20 @@ _CONVNEXT = [
     ),
 ]
 
-MEMBERS: Mapping[str, Member] = {one.title: one for one in (*_CONVNEXT, *_MOBILENETS)}
+_CLASSICS = [
+    *(
+        Member(f"vgg{layers}{bn}", "torchvision", f"vgg{layers}{bn}(dropout=0.0)", _NO_DROPOUT, _224)
+        for layers in (11, 13, 16, 19)
+        for bn in ("", "_bn")
+    ),
+    *(Member(f"keras/vgg{layers}", "keras", f"VGG{layers}", {}, _224) for layers in (16, 19)),
+    *(
+        Member(f"tensorflow/{name}", "slim", f"vgg.{name}", _NO_DROPOUT, _224[:1])
+        for name in ("vgg_a", "vgg_16", "vgg_19")
+    ),
+    Member("alexnet", "torchvision", "alexnet(dropout=0.0)", _NO_DROPOUT, _224),
+    Member("tensorflow/alexnet_v2", "slim", "alexnet.alexnet_v2", _NO_DROPOUT, ((224, 224), (197, 222))),
+]
+
+MEMBERS: Mapping[str, Member] = {one.title: one for one in (*_CLASSICS, *_CONVNEXT, *_MOBILENETS)}
 """Our name of a model, with its width where there are several, to its original."""

@@ -10,7 +10,7 @@ from jaxcnn._typing import AnyArray, Array, Float
 from jaxcnn.layers.dropout import SpatialDropout
 from jaxcnn.models._dtypes import Dtypes
 
-__all__ = ["compute_logits", "pool_and_classify"]
+__all__ = ["compute_logits", "drop_features", "pool_and_classify"]
 
 
 def pool_and_classify(
@@ -32,6 +32,13 @@ def compute_logits(
     """
     if num_classes is None:
         return jnp.asarray(x)
-    # Channels of one pixel: plain dropout, which unlike flax.linen.Dropout also works where a mesh shards x.
-    x = SpatialDropout(dropout, name="dropout")(x[..., None, None, :], train=train)[..., 0, 0, :]
+    x = drop_features(x, dropout, name="dropout", train=train)
     return nn.Dense(num_classes, name="head", **dtypes)(x)
+
+
+def drop_features(x: Float[AnyArray, "*b c"], rate: float, *, name: str, train: bool) -> Float[Array, "*b c"]:
+    """Drops single features; call it inside a compact method, whose submodule the dropout becomes.
+
+    Unlike ``flax.linen.Dropout`` it also works where a mesh shards ``x``: features are channels of one pixel.
+    """
+    return SpatialDropout(rate, name=name)(x[..., None, None, :], train=train)[..., 0, 0, :]

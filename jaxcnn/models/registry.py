@@ -13,12 +13,14 @@ from jaxcnn._suggest import suggest
 from jaxcnn._typing import Dtype
 from jaxcnn.layers.transformer import SpatialTransformer
 from jaxcnn.models import (
+    alexnet,
     cifar_resnet,
     convnext,
     mobilenet,
     mobilenet_v2,
     resnet,
     resnet_v2,
+    vgg,
 )
 from jaxcnn.models._architecture import Architecture
 from jaxcnn.models._dtypes import Dtypes
@@ -83,6 +85,8 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     **resnet.ARCHITECTURES,
     **resnet_v2.ARCHITECTURES,
     **convnext.ARCHITECTURES,
+    **alexnet.ARCHITECTURES,
+    **vgg.ARCHITECTURES,
 }
 """The networks of the families, by name."""
 

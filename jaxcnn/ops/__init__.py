@@ -1,6 +1,7 @@
 """Pure functions of arrays: no keys, no parameters. Channels last, any number of leading axes."""
 
 from jaxcnn._namespace import close_namespace as _close_namespace
+from jaxcnn.ops.adaptive_pooling import adaptive_avg_pool as adaptive_avg_pool
 from jaxcnn.ops.color import adjust_brightness as adjust_brightness
 from jaxcnn.ops.color import adjust_contrast as adjust_contrast
 from jaxcnn.ops.color import adjust_saturation as adjust_saturation

@@ -158,10 +158,16 @@ def build_filled(
     wanted = num_classes
     if wanted == "file":
         own = _find_tensor(tensors, head[-1], table) if head else None
+        if own is not None and np.isnan(tensors[own]).all():
+            own = None
+            notes.append("The classifier was left out: the file has no values of it, only NaN.")
         wanted = None if own is None else int(tensors[own].shape[-1])
+    left_out = table.ignored
     if wanted != 1000:
         module = models.create(name, num_classes=wanted, **options)
-        shapes = find_variable_shapes(module, _image_shape(name, 3))
+        of_classifier, shapes = shapes, find_variable_shapes(module, _image_shape(name, 3))
+        of_classifier = [keys for keys in of_classifier if keys not in shapes]
+        left_out = f"(?:{left_out})|(?:{_name_pattern(of_classifier, table)})"
     other = find_variable_shapes(module, _image_shape(name, 5))
     first = next((keys for keys, leaf in other.items() if leaf.shape != shapes[keys].shape), None)
     own = None if first is None else _find_tensor(tensors, first, table)
@@ -172,8 +178,10 @@ def build_filled(
             tensors[own], stored = _adapt_channels(tensors[own], channels), channels
         if stored != 3:
             shapes = find_variable_shapes(module, _image_shape(name, stored))
+    for keys, leaf in _find_flattened(tensors, module, name, shapes, table).items():
+        notes.append(f"{'/'.join(keys[1:-1])} belongs to images of another size than the usual one.")
+        shapes[keys] = leaf
     tree = traverse_util.unflatten_dict(shapes)
-    left_out = table.ignored if wanted is not None else f"(?:{table.ignored})|(?:{_head_pattern(head, table)})"
     found = match_tensors(path, tensors, tree, NameTable(table.naming, table.rules, left_out))
     flat = {(part, *key.split("/")): jnp.asarray(value) for part, one in found.items() for key, value in one.items()}
     return module, traverse_util.unflatten_dict(flat), notes
@@ -206,11 +214,31 @@ def _find_tensor(tensors: Mapping[str, np.ndarray], keys: Sequence[str], table: 
     return next((one for one in find_names("/".join(keys[1:-1]), keys[-1], table) if one in tensors), None)
 
 
-def _head_pattern(head: Sequence[tuple[str, ...]], table: NameTable) -> str:
-    """Returns a pattern of the classifier's tensors, which a model without one leaves out."""
-    layers = {"/".join(keys[1:-1]) for keys in head}
-    names = [one for layer in layers for role in ("kernel", "bias") for one in find_names(layer, role, table)]
+def _name_pattern(variables: Sequence[tuple[str, ...]], table: NameTable) -> str:
+    """Returns a pattern of the names that the tensors of variables have in a file."""
+    names = [one for keys in variables for one in find_names("/".join(keys[1:-1]), keys[-1], table)]
     return "|".join(map(re.escape, names)) or r"(?!)"
+
+
+def _find_flattened(
+    tensors: Mapping[str, np.ndarray],
+    module: nn.Module,
+    name: str,
+    shapes: Mapping[tuple[str, ...], Any],
+    table: NameTable,
+) -> dict[tuple[str, ...], Any]:
+    """Finds dense kernels over flattened maps that are not those of the usual size of images, and their shapes."""
+    found = {}
+    for keys, leaf in shapes.items():
+        own = _find_tensor(tensors, keys, table) if leaf.ndim == 2 and keys[-1] == "kernel" else None
+        if own is not None and tensors[own].ndim == 2 and tensors[own].shape[0] != leaf.shape[0]:
+            found[keys] = jax.ShapeDtypeStruct((tensors[own].shape[0], leaf.shape[1]), leaf.dtype)
+    if not found:
+        return {}
+    usual = _image_shape(name, 3)
+    larger = jax.ShapeDtypeStruct((1, 2 * usual.shape[1], *usual.shape[2:]), usual.dtype)
+    depends = find_variable_shapes(module, larger)
+    return {keys: leaf for keys, leaf in found.items() if depends[keys].shape != shapes[keys].shape}
 
 
 def _adapt_channels(kernel: np.ndarray, channels: int) -> np.ndarray:

@@ -80,6 +80,7 @@ FRAME = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
 PAIRS = (near(CORNERS, 0.2), near(CORNERS * 0.7, 0.1))
 
 OPS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
+    "ops.adaptive_avg_pool": [((IMAGE,), {"shape": (4, 7)})],
     "ops.add_gaussian_noise": [
         ((IMAGE, NOISE, np.array([0.1, 0.3], np.float32)), {}),
         ((IMAGE, NOISE[..., :1]), {"sigma": 0.2}),
@@ -256,6 +257,7 @@ LAYERS: dict[str, list[tuple[Callable[..., nn.Module], bool]]] = {
 
 MODELS: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     # name: options that shrink it, and the shape of one example
+    "alexnet": ({"filters": (3, 3, 3, 3, 3), "hidden": (4, 3), "dropout": 0.0}, (63, 66, 1)),
     "cifar_resnet20": ({"blocks": 1, "stem": 3}, (9, 8, 3)),
     "cnn": ({"features": (3, 4), "kernel_sizes": (3, 3)}, (12, 13, 1)),
     "convnext_tiny": ({"blocks": (1, 1), "filters": (4, 6), "layer_scale": 0.5, "drop_path": 0.0}, (9, 8, 3)),
@@ -272,6 +274,7 @@ MODELS: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
         (28, 29, 1),
     ),
     "st_fcn": ({"units": (6, 5), "localizer_units": (4,), "output_shape": (6, 5)}, (6, 5, 1)),
+    "vgg11_bn": ({"convolutions": (1, 2), "filters": (3, 4), "hidden": (5, 4), "dropout": 0.0}, (9, 8, 3)),
     "xception": ({"stem": (3, 4), "entry": (5,), "middle_blocks": 1, "exit": (6, 7, 8)}, (15, 14, 3)),
 }
 

@@ -107,13 +107,18 @@ def test_localizers_of_the_paper():
 
 @pytest.mark.parametrize("name", daily(MEMBERS, set(MEMBERS) - set(ARCHITECTURES)))
 def test_features_instead_of_logits(name):
-    x = jnp.zeros((2, 33, 32, 1))
+    x = jnp.zeros((2, 66, 65, 1))
     features = models.create(name, num_classes=None)
     logits = models.create(name, num_classes=3)
     f = jax.eval_shape(lambda: features.init_with_output(jax.random.key(0), x)[0])
     assert f.ndim == 2 and f.shape[0] == 2 and f.shape[1] > 3
-    taps = 9 if name == "mini_xception" else 1  # its head is a 3x3 convolution
-    assert count(logits, x.shape) - count(features, x.shape) == (taps * f.shape[1] + 1) * 3
+    inputs, taps = f.shape[1], 1
+    if name == "mini_xception":
+        taps = 9  # its head is a 3x3 convolution
+    classifier = (taps * inputs + 1) * 3
+    if pixels := {"alexnet": 36, "vgg11_bn": 49}.get(name):  # the classifier has hidden layers
+        classifier = (pixels * inputs + 1) * 4096 + 4097 * 4096 + 4097 * 3
+    assert count(logits, x.shape) - count(features, x.shape) == classifier
 
 
 @pytest.mark.parametrize("name", daily(["st_cnn", "st_fcn"], ["st_cnn"]))
@@ -149,7 +154,7 @@ def test_batch_statistics_move_only_in_training():
 
 @pytest.mark.parametrize("name", daily(MEMBERS, ("gwap_cnn", "st_cnn", "mini_xception", "mobilenet_v2")))
 def test_dtypes_are_passed_through(name):
-    x = jnp.zeros((1, 33, 32, 1), jnp.bfloat16)
+    x = jnp.zeros((1, 66, 65, 1), jnp.bfloat16)
     model = models.create(name, dtype=jnp.bfloat16)
     out, variables = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), x))
     assert out.dtype == jnp.bfloat16
@@ -171,11 +176,20 @@ def test_errors_of_the_input(name):
 
 
 def test_errors_of_too_small_images():
-    for name, side in (("cnn", 24), ("lenet", 12), ("gwap_cnn", 4), ("mobilenet", 31), ("xception", 7)):
+    for name, side in (
+        ("cnn", 24),
+        ("lenet", 12),
+        ("gwap_cnn", 4),
+        ("mobilenet", 31),
+        ("xception", 7),
+    ):
         model = models.create(name)
         jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, side, side, 1)))
         with pytest.raises(ValueError, match=f"{name}: x must be at least {side} x {side} pixels"):
             jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, side + 5, side - 1, 1)))
+    for name, side in (("vgg16", 32), ("alexnet", 63), ("tensorflow/vgg_16", 224), ("tensorflow/alexnet_v2", 195)):
+        with pytest.raises(ValueError, match=f"x must be at least {side} x {side} pixels"):
+            jax.eval_shape(models.create(name).init, jax.random.key(0), jnp.ones((1, side, side - 1, 1)))
     with pytest.raises(ValueError, match="localizer: x must be at least 28 x 28 pixels"):
         jax.eval_shape(models.create("st_cnn").init, jax.random.key(0), jnp.ones((1, 27, 30, 1)))
 
@@ -192,6 +206,8 @@ def test_errors_of_names_and_options():
         ("mobilenet", {"alpha": 0.03}, "mobilenet: alpha must be at least 1 / 32, got 0.03"),
         ("mobilenet_v2", {"alpha": 0.0}, "mobilenet_v2: alpha must be above 0, got 0.0"),
         ("mobilenet_v2", {"variant": "timm"}, "mobilenet_v2: variant must be one of .*got 'timm'"),
+        ("vgg16", {"filters": (8, 8)}, "vgg: filters must be one number per stage, as convolutions is .*got"),
+        ("alexnet", {"filters": (8, 8)}, "alexnet: filters must be 5 numbers, got"),
         ("xception", {"dropout": 1.5}, r"rate must be in \[0, 1\], got 1.5"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -212,12 +228,13 @@ def test_shortcut_that_would_be_broadcast_is_refused():
 
 
 @pytest.mark.parametrize(
-    "name", daily(ARCHITECTURES, ("convnext_tiny", "resnet18", "resnext50_32x4d", "resnet50_v2", "cifar_resnet20"))
+    "name",
+    daily(ARCHITECTURES, ("convnext_tiny", "resnet18", "resnext50_32x4d", "resnet50_v2", "cifar_resnet20", "vgg11_bn")),
 )
 def test_parameter_counts_of_families(name):
     """As torchvision's and Keras's documentation state them, or slim counts them (without the moving statistics)."""
     one = ARCHITECTURES[name]
-    assert count(models.create(name, num_classes=one.classes), (1, 75, 75, 3)) == one.parameters
+    assert count(models.create(name, num_classes=one.classes), (1, one.size, one.size, 3)) == one.parameters
 
 
 def test_networks_with_plain_names_are_found_with_their_source_too():

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcnn.ops import pooling
+from jaxcnn.ops import adaptive_avg_pool, pooling
 from tests.support.selection import daily, daily_cases
 
 torch = pytest.importorskip("torch")
@@ -169,3 +169,16 @@ def test_weighted_average_pool():
     np.testing.assert_allclose(value, expected.detach().numpy(), rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(gradients[0], a.grad.numpy(), rtol=1e-11, atol=1e-14)
     np.testing.assert_allclose(gradients[1], b.grad.numpy(), rtol=1e-11, atol=1e-14)
+
+
+ADAPTIVE = [(7, 7), (1, 1), (3, 6), (9, 12), (4, 24), (20, 5)]  # smaller, equal, larger, divisors and others
+
+
+@pytest.mark.parametrize("shape", daily(ADAPTIVE, ADAPTIVE[::2]), ids=str)
+def test_adaptive_avg_pool(shape):
+    compare(
+        lambda x: adaptive_avg_pool(x, shape),
+        lambda x: torch.nn.functional.adaptive_avg_pool2d(x, shape),
+        images("float32"),
+        "float32",
+    )

@@ -130,6 +130,7 @@ TABLES: Mapping[str, Rules] = {
         (r"conv_last(_bn)?", r"Conv_1\1"),
         (r"head", "predictions"),
     ],
+    "VGG": [(r"stage(\d)/conv(\d)", r"block\1_conv\2"), (r"fc(\d)", r"fc\1"), (r"head", "predictions")],
 }
 """Class of the model to rules."""
 

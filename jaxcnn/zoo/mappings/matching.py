@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
 
@@ -26,7 +25,7 @@ class LayerName:
         prefix: The source's name of the layer.
         flattened: (h, w) of the maps whose flattened pixels a dense kernel multiplies, where the source flattens
             channels first: its rows are reordered.
-        as_dense: Whether the source has a 1x1 convolution in the place of a dense layer.
+        as_dense: Whether the source has a convolution in the place of a dense layer: of the same pixels, row by row.
         aliases: Names of it that other versions of the source wrote.
     """
 
@@ -42,7 +41,7 @@ Template = str | Callable[..., str | LayerName]
 Rule = tuple[str, Template]
 """A pattern of the model's layer, such as ``stage(\\d+)/block(\\d+)/conv1``, and the source's name of it."""
 
-Rules = Sequence[Rule] | Callable[[nn.Module], Sequence[Rule]]
+Rules = Sequence[Rule] | Callable[[Any], Sequence[Rule]]
 """The rules of a class of models, or a function of the model where they depend on its options."""
 
 
@@ -166,10 +165,10 @@ def _arrange(tensor: np.ndarray, shape: tuple[int, ...], place: LayerName, role:
         rows = tensor.shape[0]
         if rows % (h * w) == 0:
             return tensor.reshape(rows // (h * w), h, w, -1).transpose(1, 2, 0, 3).reshape(rows, -1)
-    if place.as_dense and role == "kernel" and tensor.ndim == 4 and tensor.shape[:2] == (1, 1):
-        return tensor.reshape(tensor.shape[2:])
     if tensor.ndim != len(shape) and _without_ones(tensor.shape) == _without_ones(shape):
         return tensor.reshape(shape)  # factors of channels, which sources give axes of size 1
+    if place.as_dense and role == "kernel" and tensor.ndim == 4:
+        return tensor.reshape(-1, tensor.shape[-1])
     if tensor.ndim == 4 and len(shape) == 4 and tensor.shape != shape and tensor.shape[2] == 1:
         height, width, c, m = shape  # a depthwise kernel, which files without groups keep as (kh, kw, 1, c * m)
         if tensor.shape == (height, width, 1, c * m):

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import flax.linen as nn
 
+from jaxcnn.zoo.mappings.classics import list_torch_alexnet, list_torch_vgg
 from jaxcnn.zoo.mappings.matching import Rule, Rules, TensorNaming
 
 __all__ = ["IGNORED", "PYTORCH", "TABLES"]
@@ -70,9 +71,11 @@ def _mobilenet_v2(model: nn.Module) -> Sequence[Rule]:
 
 TABLES: Mapping[str, Rules] = {
     "ConvNeXt": _CONVNEXT,
+    "AlexNet": list_torch_alexnet,
     "ResNet": [*_RESIDUAL, (r"head", "fc")],
     "CifarResNet": [*_RESIDUAL, (r"head", "linear")],
     "MobileNetV2": _mobilenet_v2,
+    "VGG": list_torch_vgg,
 }
 """Class of the model to rules."""
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from jaxcnn.zoo.checkpoint import Checkpoint
+from jaxcnn.zoo.mappings.classics import list_slim_alexnet, list_slim_vgg
 from jaxcnn.zoo.mappings.matching import LayerName, Rules, TensorNaming
 
 __all__ = ["IGNORED", "TABLES", "TENSORFLOW", "name_tensorflow_tensors"]
@@ -55,6 +56,7 @@ def _expanded_conv(block: int, part: str, norm: str | None) -> str:
 
 
 TABLES: Mapping[str, Rules] = {
+    "AlexNet": list_slim_alexnet,
     "MobileNet": [
         (r"conv1", "MobilenetV1/Conv2d_0"),
         (r"conv1_bn", "MobilenetV1/Conv2d_0/BatchNorm"),
@@ -89,6 +91,7 @@ TABLES: Mapping[str, Rules] = {
         (r"conv_last_bn", "MobilenetV2/Conv_1/BatchNorm"),
         (r"head", lambda: LayerName(f"MobilenetV2/{_HEAD}", as_dense=True)),
     ],
+    "VGG": list_slim_vgg,
 }
 """Class of the model to rules."""
 
