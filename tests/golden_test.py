@@ -19,13 +19,14 @@ from tests.contract import items
 FOLDER = Path(__file__).parent / "golden"
 UPDATE = "python -m tests.golden_test"
 SIZES = {"lenet": (28, 28, 1), "mini_xception": (64, 64, 1)}
-SIZES |= dict.fromkeys(ARCHITECTURES, (64, 64, 3))
+SIZES |= {name: (75, 75, 3) if "inception" in name else (64, 64, 3) for name in ARCHITECTURES}
 MEMBERS = (
     # of families, where all trees are alike: one of each class
     "alexnet",
     "cifar_resnet20",
     "convnext_tiny",
     "keras/resnet50",
+    "inception_v3",
     "mobilenet",
     "mobilenet_v2",
     "resnet18",

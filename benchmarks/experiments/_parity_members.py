@@ -76,5 +76,13 @@ _CLASSICS = [
     Member("tensorflow/alexnet_v2", "slim", "alexnet.alexnet_v2", _NO_DROPOUT, ((224, 224), (197, 222))),
 ]
 
-MEMBERS: Mapping[str, Member] = {one.title: one for one in (*_CLASSICS, *_CONVNEXT, *_MOBILENETS)}
+_299: tuple[Size, ...] = ((299, 299), (187, 203))
+
+_INCEPTIONS = [
+    Member("inception_v3", "torchvision", "inception_v3(aux_logits=False, dropout=0.0)", _NO_DROPOUT, _299),
+    Member("keras/inception_v3", "keras", "InceptionV3", _NO_DROPOUT, _299),
+    Member("tensorflow/inception_v3", "slim", "inception_v3(create_aux_logits=False)", _NO_DROPOUT, _299),
+]
+
+MEMBERS: Mapping[str, Member] = {one.title: one for one in (*_CLASSICS, *_INCEPTIONS, *_CONVNEXT, *_MOBILENETS)}
 """Our name of a model, with its width where there are several, to its original."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxcnn._check import check, check_floating, check_known_sizes, check_min_rank, is_size_at_least, shape_text
 from jaxcnn._typing import AnyArray, Array, Float
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "check_images", "flatten_maps", "normalize_pixels"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "check_images", "flatten_maps", "normalize_pixels", "undo_normalization"]
 
 
 def check_images(model: str, x: AnyArray, *, smallest: int = 1) -> None:
@@ -36,6 +36,13 @@ def normalize_pixels(
     exact = jnp.asarray(x, jnp.promote_types(x.dtype, jnp.float32))
     mean, std = (jnp.asarray(one, exact.dtype).reshape((1,) * (x.ndim - 1) + (-1,)) for one in (mean, std))
     return ((exact / 255 - mean) / std).astype(x.dtype)
+
+
+def undo_normalization(model: str, x: Float[AnyArray, "*b h w c"]) -> Float[Array, "*b h w c"]:
+    """Turns images normalized by ImageNet's mean and standard deviation into images in [-1, 1]."""
+    check(x.shape[-1] == 3, model, "x", "of 3 channels, as transform_input is set", shape_text(x))
+    mean, std = (jnp.asarray(one, x.dtype).reshape((1,) * (x.ndim - 1) + (3,)) for one in (IMAGENET_MEAN, IMAGENET_STD))
+    return jnp.asarray(x) * (std / 0.5) + (mean - 0.5) / 0.5
 
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -16,6 +16,7 @@ from jaxcnn.models import (
     alexnet,
     cifar_resnet,
     convnext,
+    inception_v3,
     mobilenet,
     mobilenet_v2,
     resnet,
@@ -79,6 +80,7 @@ def _build_transformed(
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     "xception": Architecture(Xception, {}, 22_855_952, size=299, source="keras"),
+    **inception_v3.ARCHITECTURES,
     **mobilenet.ARCHITECTURES,
     **cifar_resnet.ARCHITECTURES,
     **mobilenet_v2.ARCHITECTURES,

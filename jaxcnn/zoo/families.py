@@ -1,5 +1,6 @@
 """Fills the models of ``models.create`` with weight files that carry no architecture."""
 
+import dataclasses
 import functools
 import os
 import re
@@ -18,11 +19,11 @@ from jaxcnn.models.registry import ARCHITECTURES, resolve_name
 from jaxcnn.zoo.checkpoint import Checkpoint
 from jaxcnn.zoo.mappings import keras, pytorch, tensorflow
 from jaxcnn.zoo.mappings.matching import NameTable, Rule, Rules, TensorNaming, find_names, match_tensors
-from jaxcnn.zoo.records.weight_records import Record, records
+from jaxcnn.zoo.records.weight_records import Preprocessing, Record, records
 from jaxcnn.zoo.variable_shapes import find_variable_shapes
 from jaxcnn.zoo.width_fitting import ScaledNetwork, fit_alpha
 
-__all__ = ["build_filled", "find_model", "find_name", "find_record", "find_records"]
+__all__ = ["build_filled", "find_model", "find_name", "find_preprocessing", "find_record", "find_records"]
 
 
 class Source(NamedTuple):
@@ -58,7 +59,30 @@ def find_model(record: Record) -> tuple[str, dict[str, Any]] | None:
             return match.expand(template), {key: float(match[group]) for key, group in options.items()}
     plain = record.network if source == "pytorch" else name.removesuffix("_notop")
     found = find_name(plain, source)
-    return (found, {}) if found in ARCHITECTURES else None
+    options = {"transform_input": True} if source == "pytorch" and found in _TRANSFORMED else {}
+    return (found, options) if found in ARCHITECTURES else None
+
+
+_TRANSFORMED = ("googlenet", "inception_v3")
+"""Models that torchvision's trained weights make undo ImageNet's mean and standard deviation."""
+
+
+def find_preprocessing(record: Record, module: nn.Module) -> Preprocessing | None:
+    """Finds what a model with the weights of a record expects as input.
+
+    Args:
+        record: The record.
+        module: The model.
+
+    Returns:
+        What the record states; for images in [-1, 1] where the source's network has them inside and the model, whose
+        ``transform_input`` is False, has not.
+    """
+    found, stated = find_model(record), record.preprocessing
+    inside = found is not None and found[1].get("transform_input", False)
+    if stated is None or inside == getattr(module, "transform_input", False):
+        return stated
+    return dataclasses.replace(stated, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
 _RECORDED: Sequence[tuple[str, str, Mapping[str, int]]] = (
@@ -183,6 +207,10 @@ def build_filled(
         shapes[keys] = leaf
     tree = traverse_util.unflatten_dict(shapes)
     found = match_tensors(path, tensors, tree, NameTable(table.naming, table.rules, left_out))
+    used, counters = {_find_tensor(tensors, keys, table) for keys in shapes}, table.naming.ignored
+    left = [name for name in tensors if name not in used and not re.fullmatch(counters, name)]
+    if extra := [name for name in left if re.fullmatch(table.ignored, name)]:
+        notes.append(f"{len(extra)} tensors of auxiliary layers were left out, such as {extra[0]!r}.")
     flat = {(part, *key.split("/")): jnp.asarray(value) for part, one in found.items() for key, value in one.items()}
     return module, traverse_util.unflatten_dict(flat), notes
 

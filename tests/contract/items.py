@@ -263,6 +263,7 @@ MODELS: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "convnext_tiny": ({"blocks": (1, 1), "filters": (4, 6), "layer_scale": 0.5, "drop_path": 0.0}, (9, 8, 3)),
     "fcn": ({"units": (6, 5)}, (6, 5, 1)),
     "gwap_cnn": ({"features": (3, 4)}, (8, 9, 1)),
+    "inception_v3": ({"alpha": 0.02, "min_filters": 2, "blocks": (1, 1, 2), "dropout": 0.0}, (75, 76, 1)),
     "lenet": ({}, (12, 13, 1)),
     "mini_xception": ({"stem": (3, 4), "features": (5,)}, (10, 9, 1)),
     "mobilenet": ({"alpha": 0.5, "stem": 6, "blocks": ((8, 1), (10, 2))}, (9, 8, 3)),

@@ -107,7 +107,7 @@ def test_localizers_of_the_paper():
 
 @pytest.mark.parametrize("name", daily(MEMBERS, set(MEMBERS) - set(ARCHITECTURES)))
 def test_features_instead_of_logits(name):
-    x = jnp.zeros((2, 66, 65, 1))
+    x = jnp.zeros((2, 75, 76, 1))
     features = models.create(name, num_classes=None)
     logits = models.create(name, num_classes=3)
     f = jax.eval_shape(lambda: features.init_with_output(jax.random.key(0), x)[0])
@@ -154,7 +154,7 @@ def test_batch_statistics_move_only_in_training():
 
 @pytest.mark.parametrize("name", daily(MEMBERS, ("gwap_cnn", "st_cnn", "mini_xception", "mobilenet_v2")))
 def test_dtypes_are_passed_through(name):
-    x = jnp.zeros((1, 66, 65, 1), jnp.bfloat16)
+    x = jnp.zeros((1, 75, 76, 1), jnp.bfloat16)
     model = models.create(name, dtype=jnp.bfloat16)
     out, variables = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), x))
     assert out.dtype == jnp.bfloat16

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from jaxcnn.zoo.checkpoint import Checkpoint
+from jaxcnn.zoo.mappings import inception
+from jaxcnn.zoo.mappings.keras_numbers import renumber_layers
 from jaxcnn.zoo.mappings.matching import LayerName, Rule, Rules, TensorNaming
 
 __all__ = ["IGNORED", "KERAS", "PREPARED", "TABLES", "name_keras_tensors"]
@@ -46,9 +48,14 @@ def name_keras_tensors(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
         ``LAYER/role`` to tensor. A role that is not known keeps the tensor's last name.
     """
     layers: Mapping[str, Sequence[str]] = checkpoint.metadata.get("layers") or {}
+    paths: Mapping[str, str] = checkpoint.metadata.get("paths") or {}
     found: list[tuple[str, str, np.ndarray]] = []
     for layer, names in layers.items():
+        if any(paths.get(name) == name for name in names):
+            continue  # the file does not name its layers: a path numbers them in another order than Keras's names
         roles = [_find_role(name, checkpoint.tensors[name]) for name in names]
+        if roles == ["0", "1", "2"]:  # of a batch norm without scale, whose variables such a file only numbers
+            roles = ["beta", "moving_mean", "moving_variance"]
         owners = [name.rpartition("/")[0].removeprefix(f"{layer}/") for name in names]
         is_layer = len(set(roles)) == len(roles) and len(set(owners)) <= 1  # else a model that holds layers
         for name, role, owner in zip(names, roles, owners, strict=True):
@@ -60,7 +67,7 @@ def name_keras_tensors(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
     for owner, role, tensor in found:
         short = owner.rpartition("/")[2]  # without the nested models that hold the layer, where it is the only one
         named[f"{short if len(owners_by_name[short]) == 1 else owner}/{role}"] = tensor
-    listed = {name for names in layers.values() for name in names}
+    listed = {name for names in layers.values() for name in names if paths.get(name) != name}
     return named | {name: tensor for name, tensor in checkpoint.tensors.items() if name not in listed}
 
 
@@ -115,6 +122,7 @@ def _inverted_residual(block: int, part: str, norm: str | None) -> str:
 
 
 TABLES: Mapping[str, Rules] = {
+    **inception.KERAS_TABLES,
     "ConvNeXt": _CONVNEXT,
     "MobileNet": [
         (r"(conv1|conv1_bn)", r"\1"),
@@ -146,5 +154,8 @@ def _shorten_convnext(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
     return {re.sub(r"^(layer_normalization)_\d+/", r"\1/", name): one for name, one in short.items()}
 
 
-PREPARED: Mapping[str, Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]] = {"ConvNeXt": _shorten_convnext}
+PREPARED: Mapping[str, Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]] = {
+    **dict.fromkeys(inception.KERAS_TABLES, renumber_layers),
+    "ConvNeXt": _shorten_convnext,
+}
 """Class of the model to what makes its tensors fit the rules: names that depend on more than the layer."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import flax.linen as nn
 
+from jaxcnn.zoo.mappings import inception
 from jaxcnn.zoo.mappings.classics import list_torch_alexnet, list_torch_vgg
 from jaxcnn.zoo.mappings.matching import Rule, Rules, TensorNaming
 
@@ -70,6 +71,7 @@ def _mobilenet_v2(model: nn.Module) -> Sequence[Rule]:
 
 
 TABLES: Mapping[str, Rules] = {
+    **inception.PYTORCH_TABLES,
     "ConvNeXt": _CONVNEXT,
     "AlexNet": list_torch_alexnet,
     "ResNet": [*_RESIDUAL, (r"head", "fc")],
@@ -79,5 +81,5 @@ TABLES: Mapping[str, Rules] = {
 }
 """Class of the model to rules."""
 
-IGNORED: Mapping[str, str] = {}
+IGNORED: Mapping[str, str] = {**inception.PYTORCH_IGNORED}
 """Class of the model to a pattern of tensors that it leaves out, such as those of auxiliary classifiers."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from jaxcnn.zoo.checkpoint import Checkpoint
+from jaxcnn.zoo.mappings import inception
 from jaxcnn.zoo.mappings.classics import list_slim_alexnet, list_slim_vgg
 from jaxcnn.zoo.mappings.matching import LayerName, Rules, TensorNaming
 
@@ -15,6 +16,8 @@ TENSORFLOW = TensorNaming(
     "/",
     {
         "kernel": ("weights", "depthwise_weights"),
+        "depthwise_kernel": ("depthwise_weights",),
+        "pointwise_kernel": ("pointwise_weights",),
         "scale": ("gamma",),
         "bias": ("biases", "beta"),
         "mean": ("moving_mean",),
@@ -56,6 +59,7 @@ def _expanded_conv(block: int, part: str, norm: str | None) -> str:
 
 
 TABLES: Mapping[str, Rules] = {
+    **inception.TENSORFLOW_TABLES,
     "AlexNet": list_slim_alexnet,
     "MobileNet": [
         (r"conv1", "MobilenetV1/Conv2d_0"),
@@ -96,6 +100,7 @@ TABLES: Mapping[str, Rules] = {
 """Class of the model to rules."""
 
 IGNORED: Mapping[str, str] = {
+    **inception.TENSORFLOW_IGNORED,
     "MobileNet": r"final_training_ops/.*",  # a classifier of the logits, which a script of TensorFlow trains
 }
 """Class of the model to a pattern of tensors that it leaves out, such as those of auxiliary classifiers."""
