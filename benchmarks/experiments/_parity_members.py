@@ -67,13 +67,10 @@ _CLASSICS = [
         for layers in (11, 13, 16, 19)
         for bn in ("", "_bn")
     ),
-    *(Member(f"keras/vgg{layers}", "keras", f"VGG{layers}", {}, _224) for layers in (16, 19)),
-    *(
-        Member(f"tensorflow/{name}", "slim", f"vgg.{name}", _NO_DROPOUT, _224[:1])
-        for name in ("vgg_a", "vgg_16", "vgg_19")
-    ),
+    *(Member(f"keras/vgg{layers}", "keras", f"VGG{layers}", {}, _224[:1]) for layers in (16, 19)),
+    *(Member(f"tensorflow/{name}", "slim", name, _NO_DROPOUT, _224[:1]) for name in ("vgg_a", "vgg_16", "vgg_19")),
     Member("alexnet", "torchvision", "alexnet(dropout=0.0)", _NO_DROPOUT, _224),
-    Member("tensorflow/alexnet_v2", "slim", "alexnet.alexnet_v2", _NO_DROPOUT, ((224, 224), (197, 222))),
+    Member("tensorflow/alexnet_v2", "slim", "alexnet_v2", _NO_DROPOUT, ((224, 224), (197, 222))),
 ]
 
 _299: tuple[Size, ...] = ((299, 299), (187, 203))

@@ -7,6 +7,7 @@ import pytest
 from tests.support.keras_parity import build_keras, compare_with_keras
 from tests.support.parity import compare_with_torch
 from tests.support.selection import daily, daily_cases
+from tests.support.slim_fixtures import compare_with_fixture
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
@@ -101,3 +102,15 @@ def test_alexnet_equals_torchvision(tmp_path):
         net.classifier[place] = torch.nn.Linear(*sizes)
     options = {"filters": filters, "hidden": hidden, "dropout": 0.0}
     compare_with_torch(net, "alexnet", tmp_path, options=options, sizes=((63, 131),))
+
+
+SLIM = {
+    "vgg_a": {"filters": (4, 8, 16, 32, 32), "hidden": (256, 256)},
+    "alexnet_v2": {"filters": (4, 12, 24, 24, 16), "hidden": (256, 256)},
+}
+
+
+@pytest.mark.parametrize("name", daily(SLIM, ("vgg_a",)))
+def test_equals_slim(name):
+    """At sizes of images at which the fully connected layers, which are convolutions there, see two places."""
+    compare_with_fixture(name, f"tensorflow/{name}", options=SLIM[name] | {"dropout": 0.0})

@@ -13,6 +13,7 @@ import functools
 import importlib
 import json
 import sys
+import types
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -64,6 +65,22 @@ def _whole(module: Any, images: Any, train: bool, *, name: str, classes: int = 1
     return logits[:, 0, 0] if len(logits.shape) == 4 else logits
 
 
+def _sliding(module: Any, images: Any, train: bool, *, name: str, divisor: int = 1, classes: int = 1000) -> Any:
+    """Builds a VGG or AlexNet, with a fraction of its filters; logits are the means of its maps."""
+    slim, layers = (importlib.import_module(one) for one in ("tf_slim", "tf_slim.layers"))
+
+    def conv2d(inputs: Any, filters: int, *arguments: Any, **options: Any) -> Any:
+        return layers.conv2d(inputs, filters if filters == classes else filters // divisor, *arguments, **options)
+
+    module.layers = types.SimpleNamespace(conv2d=slim.add_arg_scope(conv2d))
+    try:
+        network = getattr(module, name)
+        logits, _ = network(images, classes, is_training=train, dropout_keep_prob=1.0, spatial_squeeze=False)
+    finally:
+        module.layers = layers
+    return importlib.import_module("tensorflow").reduce_mean(logits, (1, 2))
+
+
 _LARGE = ((64, 64), (75, 91))
 
 FIXTURE_NETWORKS: Mapping[str, SlimNetwork] = {
@@ -72,6 +89,21 @@ FIXTURE_NETWORKS: Mapping[str, SlimNetwork] = {
     )
     for version in (1, 2)
     for suffix, options in (("", {}), ("_stride_8", {"output_stride": 8}))
+} | {
+    "vgg_a": SlimNetwork(
+        functools.partial(_sliding, name="vgg_a", divisor=16, classes=5),
+        "vgg",
+        "vgg_arg_scope",
+        sizes=((231, 262),),
+        images=2,
+    ),
+    "alexnet_v2": SlimNetwork(
+        functools.partial(_sliding, name="alexnet_v2", divisor=16, classes=5),
+        "alexnet",
+        "alexnet_v2_arg_scope",
+        sizes=((197, 230),),
+        images=2,
+    ),
 }
 """Those of the fixtures."""
 
@@ -86,6 +118,16 @@ NETWORKS: Mapping[str, SlimNetwork] = {
         )
         for version in (1, 2)
         for layers in (50, 101, 152, 200)
+    },
+    **{
+        name: SlimNetwork(
+            functools.partial(_sliding, name=name), module, f"{scope}_arg_scope", ((224, 224), (231, 262)), channels=3
+        )
+        for module, scope, names in (
+            ("vgg", "vgg", ("vgg_a", "vgg_16", "vgg_19")),
+            ("alexnet", "alexnet_v2", ("alexnet_v2",)),
+        )
+        for name in names
     },
 }
 """Whole ones."""
