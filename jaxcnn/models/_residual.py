@@ -1,5 +1,6 @@
 """What residual networks share: the addition, stages of blocks, the places of strides and dilations."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -8,6 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxcnn._typing import AnyArray, Array, Float
+from jaxcnn.models._dilation import dilate_strides
 
 __all__ = ["BOTTLENECKS", "BlockStage", "StridePlace", "add_shortcut", "place_strides", "spread_drop_path"]
 
@@ -61,9 +63,6 @@ def place_strides(
 ) -> list[list[tuple[int, int]]]:
     """Lists stride and dilation of every block, stage by stage.
 
-    Where a stride would exceed ``output_stride``, the block does not stride, and all blocks behind it dilate instead,
-    so that their kernels cover the same part of the image.
-
     Args:
         blocks: Number of blocks of each stage.
         strides: Stride of each stage.
@@ -74,19 +73,12 @@ def place_strides(
     Returns:
         Per stage, per block: stride and dilation.
     """
-    stages, reached, dilation = [], before, 1
-    for number, own in zip(blocks, strides, strict=True):
-        stage = []
-        for j in range(number):
-            stride = own if j == (0 if place == "first" else number - 1) else 1
-            if reached * stride > output_stride:
-                stage.append((1, dilation))
-                dilation *= stride
-            else:
-                stage.append((stride, dilation))
-                reached *= stride
-        stages.append(stage)
-    return stages
+    own = []
+    for number, stride in zip(blocks, strides, strict=True):
+        ones = [1] * (number - 1)
+        own += [stride, *ones] if place == "first" else [*ones, stride]
+    places = iter(dilate_strides(own, output_stride, before=before))
+    return [list(itertools.islice(places, number)) for number in blocks]
 
 
 def spread_drop_path(rate: float, blocks: Sequence[int]) -> list[list[float]]:

@@ -35,10 +35,10 @@ class ResNetVariant(NamedTuple):
 _VARIANTS = {
     "torchvision": ResNetVariant(TORCH_NORM),
     "keras": ResNetVariant(NormConstants(momentum=0.99, epsilon=1.001e-5), stride_at="1x1", use_bias=True),
-    "slim": ResNetVariant(NormConstants(momentum=0.997, epsilon=1e-5), stride_block="last", pool_padding="SAME"),
+    "tensorflow": ResNetVariant(NormConstants(momentum=0.997, epsilon=1e-5), stride_block="last", pool_padding="SAME"),
 }
 
-Variant = Literal["torchvision", "keras", "slim"]
+Variant = Literal["torchvision", "keras", "tensorflow"]
 
 
 class ResidualBlock(nn.Module):
@@ -116,7 +116,7 @@ class ResNet(nn.Module):
         bottleneck: Whether blocks are bottlenecks, with four times as many filters at their ends.
         groups: Groups of the 3x3 convolutions of bottlenecks (ResNeXt's cardinality).
         width_per_group: Channels per group in the first stage; 64 with one group is ResNet, 128 Wide ResNet-2.
-        variant: ``"torchvision"``, ``"keras"`` or ``"slim"``: batch norm's constants, biases, which convolution of a
+        variant: ``"torchvision"``, ``"keras"`` or ``"tensorflow"``: batch norm's constants, biases, which convolution of a
             bottleneck and which block of a stage has the stride, and the padding of max pooling.
         stem: Filters of the first convolution.
         filters: Filters of the first convolution of a block in the first stage, twice as many in each later stage;
@@ -219,7 +219,7 @@ _SIZES: dict[str, dict[str, Any]] = {
 
 _RESNEXT = {"groups": 32, "width_per_group": 4}
 _KERAS = {"variant": "keras"}
-_SLIM = {"variant": "slim"}
+_SLIM = {"variant": "tensorflow"}
 _WIDE = {"width_per_group": 128}
 
 ARCHITECTURES: Mapping[str, Architecture] = {

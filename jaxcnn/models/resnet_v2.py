@@ -31,7 +31,7 @@ class ResNetV2Variant(NamedTuple):
 
 _VARIANTS = {
     "keras": ResNetV2Variant(NormConstants(momentum=0.99, epsilon=1.001e-5), "zeros"),
-    "slim": ResNetV2Variant(NormConstants(momentum=0.997, epsilon=1e-5), "SAME"),
+    "tensorflow": ResNetV2Variant(NormConstants(momentum=0.997, epsilon=1e-5), "SAME"),
 }
 
 
@@ -94,7 +94,7 @@ class ResNetV2(nn.Module):
     Args:
         num_classes: Number of logits; None returns the pooled features.
         blocks: Number of blocks of each stage.
-        variant: ``"keras"`` or ``"slim"``: batch norm's constants and the padding of max pooling.
+        variant: ``"keras"`` or ``"tensorflow"``: batch norm's constants and the padding of max pooling.
         stem: Filters of the first convolution.
         filters: Filters of the first convolution of a block in the first stage, twice as many in each later stage;
             None: as many as ``stem``.
@@ -127,7 +127,7 @@ class ResNetV2(nn.Module):
 
     num_classes: int | None = 10
     blocks: Sequence[int] = (3, 4, 6, 3)
-    variant: Literal["keras", "slim"] = "keras"
+    variant: Literal["keras", "tensorflow"] = "keras"
     stem: int = 64
     filters: int | None = None
     output_stride: Literal[4, 8, 16, 32] = 32
@@ -179,7 +179,7 @@ class ResNetV2(nn.Module):
 
 _he = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
-_SLIM = {"variant": "slim"}
+_SLIM = {"variant": "tensorflow"}
 _TRAINED: dict[str, Any] = {"size": 299, "classes": 1001}  # the first class of slim's is the background
 
 ARCHITECTURES: Mapping[str, Architecture] = {

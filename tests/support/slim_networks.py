@@ -81,7 +81,7 @@ def _sliding(module: Any, images: Any, train: bool, *, name: str, divisor: int =
     return importlib.import_module("tensorflow").reduce_mean(logits, (1, 2))
 
 
-_LARGE = ((64, 64), (75, 91))
+_LARGE = ((224, 224), (197, 243))
 
 FIXTURE_NETWORKS: Mapping[str, SlimNetwork] = {
     f"resnet_v{version}{suffix}": SlimNetwork(

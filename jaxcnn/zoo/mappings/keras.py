@@ -91,6 +91,10 @@ def _name_preactivation(stage: int, block: int, part: str) -> str:
     return f"conv{stage + 1}_block{block}_{known.get(part) or f'{part[-1]}_conv'}"
 
 
+def _name_dense(stage: int, layer: int, part: str, number: int) -> str:
+    return f"conv{stage + 1}_block{layer}_{number - 1 if part == 'bn' else number}_{part}"
+
+
 _BLOCK = r"stage(\d+)/block(\d+)/(\w+)"
 _RESNET_HEAD = (r"head", lambda: LayerName("predictions", aliases=("probs",)))
 
@@ -124,6 +128,13 @@ def _inverted_residual(block: int, part: str, norm: str | None) -> str:
 TABLES: Mapping[str, Rules] = {
     **inception.KERAS_TABLES,
     "ConvNeXt": _CONVNEXT,
+    "DenseNet": [
+        (r"stage(\d+)/layer(\d+)/(bn|conv)(\d)", _name_dense),
+        (r"transition(\d+)/(bn|conv)", lambda stage, part: f"pool{stage + 1}_{part}"),
+        (r"(conv|bn)1", lambda part: LayerName(f"conv1_{part}", aliases=(f"conv1/{part}",))),
+        (r"bn", "bn"),
+        (r"head", lambda: LayerName("predictions", aliases=("fc1000",))),
+    ],
     "MobileNet": [
         (r"(conv1|conv1_bn)", r"\1"),
         (r"block(\d+)/(conv_\w\w)(_bn)?", r"\2_\1\3"),
