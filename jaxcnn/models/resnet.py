@@ -116,8 +116,8 @@ class ResNet(nn.Module):
         bottleneck: Whether blocks are bottlenecks, with four times as many filters at their ends.
         groups: Groups of the 3x3 convolutions of bottlenecks (ResNeXt's cardinality).
         width_per_group: Channels per group in the first stage; 64 with one group is ResNet, 128 Wide ResNet-2.
-        variant: ``"torchvision"``, ``"keras"`` or ``"tensorflow"``: batch norm's constants, biases, which convolution of a
-            bottleneck and which block of a stage has the stride, and the padding of max pooling.
+        variant: ``"torchvision"``, ``"keras"`` or ``"tensorflow"``: batch norm's constants, biases, which convolution
+            of a bottleneck and which block of a stage has the stride, and the padding of max pooling.
         stem: Filters of the first convolution.
         filters: Filters of the first convolution of a block in the first stage, twice as many in each later stage;
             None: as many as ``stem``.

@@ -261,6 +261,7 @@ MODELS: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "cifar_resnet20": ({"blocks": 1, "stem": 3}, (9, 8, 3)),
     "cnn": ({"features": (3, 4), "kernel_sizes": (3, 3)}, (12, 13, 1)),
     "convnext_tiny": ({"blocks": (1, 1), "filters": (4, 6), "layer_scale": 0.5, "drop_path": 0.0}, (9, 8, 3)),
+    "densenet121": ({"layers": (2, 1), "growth": 2, "stem": 3, "expansion": 2}, (17, 14, 3)),
     "fcn": ({"units": (6, 5)}, (6, 5, 1)),
     "gwap_cnn": ({"features": (3, 4)}, (8, 9, 1)),
     "inception_v3": ({"alpha": 0.02, "min_filters": 2, "blocks": (1, 1, 2), "dropout": 0.0}, (75, 76, 1)),
@@ -268,8 +269,16 @@ MODELS: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "mini_xception": ({"stem": (3, 4), "features": (5,)}, (10, 9, 1)),
     "mobilenet": ({"alpha": 0.5, "stem": 6, "blocks": ((8, 1), (10, 2))}, (9, 8, 3)),
     "mobilenet_v2": ({"stem": 8, "blocks": ((2, 8, 2, 2),), "last": 8, "dropout": 0.0}, (9, 8, 3)),
+    "regnet_y_400mf": (
+        {"depth": 3, "initial_width": 8, "slope": 4.0, "group_width": 4, "stem": 3, "drop_path": 0.0},
+        (17, 14, 3),
+    ),
     "resnet50": ({"blocks": (1, 1), "stem": 4, "groups": 2, "width_per_group": 32, "drop_path": 0.0}, (17, 14, 3)),
     "resnet50_v2": ({"blocks": (1, 1), "stem": 4, "filters": 2}, (17, 14, 3)),
+    "shufflenet_v2_x0_5": (
+        {"blocks": (1, 2), "widths": (4, 6), "stem": 3, "last": 5, "dropout": 0.0},
+        (17, 14, 3),
+    ),
     "st_cnn": (
         {"features": (3, 4), "kernel_sizes": (3, 3), "localizer_features": (2, 3), "output_shape": (12, 13)},
         (28, 29, 1),

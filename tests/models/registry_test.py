@@ -227,10 +227,20 @@ def test_shortcut_that_would_be_broadcast_is_refused():
         jax.eval_shape(block.init, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
 
 
-@pytest.mark.parametrize(
-    "name",
-    daily(ARCHITECTURES, ("convnext_tiny", "resnet18", "resnext50_32x4d", "resnet50_v2", "cifar_resnet20", "vgg11_bn")),
+DAILY = (
+    "cifar_resnet20",
+    "convnext_tiny",
+    "densenet121",
+    "regnet_y_400mf",
+    "resnet18",
+    "resnet50_v2",
+    "resnext50_32x4d",
+    "shufflenet_v2_x0_5",
+    "vgg11_bn",
 )
+
+
+@pytest.mark.parametrize("name", daily(ARCHITECTURES, DAILY))
 def test_parameter_counts_of_families(name):
     """As torchvision's and Keras's documentation state them, or slim counts them (without the moving statistics)."""
     one = ARCHITECTURES[name]
