@@ -80,7 +80,7 @@ class ShuffleNetV2(nn.Module):
     Args:
         num_classes: Number of logits; None returns the pooled features.
         blocks: Number of units of each stage.
-        widths: Channels of each stage, even numbers.
+        filters: Channels of each stage, even numbers.
         stem: Filters of the first convolution.
         last: Filters of the last convolution.
         dropout: Rate of dropout before the head.
@@ -89,7 +89,7 @@ class ShuffleNetV2(nn.Module):
         param_dtype: Dtype of the parameters.
 
     Raises:
-        ValueError: If a width is odd.
+        ValueError: If a number of channels is odd.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -109,7 +109,7 @@ class ShuffleNetV2(nn.Module):
 
     num_classes: int | None = 10
     blocks: Sequence[int] = (4, 8, 4)
-    widths: Sequence[int] = (116, 232, 464)
+    filters: Sequence[int] = (116, 232, 464)
     stem: int = 24
     last: int = 1024
     dropout: float = 0.0
@@ -120,15 +120,15 @@ class ShuffleNetV2(nn.Module):
     @nn.compact
     def __call__(self, x: Float[AnyArray, "*b h w c"], *, train: bool = False) -> Float[Array, "*b classes"]:
         """Returns logits, or pooled features where ``num_classes`` is None."""
-        even = all(width % 2 == 0 for width in self.widths)
-        check(even, "shufflenet_v2", "widths", "even numbers", tuple(self.widths))
+        even = all(number % 2 == 0 for number in self.filters)
+        check(even, "shufflenet_v2", "filters", "even numbers", tuple(self.filters))
         check_images("shufflenet_v2", x)
         dtypes = Dtypes(dtype=self.dtype, param_dtype=self.param_dtype)
         norm = functools.partial(nn.BatchNorm, use_running_average=not train, **TORCH_NORM, **dtypes)
         conv = functools.partial(Conv, use_bias=False, kernel_init=_he, **dtypes)
         y = nn.relu(norm(name="bn1")(conv(self.stem, (3, 3), 2, 1, name="conv1")(x)))
         y = ops.max_pool(y, 3, strides=2, padding=1)
-        for i, (blocks, width) in enumerate(zip(self.blocks, self.widths, strict=True), 2):
+        for i, (blocks, width) in enumerate(zip(self.blocks, self.filters, strict=True), 2):
             units: list[dict[str, Any]] = [
                 {"filters": width, "stride": 2 if j == 0 else 1, **dtypes} for j in range(blocks)
             ]
@@ -141,9 +141,9 @@ _he = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 _depthwise_he = depthwise_variance_scaling(2.0)
 
 ARCHITECTURES: Mapping[str, Architecture] = {
-    "shufflenet_v2_x0_5": Architecture(ShuffleNetV2, {"widths": (48, 96, 192)}, 1_366_792),
-    "shufflenet_v2_x1_0": Architecture(ShuffleNetV2, {"widths": (116, 232, 464)}, 2_278_604),
-    "shufflenet_v2_x1_5": Architecture(ShuffleNetV2, {"widths": (176, 352, 704)}, 3_503_624),
-    "shufflenet_v2_x2_0": Architecture(ShuffleNetV2, {"widths": (244, 488, 976), "last": 2048}, 7_393_996),
+    "shufflenet_v2_x0_5": Architecture(ShuffleNetV2, {"filters": (48, 96, 192)}, 1_366_792),
+    "shufflenet_v2_x1_0": Architecture(ShuffleNetV2, {"filters": (116, 232, 464)}, 2_278_604),
+    "shufflenet_v2_x1_5": Architecture(ShuffleNetV2, {"filters": (176, 352, 704)}, 3_503_624),
+    "shufflenet_v2_x2_0": Architecture(ShuffleNetV2, {"filters": (244, 488, 976), "last": 2048}, 7_393_996),
 }
 """The named networks."""

@@ -276,7 +276,7 @@ MODELS: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "resnet50": ({"blocks": (1, 1), "stem": 4, "groups": 2, "width_per_group": 32, "drop_path": 0.0}, (17, 14, 3)),
     "resnet50_v2": ({"blocks": (1, 1), "stem": 4, "filters": 2}, (17, 14, 3)),
     "shufflenet_v2_x0_5": (
-        {"blocks": (1, 2), "widths": (4, 6), "stem": 3, "last": 5, "dropout": 0.0},
+        {"blocks": (1, 2), "filters": (4, 6), "stem": 3, "last": 5, "dropout": 0.0},
         (17, 14, 3),
     ),
     "st_cnn": (

@@ -13,7 +13,7 @@ from jaxcnn import models, zoo
 from jaxcnn.zoo.families import build_filled
 from tests.support.keras_parity import compare_with_keras
 from tests.support.parity import compare_with_torch
-from tests.support.torchvision_cpu import import_torchvision
+from tests.support.torchvision_cpu import require_torchvision
 from tests.support.untyped import untyped
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -24,13 +24,8 @@ SMALL = {"layers": (2, 1, 3), "growth": 3, "stem": 8, "expansion": 2}
 @pytest.fixture(scope="module")
 def original():
     """A small one of torchvision, where that is installed."""
-    torch = pytest.importorskip("torch")
-    try:
-        models = import_torchvision().models
-    except ImportError as error:
-        pytest.skip(str(error))
-    torch.manual_seed(0)
-    return models.DenseNet(growth_rate=3, block_config=(2, 1, 3), num_init_features=8, bn_size=2, num_classes=7)
+    torchvision = require_torchvision()
+    return torchvision.models.DenseNet(growth_rate=3, block_config=(2, 1, 3), num_init_features=8, bn_size=2, num_classes=7)
 
 
 def test_equals_torchvision(original, tmp_path):

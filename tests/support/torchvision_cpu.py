@@ -10,7 +10,9 @@ import re
 from pathlib import Path
 from types import ModuleType
 
-__all__ = ["import_torchvision"]
+import pytest
+
+__all__ = ["import_torchvision", "require_torchvision"]
 
 
 def import_torchvision() -> ModuleType:
@@ -28,6 +30,15 @@ def import_torchvision() -> ModuleType:
             library.define(f"{name}(Tensor x) -> Tensor")
         _KEPT.append(library)  # it declares the operators for as long as it lives
     return importlib.import_module("torchvision")
+
+
+def require_torchvision() -> ModuleType:
+    """Returns the module, or skips the test where it or PyTorch is not installed."""
+    pytest.importorskip("torch")
+    try:
+        return import_torchvision()
+    except ImportError as error:
+        pytest.skip(str(error))
 
 
 _KEPT: list[object] = []
