@@ -81,5 +81,29 @@ _INCEPTIONS = [
     Member("tensorflow/inception_v3", "slim", "inception_v3(create_aux_logits=False)", _NO_DROPOUT, _299),
 ]
 
-MEMBERS: Mapping[str, Member] = {one.title: one for one in (*_CLASSICS, *_INCEPTIONS, *_CONVNEXT, *_MOBILENETS)}
+_RESIDUAL = [
+    *(Member(f"resnet{layers}", "torchvision", f"resnet{layers}", {}, _224) for layers in (18, 34, 50, 101, 152)),
+    *(
+        Member(name, "torchvision", name, {}, _224)
+        for name in (
+            *("resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2"),
+            *("densenet121", "densenet161", "densenet169", "densenet201"),
+            *(f"regnet_x_{size}" for size in ("400mf", "800mf", "1_6gf", "3_2gf", "8gf", "16gf", "32gf")),
+            *(f"regnet_y_{size}" for size in ("400mf", "800mf", "1_6gf", "3_2gf", "8gf", "16gf", "32gf", "128gf")),
+            *(f"shufflenet_v2_x{width}" for width in ("0_5", "1_0", "1_5", "2_0")),
+        )
+    ),
+    *(Member(f"keras/resnet{layers}", "keras", f"ResNet{layers}", {}, _224) for layers in (50, 101, 152)),
+    *(Member(f"resnet{layers}_v2", "keras", f"ResNet{layers}V2", {}, _224) for layers in (50, 101, 152)),
+    *(Member(f"keras/densenet{layers}", "keras", f"DenseNet{layers}", {}, _224) for layers in (121, 169, 201)),
+    *(
+        Member(f"tensorflow/resnet_v{version}_{layers}", "slim", f"resnet_v{version}_{layers}", {}, _224)
+        for version in (1, 2)
+        for layers in (50, 101, 152, 200)
+    ),
+]
+
+MEMBERS: Mapping[str, Member] = {
+    one.title: one for one in (*_CLASSICS, *_INCEPTIONS, *_CONVNEXT, *_MOBILENETS, *_RESIDUAL)
+}
 """Our name of a model, with its width where there are several, to its original."""

@@ -25,7 +25,9 @@ SMALL = {"layers": (2, 1, 3), "growth": 3, "stem": 8, "expansion": 2}
 def original():
     """A small one of torchvision, where that is installed."""
     torchvision = require_torchvision()
-    return torchvision.models.DenseNet(growth_rate=3, block_config=(2, 1, 3), num_init_features=8, bn_size=2, num_classes=7)
+    return torchvision.models.DenseNet(
+        growth_rate=3, block_config=(2, 1, 3), num_init_features=8, bn_size=2, num_classes=7
+    )
 
 
 def test_equals_torchvision(original, tmp_path):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from jaxcnn.zoo.checkpoint import Checkpoint
-from jaxcnn.zoo.mappings import inception
+from jaxcnn.zoo.mappings import inception, residual
 from jaxcnn.zoo.mappings.keras_numbers import renumber_layers
 from jaxcnn.zoo.mappings.matching import LayerName, Rule, Rules, TensorNaming
 
@@ -81,24 +81,6 @@ def _find_role(name: str, tensor: np.ndarray) -> str:
     return last
 
 
-def _name_residual(stage: int, block: int, part: str) -> str:
-    known = {"shortcut": "0_conv", "shortcut_bn": "0_bn"}
-    return f"conv{stage + 1}_block{block}_{known.get(part) or f'{part[-1]}_{part[:-1]}'}"
-
-
-def _name_preactivation(stage: int, block: int, part: str) -> str:
-    known = {"bn1": "preact_bn", "bn2": "1_bn", "bn3": "2_bn", "shortcut": "0_conv"}
-    return f"conv{stage + 1}_block{block}_{known.get(part) or f'{part[-1]}_conv'}"
-
-
-def _name_dense(stage: int, layer: int, part: str, number: int) -> str:
-    return f"conv{stage + 1}_block{layer}_{number - 1 if part == 'bn' else number}_{part}"
-
-
-_BLOCK = r"stage(\d+)/block(\d+)/(\w+)"
-_RESNET_HEAD = (r"head", lambda: LayerName("predictions", aliases=("probs",)))
-
-
 _CONVNEXT_PARTS = {
     "depthwise": "depthwise_conv",
     "norm": "layernorm",
@@ -127,21 +109,13 @@ def _inverted_residual(block: int, part: str, norm: str | None) -> str:
 
 TABLES: Mapping[str, Rules] = {
     **inception.KERAS_TABLES,
+    **residual.KERAS_TABLES,
     "ConvNeXt": _CONVNEXT,
-    "DenseNet": [
-        (r"stage(\d+)/layer(\d+)/(bn|conv)(\d)", _name_dense),
-        (r"transition(\d+)/(bn|conv)", lambda stage, part: f"pool{stage + 1}_{part}"),
-        (r"(conv|bn)1", lambda part: LayerName(f"conv1_{part}", aliases=(f"conv1/{part}",))),
-        (r"bn", "bn"),
-        (r"head", lambda: LayerName("predictions", aliases=("fc1000",))),
-    ],
     "MobileNet": [
         (r"(conv1|conv1_bn)", r"\1"),
         (r"block(\d+)/(conv_\w\w)(_bn)?", r"\2_\1\3"),
         (r"head", lambda: LayerName("conv_preds", as_dense=True)),
     ],
-    "ResNet": [(_BLOCK, _name_residual), ("(conv|bn)1", r"conv1_\1"), _RESNET_HEAD],
-    "ResNetV2": [(_BLOCK, _name_preactivation), ("conv1", "conv1_conv"), ("bn", "post_bn"), _RESNET_HEAD],
     "MobileNetV2": [
         (r"conv1", "Conv1"),
         (r"conv1_bn", "bn_Conv1"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from jaxcnn.zoo.checkpoint import Checkpoint
-from jaxcnn.zoo.mappings import inception
+from jaxcnn.zoo.mappings import inception, residual
 from jaxcnn.zoo.mappings.classics import list_slim_alexnet, list_slim_vgg
 from jaxcnn.zoo.mappings.matching import LayerName, Rules, TensorNaming
 
@@ -60,6 +60,7 @@ def _expanded_conv(block: int, part: str, norm: str | None) -> str:
 
 TABLES: Mapping[str, Rules] = {
     **inception.TENSORFLOW_TABLES,
+    **residual.TENSORFLOW_TABLES,
     "AlexNet": list_slim_alexnet,
     "MobileNet": [
         (r"conv1", "MobilenetV1/Conv2d_0"),
@@ -69,23 +70,6 @@ TABLES: Mapping[str, Rules] = {
         (r"block(\d+)/conv_pw", r"MobilenetV1/Conv2d_\1_pointwise"),
         (r"block(\d+)/conv_pw_bn", r"MobilenetV1/Conv2d_\1_pointwise/BatchNorm"),
         (r"head", lambda: LayerName(f"MobilenetV1/{_HEAD}", as_dense=True)),
-    ],
-    "ResNet": [
-        (r"stage(\d+)/block(\d+)/(conv\d|shortcut)", r"resnet_v1/block\1/unit_\2/bottleneck_v1/\3"),
-        (r"stage(\d+)/block(\d+)/bn(\d)", r"resnet_v1/block\1/unit_\2/bottleneck_v1/conv\3/BatchNorm"),
-        (r"stage(\d+)/block(\d+)/shortcut_bn", r"resnet_v1/block\1/unit_\2/bottleneck_v1/shortcut/BatchNorm"),
-        (r"conv1", "resnet_v1/conv1"),
-        (r"bn1", "resnet_v1/conv1/BatchNorm"),
-        (r"head", lambda: LayerName("resnet_v1/logits", as_dense=True)),
-    ],
-    "ResNetV2": [
-        (r"stage(\d+)/block(\d+)/(conv\d|shortcut)", r"resnet_v2/block\1/unit_\2/bottleneck_v2/\3"),
-        (r"stage(\d+)/block(\d+)/bn1", r"resnet_v2/block\1/unit_\2/bottleneck_v2/preact"),
-        (r"stage(\d+)/block(\d+)/bn2", r"resnet_v2/block\1/unit_\2/bottleneck_v2/conv1/BatchNorm"),
-        (r"stage(\d+)/block(\d+)/bn3", r"resnet_v2/block\1/unit_\2/bottleneck_v2/conv2/BatchNorm"),
-        (r"conv1", "resnet_v2/conv1"),
-        (r"bn", "resnet_v2/postnorm"),
-        (r"head", lambda: LayerName("resnet_v2/logits", as_dense=True)),
     ],
     "MobileNetV2": [
         (r"conv1", "MobilenetV2/Conv"),
