@@ -56,7 +56,9 @@ def find_model(record: Record) -> tuple[str, dict[str, Any]] | None:
     source, _, name = record.name.partition("/")
     for pattern, template, options in _RECORDED:
         if (match := re.fullmatch(pattern, record.name)) is not None:
-            return match.expand(template), {key: float(match[group]) for key, group in options.items()}
+            found = resolve_name(match.expand(template))
+            stated = {key: float(match[group]) for key, group in options.items()}
+            return (found, stated) if found in ARCHITECTURES else None
     plain = record.network if source == "pytorch" else name.removesuffix("_notop")
     found = find_name(plain, source)
     options = {"transform_input": True} if source == "pytorch" and found in _TRANSFORMED else {}
@@ -88,7 +90,7 @@ def find_preprocessing(record: Record, module: nn.Module) -> Preprocessing | Non
 _RECORDED: Sequence[tuple[str, str, Mapping[str, int]]] = (
     (r"keras/mobilenet_v1_([\d.]+)_\d+(?:_notop)?", "mobilenet", {"alpha": 1}),
     (
-        r"(keras|tensorflow)/mobilenet_v([123](?:_large|_small)?)_([\d.]+)_\d+(?:_notop)?",
+        r"(keras|tensorflow)/mobilenet_v([123](?:_large|_small)?(?:_minimalistic)?)_([\d.]+)_\d+(?:_notop)?",
         r"\1/mobilenet_v\2",
         {"alpha": 3},
     ),

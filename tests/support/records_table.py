@@ -1,10 +1,11 @@
 """The tables of known networks in ``docs/zoo.md``, which ``python -m tests.support.records_table`` writes."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from jaxcnn import zoo
 from jaxcnn.models.registry import ARCHITECTURES
+from jaxcnn.zoo.families import find_model
 from jaxcnn.zoo.records.weight_records import SOURCES
 from tests.support.paths import ROOT
 from tests.support.recorded import read
@@ -29,32 +30,18 @@ READS = {
 }
 
 # Networks that run with a file, or with weights that their framework has written, and the test that says so.
-_RESNETS = "random weights of torchvision, by `models/torchvision_families_test.py`"
 RUNS = {
-    **{("pytorch", name): _RESNETS for name in ("resnet18", "resnet50", "resnext50_32x4d")},
     ("tensorflow", "MobileNet_v1"): "1.0 at 224 as a frozen graph, by `zoo/graphs/tensorflow_test.py`; 0.25 at 128, "
     "8 bits, by `zoo/graphs/tflite_test.py`",
     ("keras", "MobileNet"): "0.25 at 224, by `benchmarks/experiments/zoo.py`",
 }
+WEIGHTS = "random weights of the source, by `benchmarks/experiments/parity.py`"
 UNTESTED = {
     # What a file of these sources describes runs; of a network that no test loads only its operations are tested.
     "tensorflow": "as a graph, by operations (`zoo/graphs/tensorflow_test.py`)",
     "caffe": "by operations (`zoo/graphs/caffe_test.py`)",
     "matconvnet": "by operations (`zoo/graphs/matconvnet_test.py`)",
     "keras": "as a full model, by operations (`zoo/graphs/keras_test.py`)",
-}
-
-# Networks whose model this package has, and the test that compares it with the source's.
-MODELS = {
-    **{
-        ("pytorch", name): f"`{name}`, by `models/torchvision_families_test.py` or its parameter count"
-        for name in ARCHITECTURES
-        if name.startswith(("resnet", "resnext", "wide_resnet"))
-    },
-    ("pytorch", "mobilenet_v2"): "`mobilenet_v2`, by `models/torchvision_parity_test.py`",
-    ("keras", "Xception"): "`xception`, by `models/keras_parity_test.py`",
-    ("keras", "MobileNet"): "`mobilenet`, by `models/keras_parity_test.py`",
-    ("keras", "MobileNetV2"): '`mobilenet_v2`, `variant="keras"`, by `models/keras_parity_test.py`',
 }
 
 
@@ -68,15 +55,23 @@ def rows(source: str) -> Iterator[tuple[str, ...]]:
         figures = [best.accuracy(measure) for measure in ("top-1", "top-5")]
         figures = ", ".join("-" if figure is None else f"{figure:.1f}" for figure in figures) if any(figures) else ""
         count = f"{len(found)}" if len(found) > 1 else f"`{found[0].name}`"
-        yield network, count, figures, *status(source, network)
+        names = dict.fromkeys(model[0] for one in found if (model := find_model(one)) is not None)
+        yield network, count, figures, *status(source, network, list(names))
     for entry in read(source)["listed"]:
-        yield entry["network"], f"no record: {entry['why']}", "", *status(source, entry["network"])
+        yield entry["network"], f"no record: {entry['why']}", "", *status(source, entry["network"], [])
 
 
-def status(source: str, network: str) -> tuple[str, str, str]:
-    """Returns what is read, what runs, and which model exists."""
-    runs = RUNS.get((source, network), UNTESTED.get(source, "not yet"))
-    return READS.get((source, network), "format"), runs, MODELS.get((source, network), "")
+def status(source: str, network: str, models: Sequence[str]) -> tuple[str, str, str]:
+    """Returns what is read, what runs, and which models exist, with the tests that compare them."""
+    runs = RUNS.get((source, network)) or (WEIGHTS if models else UNTESTED.get(source, "not yet"))
+    return READS.get((source, network), "format"), runs, "; ".join(map(describe_model, models))
+
+
+def describe_model(name: str) -> str:
+    """Returns a model's name and the test that compares its family with the source."""
+    family = ARCHITECTURES[name].kind.__module__.rpartition(".")[2]
+    test = f"models/{family}_test.py"
+    return f"`{name}`, by `{test if (ROOT / 'tests' / test).exists() else 'models/torchvision_families_test.py'}`"
 
 
 def tables() -> str:
