@@ -15,6 +15,7 @@ import pytest
 from jaxcnn import models
 from jaxcnn.models.registry import ARCHITECTURES
 from tests.contract import items
+from tests.support.selection import daily
 
 FOLDER = Path(__file__).parent / "golden"
 UPDATE = "python -m tests.golden_test"
@@ -39,6 +40,7 @@ MEMBERS = (
     "xception",
 )
 NAMES = [name for name in models.names() if name in MEMBERS or name not in ARCHITECTURES]
+SMALL = [name for name in NAMES if name not in ARCHITECTURES]
 SIZE = (60, 60, 1)  # of the cluttered digits; models are taken with their default options
 
 
@@ -54,11 +56,13 @@ def file_of(name):
     return name.replace("/", "_")
 
 
-def trees():
-    """Gives the trees of all models and layers, by the name of their file."""
-    found = {
-        f"models.{name.replace('/', '_')}": tree(models.create(name), (1, *SIZES.get(name, SIZE))) for name in NAMES
-    }
+def model_tree(name):
+    return tree(models.create(name), (1, *SIZES.get(name, SIZE)))
+
+
+def layer_trees():
+    """Gives the trees of all layers, by the name of their file."""
+    found = {}
     for name, uses in items.LAYERS.items():
         for number, (build, _) in enumerate(uses):
             if leaves := tree(build(), items.IMAGE.shape):
@@ -66,14 +70,25 @@ def trees():
     return found
 
 
-def test_parameter_trees():
-    stored = {path.stem: json.loads(path.read_text()) for path in FOLDER.glob("*.json")}
-    current = trees()
+def compare(stored, current):
     differing = sorted(name for name in stored | current if stored.get(name) != current.get(name))
     shown = [f"{name}: stored {stored.get(name)}, now {current.get(name)}" for name in differing]
     assert not differing, "\n".join(
         ["Parameter trees changed; checkpoints written before will not load.", *shown, f"If that is meant: {UPDATE}"]
     )
+
+
+def test_parameter_trees_of_layers():
+    stored = {path.stem: json.loads(path.read_text()) for path in FOLDER.glob("*.json")}
+    trees_of_models = {f"models.{file_of(name)}" for name in NAMES}
+    assert trees_of_models <= set(stored), f"trees are missing; write them: {UPDATE}"
+    compare({name: leaves for name, leaves in stored.items() if name not in trees_of_models}, layer_trees())
+
+
+@pytest.mark.parametrize("name", daily(NAMES, (*SMALL, "resnet18")))  # counts of others are held by registry_test.py
+def test_parameter_trees_of_models(name):
+    key = f"models.{file_of(name)}"
+    compare({key: json.loads((FOLDER / f"{key}.json").read_text())}, {key: model_tree(name)})
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -96,6 +111,6 @@ if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     for path in FOLDER.glob("*.json"):
         path.unlink()
-    for name, leaves in trees().items():
+    for name, leaves in ({f"models.{file_of(name)}": model_tree(name) for name in NAMES} | layer_trees()).items():
         (FOLDER / f"{name}.json").write_text(json.dumps(leaves, indent=1) + "\n")
     sys.stdout.write(f"wrote {len(list(FOLDER.iterdir()))} trees to {FOLDER}\n")

@@ -1,14 +1,13 @@
 """Imports go down only, files are one noun each, and ``import jaxcnn`` is light."""
 
 import ast
+import functools
 import os
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
-
-import pytest
 
 from tests.support.paths import ROOT
 
@@ -75,10 +74,17 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(path): path for path in FILES}
 
 
+@functools.cache
+def parse(path: Path) -> ast.Module:
+    """Parses a file, which does not change while tests run."""
+    return ast.parse(path.read_text())
+
+
+@functools.cache
 def imports(path: Path) -> list[tuple[int, str]]:
     """Returns line and dotted name of everything a file imports, also inside functions."""
     found = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parse(path)):
         if isinstance(node, ast.Import):
             found += [(node.lineno, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -104,35 +110,39 @@ def room(module: str) -> str:
     return module.split(".")[2] if module.count(".") > 1 else ""
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_name)
-def test_imports_go_down(path):
-    module = module_name(path)
-    here = namespace(module)
-    assert here == "" or here in RANK, f"{module}: give the namespace a line in ORDER of {__file__}."
-    for line, name in imports(path):
-        if name.split(".")[0] != "jaxcnn" or here == "":
-            continue
-        there = namespace(target(name))
-        if there == "":
-            assert name in ("jaxcnn", "jaxcnn.__version__"), f"{path}:{line}: import the namespace, not the package."
-            continue
-        assert there == here or RANK[there] < RANK[here], f"{path}:{line}: {here} must not import {there}."
+def test_imports_go_down():
+    wrong = []
+    for module, path in MODULES.items():
+        here = namespace(module)
+        assert here == "" or here in RANK, f"{module}: give the namespace a line in ORDER of {__file__}."
+        for line, name in imports(path):
+            if name.split(".")[0] != "jaxcnn" or here == "":
+                continue
+            there = namespace(target(name))
+            if there == "":
+                if name not in ("jaxcnn", "jaxcnn.__version__"):
+                    wrong.append(f"{path}:{line}: import the namespace, not the package.")
+            elif there != here and RANK[there] >= RANK[here]:
+                wrong.append(f"{path}:{line}: {here} must not import {there}.")
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if namespace(module_name(path)) in ROOMS], ids=module_name)
-def test_imports_go_down_inside(path):
+def test_imports_go_down_inside():
     """The rooms of a folder are in order too, so that a parser never comes to depend on a framework's format."""
-    module = module_name(path)
-    order = ROOM_RANK[namespace(module)]
-    here = room(module)
-    for line, name in imports(path):
-        there = room(target(name))
-        if here == "" or there == "" or namespace(name) != namespace(module):
-            continue  # the namespace itself collects what is public
-        low, high = (order.get(place, order["*"]) for place in (there, here))
-        assert there == here or low < high or low == high == order["*"], (
-            f"{path}:{line}: {here} must not import {there}."
-        )
+    wrong = []
+    for module, path in MODULES.items():
+        if namespace(module) not in ROOMS:
+            continue
+        order = ROOM_RANK[namespace(module)]
+        here = room(module)
+        for line, name in imports(path):
+            there = room(target(name))
+            if here == "" or there == "" or namespace(name) != namespace(module):
+                continue  # the namespace itself collects what is public
+            low, high = (order.get(place, order["*"]) for place in (there, here))
+            if not (there == here or low < high or low == high == order["*"]):
+                wrong.append(f"{path}:{line}: {here} must not import {there}.")
+    assert not wrong, "\n".join(wrong)
 
 
 def test_no_import_cycle():
@@ -157,31 +167,41 @@ def test_no_import_cycle():
         visit(module, ())
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_name)
-def test_file_is_one_noun(path):
-    text = path.read_text()
-    lines = len(text.splitlines())
-    assert lines <= 400, f"{path} has {lines} lines; a file is one noun of at most 400."
-    assert path.name not in ("utils.py", "util.py", "helpers.py", "common.py", "misc.py"), f"{path} names no thing."
-    assert "from __future__ import annotations" not in text, f"{path}: it defeats the run-time shape checks."
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.ImportFrom):
-            assert all(alias.name != "*" for alias in node.names), f"{path}:{node.lineno}: star import."
+def test_file_is_one_noun():
+    wrong = []
+    for path in FILES:
+        text = path.read_text()
+        lines = len(text.splitlines())
+        if lines > 400:
+            wrong.append(f"{path} has {lines} lines; a file is one noun of at most 400.")
+        if path.name in ("utils.py", "util.py", "helpers.py", "common.py", "misc.py"):
+            wrong.append(f"{path} names no thing.")
+        if "from __future__ import annotations" in text:
+            wrong.append(f"{path}: it defeats the run-time shape checks.")
+        wrong += [f"{path}:{line}: star import." for line, name in imports(path) if name.endswith(".*")]
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_name)
-def test_no_foreign_framework(path):
-    for line, name in imports(path):
-        assert name.split(".")[0] not in FOREIGN, f"{path}:{line}: the package must not import {name}."
-        assert "_src" not in name.split("."), f"{path}:{line}: {name} is private to its library."
+def test_no_foreign_framework():
+    wrong = []
+    for path in FILES:
+        for line, name in imports(path):
+            if name.split(".")[0] in FOREIGN:
+                wrong.append(f"{path}:{line}: the package must not import {name}.")
+            if "_src" in name.split("."):
+                wrong.append(f"{path}:{line}: {name} is private to its library.")
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_name)
-def test_no_assert_on_input(path):
-    asserts = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Assert)]
-    # ``assert x is not None`` only tells the type checker what the code guarantees.
-    lines = [node.lineno for node in asserts if not ast.unparse(node.test).endswith(" is not None")]
-    assert not lines, f"{path}: lines {lines} assert; raise a ValueError through jaxcnn._check."
+def test_no_assert_on_input():
+    wrong = []
+    for path in FILES:
+        asserts = [node for node in ast.walk(parse(path)) if isinstance(node, ast.Assert)]
+        # ``assert x is not None`` only tells the type checker what the code guarantees.
+        lines = [node.lineno for node in asserts if not ast.unparse(node.test).endswith(" is not None")]
+        if lines:
+            wrong.append(f"{path}: lines {lines} assert; raise a ValueError through jaxcnn._check.")
+    assert not wrong, "\n".join(wrong)
 
 
 def test_package_only_imports_namespaces():
@@ -190,21 +210,30 @@ def test_package_only_imports_namespaces():
     assert not defined, "jaxcnn/__init__.py holds the version and the namespaces, nothing else."
 
 
-def test_import_is_light():
-    code = f"import sys, jaxcnn; print([name for name in {HEAVY} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[]", f"import jaxcnn also imports {done.stdout}"
+IMPORTS = f"""
+from jaxcnn.zoo.download import transfers; from jaxcnn.zoo.records import label_sets
+import jaxcnn.zoo.formats.keras.hdf5_file, jaxcnn.zoo.formats.keras.keras_archive
+import sys, jax
+from jaxcnn import zoo
+print([name for name in {HEAVY} if name in sys.modules])
+print([type(f).__name__ for f in (zoo.records, zoo.download, zoo.read)])
+jax.config.update('jax_num_cpu_devices', 3)
+print(jax.device_count())
+"""
 
 
-def test_import_starts_no_backend():
-    # The number of devices can only be set while no backend has started.
-    code = "import jax, jaxcnn; jax.config.update('jax_num_cpu_devices', 3); print(jax.device_count())"
+def test_import_is_light_and_starts_no_backend():
+    """Functions that share a name with a folder are the functions, whatever is imported first."""
     environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False, env=environment
+        [sys.executable, "-c", IMPORTS], capture_output=True, text=True, cwd=ROOT, check=False, env=environment
     )
-    assert done.stdout.strip() == "3", f"import jaxcnn computes something: {done.stdout} {done.stderr}"
+    assert done.returncode == 0, done.stderr
+    heavy, kinds, devices = done.stdout.splitlines()
+    assert heavy == "[]", f"import jaxcnn also imports {heavy}"
+    assert kinds == str(["function"] * 3)
+    # The number of devices can only be set while no backend has started.
+    assert devices == "3", "import jaxcnn computes something"
 
 
 # Requirements of dependencies that the package itself does not import.

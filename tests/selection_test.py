@@ -24,7 +24,8 @@ def test_error_in_every_form(): ...
 def test_generated(number): ...
 def test_fuzz(): ...
 """
-EVERY = {"test_value", "test_error_of_a_value", "test_refusal", "test_names[b]", "test_generated", "test_fuzz"}
+LISTED = ["test_value", "test_error_of_a_value", "test_refusal", "test_names[b]", "test_generated", "test_fuzz"]
+EVERY = set(LISTED)
 ERRORS = {"test_error_of_a_value", "test_refusal", "test_fuzz"}
 NIGHTLY = {"test_names[a]", "test_names[c]", "test_error_in_every_form", "test_generated", "test_fuzz"}
 
@@ -52,6 +53,11 @@ def test_nightly_tests_are_left_out_by_default(selected):
 
 def test_nightly_runs_them_and_generated_cases(selected):
     assert selected("-m", "nightly") == NIGHTLY
+
+
+def test_all_tests_of_the_default_run_are_listed_whatever_is_selected(selected, tmp_path):
+    selected("-m", "errors and not nightly", "--list-tests", str(tmp_path / "listed.txt"))
+    assert (tmp_path / "listed.txt").read_text().splitlines() == [f"sample_test.py::{name}" for name in LISTED]
 
 
 def test_the_two_runs_of_all_checks_divide_the_suite(selected):

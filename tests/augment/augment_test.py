@@ -31,7 +31,7 @@ def test_every_random_function_is_here():
     assert set(ALL) - set(NOTHING) == {"random_shot_noise", "random_cutout"}  # which have no draw that does nothing
 
 
-@pytest.mark.parametrize("name", daily(ALL, FAMILIES | FLAT | {"random_crop", "random_hue", "random_shot_noise"}))
+@pytest.mark.parametrize("name", daily(ALL, FAMILIES - {"random_tps"} | {"random_shot_noise"}))
 def test_dtypes_shapes_and_draws(name):
     """The key of example i of a batch is folded from the batch's; draws differ between keys, not between dtypes."""
     f = function(name)
@@ -59,7 +59,9 @@ def test_dtypes_shapes_and_draws(name):
     assert np.mean(np.abs(np.asarray(rounded, np.float32) - np.asarray(result)) > 0.05) < 0.12
 
 
-@pytest.mark.parametrize("name", daily(NOTHING, sorted(FAMILIES)[::2]))  # all of them in one, see TestSequence
+@pytest.mark.parametrize(
+    "name", daily(NOTHING, ("random_affine", "random_gaussian_blur", "random_erasing"))
+)  # all of them in one, see TestSequence
 def test_options_that_change_nothing_return_the_image(name):
     f, images = function(name, NOTHING), (IMAGE, as_uint8(IMAGE))
     results = jax.jit(lambda key, *images: [f(key, image) for image in images])(KEY, *images)
@@ -69,9 +71,7 @@ def test_options_that_change_nothing_return_the_image(name):
 
 @pytest.mark.parametrize(
     "name",
-    daily(
-        ["random_affine", "random_hue", "random_rotate_90", "random_gaussian_noise"], ["random_affine", "random_hue"]
-    ),
+    daily(["random_affine", "random_hue", "random_rotate_90", "random_gaussian_noise"], ["random_affine"]),
 )
 def test_without_jit_results_are_the_same(name):
     np.testing.assert_allclose(function(name)(KEY, IMAGE), jax.jit(function(name))(KEY, IMAGE), atol=1e-5)
@@ -79,7 +79,8 @@ def test_without_jit_results_are_the_same(name):
 
 
 @pytest.mark.parametrize(
-    "name", daily(sorted(set(ALL) - FLAT - {"random_autocontrast", "random_shot_noise"}), sorted(FAMILIES)[::2])
+    "name",
+    daily(sorted(set(ALL) - FLAT - {"random_autocontrast", "random_shot_noise"}), ("random_affine", "random_erasing")),
 )
 def test_gradients_are_those_of_differences(name):
     f = function(name)
@@ -185,7 +186,11 @@ class TestErrors:
 
 
 @pytest.mark.parametrize(
-    "name", daily([*ALL, "rand_augment", "trivial_augment", "auto_augment", "aug_mix"], {*FAMILIES, "trivial_augment"})
+    "name",
+    daily(
+        [*ALL, "rand_augment", "trivial_augment", "auto_augment", "aug_mix"],
+        {*sorted(FAMILIES)[::2], "trivial_augment"},
+    ),
 )
 def test_levels_and_integer_points_under_strict_promotion(name):
     f = function(name) if name in ALL else getattr(augment, name)

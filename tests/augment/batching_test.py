@@ -12,9 +12,7 @@ from tests.augment.functions import IMAGE, KEY, P, function
 from tests.support.selection import daily, daily_cases
 
 
-@pytest.mark.parametrize(
-    ("count", "cached", "at_once"), daily_cases([(6, 0.5, 1), (6, 5, 3), (7, 3, 3)], [(6, 0.5, 1), (7, 3, 3)])
-)
+@pytest.mark.parametrize(("count", "cached", "at_once"), daily_cases([(6, 0.5, 1), (6, 5, 3), (7, 3, 3)], [(7, 3, 3)]))
 def test_a_large_batch_is_processed_in_parts_to_the_same_result(monkeypatch, count, cached, at_once):
     f = augment.batched(augment.sequence([function("random_scale"), function("random_brightness")]))
     batch = jnp.stack([IMAGE] * count)
@@ -31,10 +29,13 @@ def test_as_many_examples_are_processed_at_once_as_fit_in_the_caches(n, values, 
     assert batching._at_once(n, values, batching._LARGE, batching._CACHED) == at_once
 
 
-@pytest.mark.parametrize("policy", [augment.trivial_augment, jax.jit(augment.trivial_augment)], ids=["bare", "jit"])
-@pytest.mark.parametrize("count", [0, 1, 2])
-def test_policies_process_one_example_after_another_whatever_their_number(monkeypatch, policy, count):
+@pytest.mark.parametrize(
+    ("count", "jit"),
+    daily_cases([(count, jit) for count in (0, 1, 2) for jit in (False, True)], [(0, False), (1, True), (2, False)]),
+)
+def test_policies_process_one_example_after_another_whatever_their_number(monkeypatch, count, jit):
     """In a batch all branches would be computed, and one selected."""
+    policy = jax.jit(augment.trivial_augment) if jit else augment.trivial_augment
     _programs._find_program.cache_clear()  # also what other tests traced
     calls, of_jax = [], jax.lax.map
     monkeypatch.setattr(jax.lax, "map", lambda *args, **options: calls.append(args) or of_jax(*args, **options))

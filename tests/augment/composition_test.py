@@ -75,6 +75,7 @@ class TestSequence:
             apart = jax.jit(step)(jax.random.fold_in(KEY, i), apart)
         np.testing.assert_allclose(jax.jit(augment.sequence(steps))(KEY, IMAGE), apart, atol=1e-5)
 
+    @pytest.mark.nightly
     def test_of_nothing_is_exact(self):
         nothing = augment.sequence([function(name, NOTHING) for name in NOTHING])
         np.testing.assert_array_equal(jax.jit(nothing)(KEY, IMAGE), IMAGE)

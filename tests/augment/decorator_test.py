@@ -55,6 +55,7 @@ def calls_compile(calls):
 class TestPrograms:
     """Without ``jax.jit`` a call is compiled once, however the function is put together."""
 
+    @pytest.mark.nightly
     def test_policies_are_compiled_once(self):
         def call(number):
             f = augment.sequence([augment.random_apply(augment.rand_augment, p=0.5), P(augment.random_hue, hue=0.2)])

@@ -11,17 +11,18 @@ from jaxcnn import augment
 from jaxcnn.augment import _decorator
 from jaxcnn.augment._chain import Chain
 from tests.augment.functions import (
-    FAMILIES,
     IMAGE,
     KEY,
     MOVING,
-    SIBLINGS,
     SIZE,
     P,
     as_uint8,
     function,
 )
 from tests.support.selection import daily
+
+KINDS = {"random_affine", "random_flip_left_right", "random_resized_crop"}
+"""One of every kind of motion: sampled, of whole pixels, to another size."""
 
 
 class TestExamples:
@@ -33,7 +34,7 @@ class TestExamples:
         "label": jnp.int32(4),
     }
 
-    @pytest.mark.parametrize("name", daily(MOVING, set(MOVING) - SIBLINGS))
+    @pytest.mark.parametrize("name", daily(MOVING, KINDS | {"random_tps", "random_elastic", "random_perspective"}))
     def test_key_points_move_with_the_image(self, name):
         """A spot around a key point is moved with it."""
         y, x = np.mgrid[:40, :40]
@@ -49,7 +50,7 @@ class TestExamples:
             center = (np.sum(spot * xx) / spot.sum(), np.sum(spot * yy) / spot.sum())
             np.testing.assert_allclose(center, point, atol=0.45)
 
-    @pytest.mark.parametrize("name", daily(MOVING, FAMILIES))
+    @pytest.mark.parametrize("name", daily(MOVING, KINDS))
     def test_masks_are_sampled_at_the_nearest_pixel(self, name):
         layers = {**self.example, "mask": self.example["mask"][..., None]}
         f = function(name)
@@ -61,7 +62,7 @@ class TestExamples:
         np.testing.assert_allclose(result["image"], alone, atol=1e-6)
         np.testing.assert_array_equal(layered["mask"][..., 0], result["mask"])
 
-    @pytest.mark.parametrize("dtype", [jnp.uint8, jnp.bool_, jnp.int32])
+    @pytest.mark.parametrize("dtype", daily([jnp.uint8, jnp.bool_, jnp.int32], [jnp.bool_]))
     def test_masks_are_0_where_the_image_is_filled(self, dtype):
         example = {"image": IMAGE, "mask": jnp.ones((SIZE, SIZE), dtype)}
         pad = P(augment.random_pad_and_crop, padding=6, padding_mode="fill", fill_value=(0.5, 1.0, 1.0))
@@ -80,6 +81,7 @@ class TestExamples:
         result = f(KEY, example)
         np.testing.assert_array_equal(result["mask"], jnp.round(result["image"][..., 0] * SIZE**2))
 
+    @pytest.mark.nightly
     def test_points_may_be_integers(self):
         example = {"image": IMAGE, "keypoints": jnp.array([[2, 3]]), "boxes": [[2, 3, 5, 7]]}
         flip = augment.sequence([P(augment.random_flip_left_right, p=1.0), P(augment.random_invert, p=1.0)])
@@ -150,6 +152,7 @@ class TestRows:
         assert second["keypoints_inside"].tolist() == [False, True, False]
         assert augment.random_hue(KEY, self.example)["keypoints_inside"].tolist() == [True, True, False]
 
+    @pytest.mark.nightly
     def test_a_sequence_flags_what_left_the_image_that_it_samples(self):
         """Rotating there and back is sampled once and loses nothing; colors in between make it two images."""
         there, back = (P(augment.random_translation, translate=0.0), P(augment.random_translation, translate=0.0))
@@ -232,6 +235,7 @@ def spot(shape, x, y):
 class TestStrongDeformations:
     """Key points follow the image also where a map stretches more than twofold."""
 
+    @pytest.mark.nightly
     def test_of_a_spline_that_a_fixed_point_iteration_does_not_invert(self):
         f = jax.jit(P(augment.random_tps, strength=0.07))
         moved = f(jax.random.key(20), {"image": spot((96, 128), 104, 32), "keypoints": np.array([[104.0, 32.0]])})
@@ -260,6 +264,7 @@ class TestStrongDeformations:
         for seed in range(8):
             assert float(there_and_back(jax.random.key(seed)).max()) < 0.02
 
+    @pytest.mark.nightly
     def test_derivatives_are_those_of_differences(self):
         example = {"image": spot((24, 24), 10, 8), "keypoints": np.array([[10.0, 8.0]])}
 

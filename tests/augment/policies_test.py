@@ -70,7 +70,7 @@ def test_shears_keep_the_upper_left_corner():
     np.testing.assert_allclose(apply_alone("shear_y", sign=-1.0), down, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", daily(POLICIES, ("rand_augment", "auto_augment")))
+@pytest.mark.parametrize("name", daily(POLICIES, ("auto_augment",)))
 def test_dtypes_replay_and_batches(name):
     f = augment.batched(POLICIES[name])
     batch = jnp.stack([IMAGE] * 24)
@@ -122,7 +122,7 @@ def test_examples_of_more_than_an_image():
     assert moved.any() and not moved.all() and result["mask"].dtype == jnp.int32
 
 
-@pytest.mark.parametrize("name", daily(POLICIES, ("rand_augment", "aug_mix")))
+@pytest.mark.parametrize("name", daily(POLICIES, ("aug_mix",)))
 def test_a_batch_may_be_sharded_on_an_explicit_mesh(name):
     mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Explicit,), devices=jax.devices()[:2])
     with jax.set_mesh(mesh):
@@ -155,6 +155,7 @@ class TestAugMix:
         mixed = jax.jit(mix_little)(KEY, IMAGE)
         assert 1e-3 < float(jnp.abs(mixed - IMAGE).max()) < 1
 
+    @pytest.mark.nightly
     def test_is_differentiable(self):
         gradient = jax.jit(jax.grad(lambda x: jnp.sum(mix_little(KEY, x) ** 2)))(IMAGE)
         assert np.all(np.isfinite(gradient)) and float(jnp.abs(gradient).max()) > 0
@@ -163,7 +164,7 @@ class TestAugMix:
         "options",
         daily(
             [{"all_ops": True}, {"alpha": 0.5}, {"depth": 2}, {"width": 2}, {"severity": 8.0}],
-            [{"all_ops": True}, {"depth": 2}],
+            [{"depth": 2}],
         ),
         ids=str,
     )
@@ -174,6 +175,7 @@ class TestAugMix:
         )
         assert not np.allclose(changed, plain, atol=1e-3)
 
+    @pytest.mark.nightly
     def test_the_loss_is_the_mean_divergence_from_the_mean(self):
         logits = np.random.default_rng(0).normal(size=(3, 5, 4)).astype(np.float32)
         p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)

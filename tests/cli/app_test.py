@@ -1,5 +1,6 @@
 """The command line as a whole: help, version, and one line for every mistake."""
 
+import runpy
 import subprocess
 import sys
 
@@ -89,11 +90,12 @@ def test_errors_of_the_command_line(capsys, arguments, message):
     assert message in refused(capsys, *arguments)
 
 
-def test_errors_exit_the_process_with_code_2():
-    done = subprocess.run(
-        [sys.executable, "-m", "jaxcnn.cli", "eval", "no/such/run"], capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+def test_errors_exit_the_process_with_code_2(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["jaxcnn", "eval", "no/such/run"])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_module("jaxcnn.cli", run_name="__main__")
+    said = capsys.readouterr()
+    assert (caught.value.code, said.out, said.err.count("\n")) == (2, "", 1)
 
 
 @pytest.mark.parametrize(

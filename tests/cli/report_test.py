@@ -42,6 +42,6 @@ def test_report_without_test_data_shows_the_curves(ensemble):
     assert "as it was evaluated last during training" in page and "<h2>Learning curves</h2>" in page
 
 
-def test_errors(run, capsys):
+def test_what_an_experiment_does_not_take_is_refused(run, capsys):
     assert "an experiment takes neither --data nor --checkpoint" in refused(capsys, "report", run, "--data", "x.npz")
     assert "must be a run folder with run.json" in refused(capsys, "report", "no/such/run")

@@ -60,8 +60,7 @@ def both(item, weights, *arrays):
     return item.function(*arrays), slopes(item, weights, *arrays)
 
 
-AUTO = ("ops.adjust_contrast[0]", "ops.fit_affine", "ops.warp_affine[0]", "ops.weighted_average_pool[0]")
-AUTO += ("losses.cross_entropy", "layers.Conv[0]", "layers.SpatialTransformer[0]")
+AUTO = ("ops.warp_affine[0]", "ops.weighted_average_pool[0]", "losses.cross_entropy", "layers.Conv[0]")
 
 
 def modes(chosen):

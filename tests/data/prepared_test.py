@@ -165,7 +165,7 @@ def test_what_is_refused(result):
     assert hostile.startswith("ValueError: tfds_source: name must be of the form")
 
 
-def test_damaged_files_are_named(result):
+def test_broken_files_are_named(result):
     assert len(result["damaged"]) == 6
     for message in result["damaged"]:
         assert message.startswith(

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from jaxcnn import data, train
-from tests.support.training_models import Net, assert_same, host_batch
+from tests.support.training_models import Linear, assert_same, host_batch
 from tests.support.untyped import untyped
 
 WHOLE = host_batch(0, 40)
@@ -36,7 +36,7 @@ def test_batches_by_number_are_those_of_the_loader():
 
 
 def fit(batches, **options):
-    return train.fit(jax.random.key(0), Net(), optax.adam(1e-2), batches, steps=12, checkpoint_every=6, **options)
+    return train.fit(jax.random.key(0), Linear(), optax.adam(1e-2), batches, steps=12, checkpoint_every=6, **options)
 
 
 def test_training_takes_the_same_steps(tmp_path):
@@ -45,7 +45,7 @@ def test_training_takes_the_same_steps(tmp_path):
     result = fit(data.prefetch(loader()), evaluate=data.prefetch(loader()))
     assert_same(result.state, expected.state)
     assert result.evaluation == expected.evaluation
-    train.fit(jax.random.key(0), Net(), optax.adam(1e-2), data.prefetch(loader()), steps=7, run=tmp_path)
+    train.fit(jax.random.key(0), Linear(), optax.adam(1e-2), data.prefetch(loader()), steps=7, run=tmp_path)
     assert_same(fit(data.prefetch(loader()), run=tmp_path).state, expected.state)
 
 

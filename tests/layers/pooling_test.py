@@ -16,6 +16,7 @@ from tests.support.untyped import untyped
 
 ACTIVATIONS = ["exp_sigmoid", "softmax", "sigmoid", "softplus", jnp.square]
 EACH_KIND = pytest.mark.parametrize("features", [None, 5])
+SPECIFIC = pytest.mark.parametrize("features", daily([None, 5], [5]))
 
 
 def images(*leading) -> np.ndarray:
@@ -24,7 +25,7 @@ def images(*leading) -> np.ndarray:
 
 def trained(layer, x, seed=1):
     """Draws random variables."""
-    variables: Any = layer.init(jax.random.key(0), x)
+    variables: Any = jax.jit(layer.init)(jax.random.key(0), x)
     rng = np.random.default_rng(seed)
     return {"params": jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), p.dtype), variables["params"])}
 
@@ -34,7 +35,7 @@ def trained(layer, x, seed=1):
 def test_starts_as_average_pooling(activation, features):
     x = images(2)
     layer = GlobalWeightedAveragePool(activation=activation, features=features)
-    pooled, variables = layer.init_with_output(jax.random.key(0), x)
+    pooled, variables = jax.jit(layer.init_with_output)(jax.random.key(0), x)
     expected = ops.global_average_pool(x)
     if features is not None:
         dense = untyped(variables)["params"]["classifier"]
@@ -84,7 +85,7 @@ def test_sows_weights_and_scores(activation, features):
     np.testing.assert_allclose((sown["weights"] * maps).sum((1, 2)), pooled, rtol=1e-4, atol=1e-5)
 
 
-@EACH_KIND
+@SPECIFIC
 def test_large_scores_do_not_overflow(features):
     x, layer = images(2), GlobalWeightedAveragePool(activation="softmax", features=features)
     variables = jax.tree.map(lambda p: 1e4 * p, trained(layer, x))
@@ -101,7 +102,7 @@ def test_gradient_reaches_every_parameter(features):
         assert bool((g != 0).any())
 
 
-@EACH_KIND
+@SPECIFIC
 def test_leading_axes_jit_and_vmap(features):
     x, layer = images(2, 3), GlobalWeightedAveragePool(features=features)
     variables = trained(layer, x)
@@ -112,7 +113,7 @@ def test_leading_axes_jit_and_vmap(features):
     np.testing.assert_allclose(untyped(layer.apply(variables, x[1, 2])), y[1, 2], rtol=1e-5, atol=1e-6)
 
 
-@EACH_KIND
+@SPECIFIC
 def test_bfloat16(features):
     x = images(2)
     layer = GlobalWeightedAveragePool(features=features)
@@ -124,18 +125,18 @@ def test_bfloat16(features):
     assert untyped(half.init(jax.random.key(0), x))["params"]["scorer"]["kernel"].dtype == jnp.float32
 
 
-@EACH_KIND
+@SPECIFIC
 @pytest.mark.parametrize("kind", daily([AxisType.Auto, AxisType.Explicit], [AxisType.Explicit]), ids=str)
 def test_sharded_batch(features, kind):
     mesh = jax.make_mesh((2,), ("data",), axis_types=(kind,), devices=jax.devices()[:2])
     x, layer = images(4), GlobalWeightedAveragePool(features=features)
     variables = trained(layer, x)
-    gradient = jax.grad(lambda v, x: jnp.sum(untyped(layer.apply(v, x)) ** 2))
+    gradient = jax.jit(jax.grad(lambda v, x: jnp.sum(untyped(layer.apply(v, x)) ** 2)))
     expected = gradient(variables, x)
     with jax.set_mesh(mesh):
         placed = jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))
         replicated = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
-        got = jax.jit(gradient)(replicated, placed)
+        got = gradient(replicated, placed)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), got, expected)
 
 

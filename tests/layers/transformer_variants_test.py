@@ -78,7 +78,7 @@ def test_parallel_transforms_equal_single_transformers():
         np.testing.assert_allclose(y[:, :, i], single, atol=1e-6)
 
 
-@pytest.mark.parametrize("transform", daily(["affine", "projective", "tps"], ["affine", "tps"]))
+@pytest.mark.parametrize("transform", daily(["affine", "projective", "tps"], ["affine"]))
 def test_parallel_transforms_start_as_the_exact_identity(transform):
     x = images(2, 6, 5, 2)
     y, _ = jax.jit(
@@ -104,7 +104,7 @@ def test_each_parallel_transform_learns_an_object_of_its_own():
 
 @pytest.mark.parametrize(
     "transform",
-    daily(["attention", "translation", "similarity", "affine", "projective"], ["similarity", "projective"]),
+    daily(["attention", "translation", "similarity", "affine", "projective"], ["projective"]),
 )
 def test_inverse_compositional_starts_as_the_exact_identity(transform):
     x = images(2, 3, 6, 5, 2)

@@ -29,7 +29,7 @@ def count(model, shape):
 def test_names_are_sorted_and_all_can_be_built():
     small = ("cnn", "fcn", "gwap_cnn", "lenet", "mini_xception", "st_cnn", "st_fcn")
     assert models.names() == tuple(sorted((*small, *ARCHITECTURES)))
-    for name in (*small, "mobilenet", "mobilenet_v2", "xception"):
+    for name in (*small, "mobilenet"):
         model = models.create(name, num_classes=7)
         shape = jax.eval_shape(lambda m=model: m.init_with_output(jax.random.key(0), jnp.zeros((2, 32, 31, 1)))[0])
         assert shape.shape == (2, 7), name
@@ -66,7 +66,7 @@ def test_parameter_counts(name, side, parameters):
         ("mobilenet_v2", {"alpha": 0.3708, "variant": "keras"}, 1_690_072),
         pytest.param("mobilenet_v2", {"alpha": 0.5}, 1_968_680, marks=pytest.mark.nightly),
         pytest.param("mobilenet_v2", {"alpha": 0.75}, 2_636_424, marks=pytest.mark.nightly),
-        ("mobilenet_v2", {"alpha": 1.0}, 3_504_872),
+        pytest.param("mobilenet_v2", {"alpha": 1.0}, 3_504_872, marks=pytest.mark.nightly),
         pytest.param("mobilenet_v2", {"alpha": 1.3}, 5_386_792, marks=pytest.mark.nightly),
         pytest.param("mobilenet_v2", {"alpha": 1.4, "variant": "keras"}, 6_108_776, marks=pytest.mark.nightly),
     ],
@@ -127,7 +127,7 @@ def test_transformed_classifiers_start_as_the_classifier_alone(name):
     model = models.create(name, transform="projective")
     variables = jax.jit(model.init)(jax.random.key(0), x)
     logits, sown = jax.jit(lambda v, x: model.apply(v, x, mutable="intermediates"))(variables, x)
-    alone: Any = models.create(name[3:]).apply({"params": variables["params"]["classifier"]}, x)
+    alone = jax.jit(models.create(name[3:]).apply)({"params": variables["params"]["classifier"]}, x)
     np.testing.assert_allclose(logits, alone, atol=1e-6)
     assert sorted(sown["intermediates"]["transformer"]) == ["frame", "grid", "theta"]
 
@@ -152,7 +152,7 @@ def test_batch_statistics_move_only_in_training():
     assert not np.allclose(moved["batch_stats"]["norm1"]["mean"], variables["batch_stats"]["norm1"]["mean"])
 
 
-@pytest.mark.parametrize("name", daily(MEMBERS, ("gwap_cnn", "st_cnn", "mini_xception", "mobilenet_v2")))
+@pytest.mark.parametrize("name", daily(MEMBERS, ("gwap_cnn", "st_cnn", "mobilenet_v2")))
 def test_dtypes_are_passed_through(name):
     x = jnp.zeros((1, 75, 76, 1), jnp.bfloat16)
     model = models.create(name, dtype=jnp.bfloat16)
@@ -176,13 +176,7 @@ def test_errors_of_the_input(name):
 
 
 def test_errors_of_too_small_images():
-    for name, side in (
-        ("cnn", 24),
-        ("lenet", 12),
-        ("gwap_cnn", 4),
-        ("mobilenet", 31),
-        ("xception", 7),
-    ):
+    for name, side in (("cnn", 24), ("lenet", 12), ("gwap_cnn", 4), ("mobilenet", 31)):
         model = models.create(name)
         jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, side, side, 1)))
         with pytest.raises(ValueError, match=f"{name}: x must be at least {side} x {side} pixels"):

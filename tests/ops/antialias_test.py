@@ -65,7 +65,7 @@ def test_no_worse_at_half_the_size_or_near_it(degrees):
     ("padding_mode", "align_corners"),
     daily_cases(
         [(mode, corners) for mode in ("zeros", "border", "reflection", "fill") for corners in (False, True)],
-        [("zeros", False), ("reflection", True)],
+        [("zeros", False)],
     ),
 )
 def test_nothing_changes_where_the_warp_does_not_shrink(align_corners, padding_mode):
@@ -82,6 +82,7 @@ def test_nothing_changes_where_the_warp_does_not_shrink(align_corners, padding_m
         np.testing.assert_allclose(ours, plain, atol=1e-5)
 
 
+@pytest.mark.nightly
 def test_an_image_shrunk_to_a_point_is_its_mean():
     image = jnp.asarray(np.random.default_rng(0).uniform(size=(64, 64, 1)), jnp.float32)
     result = warp(image, scaled(1.0), shape=(2, 2), antialias=True)
@@ -123,6 +124,7 @@ def test_a_constant_image_stays_constant_when_it_is_resized(align_corners):
         np.testing.assert_array_equal(result, np.full(result.shape, 2.0))
 
 
+@pytest.mark.nightly
 def test_footprints_that_are_turned_but_lie_inside_do_not_see_the_outside():
     result = warp(jnp.ones((50, 50, 1)), scaled(0.55, 45.0), shape=(9, 9), antialias=True)
     np.testing.assert_array_equal(result, np.ones((9, 9, 1)))
@@ -139,6 +141,7 @@ def test_the_outside_counts_by_its_share_of_the_footprint():
     np.testing.assert_array_equal(found[..., 2], np.where(inside == 1, 1, -np.inf))
 
 
+@pytest.mark.nightly
 def test_borders_are_as_close_to_the_mean_of_the_covered_area_as_the_middle():
     noise = np.random.default_rng(0).normal(size=(97, 97))
     image = np.asarray(ops.gaussian_blur(jnp.asarray(noise[..., None], jnp.float32), 1.0))
@@ -149,6 +152,7 @@ def test_borders_are_as_close_to_the_mean_of_the_covered_area_as_the_middle():
     assert border < 1.2 * off[2:-2, 2:-2].mean(), (border, off.mean())
 
 
+@pytest.mark.nightly
 def test_one_axis_may_shrink_alone():
     rows = jnp.asarray(np.random.default_rng(0).uniform(size=(40, 1, 1)), jnp.float32)
     image = jnp.broadcast_to(rows, (40, 40, 1))
@@ -170,7 +174,7 @@ def test_the_axis_that_does_not_shrink_keeps_its_contrast():
     assert jnp.std(ours - true) < 0.2 * jnp.std(plain - true)
 
 
-@pytest.mark.parametrize("h", daily([1, 2, 3], [1, 2]))
+@pytest.mark.parametrize("h", daily([1, 2, 3], [2]))
 def test_thin_images_shrink_along_their_length(h):
     noise = jnp.asarray(np.random.default_rng(0).uniform(size=(h, 512, 1)), jnp.float32)
     true = noise.reshape(h, 64, 8, 1).mean(2)
@@ -219,13 +223,19 @@ def test_pieces_equal_the_whole(monkeypatch, how):
     for count in (1, 3):
         monkeypatch.setattr(sampling.SamplingOptions, "count_pieces", lambda *_, count=count: count)
         read = lambda i, g, f: ops.grid_sample(i, g, padding_mode="fill", fill_value=f, **untyped(how))
-        value, pullback = jax.vjp(jax.jit(lambda *a, read=read: read(*a)), image, grid, fill)
-        results.append((value, *pullback(jnp.cos(value))))
+
+        @jax.jit
+        def value_and_gradients(*arguments, read=read):
+            value, pullback = jax.vjp(read, *arguments)
+            return value, *pullback(jnp.cos(value))
+
+        results.append(value_and_gradients(image, grid, fill))
     for a, b in zip(*results, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-4)
 
 
-@pytest.mark.parametrize("padding_mode", daily(["zeros", "border", "reflection"], ["zeros"]))
+@pytest.mark.nightly  # tests/contract/derivatives_test.py holds it daily
+@pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection"])
 def test_derivatives(padding_mode):
     with jax.enable_x64(True):
         rng = np.random.default_rng(1)
@@ -244,6 +254,7 @@ def test_gradients_are_finite_where_the_footprint_is_a_pixel():
         assert np.all(np.isfinite(gradient)) and np.abs(gradient).max() < 1e3
 
 
+@pytest.mark.nightly
 def test_batches_and_missing_batches():
     rng = np.random.default_rng(0)
     images, theta = jnp.asarray(rng.normal(size=(2, 3, 16, 16, 2)), jnp.float32), scaled(2.0, 10.0)
@@ -253,7 +264,7 @@ def test_batches_and_missing_batches():
     assert warp(images[:0], theta, shape=(5, 6), antialias=True).shape == (0, 3, 5, 6, 2)
 
 
-@pytest.mark.parametrize("size", daily([(1, 1), (1, 9), (2, 3)], [(1, 1), (1, 9)]))
+@pytest.mark.parametrize("size", daily([(1, 1), (1, 9), (2, 3)], [(1, 9)]))
 def test_small_images_and_outputs(size):
     image = jnp.asarray(np.random.default_rng(0).uniform(size=(*size, 1)), jnp.float32)
     for shape in ((1, 1), (1, 3), (4, 1)):

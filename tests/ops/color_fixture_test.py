@@ -13,6 +13,7 @@ import pytest
 from jaxcnn import ops
 from tests.support import released
 from tests.support.paths import FIXTURES
+from tests.support.selection import daily
 from tests.support.untyped import untyped
 
 FIXTURE = FIXTURES / "color.npz"
@@ -81,7 +82,19 @@ def images():
     return np.clip([smooth, noise, few], 0, 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize("case", CASES)
+OTHER_AMOUNTS = {
+    "brightness-0.4",
+    "contrast-0",
+    "saturation-0.4",
+    "hue--0.5",
+    "hue--0.1",
+    "gamma-0.4",
+    "posterize-5",
+    "sharpness-0",
+}
+
+
+@pytest.mark.parametrize("case", daily(CASES, set(CASES) - OTHER_AMOUNTS))
 def test_equals_the_committed_results_of_torchvision(case):
     function, _, _, levels, tolerance = CASES[case]
     stored = np.load(FIXTURE)

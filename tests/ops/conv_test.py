@@ -101,8 +101,13 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("shape", "kernel", "options"), CASES.values(), ids=CASES)
-def test_equals_lax_in_all_derivatives(shape, kernel, options):
+PARTS_OF_OTHERS = ("many channels", "valid", "strides", "dilation", "volume", "volume in groups", "pointwise")
+"""Cases whose options others have along with more."""
+
+
+@pytest.mark.parametrize("case", daily(CASES, set(CASES) - set(PARTS_OF_OTHERS)))
+def test_equals_lax_in_all_derivatives(case):
+    shape, kernel, options = CASES[case]
     arrays = normal(*shape), normal(*kernel, seed=1)
     got, wanted = (
         jax.jit(functools.partial(derivatives, functools.partial(f, **options)))(*arrays) for f in (ops.conv, lax_conv)
@@ -110,7 +115,7 @@ def test_equals_lax_in_all_derivatives(shape, kernel, options):
     close(got, wanted)
 
 
-@pytest.mark.parametrize("dtype", daily(["bfloat16", "float16", "float64"], ["bfloat16", "float64"]))
+@pytest.mark.parametrize("dtype", daily(["bfloat16", "float16", "float64"], ["bfloat16"]))
 def test_dtypes(dtype):
     with jax.enable_x64(dtype == "float64"):
         arrays = normal(2, 6, 7, 3, dtype=dtype), normal(3, 3, 3, 4, seed=1, dtype=dtype)

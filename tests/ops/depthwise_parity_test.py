@@ -36,7 +36,11 @@ def channels_first(array):
     ("case", "implementation", "dtype"),
     daily_cases(
         [(case, how, dtype) for case in CASES for how in ("auto", "xla") for dtype in DTYPES],
-        [*((case, "auto", "float32") for case in CASES), (CASES[5], "xla", "float32"), (CASES[5], "auto", "float64")],
+        [
+            *((case, "auto", "float32") for case in CASES[::2]),
+            (CASES[5], "xla", "float32"),
+            (CASES[5], "auto", "float64"),
+        ],
     ),
     ids=str,
 )

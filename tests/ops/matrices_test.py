@@ -68,7 +68,7 @@ def test_the_inverse_of_a_mirrored_homography_keeps_points_before_the_horizon():
     np.testing.assert_allclose(ops.apply_matrix(ops.invert_matrix(mirror), ops.apply_matrix(mirror, p)), p, atol=1e-5)
 
 
-@pytest.mark.parametrize("d", [2, 3])
+@pytest.mark.parametrize("d", daily([2, 3], [3]))
 def test_an_affine_fit_finds_the_matrix(d):
     theta, p = affine(3, d), points(5, 8, d=d)
     found = ops.fit_affine(p, ops.apply_matrix(theta, p))
@@ -86,7 +86,7 @@ def test_an_affine_fit_solves_least_squares_wherever_the_points_lie():
     np.testing.assert_allclose(mapped, np.concatenate([p, np.ones((12, 1))], 1) @ expected, atol=2e-3)
 
 
-@pytest.mark.parametrize("count", [4, 10])
+@pytest.mark.parametrize("count", daily([4, 10], [10]))
 @pytest.mark.parametrize("seed", daily(range(5), [0]))
 def test_a_homography_fit_finds_the_matrix(count, seed):
     matrix, p = projective(seed), points(count, seed=seed + 10)
@@ -108,7 +108,7 @@ def test_a_fitted_homography_warps_a_marked_square_onto_the_frame():
 
 
 @pytest.mark.parametrize(
-    ("known", "count"), daily_cases([(True, 4), (False, 4), (True, 20), (False, 20)], [(True, 4), (False, 4)])
+    ("known", "count"), daily_cases([(True, 4), (False, 4), (True, 20), (False, 20)], [(False, 4)])
 )
 def test_a_spline_of_16_points_is_accurate_in_float32(known, count):
     rng = np.random.default_rng(0)

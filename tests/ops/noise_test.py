@@ -50,7 +50,7 @@ def test_salt_and_pepper_formula():
     np.testing.assert_array_equal(pixels, np.where(UNIFORM[..., :1] < 0.5, np.uint8(255), BYTES))
 
 
-@pytest.mark.parametrize("mean", daily([0.003, 0.1, 1.0, 3.7, 9.99], [0.1, 3.7]))
+@pytest.mark.parametrize("mean", daily([0.003, 0.1, 1.0, 3.7, 9.99], [3.7]))
 def test_few_photons_are_counted_exactly(mean):
     """The counts are the quantiles, save where the sum of float32 numbers and the exact one differ."""
     uniform = np.arange(0, 2**24, 61) / 2**24

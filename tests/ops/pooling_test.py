@@ -35,9 +35,12 @@ POOLS = {
 }
 
 EACH_POOL = pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
+FEW_POOLS = pytest.mark.parametrize(
+    "pool", daily(POOLS.values(), (POOLS["max_3_2"], POOLS["weighted_per_channel"])), ids=POOLS
+)
 
 
-@EACH_POOL
+@FEW_POOLS
 def test_jit_and_vmap(pool):
     x = image()
     expected = pool(x)  # eagerly
@@ -81,7 +84,7 @@ def test_second_derivative(pool):
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
-@EACH_POOL
+@FEW_POOLS
 def test_bfloat16(pool):
     x, pool = jnp.asarray(image(), jnp.bfloat16), jax.jit(pool)
     y = pool(x)
@@ -99,7 +102,7 @@ def test_means_accumulate_in_float32():
 
 
 @pytest.mark.parametrize("kind", daily([AxisType.Auto, AxisType.Explicit], [AxisType.Explicit]), ids=str)
-@EACH_POOL
+@FEW_POOLS
 def test_sharded_batch(pool, kind):
     mesh = jax.make_mesh((2,), ("data",), axis_types=(kind,), devices=jax.devices()[:2])
     x = image()

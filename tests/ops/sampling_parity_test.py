@@ -26,12 +26,13 @@ VOLUME_SIZES = ((3, 4, 5), (1, 1, 2))
 
 
 def by_day(modes, sizes):
-    """Every mode at the first size in float32, and each of the other sizes in another few; the rest is nightly."""
-    few = {(*how, sizes[1 + i % (len(sizes) - 1)], np.float32) for i, how in enumerate(modes[::6])}
+    """Every mode at the first size in float32, half of them at one alignment; some other sizes; the rest is nightly."""
+    few = {(*how, sizes[1 + i % (len(sizes) - 1)], np.float32) for i, how in enumerate(modes[2::8])}
     few |= {(*how, sizes[0], np.float64) for how in modes[1::12]}
+    chosen = [how for i, how in enumerate(modes) if i % 4 in (0, 3)]  # either alignment in turn
     every = [(*how, size, np.float32) for how in modes for size in sizes]
     every += [(*how, sizes[0], np.float64) for how in modes]
-    return daily_cases(every, few | {(*how, sizes[0], np.float32) for how in modes})
+    return daily_cases(every, few | {(*how, sizes[0], np.float32) for how in chosen})
 
 
 @functools.partial(jax.jit, static_argnames=("mode", "padding_mode", "align_corners"))
@@ -99,9 +100,7 @@ OUTSIDE = [("zeros", False), ("border", True), ("reflection", False), ("reflecti
 
 @pytest.mark.parametrize(
     ("padding_mode", "align_corners", "axis"),
-    daily_cases(
-        [(*outside, axis) for outside in OUTSIDE for axis in (0, 2)], [("reflection", True, 0), ("fill", False, 2)]
-    ),
+    daily_cases([(*outside, axis) for outside in OUTSIDE for axis in (0, 2)], [("reflection", True, 0)]),
 )
 def test_bicubic_volumes_are_bicubic_along_every_axis(padding_mode, align_corners, axis):
     # Along z first: a volume that is constant along two axes is read as an image of one row.
@@ -134,7 +133,7 @@ def test_equals_pytorch_exactly_on_pixel_centers(padding_mode):
 
 
 @pytest.mark.parametrize("dtype", daily([np.float32, np.float64], [np.float32]))
-@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("align_corners", daily([False, True], [False]))
 def test_reflection_equals_pytorch_where_division_is_inexact(dtype, align_corners):
     torch = pytest.importorskip("torch")
     options = {"mode": "bilinear", "padding_mode": "reflection", "align_corners": align_corners}
@@ -200,7 +199,7 @@ def test_any_points_of_volumes_equal_pytorch(case):
     ("dtype", "mode", "padding_mode", "align_corners"),
     daily_cases(
         [("float16", *options) for options in MODES[::2]] + [("bfloat16", *options) for options in MODES[1::2]],
-        [("float16", "bicubic", "reflection", False), ("bfloat16", "bilinear", "zeros", True)],
+        [("bfloat16", "bilinear", "zeros", True)],
     ),
 )
 def test_narrow_images_equal_wide_ones_of_the_same_values(dtype, mode, padding_mode, align_corners):
@@ -215,7 +214,7 @@ def test_narrow_images_equal_wide_ones_of_the_same_values(dtype, mode, padding_m
         np.testing.assert_allclose(a.astype(jnp.float32), b, rtol=step, atol=1e-4)
 
 
-@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize("dimensions", daily([2, 3], [2]))
 def test_empty_batches_equal_pytorch(dimensions):
     torch = pytest.importorskip("torch")
     image, grid = np.zeros((0, *(3,) * dimensions, 2), np.float32), np.zeros((0, *(4,) * dimensions, dimensions), "f")

@@ -242,7 +242,7 @@ def test_flat_index_is_exact_beyond_the_integers_of_float32(jit):
 
 
 @pytest.mark.parametrize(
-    "c", daily([13, 1040, 1100], [1100])
+    "c", daily([13, 1040, 1100], [1040])
 )  # one, several and wider slices of lanes, and a remainder
 def test_gradients_of_many_channels_are_the_sum_over_single_channels(c):
     image, grid = images(4, 5, c), points(3, 2)

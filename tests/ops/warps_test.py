@@ -30,7 +30,7 @@ PADDINGS = ("zeros", "border", "reflection", "fill")
     daily_cases(
         [(None, corners, padding) for corners in (False, True) for padding in PADDINGS]
         + [(released.jit, number % 2 == 1, padding) for number, padding in enumerate(PADDINGS)],
-        [(None, False, "zeros"), (None, True, "reflection"), (released.jit, True, "border")],
+        [(None, True, "reflection"), (released.jit, True, "border")],
     ),
 )
 def test_identity_is_exact(align_corners, padding_mode, jit):
@@ -48,7 +48,7 @@ def test_identity_is_exact(align_corners, padding_mode, jit):
 
 
 @pytest.mark.parametrize(
-    ("align_corners", "step"), daily_cases([(False, 1), (True, 1), (False, 4), (True, 8)], [(False, 4), (True, 8)])
+    ("align_corners", "step"), daily_cases([(False, 1), (True, 1), (False, 4), (True, 8)], [(False, 4)])
 )
 def test_identity_is_exact_under_reflection_at_any_size(align_corners, step):
     images = [image_of(n, 66 - n, 1) for n in range(2, 34, step)]  # every side from 2 to 64, or some
@@ -65,7 +65,7 @@ def test_identity_is_exact_under_reflection_at_any_size(align_corners, step):
 
 @pytest.mark.parametrize(
     ("align_corners", "shape"),
-    daily_cases([(a, s) for a in (False, True) for s in (None, (9, 4))], [(True, None), (False, (9, 4))]),
+    daily_cases([(a, s) for a in (False, True) for s in (None, (9, 4))], [(False, (9, 4))]),
 )
 def test_warps_equal_sampling_at_the_grid(align_corners, shape):
     image = image_of(7, 6, 2)

@@ -62,6 +62,7 @@ def test_classify_pads_the_last_chunk():
         ({"steps": 0}, "steps must be a positive integer, got 0"),
         ({"learning_rate": -1.0}, "learning_rate must be a positive number"),
         ({"canvas": 5}, "canvas must be 28 to 512 pixels"),
+        ({"canvas": (42,)}, "canvas must be 28 to 512 pixels"),
         ({"arms": ("cnn", "cnn")}, "arms must be distinct"),
         ({"arms": ("mlp",)}, "arms must be one of"),
     ],

@@ -27,6 +27,7 @@ FILES = ("results.json", "metrics.jsonl", "report.html")
 def _toy(monkeypatch):
     find = _runner.find_recipe
     monkeypatch.setattr(_runner, "find_recipe", lambda name: toy_recipe.RECIPE if name == "toy" else find(name))
+    monkeypatch.setattr(_runner, "write_run_page", toy_recipe.write_plain_page)
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,7 @@ def experiment(tmp_path_factory):
     folder = tmp_path_factory.mktemp("toy") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_runner, "find_recipe", lambda name: toy_recipe.RECIPE)
+        patch.setattr(_runner, "write_run_page", toy_recipe.write_plain_page)
         info = _runner.open_experiment(toy_recipe.RECIPE, toy_recipe.Config(), folder)
         results, page = _runner.run_experiment(info, progress=False)
     assert page == folder / "report.html"

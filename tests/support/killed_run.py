@@ -1,5 +1,10 @@
-"""One run of the kill test, ``python -m tests.support.killed_run FOLDER``: small, with all that a state can hold."""
+"""One run of the kill tests: ``python -m tests.support.killed_run FOLDER [STEP]``, which kills itself at the step.
 
+It is small, with all that a state can hold.
+"""
+
+import os
+import signal
 import sys
 import time
 
@@ -23,16 +28,21 @@ def slow(step):
 
 
 class Batches:
+    def __init__(self, last=None):
+        self.last = last
+
     def __getitem__(self, step):
+        if step == self.last:
+            os.kill(os.getpid(), signal.SIGKILL)
         return slow(step)
 
 
-def run(folder):
+def run(folder, *, last=None):
     return train.fit(
         jax.random.key(3),
         Net(),
         optax.adam(1e-2),
-        Batches(),
+        Batches(last),
         steps=STEPS,
         evaluate=test_batch(),
         evaluate_every=7,
@@ -45,5 +55,5 @@ def run(folder):
 
 
 if __name__ == "__main__":
-    run(sys.argv[1])
+    run(sys.argv[1], last=int(sys.argv[2]) if len(sys.argv) > 2 else None)
     print("done")

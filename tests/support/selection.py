@@ -4,12 +4,13 @@
 because the checker would raise before the function's own error does. Damaged files belong to it too: most are refused,
 and the checker makes their readers, which call functions for every byte or word, thirty times as slow.
 ``-m nightly`` runs what the default run leaves out, and tests of generated cases a second time with ``NIGHTLY_TIMES``
-as many cases.
+as many cases. ``--list-tests FILE`` writes the names of all tests of the default run, whatever ``-m`` selects.
 """
 
 import os
 import re
 from collections.abc import Container, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +39,11 @@ def is_nightly(config: pytest.Config) -> bool:
     return bool(re.search(r"(?<!not )\bnightly\b", str(config.getoption("markexpr"))))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the option that names a file for the list of all tests of the default run."""
+    parser.addoption("--list-tests", metavar="FILE", help="write the names of all tests that are not nightly")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Sets how many cases are generated, before test modules are imported."""
     if is_nightly(config):
@@ -55,6 +61,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("errors")
         if nightly and is_generated(item):
             item.add_marker("nightly")
+    if path := config.getoption("list_tests"):
+        names = [item.nodeid for item in items if item.get_closest_marker("nightly") is None]
+        Path(path).write_text("".join(f"{name}\n" for name in names))
 
 
 def is_fuzzed(item: pytest.Function) -> bool:

@@ -31,15 +31,14 @@ def close(a, b, tolerance):
 
 
 def test_members_equal_separate_runs():
-    options: dict[str, Any] = dict(steps=100, evaluate=TEST)
+    options: dict[str, Any] = dict(steps=40, evaluate=TEST)
     together = train.fit_ensemble(KEYS, Net(), optax.sgd, draw, hparams={"learning_rate": RATES}, **options)
-    for i in range(2):
-        alone = train.fit(KEYS[i], Net(), optax.sgd(float(RATES[i])), draw, **options)
-        one = together.member(i)
-        close(one.state.params, alone.state.params, 1e-5)
-        close(one.state.model_state, alone.state.model_state, 1e-5)
-        assert one.evaluation["loss"] == pytest.approx(alone.evaluation["loss"], rel=1e-4)
-        assert [line["step"] for line in one.history] == [line["step"] for line in alone.history]
+    alone = train.fit(KEYS[1], Net(), optax.sgd(float(RATES[1])), draw, **options)
+    one = together.member(1)
+    close(one.state.params, alone.state.params, 1e-5)
+    close(one.state.model_state, alone.state.model_state, 1e-5)
+    assert one.evaluation["loss"] == pytest.approx(alone.evaluation["loss"], rel=1e-4)
+    assert [line["step"] for line in one.history] == [line["step"] for line in alone.history]
 
 
 def test_hyperparameters_are_arrays_in_the_state():
@@ -94,7 +93,7 @@ def halved(tmp_path_factory):
     """An ensemble of five of which one is left."""
     options: dict[str, Any] = dict(hparams=LADDER, checkpoint_every=2, **HALVING)
     run = tmp_path_factory.mktemp("halved") / "run"
-    return train.fit_ensemble(MANY, Net(), optax.sgd, draw, steps=12, run=run, **options)
+    return train.fit_ensemble(MANY, Linear(), optax.sgd, draw, steps=12, run=run, **options)
 
 
 def test_successive_halving(halved):
@@ -111,7 +110,7 @@ def test_successive_halving(halved):
     # A member that was stopped is what a shorter run of it is; evaluation is its last.
     stopped = ends.index(4)
     rate = float(LADDER["learning_rate"][stopped])
-    alone = train.fit(MANY[stopped], Net(), optax.sgd(rate), draw, steps=4, evaluate=TEST)
+    alone = train.fit(MANY[stopped], Linear(), optax.sgd(rate), draw, steps=4, evaluate=TEST)
     close(result.member(stopped).state.params, alone.state.params, 1e-5)
     assert result.evaluation["loss"][stopped] == pytest.approx(alone.evaluation["loss"], rel=1e-4)
 
@@ -119,7 +118,7 @@ def test_successive_halving(halved):
 def test_halving_resumes_and_the_best_member_is_exported(tmp_path, halved):
     options: dict[str, Any] = dict(hparams=LADDER, checkpoint_every=2, **HALVING)
     for steps in (2, 12):
-        resumed = train.fit_ensemble(MANY, Net(), optax.sgd, draw, steps=steps, run=tmp_path / "a", **options)
+        resumed = train.fit_ensemble(MANY, Linear(), optax.sgd, draw, steps=steps, run=tmp_path / "a", **options)
     whole = halved
     assert_same(resumed.state, whole.state)
     untimed = lambda lines: [{k: v for k, v in line.items() if k not in ("seconds", "rate")} for line in lines]

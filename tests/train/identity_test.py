@@ -159,12 +159,11 @@ def chain(key, images):
 
 def test_digests_do_not_depend_on_the_process():
     """Else no run could be continued; hashes of text differ from process to process."""
-    found = set()
-    for seed in ("1", "2"):
-        environment = dict(os.environ, PYTHONHASHSEED=seed, PYTHONPATH=str(ROOT))
-        done = subprocess.run([sys.executable, "-c", DIGEST], cwd=ROOT, env=environment, capture_output=True, text=True)
-        found.add(done.stdout.strip())
-    assert len(found) == 1 and len(found.pop()) == 32, done.stderr
+    environment = dict(os.environ, PYTHONHASHSEED="1", PYTHONPATH=str(ROOT))
+    done = subprocess.run([sys.executable, "-c", DIGEST], cwd=ROOT, env=environment, capture_output=True, text=True)
+    here = digest_computation(chain, jax.random.key(0), jax.ShapeDtypeStruct((2, 9, 9, 1), "float32"))
+    assert here is not None and len(here) == 32
+    assert done.stdout.strip() == here, done.stderr
 
 
 def test_digests_see_what_is_computed():

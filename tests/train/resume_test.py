@@ -17,7 +17,6 @@ import pytest
 from jaxcnn import train
 from tests.support import killed_run
 from tests.support.paths import ROOT
-from tests.support.selection import daily
 from tests.support.training_models import Linear, Net, assert_same, draw, host_batch
 
 TIMING = ("seconds", "rate")
@@ -27,23 +26,43 @@ def measured(folder):
     return [{k: v for k, v in line.items() if k not in TIMING} for line in train.read_history(folder)]
 
 
-@pytest.mark.parametrize("times", daily([2, 6], [2]))
+def start(folder, cache, *arguments):
+    """Starts the run in a process of its own; processes share compiled programs, on whose origin nothing depends."""
+    environment = dict(os.environ, JAX_COMPILATION_CACHE_DIR=str(cache), PYTHONPATH=str(ROOT))
+    environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.support.killed_run", str(folder), *arguments],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def assert_equal_runs(resumed, folder, whole, uninterrupted):
+    assert_same(resumed.state, whole.state)
+    assert measured(folder) == measured(uninterrupted)
+    assert resumed.evaluation == whole.evaluation
+
+
+def test_a_run_that_is_killed_at_a_step_ends_where_the_uninterrupted_one_ends(tmp_path):
+    whole = killed_run.run(tmp_path / "whole")
+    process = start(tmp_path / "killed", tmp_path / "cache", "38")
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == -signal.SIGKILL, err
+    assert 0 < checkpoint_of(tmp_path / "killed") < 38
+    assert_equal_runs(killed_run.run(tmp_path / "killed"), tmp_path / "killed", whole, tmp_path / "whole")
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("times", [2, 6])
 def test_killed_runs_end_where_the_uninterrupted_one_ends(tmp_path, times):
     uninterrupted = killed_run.run(tmp_path / "whole")
     folder, moments = tmp_path / "killed", random.Random(0)
-    # The processes share compiled programs; results must not depend on where those come from.
-    environment = dict(os.environ, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "cache"), PYTHONPATH=str(ROOT))
-    environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     kills, killed_at = 0, []
     while True:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.killed_run", str(folder)],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        process = start(folder, tmp_path / "cache")
         if kills < times:
             # Once before the first checkpoint can exist, then at any moment after the run has got further.
             before = checkpoint_of(folder)
@@ -61,9 +80,7 @@ def test_killed_runs_end_where_the_uninterrupted_one_ends(tmp_path, times):
         break
     assert kills >= 2 and max(killed_at) > 0, killed_at  # it was stopped in the middle, not only before the start
     resumed = killed_run.run(folder)  # finished: nothing is left to do but to read it
-    assert_same(resumed.state, uninterrupted.state)
-    assert measured(folder) == measured(tmp_path / "whole")
-    assert resumed.evaluation == uninterrupted.evaluation
+    assert_equal_runs(resumed, folder, uninterrupted, tmp_path / "whole")
 
 
 def checkpoint_of(folder):

@@ -116,6 +116,7 @@ def test_error_for_what_holds_no_weights(name):
         zoo.read(DATA / name)
 
 
+@pytest.mark.nightly
 def test_face_detector_of_pytorch_and_tensorflow():
     source, target = (
         tensors_of("pytorch/ultraface_version-slim-320.pth"),
@@ -136,6 +137,7 @@ def test_face_detector_of_pytorch_and_tensorflow():
     assert target == {} and all(array.ndim == 0 for array in source.values())
 
 
+@pytest.mark.nightly
 def test_depthwise_kernels_of_the_face_detector():
     """Those of PyTorch stay (kh, kw, 1, out); Caffe's are told by their groups, TensorFlow's by their names."""
     tensors = tensors_of("pytorch/ultraface_version-slim-320.pth")

@@ -337,7 +337,7 @@ def test_damaged_file(tmp_path, kind):
         "mean": blob(values(1, 3, 6, 6), old=True),
         "text": b'name: "n"\nlayer { name: "a" type: "ReLU" bottom: "x" relu_param { negative_slope: 0.1 } }\n' * 3,
     }
-    outcome = fuzzing.fuzz(read_caffe, contents[kind], tmp_path / "net", cases=80)
+    outcome = fuzzing.fuzz(read_caffe, contents[kind], tmp_path / "net", cases=40)
     assert outcome.refused and outcome.read
 
 

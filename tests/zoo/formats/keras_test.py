@@ -3,8 +3,6 @@
 import io
 import json
 import struct
-import subprocess
-import sys
 import tracemalloc
 import zipfile
 import zlib
@@ -399,14 +397,14 @@ def test_real_file_under_another_name_is_the_same_network(tmp_path):
 @pytest.mark.errors
 def test_fuzz(tmp_path, stored, name):
     path = stored(name)
-    outcome = fuzz(reader(path), path.read_bytes(), tmp_path / f"damaged{path.suffix}", cases=60, max_bytes=MIB)
+    outcome = fuzz(reader(path), path.read_bytes(), tmp_path / f"damaged{path.suffix}", cases=40, max_bytes=MIB)
     assert outcome.refused >= 15
 
 
 @pytest.mark.errors
 def test_fuzz_of_old_files(tmp_path):
     path, _ = theano_pair(tmp_path, attributes={"model_config": json.dumps({"class_name": "Sequential", "config": []})})
-    fuzz(read_keras_h5, path.read_bytes(), tmp_path / "damaged.h5", cases=60, max_bytes=MIB)
+    fuzz(read_keras_h5, path.read_bytes(), tmp_path / "damaged.h5", cases=40, max_bytes=MIB)
 
 
 def edited(tmp_path, edit):
@@ -666,10 +664,3 @@ def test_configurations_of_any_form_do_no_harm(tmp_path):
         members = [("config.json", json.dumps(config)), ("model.weights.h5", weights.getvalue())]
         checkpoint = read_keras(archive(tmp_path / "m.keras", members), max_bytes=MIB)
         assert list(checkpoint.tensors) == ["layers/conv2d/vars/0"] and checkpoint.graph == config
-
-
-def test_h5py_is_imported_when_a_file_is_read():
-    modules = "jaxcnn.zoo.formats.keras.hdf5_file, jaxcnn.zoo.formats.keras.keras_archive"
-    code = f"import sys, {modules}; print('h5py' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"

@@ -61,7 +61,7 @@ def test_error_for_changed_tensors(tmp_path):
 def test_damaged_files_are_read_or_refused(tmp_path):
     zoo.save({"a": np.arange(40.0), "b/c": np.ones((2, 3), bool), "d": np.ones(3, ml_dtypes.bfloat16)}, tmp_path / "a")
     content = (tmp_path / "a").read_bytes()
-    assert fuzz(read_safetensors, content, tmp_path / "b", cases=80).refused > 15
+    assert fuzz(read_safetensors, content, tmp_path / "b", cases=40).refused > 15
     plain = raw({"a": entry("F32", (40,), (0, 160)), "b": entry("BOOL", (2,), (160, 162))}, bytes(162))
-    outcome = fuzz(read_safetensors, plain, tmp_path / "c", cases=80)
+    outcome = fuzz(read_safetensors, plain, tmp_path / "c", cases=40)
     assert outcome.refused > 15 and outcome.read > 0

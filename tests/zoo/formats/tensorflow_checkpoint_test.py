@@ -449,7 +449,7 @@ def test_damaged_checkpoint(tmp_path, monkeypatch, name, checked):
     shutil.copytree(FIXTURES / "named_v2", tmp_path / "copy")
     path = tmp_path / "copy" / f"model.ckpt-7.{name}"
     index = tmp_path / "copy" / "model.ckpt-7.index"
-    outcome = fuzzing.fuzz(read_or_miss, path.read_bytes(), path, argument=lambda _: index, cases=70, max_bytes=1 << 16)
+    outcome = fuzzing.fuzz(read_or_miss, path.read_bytes(), path, argument=lambda _: index, cases=40, max_bytes=1 << 16)
     assert outcome.refused >= 16
 
 
@@ -460,7 +460,7 @@ def test_damaged_checkpoint_of_the_first_version(tmp_path, monkeypatch, kind):
     if kind != "plain":
         monkeypatch.setattr("jaxcnn.zoo.containers.sstable.crc32c", lambda content: 0)
         monkeypatch.setattr("jaxcnn.zoo.containers.sstable.unmask", lambda stored: 0)
-    outcome = fuzzing.fuzz(read_tensorflow_checkpoint, content, tmp_path / "model.ckpt-7", cases=70, max_bytes=1 << 16)
+    outcome = fuzzing.fuzz(read_tensorflow_checkpoint, content, tmp_path / "model.ckpt-7", cases=40, max_bytes=1 << 16)
     assert outcome.refused >= 16
 
 
@@ -472,7 +472,7 @@ def test_damaged_description_of_objects(tmp_path, monkeypatch, name):
     shutil.copytree(FIXTURES / name, tmp_path / "copy")
     path = next((tmp_path / "copy").glob("*.data*"))
     outcome = fuzzing.fuzz(
-        read_tensorflow_checkpoint, path.read_bytes(), path, argument=lambda _: tmp_path / "copy", cases=80
+        read_tensorflow_checkpoint, path.read_bytes(), path, argument=lambda _: tmp_path / "copy", cases=40
     )
     assert outcome.refused and outcome.read
 
@@ -482,6 +482,6 @@ def test_damaged_saved_model(tmp_path):
     shutil.copytree(FIXTURES / "saved_model", tmp_path / "copy")
     path = tmp_path / "copy" / "saved_model.pb"
     outcome = fuzzing.fuzz(
-        read_tensorflow_checkpoint, path.read_bytes(), path, argument=lambda _: tmp_path / "copy", cases=60
+        read_tensorflow_checkpoint, path.read_bytes(), path, argument=lambda _: tmp_path / "copy", cases=20
     )
     assert outcome.refused and outcome.read

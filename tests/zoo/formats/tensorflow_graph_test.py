@@ -130,7 +130,7 @@ def test_many_functions_that_call_each_other(tmp_path):
     """The calls are not followed without end."""
     chain = [
         function(f"f{place}", ["w"], node("y", "PartitionedCall", "w", function=f"f{place + 1}"))
-        for place in range(3000)
+        for place in range(1500)
     ]
     call = pb.block(1, *node("call", "PartitionedCall", "up", function="f0"))
     assert graph_of(tmp_path, kernel("up", 2, 3, 5, 4), call, pb.block(2, *chain)).metadata["layouts"] == {}
@@ -175,7 +175,7 @@ def test_circle_of_nodes_ends(tmp_path):
 @pytest.mark.errors
 def test_damaged_frozen_graph(tmp_path):
     content = (FIXTURES / "frozen.pb").read_bytes()
-    outcome = fuzzing.fuzz(read_tensorflow_graph, content, tmp_path / "graph.pb", cases=70)
+    outcome = fuzzing.fuzz(read_tensorflow_graph, content, tmp_path / "graph.pb", cases=40)
     assert outcome.refused and outcome.read
     for damage, damaged in zip(range(400), fuzzing.damages(content), strict=False):
         (tmp_path / "graph.pb").write_bytes(damaged[1])

@@ -178,7 +178,10 @@ def test_moments_below_epsilon_keep_the_quotient(tmp_path):
 @needs_data
 @pytest.mark.parametrize(
     ("file", "residual", "expected"),
-    [("dncnn_sigma25_merged.mat", True, 30.09), ("dncnn_dagnn_epoch50.mat", False, 30.11)],
+    [
+        ("dncnn_sigma25_merged.mat", True, 30.09),
+        pytest.param("dncnn_dagnn_epoch50.mat", False, 30.11, marks=pytest.mark.nightly),
+    ],
 )
 def test_real_networks_remove_noise(file, residual, expected):
     """The first of the twelve images; all of them are in the benchmark."""

@@ -250,6 +250,7 @@ def test_quantized_mobilenet_recognizes_photographs():
     assert np.mean((best == wanted[:, None]).any(1)) > 0.6 and np.mean(best[:, 0] == wanted) > 0.33
 
 
+@pytest.mark.nightly
 @needs_data
 def test_float_detector_equals_its_twin_of_caffe():
     one = zoo.load(DATA / "tensorflow" / "ultraface_slim-320_float.tflite")
