@@ -118,15 +118,15 @@ def test_inverse_compositional_starts_as_the_exact_identity(transform):
 def test_inverse_compositional_composes_its_increments_and_reads_the_original():
     x = images(2, 9, 8, 1)
     layer = layers.InverseCompositionalTransformer(Localizer(), "affine", steps=3)
-    params = layer.init(jax.random.key(0), x)["params"]
+    params = jax.jit(layer.init)(jax.random.key(0), x)["params"]
     increment = jnp.array([0.9, 0.1, 0.05, -0.1, 0.95, 0.1])
     params = {**params, "regression": {**params["regression"], "bias": increment}}
-    y, found = layer.apply({"params": params}, x, mutable="intermediates")
-    once = jnp.concatenate([increment.reshape(2, 3), jnp.array([[0.0, 0, 1]])])
+    y, found = jax.jit(lambda v, x: layer.apply(v, x, mutable="intermediates"))({"params": params}, x)
+    once = np.concatenate([np.asarray(increment).reshape(2, 3), np.array([[0.0, 0, 1]], np.float32)])
     matrices = [once, once @ once, once @ once @ once]
     for i, matrix in enumerate(matrices):
         np.testing.assert_allclose(untyped(found)["intermediates"]["theta"][0][0, i], matrix[:2], atol=1e-6)
-    np.testing.assert_allclose(y, ops.warp_affine(x, matrices[2][:2]), atol=1e-5)
+    np.testing.assert_allclose(y, jax.jit(ops.warp_affine)(x, matrices[2][:2]), atol=1e-5)
     np.testing.assert_allclose(
         untyped(found)["intermediates"]["grid"][0][0], ops.affine_grid(matrices[2][:2], (9, 8)), atol=1e-5
     )

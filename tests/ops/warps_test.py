@@ -24,13 +24,15 @@ def image_of(*shape):
 
 PADDINGS = ("zeros", "border", "reflection", "fill")
 
+sample = jax.jit(ops.grid_sample, static_argnames="align_corners")
+
 
 @pytest.mark.parametrize(
     ("jit", "align_corners", "padding_mode"),
     daily_cases(
         [(None, corners, padding) for corners in (False, True) for padding in PADDINGS]
-        + [(released.jit, number % 2 == 1, padding) for number, padding in enumerate(PADDINGS)],
-        [(None, True, "reflection"), (released.jit, True, "border")],
+        + [(released.jit, number % 2 == 0, padding) for number, padding in enumerate(PADDINGS)],
+        [(released.jit, True, "reflection")],
     ),
 )
 def test_identity_is_exact(align_corners, padding_mode, jit):
@@ -89,7 +91,7 @@ def test_warps_equal_sampling_at_the_grid(align_corners, shape):
 
 def test_points_behind_the_horizon_lie_outside():
     behind = jnp.array([[1.0, 0, 0], [0, 1.0, 0], [-2.0, 0, 0]])
-    result = ops.warp_perspective(jnp.ones((2, 3, 1)), behind)
+    result = jax.jit(ops.warp_perspective)(jnp.ones((2, 3, 1)), behind)
     np.testing.assert_array_equal(result[:, 1:], np.zeros((2, 2, 1)))
     gradient = jax.jit(jax.grad(lambda m: ops.warp_perspective(image_of(2, 3, 1), m).sum()))(behind)
     assert np.all(np.isfinite(gradient))
@@ -118,8 +120,9 @@ def test_points_behind_the_horizon_lie_outside_of_an_image_of_one_pixel():
 def test_infinite_coordinates_lie_outside_also_along_an_axis_of_one_pixel():
     for d in (2, 3):
         for align_corners in (False, True):
-            grid = jnp.zeros((*[1] * (d - 1), 4, d)).at[..., 1, 0].set(jnp.inf).at[..., 2, d - 1].set(-jnp.inf)
-            result = ops.grid_sample(jnp.ones((*[1] * d, 1)), grid, align_corners=align_corners)
+            grid = np.zeros((*[1] * (d - 1), 4, d), np.float32)
+            grid[..., 1, 0], grid[..., 2, d - 1] = np.inf, -np.inf
+            result = sample(jnp.ones((*[1] * d, 1)), grid, align_corners=align_corners)
             np.testing.assert_array_equal(result.ravel(), [1, 0, 0, 1])
 
 
@@ -179,8 +182,9 @@ def test_errors(call, message):
 def test_identity_of_volumes_is_exact(mode, align_corners):
     volume = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 6, 7, 2)), jnp.float32)
     options = {"mode": mode, "align_corners": align_corners}
-    np.testing.assert_array_equal(ops.warp_affine(volume, jnp.eye(3, 4), **options), volume)
-    np.testing.assert_array_equal(ops.warp_flow(volume, jnp.zeros((5, 6, 7, 3)), **options), volume)
+    both = jax.jit(lambda v, m, f: (ops.warp_affine(v, m, **options), ops.warp_flow(v, f, **options)))
+    for warped in both(volume, jnp.eye(3, 4), jnp.zeros((5, 6, 7, 3))):
+        np.testing.assert_array_equal(warped, volume)
 
 
 def test_a_flow_of_whole_voxels_shifts_a_volume():

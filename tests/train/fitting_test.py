@@ -35,7 +35,7 @@ def test_it_learns_and_measures():
     ]
     assert result.evaluation["accuracy"] > 0.8
     assert result.history[3]["loss"] < result.history[1]["loss"]
-    logits: Any = Net().apply(result.variables, TEST["image"])
+    logits: Any = jax.jit(Net().apply)(result.variables, TEST["image"])
     assert result.evaluation["accuracy"] == pytest.approx(float(metrics.accuracy(logits, TEST["label"]).mean()))
     loss = float(losses.cross_entropy(logits, TEST["label"]).mean())
     assert result.evaluation["loss"] == pytest.approx(loss, rel=1e-5)

@@ -88,7 +88,7 @@ def test_schedule_free_is_evaluated_with_its_averages(tmp_path):
     expected = optax.contrib.schedule_free_eval_params(untyped(result.state.opt_state), result.state.params)
     np.testing.assert_allclose(kernel(result.variables), untyped(expected)["head"]["kernel"], rtol=1e-6)
     assert not np.allclose(kernel(result.variables), kernel(result.state.variables))
-    logits = untyped(Linear().apply(result.variables, TEST["image"]))
+    logits = untyped(jax.jit(Linear().apply)(result.variables, TEST["image"]))
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, TEST["label"]).mean()
     assert result.evaluation["loss"] == pytest.approx(float(loss), rel=1e-5)
     assert_same(train.load_variables(tmp_path), result.variables)

@@ -94,7 +94,9 @@ def test_label_smoothing_and_weights():
     assert smooth(state, BATCH)[1]["loss"] != plain(state, BATCH)[1]["loss"]
     ones = {**BATCH, "weight": jnp.ones(12)}
     chex.assert_trees_all_close(plain(state, ones)[1], plain(state, BATCH)[1], rtol=1e-6)
-    logits, _ = model.apply(state.variables, BATCH["image"], train=True, mutable=["batch_stats"])
+    logits, _ = jax.jit(lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"]))(
+        state.variables, BATCH["image"]
+    )
     each = losses.cross_entropy(logits, BATCH["label"])
     halved = {**BATCH, "weight": jnp.where(jnp.arange(12) < 3, 1.0, 0.0)}
     np.testing.assert_allclose(plain(state, halved)[1]["loss"], each[:3].mean(), rtol=1e-5)
@@ -184,7 +186,7 @@ def test_frozen_part_stands_still(switch):
     assert not np.array_equal(norm["mean"], before.model_state["batch_stats"]["block10"]["norm"]["mean"])
 
 
-@pytest.mark.parametrize("switch", daily(["argument", "position", "field"], ["position", "field"]))
+@pytest.mark.parametrize("switch", daily(["argument", "position", "field"], ["field"]))
 def test_frozen_norm_uses_running_statistics(switch):
     model, tx = Net(rate=0.0, switch=switch), optax.sgd(0.1)
     state = state_of(model, tx)
