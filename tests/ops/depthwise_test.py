@@ -105,7 +105,12 @@ CASES = {
     "no leading axis": ((6, 5, 3), (3, 3, 3, 1), {}),
     "three leading axes": ((2, 1, 3, 4, 5, 2), (3, 3, 2, 2), {"strides": 2}),
 }
-EACH = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+PARTS_OF_OTHERS = ("even", "valid", "strides", "dilation", "one number", "pairs", "strides above the kernel", "reflect")
+PARTS_OF_OTHERS += ("1-D", "1-D causal", "3-D", "31x3", "three leading axes", "kernel as large as x")
+"""Cases whose options others have along with more."""
+EACH = pytest.mark.parametrize(
+    "case", daily(CASES.values(), [case for name, case in CASES.items() if name not in PARTS_OF_OTHERS]), ids=CASES
+)
 
 
 @MOSTLY_STENCIL
@@ -159,7 +164,7 @@ def gradients(function, x, kernel):
 
 SOME = ["multiplier", "strides leave pixels over", "strides and dilation", "padding beyond the kernel", "circular"]
 SOME += ["1-D causal", "3-D, all options", "1-D, 70", "9x9"]
-MORE = [*SOME, "strides above the kernel, same", "number and pair", "reflect, strides and dilation", "no leading axis"]
+MORE = [*SOME[2:], "number and pair", "reflect, strides and dilation"]
 
 
 @pytest.mark.parametrize(
@@ -294,7 +299,7 @@ def test_gradient_of_an_ensemble_sums_over_its_members():
 
 
 @MOSTLY_STENCIL
-@pytest.mark.parametrize("lead", [(0,), (2, 0), (0, 3)], ids=str)
+@pytest.mark.parametrize("lead", daily([(0,), (2, 0), (0, 3)], [(2, 0)]), ids=str)
 def test_empty_batch(lead, implementation):
     own = functools.partial(ops.depthwise_conv, strides=2, implementation=implementation)
     value, to_x, to_kernel = gradients(own, jnp.zeros((*lead, 5, 4, 2)), jnp.ones((3, 3, 2, 2)))

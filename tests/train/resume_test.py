@@ -108,7 +108,8 @@ def test_the_last_and_the_best_checkpoints_are_kept(tmp_path):
     good, bad = host_batch(1, 24), dict(host_batch(1, 24))
     bad["label"] = (bad["label"] + 1) % 3
     batches = [good] * 40 + [bad] * 60
-    result = fit(tmp_path, data=batches, steps=100, evaluate=good, evaluate_every=10, checkpoint_every=10, keep=2)
+    options = {"evaluate": good, "evaluate_every": 10, "checkpoint_every": 10, "keep": 2}
+    result = fit(tmp_path, model=Linear(), data=batches, steps=100, **options)
     found = sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir())
     assert result.best_step is not None and result.best_step <= 50
     assert found == sorted({result.best_step, 90, 100})
