@@ -15,7 +15,6 @@ from jaxcnn import models
 from jaxcnn.zoo.mappings import pytorch
 from jaxcnn.zoo.mappings.matching import NameTable, find_names
 from tests.support.paths import FIXTURES
-from tests.support.selection import daily
 
 FIXTURE = FIXTURES / "mobilenet_v2.npz"
 CASES = {"0.35-64x64": (0.35, (64, 64)), "0.35-57x43": (0.35, (57, 43)), "1.4-35x33": (1.4, (35, 33))}
@@ -58,7 +57,8 @@ def close(got, want, tolerance=1e-4):
     assert float(np.abs(np.asarray(got) - want).max()) < tolerance * float(np.abs(want).max())
 
 
-@pytest.mark.parametrize("case", daily(CASES, ["0.35-57x43"]))
+@pytest.mark.nightly  # tests/models/mobilenet_v2_test.py compares with torchvision itself daily
+@pytest.mark.parametrize("case", CASES)
 def test_equals_the_committed_results_of_torchvision(case):
     alpha, size = CASES[case]
     stored, model = np.load(FIXTURE), model_of(alpha)

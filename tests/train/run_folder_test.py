@@ -242,6 +242,7 @@ def test_classes_that_nobody_can_import_are_passed(tmp_path):
     assert untyped(model.apply(variables, jnp.asarray(IMAGES))).shape == (12, 3)
 
 
+@pytest.mark.nightly
 def test_ensembles_are_rebuilt(tmp_path):
     keys, model = jax.random.split(jax.random.key(0), 2), models.create("fcn", num_classes=3, units=(4,))
     rates = {"learning_rate": jnp.array([0.1, 0.2])}

@@ -140,6 +140,7 @@ def _ultraface_in_pytorch(weights, x):
     return {"boxes": found["boxes"], "scores": found["scores"].softmax(2)}
 
 
+@pytest.mark.nightly
 def test_ultraface_equals_pytorch():
     """Its batch norms are folded for Caffe; heads are permuted, reshaped and joined in Caffe's order."""
     torch = pytest.importorskip("torch")

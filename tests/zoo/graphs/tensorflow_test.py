@@ -20,6 +20,7 @@ from jaxcnn.zoo.graphs.tensorflow.sizes import BATCH, SymbolicSize, divide_exact
 from tests.support import hostile_graphs
 from tests.support.paths import ROOT
 from tests.support.real_data import DATA, needs_data
+from tests.support.selection import daily
 from tests.support.untyped import untyped
 
 FOLDER = ROOT / "tests" / "fixtures" / "graphs"
@@ -66,7 +67,7 @@ def test_equals_tensorflow(name):
         assert_close(found[key].reshape(value.shape), value)
 
 
-@pytest.mark.parametrize("name", FROZEN)
+@pytest.mark.parametrize("name", daily(FROZEN, ("shapes", "resizing", "conditions")))
 def test_shapes_while_importing_are_those_of_the_network(name):
     """The importer computes shapes by its own rules, for Shape and Reshape; they must be what is computed."""
     from jaxcnn.zoo.graphs.tensorflow import context
@@ -300,6 +301,7 @@ def test_sizes_are_polynomials():
 # Real files.
 
 
+@pytest.mark.nightly
 @needs_data
 def test_mobilenet_recognizes_photographs():
     """Of 96 photographs it recognizes 93.8 %; six of them are seen here."""
