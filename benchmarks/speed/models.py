@@ -1,4 +1,4 @@
-"""The families, run and trained, against the same networks of torchvision, Keras on JAX and torchax.
+"""The families, run and trained, against the same networks of torchvision and of Keras on JAX.
 
 Command: ``python -m benchmarks.speed.models [--networks NAME ...]``; ``--quick`` only checks that it runs. Peers are
 optional. They write their random weights to a file that jaxcnn reads, and must compute the same: logits, and losses of
@@ -10,7 +10,6 @@ compiling and the first call. On a GPU there are rows in bfloat16, too.
 
 import dataclasses
 import functools
-import importlib
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -157,20 +156,6 @@ def with_original(work: Work, *, compiled: bool = False) -> _harness.Run:
     return runs.run_torch(torch.compile(model) if compiled else model, work.task, *work.data(), device=device)
 
 
-def with_torchax(work: Work) -> _harness.Run:
-    """Runs the module of PyTorch on JAX, forward only."""
-    torchax = _harness.optional("torchax")
-    if torchax is None or work.task != "inference":
-        raise _harness.Skipped("torchax is not installed, or the task is no inference")
-    jax_view = importlib.import_module("torchax.interop").jax_view
-    model = build_torch(work.network).eval()
-    parameters, function = torchax.extract_jax(model)
-    x, _ = work.data()
-    images = jnp.asarray(x.transpose(0, 3, 1, 2))
-    compiled = jax.jit(jax_view(function)).lower(parameters, (images,)).compile()
-    return lambda: jax.block_until_ready(compiled(parameters, (images,)))
-
-
 def cases(works: Sequence[Work]) -> list[_harness.Case]:
     """Lists the networks and tasks."""
     found = []
@@ -182,10 +167,8 @@ def cases(works: Sequence[Work]) -> list[_harness.Case]:
             ("jaxcnn, native", functools.partial(with_jaxcnn, work, native=True)),
             (peer, functools.partial(with_original, work)),
         ]
-        if not work.network.is_keras:
-            if on_gpu:
-                makers.append(("torch, compiled", functools.partial(with_original, work, compiled=True)))
-            makers.append(("torchax", functools.partial(with_torchax, work)))
+        if on_gpu and not work.network.is_keras:
+            makers.append(("torch, compiled", functools.partial(with_original, work, compiled=True)))
         parameters = {
             "network": work.network.name,
             "task": work.task,
@@ -222,7 +205,7 @@ def summarize(results: Mapping[str, Any]) -> Mapping[str, Any]:
     found: dict[str, dict[str, str]] = {}
     for task in TOLERANCE:
         chosen = [case for case in results["cases"] if case["parameters"]["task"] == task]
-        for peer in ("torch", "torch, compiled", "keras, jax", "torchax"):
+        for peer in ("torch", "torch, compiled", "keras, jax"):
             ratios = [case["contenders"][peer]["ratio"]["median"] for case in chosen if peer in case["contenders"]]
             if ratios:
                 mean = statistics.geometric_mean(ratios)
@@ -243,7 +226,7 @@ def main(options: Options) -> None:
     _harness.limit_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         works = list_works(options, Path(folder))
-        _harness.run("models", cases(works), options, summary=summarize, libraries=("keras", "torchvision", "torchax"))
+        _harness.run("models", cases(works), options, summary=summarize, libraries=("keras", "torchvision"))
 
 
 if __name__ == "__main__":
