@@ -20,6 +20,7 @@ from jaxcnn.models._head import pool_and_classify
 from jaxcnn.models._inputs import check_images
 from jaxcnn.models._norms import TORCH_NORM, NormConstants
 from jaxcnn.models._residual import add_shortcut
+from jaxcnn.models._widths import round_to_multiple
 
 __all__ = ["ARCHITECTURES", "MobileNetV2", "round_to_eight"]
 
@@ -232,8 +233,7 @@ class MobileNetV2(nn.Module):
 
 def round_to_eight(width: float | int) -> int:
     """Rounds ``width`` to the nearest multiple of 8 that is at least 8 and at least nine tenths of it."""
-    rounded = max(8, int(width + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * width else rounded
+    return round_to_multiple(width, 8)
 
 
 def _make_norm(variant: MobileNetV2Variant, train: bool, **dtypes: Unpack[Dtypes]) -> functools.partial[nn.BatchNorm]:

@@ -29,12 +29,15 @@ class ResNetVariant(NamedTuple):
     stride_at: Literal["1x1", "3x3"] = "3x3"  # the convolution of a bottleneck that has the stride
     stride_block: StridePlace = "first"  # in the last one the shortcut takes every second pixel
     use_bias: bool = False  # of the convolutions
+    projects_first: bool = False  # in the first block of a stage, also where the channels stay the same
     pool_padding: int | Literal["SAME"] = 1
 
 
 _VARIANTS = {
     "torchvision": ResNetVariant(TORCH_NORM),
-    "keras": ResNetVariant(NormConstants(momentum=0.99, epsilon=1.001e-5), stride_at="1x1", use_bias=True),
+    "keras": ResNetVariant(
+        NormConstants(momentum=0.99, epsilon=1.001e-5), stride_at="1x1", use_bias=True, projects_first=True
+    ),
     "tensorflow": ResNetVariant(NormConstants(momentum=0.997, epsilon=1e-5), stride_block="last", pool_padding="SAME"),
 }
 
@@ -51,6 +54,7 @@ class ResidualBlock(nn.Module):
         stride: Stride of the block.
         dilation: Step between the taps of the 3x3 convolution of a bottleneck.
         groups: Groups of that convolution.
+        projects: Whether the shortcut is a projection even where the channels and the size stay the same.
         variant: What differs between sources.
         drop_path: Probability of dropping the branch.
         dtype: Dtype of the computation; None promotes input and parameters.
@@ -66,6 +70,7 @@ class ResidualBlock(nn.Module):
     stride: int
     dilation: int
     groups: int
+    projects: bool
     variant: ResNetVariant
     drop_path: float = 0.0
     dtype: Dtype | None = None
@@ -95,7 +100,8 @@ class ResidualBlock(nn.Module):
         else:
             y = nn.relu(norm(name="bn1")(conv(self.filters, (3, 3), self.stride, padding=1, name="conv1")(y)))
             y = norm(name="bn2")(conv(self.filters, (3, 3), padding=1, name="conv2")(y))
-        if x.shape[-1] != self.filters or (self.stride != 1 and self.variant.stride_block == "first"):
+        strides = self.stride != 1 and self.variant.stride_block == "first"
+        if self.projects or strides or x.shape[-1] != self.filters:
             x = norm(name="shortcut_bn")(conv(self.filters, (1, 1), self.stride, name="shortcut")(x))
         else:
             x = x[..., :: self.stride, :: self.stride, :]
@@ -167,7 +173,8 @@ class ResNet(nn.Module):
 
     def table(self) -> list[list[dict[str, Any]]]:
         """Lists the options of every block, stage by stage."""
-        place = _VARIANTS[self.variant].stride_block
+        variant = _VARIANTS[self.variant]
+        place = variant.stride_block
         strides = [1 if i == 0 else 2 for i in range(len(self.blocks))]
         strides = strides if place == "first" else strides[::-1]
         places = place_strides(self.blocks, strides, before=4, output_stride=self.output_stride, place=place)
@@ -182,9 +189,10 @@ class ResNet(nn.Module):
                     "stride": stride,
                     "dilation": dilation,
                     "groups": self.groups,
+                    "projects": variant.projects_first and j == 0,
                     "drop_path": rate,
                 }
-                for (stride, dilation), rate in zip(places[i], rates[i], strict=True)
+                for j, ((stride, dilation), rate) in enumerate(zip(places[i], rates[i], strict=True))
             ]
             for i in range(len(self.blocks))
         ]

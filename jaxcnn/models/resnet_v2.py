@@ -27,11 +27,12 @@ class ResNetV2Variant(NamedTuple):
 
     norm: NormConstants
     pool_padding: Literal["zeros", "SAME"]  # zeros are maxima where all pixels are negative
+    projects_first: bool  # in the first block of a stage, also where the channels stay the same
 
 
 _VARIANTS = {
-    "keras": ResNetV2Variant(NormConstants(momentum=0.99, epsilon=1.001e-5), "zeros"),
-    "tensorflow": ResNetV2Variant(NormConstants(momentum=0.997, epsilon=1e-5), "SAME"),
+    "keras": ResNetV2Variant(NormConstants(momentum=0.99, epsilon=1.001e-5), "zeros", projects_first=True),
+    "tensorflow": ResNetV2Variant(NormConstants(momentum=0.997, epsilon=1e-5), "SAME", projects_first=False),
 }
 
 
@@ -43,6 +44,7 @@ class PreactivationBlock(nn.Module):
         width: Channels between the convolutions.
         stride: Stride of the 3x3 convolution and of the shortcut.
         dilation: Step between the taps of the 3x3 convolution.
+        projects: Whether the shortcut is a projection even where the channels stay the same.
         norm: Constants of batch norm.
         drop_path: Probability of dropping the branch.
         dtype: Dtype of the computation; None promotes input and parameters.
@@ -56,6 +58,7 @@ class PreactivationBlock(nn.Module):
     width: int
     stride: int
     dilation: int
+    projects: bool
     norm: NormConstants
     drop_path: float = 0.0
     dtype: Dtype | None = None
@@ -74,10 +77,10 @@ class PreactivationBlock(nn.Module):
         y = conv(self.width, (3, 3), self.stride, use_bias=False, name="conv2", **size)(y)
         y = nn.relu(norm(name="bn3")(y))
         y = conv(self.filters, (1, 1), name="conv3")(y)
-        if x.shape[-1] == self.filters:
-            x = x[..., :: self.stride, :: self.stride, :]
-        else:
+        if self.projects or x.shape[-1] != self.filters:
             x = conv(self.filters, (1, 1), self.stride, name="shortcut")(before)
+        else:
+            x = x[..., :: self.stride, :: self.stride, :]
         y = DropPath(self.drop_path, name="drop_path")(y, train=train) if self.drop_path else y
         return add_shortcut(y, x)
 
@@ -150,9 +153,10 @@ class ResNetV2(nn.Module):
                     "width": filters * 2**i,
                     "stride": stride,
                     "dilation": dilation,
+                    "projects": _VARIANTS[self.variant].projects_first and j == 0,
                     "drop_path": rate,
                 }
-                for (stride, dilation), rate in zip(places[i], rates[i], strict=True)
+                for j, ((stride, dilation), rate) in enumerate(zip(places[i], rates[i], strict=True))
             ]
             for i in range(len(self.blocks))
         ]
