@@ -1,4 +1,4 @@
-"""RegNets against torchvision's, shrunken; their widths against the paper's tables."""
+"""RegNets against torchvision's, shrunken; the stages that follow from their parameters."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ def test_equals_torchvision(tmp_path):
 @pytest.mark.parametrize(
     ("name", "blocks", "widths", "group_width"),
     [
-        # figures 15 and 16 of the paper
+        # of torchvision's networks; that of regnet_x_400mf is not the paper's, whose last stage has 384 channels
         ("regnet_x_400mf", (1, 2, 7, 12), (32, 64, 160, 400), 16),
         ("regnet_x_3_2gf", (2, 6, 15, 2), (96, 192, 432, 1008), 48),
         ("regnet_x_32gf", (2, 7, 13, 1), (336, 672, 1344, 2520), 168),
@@ -30,7 +30,7 @@ def test_equals_torchvision(tmp_path):
         ("regnet_y_32gf", (2, 5, 12, 1), (232, 696, 1392, 3712), 232),
     ],
 )
-def test_stages_are_those_of_the_paper(name, blocks, widths, group_width):
+def test_stages_follow_from_the_parameters(name, blocks, widths, group_width):
     table = untyped(models.create(name)).table()
     assert tuple(stage.blocks for stage in table) == blocks
     assert tuple(stage.width for stage in table) == widths
