@@ -1,6 +1,7 @@
 """DenseNet: every layer of a stage reads the maps of all layers before it."""
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -52,7 +53,7 @@ class DenseLayer(nn.Module):
         y = conv(self.growth, (3, 3), padding=1, name="conv2")(nn.relu(norm(name="bn2")(y)))
         if self.dropout == 0:
             return y
-        values = y.reshape(*y.shape[:-3], 1, 1, -1)  # each is dropped on its own, not whole maps
+        values = y.reshape(*y.shape[:-3], 1, 1, math.prod(y.shape[-3:]))  # each is dropped on its own, not whole maps
         return SpatialDropout(self.dropout, name="dropout")(values, train=train).reshape(y.shape)
 
 

@@ -253,6 +253,16 @@ def test_any_number_of_members(n):
     close(got, jax.tree.map(lambda *leaves: jnp.stack(leaves), *loop))
 
 
+@pytest.mark.parametrize("groups", daily([1, 2, 16, 19, 57], [19]))
+def test_empty_batches(groups):
+    x = jnp.zeros((0, 5, 4, 32 if groups in (2, 16) else 57))
+    kernel = normal(3, 3, x.shape[-1] // groups, 2 * groups)
+    y, pull = jax.vjp(lambda x, kernel: ops.conv(x, kernel, groups=groups), x, kernel)
+    of_x, of_kernel = pull(y)
+    assert y.shape == (0, 5, 4, 2 * groups) and of_x.shape == x.shape
+    np.testing.assert_array_equal(of_kernel, jnp.zeros(kernel.shape))
+
+
 def test_other_platforms_keep_the_batched_convolution():
     exported = jax.export.export(jax.jit(jax.vmap(ops.conv)), platforms=["cuda"])(
         normal(3, 2, 6, 7, 4), normal(3, 3, 3, 4, 6)

@@ -61,7 +61,7 @@ def _apply_packed(
     if direction == "to_kernel":
         return _unpack_kernel(result, packed)
     result = jnp.moveaxis(result, 0, -2)
-    return result.reshape(*result.shape[:-2], -1)
+    return result.reshape(*result.shape[:-2], result.shape[-2] * result.shape[-1])
 
 
 def _cut_channels(x: jax.Array, at: int, groups: int) -> tuple[jax.Array, jax.Array]:
@@ -72,7 +72,7 @@ def _cut_channels(x: jax.Array, at: int, groups: int) -> tuple[jax.Array, jax.Ar
 
 def _split_channels(x: jax.Array, blocks: int) -> jax.Array:
     """Reshapes (..., blocks * c) to (blocks, ..., c)."""
-    return jnp.moveaxis(x.reshape(*x.shape[:-1], blocks, -1), -2, 0)
+    return jnp.moveaxis(x.reshape(*x.shape[:-1], blocks, x.shape[-1] // blocks), -2, 0)
 
 
 def _pack_kernel(kernel: jax.Array, blocks: int, packed: int) -> jax.Array:

@@ -97,4 +97,4 @@ def _move_members_to_channels(array: jax.Array, groups: int) -> jax.Array:
     """Reshapes (n, ..., groups * f) to (..., groups * n * f)."""
     array = array.reshape(*array.shape[:-1], groups, array.shape[-1] // groups)
     array = jnp.moveaxis(array, 0, -2)
-    return array.reshape(*array.shape[:-3], -1)
+    return array.reshape(*array.shape[:-3], math.prod(array.shape[-3:]))

@@ -118,7 +118,7 @@ def _convolve_planes(x: jax.Array, kernel: jax.Array, conv: GroupedConvShape, wi
     total: jax.Array | int = 0
     for t in range(kernel.shape[0]):
         planes = lax.slice_in_dim(x, t * dilation, t * dilation + last + 1, stride, 1)
-        flat = planes.reshape(-1, *planes.shape[2:])
+        flat = planes.reshape(planes.shape[0] * planes.shape[1], *planes.shape[2:])
         part = _convolve(flat, kernel[t], conv, window.drop_first_axis(), True, "IO")
         total = total + part.reshape(*planes.shape[:2], *part.shape[1:])
     return jnp.asarray(total)

@@ -31,7 +31,7 @@ def map_in_steps(function: ArrayFunction, a: jax.Array, b: jax.Array, *, unrolle
     looped = n - n % unrolled if n > 2 * unrolled else 0
     parts = []
     if looped:
-        steps = [array[:looped].reshape(-1, unrolled, *array.shape[1:]) for array in (a, b)]
+        steps = [array[:looped].reshape(looped // unrolled, unrolled, *array.shape[1:]) for array in (a, b)]
         part = lax.map(lambda pair: unroll(*pair), tuple(steps))
         parts.append(part.reshape(looped, *part.shape[2:]))
     if looped < n:
