@@ -48,6 +48,38 @@ _MOBILENETS = [
         Member("keras/mobilenet_v2", "keras", f"MobileNetV2(alpha={alpha})", {"alpha": alpha}, _224)
         for alpha in (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
     ),
+    *(
+        Member(f"mobilenet_v3_{size}", "torchvision", f"mobilenet_v3_{size}(dropout=0.0)", _NO_DROPOUT, _224)
+        for size in ("large", "small")
+    ),
+    *(
+        Member(name, "torchvision", f"{name}(dropout=0.0)", _NO_DROPOUT, _224)
+        for name in ("mnasnet0_5", "mnasnet0_75", "mnasnet1_0", "mnasnet1_3")
+    ),
+    *(
+        Member(
+            f"keras/mobilenet_v3_{size.lower()}",
+            "keras",
+            # as it is by default, for images of any size
+            f"MobileNetV3{size}(alpha={alpha}, dropout_rate=0.0, input_shape=(None, None, 3))",
+            {"alpha": alpha, **_NO_DROPOUT},
+            _224,
+            _BYTES,
+        )
+        for size in ("Large", "Small")
+        for alpha in (0.75, 1.0)
+    ),
+    *(
+        Member(
+            f"keras/mobilenet_v3_{size.lower()}_minimalistic",
+            "keras",
+            f"MobileNetV3{size}(minimalistic=True, dropout_rate=0.0, input_shape=(None, None, 3))",
+            _NO_DROPOUT,
+            _224,
+            _BYTES,
+        )
+        for size in ("Large", "Small")
+    ),
 ]
 
 _CONVNEXT = [

@@ -21,7 +21,7 @@ from jaxcnn.zoo.mappings import keras, pytorch, tensorflow
 from jaxcnn.zoo.mappings.matching import NameTable, Rule, Rules, TensorNaming, find_names, match_tensors
 from jaxcnn.zoo.records.weight_records import Preprocessing, Record, records
 from jaxcnn.zoo.variable_shapes import find_variable_shapes
-from jaxcnn.zoo.width_fitting import ScaledNetwork, fit_alpha
+from jaxcnn.zoo.width_fitting import ScaledNetwork, fit_widths
 
 __all__ = ["build_filled", "find_model", "find_name", "find_preprocessing", "find_record", "find_records"]
 
@@ -172,13 +172,14 @@ def build_filled(
     tensors = source.name_tensors(checkpoint)
     if mapping is None and (prepare := source.prepared.get(type(module).__name__)) is not None:
         tensors = prepare(tensors)
-    if "alpha" not in {**ARCHITECTURES[name].options, **options} and isinstance(module, ScaledNetwork):
-        stored = {layer: _find_tensor(tensors, ("params", layer, "kernel"), table) for layer in module.widths()}
-        alpha = fit_alpha(module, {layer: tensors[own].shape[-1] for layer, own in stored.items() if own is not None})
-        if alpha not in (None, 1):
-            options["alpha"] = alpha
+    if isinstance(module, ScaledNetwork):
+        layers = {layer: _find_tensor(tensors, ("params", layer, "kernel"), table) for layer in module.widths()}
+        stored = {layer: int(tensors[own].shape[-1]) for layer, own in layers.items() if own is not None}
+        fitted = fit_widths(module, stored, {**ARCHITECTURES[name].options, **options})
+        if fitted:
+            options |= fitted
             module = models.create(name, num_classes=1000, **options)
-            notes.append(f"alpha {alpha} follows from the shapes of the file.")
+            notes += [f"{option} {value} follows from the shapes of the file." for option, value in fitted.items()]
     shapes = find_variable_shapes(module, _image_shape(name, 3))
     head = [keys for keys in shapes if keys[0] == "params" and "head" in keys and keys[-1] == "kernel"]
     wanted = num_classes

@@ -1,9 +1,9 @@
 """Finds the width multiplier that a weight file was written with."""
 
-from collections.abc import Iterable, Mapping
-from typing import Protocol, runtime_checkable
+from collections.abc import Container, Iterator, Mapping
+from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["ScaledNetwork", "fit_alpha"]
+__all__ = ["ScaledNetwork", "fit_widths"]
 
 
 @runtime_checkable
@@ -14,31 +14,43 @@ class ScaledNetwork(Protocol):
         """Lists the filters of the layers that the multiplier makes wider or narrower."""
         ...
 
-    def clone(self, *, alpha: float) -> "ScaledNetwork":
-        """Returns the model with another multiplier."""
+    def clone(self, **options: Any) -> "ScaledNetwork":
+        """Returns the model with other options."""
         ...
 
 
-def fit_alpha(model: ScaledNetwork, stored: Mapping[str, int]) -> float | None:
-    """Finds the width multiplier with which a model's layers have as many filters as those of a file.
+def fit_widths(model: ScaledNetwork, stored: Mapping[str, int], given: Container[str]) -> dict[str, Any]:
+    """Finds the options with which a model's layers have as many filters as those of a file.
 
-    Of several it is 1, or the one with the fewest digits.
+    Of several width multipliers that fit it is 1, or the one with the fewest digits.
 
     Args:
         model: The model.
         stored: Layer to number of filters in the file; layers that the file lacks are left out.
+        given: Names of options that stay as they are.
 
     Returns:
-        The multiplier, or None if none fits.
+        The options to change: ``alpha``, and ``scale_stem`` of MNASNet. Empty if the model fits as it is, or nothing
+        does.
     """
-    for alpha in _list_alphas():
-        widths = model.clone(alpha=alpha).widths()
-        if all(widths[layer] == filters for layer, filters in stored.items()):
-            return alpha
-    return None
+    for changes in _list_changes(model, given):
+        widths = model.clone(**changes).widths()
+        if all(widths.get(layer) == filters for layer, filters in stored.items()):
+            return changes
+    return {}
 
 
-def _list_alphas() -> Iterable[float]:
+def _list_changes(model: ScaledNetwork, given: Container[str]) -> Iterator[dict[str, Any]]:
+    """Lists options to try, those of the model first."""
+    stems = [{}]
+    if hasattr(model, "scale_stem") and "scale_stem" not in given:
+        stems.append({"scale_stem": not getattr(model, "scale_stem")})  # noqa: B009
+    yield from stems
+    if "alpha" not in given:
+        yield from ({"alpha": alpha, **stem} for alpha in _list_alphas() for stem in stems)
+
+
+def _list_alphas() -> Iterator[float]:
     """Lists multipliers from coarse to fine."""
     yield 1.0
     for digits, steps in ((20, 60), (100, 300), (1000, 3000), (2048, 6144)):

@@ -267,8 +267,16 @@ MODELS: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "inception_v3": ({"alpha": 0.02, "min_filters": 2, "blocks": (1, 1, 2), "dropout": 0.0}, (75, 76, 1)),
     "lenet": ({}, (12, 13, 1)),
     "mini_xception": ({"stem": (3, 4), "features": (5,)}, (10, 9, 1)),
+    "mnasnet0_5": (
+        {"alpha": 1.0, "stem": (8, 8), "stages": ((3, 2, 8, 1, 2),), "last": 8, "dropout": 0.0},
+        (9, 8, 3),
+    ),
     "mobilenet": ({"alpha": 0.5, "stem": 6, "blocks": ((8, 1), (10, 2))}, (9, 8, 3)),
     "mobilenet_v2": ({"stem": 8, "blocks": ((2, 8, 2, 2),), "last": 8, "dropout": 0.0}, (9, 8, 3)),
+    "mobilenet_v3_small": (
+        {"stem": 8, "blocks": ((3, 16, 8, True, "hard_swish", 2),), "hidden": 8, "dropout": 0.0},
+        (9, 8, 3),
+    ),
     "regnet_y_400mf": (
         {"depth": 3, "initial_width": 8, "slope": 4.0, "group_width": 4, "stem": 3, "drop_path": 0.0},
         (17, 14, 3),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from jaxcnn.zoo.checkpoint import Checkpoint
-from jaxcnn.zoo.mappings import inception, residual
+from jaxcnn.zoo.mappings import inception, mobilenets, residual
 from jaxcnn.zoo.mappings.keras_numbers import renumber_layers
 from jaxcnn.zoo.mappings.matching import LayerName, Rule, Rules, TensorNaming
 
@@ -102,27 +102,11 @@ _CONVNEXT: list[Rule] = [
 ]
 
 
-def _inverted_residual(block: int, part: str, norm: str | None) -> str:
-    """Names a layer of a block of MobileNet v2, whose norms end in capitals."""
-    return f"block_{block}_{part}{'_BN' if norm else ''}" if block else f"expanded_conv_{part}{'_BN' if norm else ''}"
-
-
 TABLES: Mapping[str, Rules] = {
     **inception.KERAS_TABLES,
+    **mobilenets.KERAS_TABLES,
     **residual.KERAS_TABLES,
     "ConvNeXt": _CONVNEXT,
-    "MobileNet": [
-        (r"(conv1|conv1_bn)", r"\1"),
-        (r"block(\d+)/(conv_\w\w)(_bn)?", r"\2_\1\3"),
-        (r"head", lambda: LayerName("conv_preds", as_dense=True)),
-    ],
-    "MobileNetV2": [
-        (r"conv1", "Conv1"),
-        (r"conv1_bn", "bn_Conv1"),
-        (r"block(\d+)/(expand|depthwise|project)(_bn)?", _inverted_residual),
-        (r"conv_last(_bn)?", r"Conv_1\1"),
-        (r"head", "predictions"),
-    ],
     "VGG": [(r"stage(\d)/conv(\d)", r"block\1_conv\2"), (r"fc(\d)", r"fc\1"), (r"head", "predictions")],
 }
 """Class of the model to rules."""

@@ -1,10 +1,8 @@
 """Names of PyTorch's weight files: torchvision's families, and the networks for CIFAR-10."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-import flax.linen as nn
-
-from jaxcnn.zoo.mappings import inception, residual
+from jaxcnn.zoo.mappings import inception, mobilenets, residual
 from jaxcnn.zoo.mappings.classics import list_torch_alexnet, list_torch_vgg
 from jaxcnn.zoo.mappings.matching import Rule, Rules, TensorNaming
 
@@ -39,35 +37,12 @@ _CONVNEXT: list[Rule] = [
 ]
 
 
-def _mobilenet_v2(model: nn.Module) -> Sequence[Rule]:
-    """Lists the rules of MobileNet v2, whose layers are numbered in each block, the expansion only where there is one.
-
-    All but the projection lie with their batch norms in a sequence of their own.
-    """
-    expansions = [expansion for expansion, _, repeats, _ in getattr(model, "blocks", ()) for _ in range(repeats)]
-
-    def name(block: int, part: str, norm: str | None) -> str:
-        place = ("expand", "depthwise", "project").index(part) - (expansions[block] == 1)
-        inside = place + bool(norm) if part == "project" else f"{place}.{int(bool(norm))}"
-        return f"features.{block + 1}.conv.{inside}"
-
-    last = len(expansions) + 1
-    return [
-        (r"conv1", "features.0.0"),
-        (r"conv1_bn", "features.0.1"),
-        (r"block(\d+)/(expand|depthwise|project)(_bn)?", name),
-        (r"conv_last", f"features.{last}.0"),
-        (r"conv_last_bn", f"features.{last}.1"),
-        (r"head", "classifier.1"),
-    ]
-
-
 TABLES: Mapping[str, Rules] = {
     **inception.PYTORCH_TABLES,
+    **mobilenets.PYTORCH_TABLES,
     **residual.PYTORCH_TABLES,
     "ConvNeXt": _CONVNEXT,
     "AlexNet": list_torch_alexnet,
-    "MobileNetV2": _mobilenet_v2,
     "VGG": list_torch_vgg,
 }
 """Class of the model to rules."""

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from jaxcnn.zoo.checkpoint import Checkpoint
-from jaxcnn.zoo.mappings import inception, residual
+from jaxcnn.zoo.mappings import inception, mobilenets, residual
 from jaxcnn.zoo.mappings.classics import list_slim_alexnet, list_slim_vgg
-from jaxcnn.zoo.mappings.matching import LayerName, Rules, TensorNaming
+from jaxcnn.zoo.mappings.matching import Rules, TensorNaming
 
 __all__ = ["IGNORED", "TABLES", "TENSORFLOW", "name_tensorflow_tensors"]
 
@@ -49,36 +49,11 @@ def name_tensorflow_tensors(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
     return {name: averages.get(name, tensor) for name, tensor in named.items() if not name.endswith(_AVERAGE)}
 
 
-_HEAD = "Logits/Conv2d_1c_1x1"
-
-
-def _expanded_conv(block: int, part: str, norm: str | None) -> str:
-    """Names a layer of a block of MobileNet v2, of which the first has no number."""
-    number = f"_{block}" if block else ""
-    return f"MobilenetV2/expanded_conv{number}/{part}{'/BatchNorm' if norm else ''}"
-
-
 TABLES: Mapping[str, Rules] = {
     **inception.TENSORFLOW_TABLES,
+    **mobilenets.TENSORFLOW_TABLES,
     **residual.TENSORFLOW_TABLES,
     "AlexNet": list_slim_alexnet,
-    "MobileNet": [
-        (r"conv1", "MobilenetV1/Conv2d_0"),
-        (r"conv1_bn", "MobilenetV1/Conv2d_0/BatchNorm"),
-        (r"block(\d+)/conv_dw", r"MobilenetV1/Conv2d_\1_depthwise"),
-        (r"block(\d+)/conv_dw_bn", r"MobilenetV1/Conv2d_\1_depthwise/BatchNorm"),
-        (r"block(\d+)/conv_pw", r"MobilenetV1/Conv2d_\1_pointwise"),
-        (r"block(\d+)/conv_pw_bn", r"MobilenetV1/Conv2d_\1_pointwise/BatchNorm"),
-        (r"head", lambda: LayerName(f"MobilenetV1/{_HEAD}", as_dense=True)),
-    ],
-    "MobileNetV2": [
-        (r"conv1", "MobilenetV2/Conv"),
-        (r"conv1_bn", "MobilenetV2/Conv/BatchNorm"),
-        (r"block(\d+)/(expand|depthwise|project)(_bn)?", _expanded_conv),
-        (r"conv_last", "MobilenetV2/Conv_1"),
-        (r"conv_last_bn", "MobilenetV2/Conv_1/BatchNorm"),
-        (r"head", lambda: LayerName(f"MobilenetV2/{_HEAD}", as_dense=True)),
-    ],
     "VGG": list_slim_vgg,
 }
 """Class of the model to rules."""
