@@ -58,7 +58,7 @@ def test_files_of_the_first_version_have_a_stem_of_one_width(tmp_path):
     torch.save(net.state_dict(), tmp_path / "first.pth")
     loaded = zoo.load(tmp_path / "first.pth", model="mnasnet0_5", stages=STAGES)
     assert getattr(loaded.model, "scale_stem", None) is False
-    assert loaded.provenance["notes"] == ("scale_stem False follows from the shapes of the file.",)
+    assert loaded.provenance["notes"][-1] == "scale_stem False follows from the shapes of the file."
     images = np.random.default_rng(0).uniform(-2, 2, (2, 32, 32, 3)).astype(np.float32)
     with torch.no_grad():
         want = net.eval()(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy()
