@@ -172,7 +172,7 @@ def _draw_boxes(
         stroke = ' style="stroke-width:2.5"' if returned else ""
         parts.append(f'<rect class="box" width="{width}" height="{height}" rx="6"{stroke}/>')
         parts += _draw_strips(box, height)
-        parts.append(f'<text class="name" x="14" y="16">{_escape(_shorten(box.name, 30))}</text>')
+        parts.append(f'<text class="name" x="14" y="16">{_escape(_shorten(box.name, 28))}</text>')
         parts.append(f'<text class="op" x="14" y="31">{_escape(_shorten(op, 19))}</text>')
         parts.append(f'<text class="shape end" x="{width - 8}" y="31">{shape}</text>')
         for i, node in enumerate(box.nodes[1:]):
@@ -217,5 +217,7 @@ def _escape(text: str) -> str:
 
 
 def _shorten(text: str, most: int) -> str:
-    """Shortens in the middle: names of layers differ at both ends."""
-    return text if len(text) <= most else f"{text[: most // 2 - 1]}…{text[-(most - most // 2) :]}"
+    """Shortens at the beginning, where names of scopes are alike, and names without scopes in the middle."""
+    if len(text) <= most:
+        return text
+    return f"…{text[1 - most :]}" if "/" in text else f"{text[: most // 2 - 1]}…{text[-(most - most // 2) :]}"

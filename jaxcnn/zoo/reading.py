@@ -12,7 +12,6 @@ from jaxcnn.zoo.records import weight_records
 __all__ = ["formats", "locate", "read"]
 
 _HEAD_BYTES = 4096
-_DESCRIPTIONS = ("caffe-prototxt",)  # of networks, which are read for their graphs
 
 
 @functools.cache
@@ -80,8 +79,8 @@ def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES, download: 
     Raises:
         FileNotFoundError: If there is no such file, or the file of a record was not downloaded.
         DownloadError: If it cannot be downloaded.
-        FormatError: If its format is unknown, or it is damaged, hostile, or holds unsupported content or no tensors at
-            all; only a description of a network of Caffe may have none.
+        FormatError: If its format is unknown, or it is damaged, hostile, or holds unsupported content, or neither
+            tensors nor the description of a network.
         ValueError: If ``max_bytes`` is not a positive integer.
 
     Example:
@@ -105,7 +104,7 @@ def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES, download: 
     for one in formats():
         if one.matches(location, head):
             checkpoint = one.read(location, max_bytes=max_bytes)
-            if not checkpoint.tensors and checkpoint.metadata["format"] not in _DESCRIPTIONS:
+            if not checkpoint.tensors and checkpoint.graph is None:
                 notes = " ".join(str(note) for note in checkpoint.metadata.get("notes", ()))
                 raise FormatError(location, f"holds no tensors ({one.name}). {notes}".rstrip())
             return checkpoint

@@ -34,6 +34,8 @@ SELU = (1.0507009873554804934193349852946, 1.6732632423543772848170429916717)
 
 ONE_VALUE = {
     "abs": np.abs,
+    "erf": erf,
+    "erfc": lambda x: 1 - erf(x),
     "ceil": np.ceil,
     "celu": lambda x: np.where(x > 0, x, np.expm1(x)),
     "cos": np.cos,
@@ -70,6 +72,10 @@ TWO_VALUES = {
     "floor_divide": np.floor_divide,
     "floor_mod": np.mod,
     "squared_difference": lambda a, b: (a - b) ** 2,
+    "greater": np.greater,
+    "greater_equal": np.greater_equal,
+    "less": np.less,
+    "less_equal": np.less_equal,
 }
 
 ALONG_AXES = {
@@ -103,6 +109,8 @@ CASES = [
     ),
     Case("add", [X, Y, VECTOR], lambda a, b, c: a + b + c, label="a value of lower rank"),
     Case("add", [X, PIXELS], np.add, label="a size of 1"),
+    Case("select", [np.maximum(X, 0), X, Y], lambda c, a, b: np.where(c != 0, a, b)),
+    Case("select", [np.maximum(X, 0), Y], lambda c, b: np.where(c != 0, 2.5, b), {"numbers": (2.5, None)}),
     Case("add", [VECTOR, X], np.add, label="a value of higher rank"),
     Case("add", [X], lambda x, constant: x + constant, {}, {"constant": array(2, 4)}),
     Case("add", [VECTOR], lambda x, constant: x + constant, {}, {"constant": array(3, 2, 4)}, label="of higher rank"),

@@ -1,5 +1,9 @@
 """``zoo.read``: the choice of the reader, and what it refuses."""
 
+import io
+import json
+import zipfile
+
 import h5py
 import numpy as np
 import pytest
@@ -35,18 +39,46 @@ def test_names_of_files_say_nothing(tmp_path):
 
 
 def test_error_for_files_without_tensors(tmp_path):
-    """A file that is read must hold weights; a description of a network of Caffe states that it has none."""
     np.savez(tmp_path / "a.npz")
     (tmp_path / "b.npz").write_bytes((tmp_path / "a.npz").read_bytes())
     np.save(tmp_path / "c.npy", np.array({"epoch": 3}, object), allow_pickle=True)
     (tmp_path / "d.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
-    (tmp_path / "e.pb").write_bytes(bytes.fromhex("0a09 0a0178 12044e6f4f70"))
-    (tmp_path / "f.caffemodel").write_bytes(pb.block(1, "net") + pb.block(100, pb.block(1, "a"), pb.block(2, "ReLU")))
     with h5py.File(tmp_path / "g.h5", "w") as file:
         file.attrs["layer_names"] = ["relu"]
         file.create_group("relu").attrs["weight_names"] = np.array([], "S1")
     for path in sorted(tmp_path.iterdir())[2:]:
         with pytest.raises(zoo.FormatError, match="holds no tensors"):
             zoo.read(path)
-    (tmp_path / "net.prototxt").write_text('layer { name: "a" type: "ReLU" }')
-    assert zoo.read(tmp_path / "net.prototxt").tensors == {}
+
+
+def test_networks_without_tensors_run(tmp_path):
+    """A network that only pools needs no weights."""
+    pool = 'layer { name: "pool" type: "Pooling" bottom: "x" top: "pool" pooling_param { kernel_size: 2 stride: 2 } }'
+    inputs = 'input: "x" input_dim: 1 input_dim: 3 input_dim: 8 input_dim: 8 '
+    (tmp_path / "a.prototxt").write_text(inputs + pool)
+    layer = pb.block(1, "relu") + pb.block(2, "ReLU") + pb.block(3, "x") + pb.block(4, "relu")
+    sizes = b"".join(pb.number(4, size) for size in (1, 3, 8, 8))
+    (tmp_path / "b.caffemodel").write_bytes(pb.block(1, "net") + pb.block(3, "x") + sizes + pb.block(100, layer))
+    layers = [
+        ("InputLayer", {"name": "x", "batch_shape": [None, 8, 8, 3]}),
+        ("MaxPooling2D", {"name": "pool", "trainable": True}),
+    ]
+    listed = [{"class_name": kind, "config": config} for kind, config in layers]
+    model = json.dumps({"class_name": "Sequential", "config": {"name": "net", "layers": listed}})
+    with h5py.File(tmp_path / "d.h5", "w") as file:
+        file.attrs["model_config"] = model
+        file.create_group("model_weights").attrs["layer_names"] = ["pool"]
+        file["model_weights"].create_group("pool").attrs["weight_names"] = np.array([], "S1")
+    with h5py.File(empty := io.BytesIO(), "w") as file:
+        file.create_group("layers/pool/vars")
+    with zipfile.ZipFile(tmp_path / "c.keras", "w") as archive:
+        archive.writestr("config.json", model)
+        archive.writestr("model.weights.h5", empty.getvalue())
+    for path in sorted(tmp_path.iterdir()):
+        assert zoo.read(path).tensors == {}
+        network = zoo.load(path)
+        side = 8 if path.stem == "b" else 4
+        assert untyped(network.model.apply(network.variables, np.ones((2, 8, 8, 3)))).shape == (2, side, side, 3)
+    (tmp_path / "e.prototxt").write_text(inputs + pool.replace("Pooling", "BatchNorm"))
+    with pytest.raises(zoo.FormatError, match="holds no weights; load its caffemodel"):
+        zoo.load(tmp_path / "e.prototxt")

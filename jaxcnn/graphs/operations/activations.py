@@ -130,6 +130,8 @@ UNARY: dict[str, Callable[[jax.Array], Any]] = {
     "ceil": jnp.ceil,
     "celu": jax.nn.celu,
     "cos": jnp.cos,
+    "erf": jax.lax.erf,
+    "erfc": jax.lax.erfc,
     "exp": jnp.exp,
     "floor": jnp.floor,
     "identity": lambda x: x,

@@ -36,6 +36,10 @@ def _operands(step: Step) -> list[jax.Array]:
     return [constant, *values] if step["constant_first"] else [*values, constant]
 
 
+def _comparison(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    return lambda a, b: function(a, b).astype(a.dtype)
+
+
 BINARY: dict[str, Callable[..., jax.Array]] = {
     "add": jnp.add,
     "subtract": jnp.subtract,
@@ -47,8 +51,12 @@ BINARY: dict[str, Callable[..., jax.Array]] = {
     "floor_divide": jnp.floor_divide,
     "floor_mod": jnp.mod,
     "squared_difference": lambda a, b: jnp.square(a - b),
+    "greater": _comparison(jnp.greater),
+    "greater_equal": _comparison(jnp.greater_equal),
+    "less": _comparison(jnp.less),
+    "less_equal": _comparison(jnp.less_equal),
 }
-"""Functions of two or more values, from left to right."""
+"""Functions of two or more values, from left to right; comparisons are 1 where they hold, else 0."""
 
 
 def _register_binary(name: str, function: Callable[..., jax.Array]) -> None:
@@ -63,6 +71,18 @@ def _register_binary(name: str, function: Callable[..., jax.Array]) -> None:
 
 for _name, _function in BINARY.items():
     _register_binary(_name, _function)
+
+
+@operation("select", inputs=(1, 3), numbers=(None, None))
+def _select(step: Step) -> jax.Array:
+    """Returns the second value where the first one is not 0, else the third.
+
+    ``numbers`` has the second and the third where they are numbers and no inputs.
+    """
+    condition, *values = align(step.inputs, step.leading)
+    left = iter(values)
+    first, second = (next(left) if number is None else number for number in step["numbers"])
+    return jnp.where(condition != 0, first, second).astype(values[0].dtype if values else condition.dtype)
 
 
 @operation("average", inputs=(1, None))

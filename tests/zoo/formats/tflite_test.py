@@ -267,8 +267,15 @@ def test_quantized_values_piece_by_piece(tmp_path, monkeypatch, piece):
     assert single.shape == () and single == 2.0
 
 
+def test_numbers_of_four_bits(tmp_path):
+    """Two per byte, the first one in the lower half; an odd number of them leaves half a byte."""
+    scales = [0.5, 2.0, 0.25]
+    found = read_model(tmp_path, (1, 3), 17, bytes([0x81, 0x07]), scales, [0, 1, 0], axis=1).tensors["w"]
+    np.testing.assert_array_equal(found, [[0.5, -18.0, 1.75]])
+
+
 def test_text_and_packed_tensors_are_left_out(tmp_path):
-    for kind in (5, 17):
+    for kind in (5, 19):
         result = read_model(tmp_path, (4,), kind, b"abcd")
         assert result.tensors == {} and "left out" in result.metadata["notes"][0]
 
@@ -281,6 +288,7 @@ def test_text_and_packed_tensors_are_left_out(tmp_path):
         (((3,), 0, bytes(16)), {}, "12 bytes, but holds 16"),
         (((-1,), 0, bytes(4)), {}, "impossible shape"),
         (((2**31 - 1,) * 4, 0, bytes(4)), {}, "but holds 4"),
+        (((3,), 17, bytes(1)), {}, "of 4 bits each, but holds 1"),
         (((2,), 0, bytes(8)), {"buffer": 2}, "buffer 2 of 2"),
         (((2,), 0, bytes(8)), {"name": b"\xff"}, "not UTF-8"),
         (((2,), 9, bytes(2), [1.0, 2.0, 3.0], [0]), {}, "3 scales along axis 0"),

@@ -137,7 +137,7 @@ def list_variables(file: Hdf5File, config: object) -> tuple[list[Weight], dict[s
                 visit(child, f"{path}/{name}".strip("/"), names, known.get(name), depth + 1)
 
     visit(file.root, "", (), config, 0)
-    if not found:
+    if not found and not config:  # a model may have no variables
         raise file.source.error("It has neither the attribute layer_names nor variables of Keras.")
     counts: dict[str, int] = {}
     for variable in found:

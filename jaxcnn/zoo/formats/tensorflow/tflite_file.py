@@ -34,7 +34,8 @@ _DTYPES: dict[int, np.dtype] = {
     16: np.dtype("uint16"),
     18: np.dtype(ml_dtypes.bfloat16),
 }
-_OTHER_TYPES = {5: "string", 13: "resource", 14: "variant", 17: "int4", 19: "int2", 20: "uint4"}
+_INT4 = 17
+_OTHER_TYPES = {5: "string", 13: "resource", 14: "variant", _INT4: "int4", 19: "int2", 20: "uint4"}
 _MAX_PADDING = 3  # bytes by which a buffer may be longer than its tensor
 _PIECE = 1 << 20  # values that are dequantized at a time, in double precision
 _KERNELS = {
@@ -140,11 +141,12 @@ def read_tflite(path: Path, *, max_bytes: int) -> Checkpoint:
             content = _find_content(buffer, buffers, tensor, name)
             if content is None:
                 continue
-            if tensor.kind not in _DTYPES or tensor.sparse:
+            if (tensor.kind not in _DTYPES and tensor.kind != _INT4) or tensor.sparse:
                 changed["left out"].append(name)
                 continue
-            array = _copy_tensor(source, tensor, name, content)
-            if tensor.quantization and tensor.kind in (2, 3, 4, 7, 9):
+            copy = _unpack_tensor if tensor.kind == _INT4 else _copy_tensor
+            array = copy(source, tensor, name, content)
+            if tensor.quantization and tensor.kind in (2, 3, 4, 7, 9, _INT4):
                 axis = tensor.quantization["axis"]
                 array = _dequantize(source, tensor, name, array)
                 if tensor.quantization["axis"] != axis:
@@ -306,6 +308,17 @@ def _copy_tensor(source: SourceFile, tensor: _Tensor, name: str, content: memory
     stored = needed if 0 <= needed <= len(content) <= needed + _MAX_PADDING else len(content)
     source.spend_tensor(tensor.shape, dtype, name, stored=stored)
     return decode(content[:needed], dtype).reshape(tensor.shape).astype(dtype)
+
+
+def _unpack_tensor(source: SourceFile, tensor: _Tensor, name: str, content: memoryview) -> np.ndarray:
+    """Copies numbers of 4 bits, two per byte, the first one in the lower half."""
+    count = math.prod(tensor.shape)
+    source.spend_tensor(tensor.shape, np.int8, name)
+    if not 0 <= (count + 1) // 2 <= len(content) <= (count + 1) // 2 + _MAX_PADDING:
+        raise source.error(f"{name!r} declares shape {tensor.shape} of 4 bits each, but holds {len(content)} bytes.")
+    packed = np.frombuffer(content, np.uint8, (count + 1) // 2)
+    numbers = np.stack([packed & 15, packed >> 4], -1).reshape(-1)[:count].astype(np.int8)
+    return np.where(numbers > 7, numbers - 16, numbers).astype(np.int8).reshape(tensor.shape)
 
 
 def _dequantize(source: SourceFile, tensor: _Tensor, name: str, array: np.ndarray) -> np.ndarray:

@@ -66,12 +66,9 @@ def import_caffe(path: Path, checkpoint: Checkpoint, *, graph: str | os.PathLike
     """
     weights = checkpoint
     if checkpoint.metadata.get("format") == "caffe-prototxt":
-        weights_path = path.with_suffix(".caffemodel")
-        if not weights_path.is_file():
-            raise FormatError(
-                path, "describes a network and holds no weights; load its caffemodel, with this file as graph=."
-            )
-        described, net, weights, path = path, checkpoint.graph, _read(weights_path), weights_path
+        described, net, weights_path = path, checkpoint.graph, path.with_suffix(".caffemodel")
+        if weights_path.is_file():
+            weights, path = _read(weights_path), weights_path
     else:
         found = Path(graph) if graph is not None else _find_prototxt(path)
         described, net = (path, checkpoint.graph) if found is None else (found, _read(found).graph)
@@ -127,6 +124,9 @@ def _import(path: Path, described: Path, weights: Checkpoint, net: object) -> Im
             builder = network.builder
             builder.note(f"The size of the input is not stated; {size} x {size} fits the weights.")
     if network.missing:
+        if path == described and not weights.tensors:
+            reason = "describes a network and holds no weights; load its caffemodel, with this file as graph=."
+            raise FormatError(path, reason)
         shown = "; ".join(network.missing[:_SHOWN])
         more = f"; and {len(network.missing) - _SHOWN} more" if len(network.missing) > _SHOWN else ""
         raise FormatError(path, f"lacks weights of the network in {os.fspath(described)!r}: {shown}{more}.")

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.zoo.graphs.tensorflow.context import Context
+from jaxcnn.zoo.graphs.tensorflow.control import is_true
 from jaxcnn.zoo.graphs.tensorflow.folding import numbers
 from jaxcnn.zoo.graphs.tensorflow.normalization import match_batch_norm
 from jaxcnn.zoo.graphs.tensorflow.table import SourceNode, handles
@@ -29,11 +30,12 @@ _BINARY = {
 UNARY = {
     **{"Neg": "negative", "Exp": "exp", "Log": "log", "Sqrt": "sqrt", "Rsqrt": "rsqrt", "Square": "square"},
     **{"Abs": "abs", "Round": "round", "Rint": "round", "Floor": "floor", "Ceil": "ceil", "Sign": "sign"},
-    **{"Reciprocal": "reciprocal", "Inv": "reciprocal", "Sin": "sin", "Cos": "cos"},
+    **{"Erf": "erf", "Erfc": "erfc", "Reciprocal": "reciprocal", "Inv": "reciprocal", "Sin": "sin", "Cos": "cos"},
     **{"Relu": "relu", "Elu": "elu", "Selu": "selu", "Softplus": "softplus", "Softsign": "softsign"},
     **{"Sigmoid": "sigmoid", "Tanh": "tanh", "Silu": "swish"},
 }
 _REDUCTIONS = {"Mean": "mean", "Sum": "sum", "Max": "max", "Min": "min", "Prod": "prod"}
+_COMPARISONS = {"Greater": "greater", "GreaterEqual": "greater_equal", "Less": "less", "LessEqual": "less_equal"}
 _NEUTRAL = {"add": 0, "subtract": 0, "multiply": 1, "divide": 1}
 
 
@@ -226,12 +228,30 @@ def _combine_noise(ctx: Context, node: SourceNode, a: Result, b: Result) -> Resu
     raise UnsupportedNode("random numbers")
 
 
-@handles("GreaterEqual", "Greater", "Less", "LessEqual")
+@handles(*_COMPARISONS)
 def _compare(ctx: Context, node: SourceNode, a: Result, b: Result) -> Result:
     if isinstance(a, Noise) and node.op.startswith("Greater"):
         rate = scalar(b) - a.low
         return Noise(keep=1 - min(max(rate, 0.0), 1.0)) if rate > 0 else FoldedConstant(np.asarray(True))
-    raise UnsupportedNode("a comparison of values")
+    if isinstance(a, Noise) or isinstance(b, Noise):
+        raise UnsupportedNode("random numbers")
+    return dataclasses.replace(combine(ctx, node, _COMPARISONS[node.op], a, b), dtype="bool")
+
+
+@handles("Select", "SelectV2")
+def _select(ctx: Context, node: SourceNode, condition: Result, a: Result, b: Result) -> Result:
+    if isinstance(condition, FoldedConstant) and condition.array.ndim == 0:
+        return a if is_true(condition) else b
+    if not isinstance(condition, GraphValue):
+        raise UnsupportedNode("a condition that is not known")
+    numbers = [scalar(one) if isinstance(one, FoldedConstant) else None for one in (a, b)]
+    values = [condition, *(one for one in (a, b) if isinstance(one, GraphValue))]
+    if len(values) + sum(one is not None for one in numbers) != 3:
+        raise UnsupportedNode("random numbers")
+    if any((one.first, one.batch, one.blocks) != (condition.first, condition.batch, None) for one in values):
+        raise UnsupportedNode("values of different orders")
+    dims = broadcast_dims(*(one.dims for one in values))
+    return ctx.emit("select", node, values, dims, like=values[-1], options={"numbers": numbers})
 
 
 @handles(*_REDUCTIONS)

@@ -81,7 +81,7 @@ class Context:
             source=node.op,
         )
         base = like if like is not None else inputs[0]
-        found = dataclasses.replace(base, name=name, dims=tuple(dims), **changes)
+        found = dataclasses.replace(base, name=name, dims=tuple(dims), **{"transposed": "", **changes})
         self.values[name] = found
         self.made_of[name] = (node.op, tuple(inputs))
         return found
@@ -166,10 +166,13 @@ class Context:
         raise UnsupportedNode("a constant where a value is expected")
 
     def finish_value(self, value: GraphValue) -> GraphValue:
-        """Returns an output as it is returned: maps channels last; those between blocks are no output."""
+        """Returns an output as it is returned: maps channels last, unless a network of such maps transposes them."""
         if value.blocks is not None:
             raise self.builder.error(f"has the output {value.name!r}, which is cut into blocks.")
-        return value
+        if not value.first or not value.transposed or any(self.values[one.name].first for one in self.builder.inputs):
+            return value
+        node = SourceNode(value.transposed, "Transpose", 0, {})
+        return self.emit("permute", node, [value], value.dims, options={"axes": _TO_SOURCE}, first=False)
 
     def find_like(self, sizes: Sequence[Dimension]) -> GraphValue | None:
         """Finds a map of this height and width, of which one is not known."""

@@ -45,13 +45,6 @@ def _merge(ctx: Context, node: SourceNode, *inputs: Result) -> list[Result]:
     return [alive[0][1], FoldedConstant(np.asarray(alive[0][0], np.int64), op=node.op)]
 
 
-@handles("Select", "SelectV2")
-def _select(ctx: Context, node: SourceNode, condition: Result, a: Result, b: Result) -> Result:
-    if isinstance(condition, FoldedConstant) and condition.array.ndim == 0:
-        return a if is_true(condition) else b
-    raise UnsupportedNode("a condition that is not known")
-
-
 def is_true(condition: Result) -> bool:
     """Evaluates a condition.
 

@@ -23,7 +23,8 @@ def import_tensorflow(path: Path, checkpoint: Checkpoint) -> ImportedNetwork:
 
     Convention:
         Constants are folded. The batch is free, also where the file fixes it. Outputs are those of the signature
-        ``serving_default``, or else the nodes that no other one reads. Maps are held channels last. Batch
+        ``serving_default``, or else the nodes that no other one reads. Maps are held channels last; an
+        output that a network of such maps transposes keeps TensorFlow's order. Batch
         normalizations that are spelled out as arithmetic become one node. What follows non-maximum suppression, loops
         and the like is left off with a note. A graph that decodes images begins behind the decoder.
 
@@ -93,6 +94,7 @@ def _evaluate_outputs(
                 ctx.builder.tap(name, value_name)
             outputs.append(value_name)
         elif value.name not in outputs:
+            ctx.builder.tap(name, value.name)
             outputs.append(value.name)
     return outputs
 

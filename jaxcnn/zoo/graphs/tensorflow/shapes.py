@@ -91,9 +91,9 @@ def _transpose(ctx: Context, node: SourceNode, x: GraphValue, axes: Result) -> G
         return x
     if x.batch == "leading" and x.rank == 4 and x.blocks is None:  # images are held channels last anyway
         if order == [0, 3, 1, 2] and not x.first:
-            return dataclasses.replace(x, dims=tuple(dims), first=True)
+            return dataclasses.replace(x, dims=tuple(dims), first=True, transposed=node.name)
         if order == [0, 2, 3, 1] and x.first:
-            return dataclasses.replace(x, dims=tuple(dims), first=False)
+            return dataclasses.replace(x, dims=tuple(dims), first=False, transposed="")
     x = ctx.to_source(x, node)
     if x.batch != "none" and order[0] != 0:
         raise UnsupportedNode("moving the batch to another axis")

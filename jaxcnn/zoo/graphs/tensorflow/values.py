@@ -88,6 +88,7 @@ class GraphValue:
         first: Whether TensorFlow's order is channels first; it is held channels last.
         dtype: TensorFlow's name of its dtype.
         blocks: Set between SpaceToBatch and BatchToSpace.
+        transposed: The name of the Transpose that put the channels first, while nothing has been computed of it since.
     """
 
     name: str
@@ -96,6 +97,7 @@ class GraphValue:
     first: bool = False
     dtype: str = "float32"
     blocks: Blocks | None = None
+    transposed: str = ""
 
     @property
     def rank(self) -> int:
