@@ -36,6 +36,7 @@ class Member(NamedTuple):
 
 _BYTES = (0.0, 255.0)
 _224: tuple[Size, ...] = ((224, 224), (193, 161))
+_NO_DROPS: Mapping[str, Any] = {"dropout": 0.0, "drop_path": 0.0}  # Keras has no option for them: rates of its layers
 _NO_DROPOUT: Mapping[str, Any] = {"dropout": 0.0}
 
 _MOBILENETS = [
@@ -93,6 +94,18 @@ _CONVNEXT = [
     ),
 ]
 
+_EFFICIENTNETS = [
+    *(
+        Member(name, "torchvision", f"{name}(dropout=0.0, stochastic_depth_prob=0.0)", _NO_DROPS, _224)
+        for name in (*(f"efficientnet_b{i}" for i in range(8)), *(f"efficientnet_v2_{size}" for size in "sml"))
+    ),
+    *(Member(f"keras/efficientnet_b{i}", "keras", f"EfficientNetB{i}", _NO_DROPS, _224, _BYTES) for i in range(8)),
+    *(
+        Member(f"keras/efficientnet_v2_{size.lower()}", "keras", f"EfficientNetV2{size}", _NO_DROPS, _224, _BYTES)
+        for size in ("B0", "B1", "B2", "B3", "S", "M", "L")
+    ),
+]
+
 _CLASSICS = [
     *(
         Member(f"vgg{layers}{bn}", "torchvision", f"vgg{layers}{bn}(dropout=0.0)", _NO_DROPOUT, _224)
@@ -136,6 +149,6 @@ _RESIDUAL = [
 ]
 
 MEMBERS: Mapping[str, Member] = {
-    one.title: one for one in (*_CLASSICS, *_INCEPTIONS, *_CONVNEXT, *_MOBILENETS, *_RESIDUAL)
+    one.title: one for one in (*_CLASSICS, *_INCEPTIONS, *_CONVNEXT, *_EFFICIENTNETS, *_MOBILENETS, *_RESIDUAL)
 }
 """Our name of a model, with its width where there are several, to its original."""

@@ -17,6 +17,7 @@ from jaxcnn.models import (
     cifar_resnet,
     convnext,
     densenet,
+    efficientnet,
     inception_v3,
     mnasnet,
     mobilenet,
@@ -97,6 +98,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     **resnet_v2.ARCHITECTURES,
     **shufflenet_v2.ARCHITECTURES,
     **convnext.ARCHITECTURES,
+    **efficientnet.ARCHITECTURES,
     **alexnet.ARCHITECTURES,
     **vgg.ARCHITECTURES,
 }

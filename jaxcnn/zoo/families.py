@@ -34,6 +34,7 @@ class Source(NamedTuple):
     tables: Mapping[str, Rules]  # by class of model
     ignored: Mapping[str, str]  # by class of model: pattern of tensors that it leaves out
     prepared: Mapping[str, Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]] = {}  # before rules apply
+    alternatives: Mapping[str, Sequence[tuple[str, Rules]]] = {}  # by class: pattern of names, rules of such files
 
 
 def _keep_names(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
@@ -42,7 +43,7 @@ def _keep_names(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
 
 
 _SOURCES = {
-    "pytorch": Source(pytorch.PYTORCH, _keep_names, pytorch.TABLES, pytorch.IGNORED),
+    "pytorch": Source(pytorch.PYTORCH, _keep_names, pytorch.TABLES, pytorch.IGNORED, alternatives=pytorch.ALTERNATIVES),
     "keras": Source(keras.KERAS, keras.name_keras_tensors, keras.TABLES, keras.IGNORED, keras.PREPARED),
     "tensorflow": Source(
         tensorflow.TENSORFLOW, tensorflow.name_tensorflow_tensors, tensorflow.TABLES, tensorflow.IGNORED
@@ -231,6 +232,9 @@ def _find_table(checkpoint: Checkpoint, name: str, module: nn.Module, mapping: S
     expected = f"a model that has a table of names for files of {framework}"
     check(kind in source.tables, "load", "model", expected, repr(name))
     rules = source.tables[kind]
+    for pattern, others in source.alternatives.get(kind, ()):
+        if any(re.fullmatch(pattern, one) for one in checkpoint.tensors):
+            rules = others
     return NameTable(source.naming, rules(module) if callable(rules) else rules, source.ignored.get(kind, r"(?!)"))
 
 

@@ -262,6 +262,10 @@ MODELS: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "cnn": ({"features": (3, 4), "kernel_sizes": (3, 3)}, (12, 13, 1)),
     "convnext_tiny": ({"blocks": (1, 1), "filters": (4, 6), "layer_scale": 0.5, "drop_path": 0.0}, (9, 8, 3)),
     "densenet121": ({"layers": (2, 1), "growth": 2, "stem": 3, "expansion": 2}, (17, 14, 3)),
+    "efficientnet_b0": (
+        {"stem": 8, "last": 8, "blocks": (("plain", 2, 3, 1, 8, 1),), "dropout": 0.0, "drop_path": 0.0},
+        (9, 8, 3),
+    ),
     "fcn": ({"units": (6, 5)}, (6, 5, 1)),
     "gwap_cnn": ({"features": (3, 4)}, (8, 9, 1)),
     "inception_v3": ({"alpha": 0.02, "min_filters": 2, "blocks": (1, 1, 2), "dropout": 0.0}, (75, 76, 1)),

@@ -53,6 +53,9 @@ def randomize_keras(net: Any, seed: int = 1) -> None:
             value = rng.standard_normal(shape, np.float32) * np.sqrt(2 / fan)
         if np.issubdtype(np.dtype(variable.dtype), np.floating):
             variable.assign(value.astype(np.float32))
+    for layer in net.layers:
+        if type(layer).__name__ == "Normalization" and layer.weights:
+            layer.finalize_state()  # it computes with copies
 
 
 def run_keras(net: Any, x: np.ndarray, *, train: bool) -> Any:

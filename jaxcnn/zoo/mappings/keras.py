@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from jaxcnn.zoo.checkpoint import Checkpoint
-from jaxcnn.zoo.mappings import inception, mobilenets, residual
+from jaxcnn.zoo.mappings import convnext, efficientnet, inception, mobilenets, residual
 from jaxcnn.zoo.mappings.keras_numbers import renumber_layers
-from jaxcnn.zoo.mappings.matching import LayerName, Rule, Rules, TensorNaming
+from jaxcnn.zoo.mappings.matching import Rules, TensorNaming
 
 __all__ = ["IGNORED", "KERAS", "PREPARED", "TABLES", "name_keras_tensors"]
 
@@ -81,50 +81,23 @@ def _find_role(name: str, tensor: np.ndarray) -> str:
     return last
 
 
-_CONVNEXT_PARTS = {
-    "depthwise": "depthwise_conv",
-    "norm": "layernorm",
-    "expand": "pointwise_conv_1",
-    "project": "pointwise_conv_2",
-}
-
-_CONVNEXT: list[Rule] = [
-    (r"stem", "stem_conv"),
-    (r"stem_norm", "stem_layernorm"),
-    (r"stage(\d+)/downsample_norm", lambda stage: f"downsampling_layernorm_{stage - 2}"),
-    (r"stage(\d+)/downsample", lambda stage: f"downsampling_conv_{stage - 2}"),
-    (
-        r"stage(\d+)/block(\d+)/(\w+)",
-        lambda stage, block, part: f"stage_{stage - 1}_block_{block - 1}_{_CONVNEXT_PARTS.get(part, part)}",
-    ),
-    (r"head_norm", lambda: LayerName("head_layernorm", aliases=("layer_normalization",))),
-    (r"head", "head_dense"),
-]
-
-
 TABLES: Mapping[str, Rules] = {
     **inception.KERAS_TABLES,
     **mobilenets.KERAS_TABLES,
     **residual.KERAS_TABLES,
-    "ConvNeXt": _CONVNEXT,
+    **convnext.KERAS_TABLES,
+    **efficientnet.KERAS_TABLES,
     "VGG": [(r"stage(\d)/conv(\d)", r"block\1_conv\2"), (r"fc(\d)", r"fc\1"), (r"head", "predictions")],
 }
 """Class of the model to rules."""
 
-IGNORED: Mapping[str, str] = {}
+IGNORED: Mapping[str, str] = {**efficientnet.KERAS_IGNORED}
 """Class of the model to a pattern of tensors that it leaves out."""
-
-
-def _shorten_convnext(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Removes the network's name, which begins those of layers, and the number of the last norm that it does not."""
-    prefixes = (re.fullmatch(r"(.*?)stage_0_block_0_\w+/\w+", name) for name in tensors)
-    prefix = next((match[1] for match in prefixes if match is not None), "")
-    short = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    return {re.sub(r"^(layer_normalization)_\d+/", r"\1/", name): one for name, one in short.items()}
 
 
 PREPARED: Mapping[str, Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]] = {
     **dict.fromkeys(inception.KERAS_TABLES, renumber_layers),
-    "ConvNeXt": _shorten_convnext,
+    "ConvNeXt": convnext.remove_model_name,
+    "EfficientNet": efficientnet.fold_second_rescaling,
 }
 """Class of the model to what makes its tensors fit the rules: names that depend on more than the layer."""

@@ -29,6 +29,7 @@ _VARIABLES = {
     "BatchNormalization": ("gamma", "beta", "moving_mean", "moving_variance"),
     "LayerNormalization": ("gamma", "beta"),
     "GroupNormalization": ("gamma", "beta"),
+    "Normalization": ("mean", "variance", "count"),
     "Embedding": ("embeddings",),
     "PReLU": ("alpha",),
 }
