@@ -2,10 +2,10 @@
 
 import pytest
 
-from jaxcnn import models
 from jaxcnn._suggest import suggest
 
 COMMANDS = ("train", "eval", "predict", "report", "models", "augment", "records", "download", "inspect", "convert")
+MODELS = ("cnn", "fcn", "lenet", "mobilenet", "mobilenet_v2", "resnet18", "resnet34", "resnet50", "xception")
 
 
 @pytest.mark.parametrize(
@@ -15,13 +15,13 @@ COMMANDS = ("train", "eval", "predict", "report", "models", "augment", "records"
         ("trian", COMMANDS, " (did you mean 'train'?)"),
         ("--stpes", ("--seeds", "--steps"), " (did you mean --steps?)"),
         ("--rate", ("--seeds", "--learning-rate"), " (did you mean --learning-rate?)"),
-        ("LeNet", models.names(), " (did you mean 'lenet'?)"),
-        ("MobileNetV2", models.names(), " (did you mean 'mobilenet_v2'?)"),
-        ("exception", models.names(), " (did you mean 'xception'?)"),
-        ("resnet", models.names(), " (did you mean 'resnet18' or 'resnet34' or 'resnet50'?)"),
-        ("mobile", models.names(), " (did you mean 'mobilenet' or 'mobilenet_v2'?)"),
-        *((name, models.names(), "") for name in ("alexnet", "googlenet", "rnn", "unet", "")),
-        (None, models.names(), ""),
+        ("LeNet", MODELS, " (did you mean 'lenet'?)"),
+        ("MobileNetV2", MODELS, " (did you mean 'mobilenet_v2'?)"),
+        ("exception", MODELS, " (did you mean 'xception'?)"),
+        ("resnet", MODELS, " (did you mean 'resnet18' or 'resnet34' or 'resnet50'?)"),
+        ("mobile", MODELS, " (did you mean 'mobilenet' or 'mobilenet_v2'?)"),
+        *((name, MODELS, "") for name in ("alexnet", "googlenet", "rnn", "unet", "")),
+        (None, MODELS, ""),
         ("xyz", COMMANDS, ""),
     ],
 )
