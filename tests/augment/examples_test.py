@@ -111,6 +111,7 @@ class TestExamples:
         for name in ("mask", "keypoints", "boxes", "label"):
             np.testing.assert_array_equal(result[name], self.example[name])
 
+    @pytest.mark.nightly
     def test_batches_of_dictionaries(self):
         batch = jax.tree.map(lambda v: jnp.stack([v] * 3), self.example)
         result = jax.jit(augment.batched(function("random_affine")))(KEY, batch)
@@ -119,7 +120,7 @@ class TestExamples:
 
     def test_a_clip_is_changed_as_one(self):
         clip = jnp.stack([IMAGE, IMAGE[::-1]])
-        for name in ("random_affine", "random_flip_left_right", "random_pad_and_crop", "random_color_jitter"):
+        for name in ("random_affine", "random_color_jitter"):
             changed, first = (jax.jit(function(name))(KEY, image) for image in (clip, IMAGE))
             np.testing.assert_allclose(changed[0], first, atol=1e-6)
 
@@ -167,7 +168,9 @@ class TestRows:
         assert result["keypoints"].shape == (0, 2) and result["boxes"].shape == (0, 4)
         assert result["boxes_inside"].shape == (0,)
 
-    @pytest.mark.parametrize("name", ["random_flip_left_right", "random_flip_up_down"])
+    @pytest.mark.parametrize(
+        "name", daily(["random_flip_left_right", "random_flip_up_down"], ["random_flip_left_right"])
+    )
     def test_a_flip_swaps_pairs(self, name):
         f = P(getattr(augment, name), keypoint_pairs=[(0, 2)])
         plain, result = (g(KEY, self.example, p=1.0) for g in (getattr(augment, name), f))

@@ -57,6 +57,7 @@ def test_replay(function, op, draw, option, ends, key):
         close(got, op(IMAGE, numbers, value, salt=0.2 + 0.7 * places[1]))
 
 
+@pytest.mark.nightly
 @FEW
 def test_an_example_does_not_depend_on_its_batch(function, op, draw, option, ends, key):
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(np.arange(5))

@@ -84,6 +84,7 @@ def test_dtypes_replay_and_batches(name):
     assert np.mean(np.abs(np.asarray(levels, np.float32) / 255 - np.asarray(whole)) > 2.5 / 255) < 0.05
 
 
+@pytest.mark.nightly
 def test_magnitude_zero_changes_nothing_except_where_there_is_no_strength():
     """That is autocontrast and equalize, 2 of 14; solarize from 1 on inverts nothing below."""
     image = 0.9 * IMAGE

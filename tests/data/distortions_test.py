@@ -21,7 +21,7 @@ def sources(n: int = 7, size: int = 8, channels: int = 1):
     return rng.uniform(0.2, 1, (n, size, size, channels)).astype(np.float32), np.arange(n, dtype=np.int64)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", daily(KINDS, ("RTS", "P", "E", "TC")))
 def test_batch(kind):
     images, labels = sources(channels=2)
     generator = data.distorted(images, labels, kind=kind, canvas=(17, 15))

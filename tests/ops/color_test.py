@@ -124,7 +124,10 @@ def test_hue_rotations_add_up_and_keep_the_extremes():
     np.testing.assert_allclose(np.max(third, -1), IMAGE.max(-1), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [*ADJUSTED, "hsv", "rgb", "autocontrast", "equalize", "solarize"])
+EDGE_CASES = [*ADJUSTED, "hsv", "rgb", "autocontrast", "equalize", "solarize"]
+
+
+@pytest.mark.parametrize("name", daily(EDGE_CASES, ("hue", "contrast", "sharpness", "gamma", "hsv", "equalize")))
 def test_gradients_are_finite_at_the_edges(name):
     conversions = {"hsv": ops.rgb_to_hsv, "rgb": ops.hsv_to_rgb}
     conversions |= {"autocontrast": ops.autocontrast, "equalize": ops.equalize}

@@ -143,10 +143,11 @@ MAPS = {
     "images": (0, None),
     "kernels along other axes": (2, -1),
 }
+GROUPS = {"strides": 2, "groups": 2, "padding": "VALID"}
 
 
 @pytest.mark.parametrize("axes", daily(MAPS.values(), [(0, 0), (2, -1)]), ids=MAPS)
-@pytest.mark.parametrize("options", [{}, {"strides": 2, "groups": 2, "padding": "VALID"}], ids=["plain", "groups"])
+@pytest.mark.parametrize("options", daily([{}, GROUPS], [GROUPS]), ids=["plain", "groups"])
 def test_vmap_equals_a_loop(axes, options):
     groups = options.get("groups", 1)
     x, kernel = normal(2, 6, 7, 4), normal(3, 2, 4 // groups, 6, seed=1)

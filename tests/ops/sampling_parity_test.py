@@ -118,7 +118,7 @@ def test_bicubic_volumes_are_bicubic_along_every_axis(padding_mode, align_corner
     np.testing.assert_allclose(found[0, 0], expected[0], atol=1e-12)
 
 
-@pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("padding_mode", daily(["zeros", "border", "reflection"], ["reflection"]))
 def test_equals_pytorch_exactly_on_pixel_centers(padding_mode):
     torch = pytest.importorskip("torch")
     # Sides of 2^n + 1 pixels put every center on a coordinate that floating point hits exactly.
@@ -184,13 +184,13 @@ def agree(torch, options, size, points):
 
 
 @given(cases(MODES, 2))
-@settings(max_examples=times(10))
+@settings(max_examples=times(5))
 def test_any_points_equal_pytorch(case):
     agree(pytest.importorskip("torch"), *case)
 
 
 @given(cases(VOLUME_MODES, 3))
-@settings(max_examples=times(5))
+@settings(max_examples=times(3))
 def test_any_points_of_volumes_equal_pytorch(case):
     agree(pytest.importorskip("torch"), *case)
 

@@ -234,6 +234,7 @@ def test_errors_of_absurd_networks(checkpoint):
 # Real files
 
 
+@pytest.mark.nightly
 @needs_data
 def test_quantized_mobilenet_recognizes_photographs():
     pretrained = zoo.load(DATA / "tensorflow" / "mobilenet_v1_0.25_128_quant.tflite")
