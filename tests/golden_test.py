@@ -41,6 +41,7 @@ MEMBERS = (
     "resnet50",
     "resnet50_v2",
     "shufflenet_v2_x0_5",
+    "squeezenet1_1",
     "vgg11_bn",
     "xception",
 )

@@ -115,6 +115,10 @@ _CLASSICS = [
     *(Member(f"keras/vgg{layers}", "keras", f"VGG{layers}", {}, _224[:1]) for layers in (16, 19)),
     *(Member(f"tensorflow/{name}", "slim", name, _NO_DROPOUT, _224[:1]) for name in ("vgg_a", "vgg_16", "vgg_19")),
     Member("alexnet", "torchvision", "alexnet(dropout=0.0)", _NO_DROPOUT, _224),
+    *(
+        Member(name, "torchvision", f"{name}(dropout=0.0)", _NO_DROPOUT, _224)
+        for name in ("squeezenet1_0", "squeezenet1_1")
+    ),
     Member("tensorflow/alexnet_v2", "slim", "alexnet_v2", _NO_DROPOUT, ((224, 224), (197, 222))),
 ]
 

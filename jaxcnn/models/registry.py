@@ -27,6 +27,7 @@ from jaxcnn.models import (
     resnet,
     resnet_v2,
     shufflenet_v2,
+    squeezenet,
     vgg,
 )
 from jaxcnn.models._architecture import Architecture
@@ -100,6 +101,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     **convnext.ARCHITECTURES,
     **efficientnet.ARCHITECTURES,
     **alexnet.ARCHITECTURES,
+    **squeezenet.ARCHITECTURES,
     **vgg.ARCHITECTURES,
 }
 """The networks of the families, by name."""

@@ -296,6 +296,7 @@ MODELS: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
         (28, 29, 1),
     ),
     "st_fcn": ({"units": (6, 5), "localizer_units": (4,), "output_shape": (6, 5)}, (6, 5, 1)),
+    "squeezenet1_1": ({"stem": 3, "fires": (2, 1), "pools": (1, 2), "dropout": 0.0}, (12, 15, 3)),
     "vgg11_bn": ({"convolutions": (1, 2), "filters": (3, 4), "hidden": (5, 4), "dropout": 0.0}, (9, 8, 3)),
     "xception": ({"stem": (3, 4), "entry": (5,), "middle_blocks": 1, "exit": (6, 7, 8)}, (15, 14, 3)),
 }

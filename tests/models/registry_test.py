@@ -183,7 +183,14 @@ def test_errors_of_too_small_images():
         jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, side, side, 1)))
         with pytest.raises(ValueError, match=f"{name}: x must be at least {side} x {side} pixels"):
             jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, side + 5, side - 1, 1)))
-    for name, side in (("vgg16", 32), ("alexnet", 63), ("tensorflow/vgg_16", 224), ("tensorflow/alexnet_v2", 195)):
+    for name, side in (
+        ("vgg16", 32),
+        ("alexnet", 63),
+        ("squeezenet1_0", 21),
+        ("keras/squeezenet1_1", 31),
+        ("tensorflow/vgg_16", 224),
+        ("tensorflow/alexnet_v2", 195),
+    ):
         with pytest.raises(ValueError, match=f"x must be at least {side} x {side} pixels"):
             jax.eval_shape(models.create(name).init, jax.random.key(0), jnp.ones((1, side, side - 1, 1)))
     with pytest.raises(ValueError, match="localizer: x must be at least 28 x 28 pixels"):

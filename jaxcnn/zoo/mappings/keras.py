@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from jaxcnn.zoo.checkpoint import Checkpoint
-from jaxcnn.zoo.mappings import convnext, efficientnet, inception, mobilenets, residual
+from jaxcnn.zoo.mappings import classics, convnext, efficientnet, inception, mobilenets, residual
 from jaxcnn.zoo.mappings.keras_numbers import renumber_layers
 from jaxcnn.zoo.mappings.matching import Rules, TensorNaming
 
@@ -57,7 +57,9 @@ def name_keras_tensors(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
         if roles == ["0", "1", "2"]:  # of a batch norm without scale, whose variables such a file only numbers
             roles = ["beta", "moving_mean", "moving_variance"]
         owners = [name.rpartition("/")[0].removeprefix(f"{layer}/") for name in names]
-        is_layer = len(set(roles)) == len(roles) and len(set(owners)) <= 1  # else a model that holds layers
+        others = {owner for owner in owners if not f"/{layer}".startswith(f"/{owner}".rstrip("/"))}
+        of_one = not others or len(set(owners)) == 1
+        is_layer = len(set(roles)) == len(roles) and of_one  # else a model that holds layers
         for name, role, owner in zip(names, roles, owners, strict=True):
             found.append((layer if is_layer else owner, role, checkpoint.tensors[name]))
     owners_by_name: dict[str, set[str]] = {}
@@ -82,12 +84,12 @@ def _find_role(name: str, tensor: np.ndarray) -> str:
 
 
 TABLES: Mapping[str, Rules] = {
+    **classics.KERAS_TABLES,
     **inception.KERAS_TABLES,
     **mobilenets.KERAS_TABLES,
     **residual.KERAS_TABLES,
     **convnext.KERAS_TABLES,
     **efficientnet.KERAS_TABLES,
-    "VGG": [(r"stage(\d)/conv(\d)", r"block\1_conv\2"), (r"fc(\d)", r"fc\1"), (r"head", "predictions")],
 }
 """Class of the model to rules."""
 

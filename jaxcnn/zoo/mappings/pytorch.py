@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from jaxcnn.zoo.mappings import convnext, efficientnet, inception, mobilenets, residual
-from jaxcnn.zoo.mappings.classics import list_torch_alexnet, list_torch_vgg
+from jaxcnn.zoo.mappings import classics, convnext, efficientnet, inception, mobilenets, residual
 from jaxcnn.zoo.mappings.matching import Rules, TensorNaming
 
 __all__ = ["ALTERNATIVES", "IGNORED", "PYTORCH", "TABLES"]
@@ -22,13 +21,12 @@ PYTORCH = TensorNaming(
 )
 
 TABLES: Mapping[str, Rules] = {
+    **classics.PYTORCH_TABLES,
     **inception.PYTORCH_TABLES,
     **mobilenets.PYTORCH_TABLES,
     **residual.PYTORCH_TABLES,
     **convnext.PYTORCH_TABLES,
     **efficientnet.PYTORCH_TABLES,
-    "AlexNet": list_torch_alexnet,
-    "VGG": list_torch_vgg,
 }
 """Class of the model to rules."""
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from jaxcnn.zoo.checkpoint import Checkpoint
-from jaxcnn.zoo.mappings import inception, mobilenets, residual
-from jaxcnn.zoo.mappings.classics import list_slim_alexnet, list_slim_vgg
+from jaxcnn.zoo.mappings import classics, inception, mobilenets, residual
 from jaxcnn.zoo.mappings.matching import Rules, TensorNaming
 
 __all__ = ["IGNORED", "TABLES", "TENSORFLOW", "name_tensorflow_tensors"]
@@ -50,11 +49,10 @@ def name_tensorflow_tensors(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
 
 
 TABLES: Mapping[str, Rules] = {
+    **classics.TENSORFLOW_TABLES,
     **inception.TENSORFLOW_TABLES,
     **mobilenets.TENSORFLOW_TABLES,
     **residual.TENSORFLOW_TABLES,
-    "AlexNet": list_slim_alexnet,
-    "VGG": list_slim_vgg,
 }
 """Class of the model to rules."""
 
