@@ -22,7 +22,8 @@ def resize(call: LayerCall, x: LayerValue, size: tuple[int, ...], method: object
     method = method.lower() if isinstance(method, str) else method
     if not isinstance(method, str) or method not in _METHODS:
         raise UnknownLayer(f"{call.layer.kind} with the interpolation {str(method)[:20]!r}")
-    return call.add("resize", x, size=size, method=_METHODS[method])
+    rounded = {"steps": call.parts.cubic_steps} if method == "bicubic" else {}
+    return call.add("resize", x, size=size, method=_METHODS[method], **rounded)
 
 
 def _size(call: LayerCall) -> tuple[int, int]:

@@ -49,7 +49,8 @@ def _import(path: Path, checkpoint: Checkpoint) -> ImportedNetwork:
 
     model = read_model(checkpoint.graph, error)
     builder = GraphBuilder(path, checkpoint.tensors, name=model.name)
-    parts = KerasParts(builder, WeightFinder(checkpoint, model), _find_version(checkpoint))
+    backend = str(checkpoint.metadata.get("backend", ""))
+    parts = KerasParts(builder, WeightFinder(checkpoint, model), _find_version(checkpoint), backend)
     network = NetworkImport(parts, find_handler)
     inputs = [_add_input(parts, model, one) for one in model.input_references]
     results = network.run_model(model, inputs, ())

@@ -21,10 +21,11 @@ class KerasParts:
         builder: Collects nodes and parameters.
         weights: Finds the tensors of the file.
         version: Of Keras, as the file states it.
+        backend: Of Keras, as the file states it; empty if it does not.
     """
 
-    def __init__(self, builder: GraphBuilder, weights: WeightFinder, version: str):
-        self.builder, self.weights, self.version = builder, weights, version
+    def __init__(self, builder: GraphBuilder, weights: WeightFinder, version: str, backend: str = ""):
+        self.builder, self.weights, self.version, self.backend = builder, weights, version, backend
         self._arrays: dict[str, np.ndarray] = {}
         self._faults: dict[str, str] = {}
 
@@ -36,6 +37,12 @@ class KerasParts:
     def is_keras_3(self) -> bool:
         """Whether Keras 3 or later wrote the file."""
         return self.version.split(".")[0].isdecimal() and int(self.version.split(".")[0]) >= 3
+
+    @property
+    def cubic_steps(self) -> int | None:
+        """The steps to which cubic interpolation rounds positions, as TensorFlow does; None if it is exact."""
+        old = bool(self.version) and not self.is_keras_3
+        return 1024 if self.backend == "tensorflow" or (old and not self.backend) else None
 
     def list_roles(self, layer: LayerSpec) -> tuple[str, ...]:
         """Lists the weights of a layer."""

@@ -41,7 +41,8 @@ def _enlarge(call: LayerCall, *, rank: int) -> LayerValue:
     corners = "half_pixel"
     if call.parts.version.startswith("2.2.") and not call.parts.version.endswith("-tf"):
         corners = "asymmetric"  # TensorFlow's old rule, which Keras 2.2 of its own used
-    return call.add("resize", x, scale=tuple(map(float, size)), method=methods[method], corners=corners)
+    rounded = {"steps": call.parts.cubic_steps} if method == "bicubic" else {}
+    return call.add("resize", x, scale=tuple(map(float, size)), method=methods[method], corners=corners, **rounded)
 
 
 def _pad(call: LayerCall, *, rank: int) -> LayerValue:
