@@ -1,5 +1,7 @@
 """The pre-processing layers of Keras for images."""
 
+from typing import Any
+
 from jaxcnn.zoo.graphs.keras.layer_call import Handler, LayerCall, LayerValue, UnknownLayer
 
 __all__ = ["LAYERS", "resize"]
@@ -22,7 +24,7 @@ def resize(call: LayerCall, x: LayerValue, size: tuple[int, ...], method: object
     method = method.lower() if isinstance(method, str) else method
     if not isinstance(method, str) or method not in _METHODS:
         raise UnknownLayer(f"{call.layer.kind} with the interpolation {str(method)[:20]!r}")
-    rounded = {"steps": call.parts.cubic_steps} if method == "bicubic" else {}
+    rounded: dict[str, Any] = {"steps": call.parts.cubic_steps} if method == "bicubic" else {}
     return call.add("resize", x, size=size, method=_METHODS[method], **rounded)
 
 

@@ -1,6 +1,7 @@
 """Pooling, resizing, padding and cropping layers of Keras."""
 
 import functools
+from typing import Any
 
 from jaxcnn.zoo.graphs.keras.layer_call import Handler, LayerCall, LayerValue, UnknownLayer
 
@@ -41,7 +42,7 @@ def _enlarge(call: LayerCall, *, rank: int) -> LayerValue:
     corners = "half_pixel"
     if call.parts.version.startswith("2.2.") and not call.parts.version.endswith("-tf"):
         corners = "asymmetric"  # TensorFlow's old rule, which Keras 2.2 of its own used
-    rounded = {"steps": call.parts.cubic_steps} if method == "bicubic" else {}
+    rounded: dict[str, Any] = {"steps": call.parts.cubic_steps} if method == "bicubic" else {}
     return call.add("resize", x, scale=tuple(map(float, size)), method=methods[method], corners=corners, **rounded)
 
 

@@ -259,7 +259,7 @@ class GraphEvaluation:
         arrays = [one.array for one in read]
         try:
             found = FOLDS[node.op](node, *arrays)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             if any(array.dtype == object for array in arrays):
                 raise UnsupportedNode("sizes that are not known") from error
             raise
