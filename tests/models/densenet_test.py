@@ -11,6 +11,8 @@ import pytest
 
 from jaxcnn import models, zoo
 from jaxcnn.zoo.families import build_filled
+from jaxcnn.zoo.mappings.keras import KERAS, TABLES
+from jaxcnn.zoo.mappings.matching import NameTable, find_names
 from tests.support.keras_parity import compare_with_keras
 from tests.support.parity import compare_with_torch
 from tests.support.selection import daily
@@ -62,6 +64,13 @@ def test_equals_keras(train, tmp_path):
         images=8,
         train=train,
     )
+
+
+def test_older_files_of_keras_have_other_names():
+    table = NameTable(KERAS, untyped(TABLES["DenseNet"]))
+    assert "conv1/conv/kernel" in find_names("conv1", "kernel", table)
+    assert "conv1/bn/gamma" in find_names("bn1", "scale", table)
+    assert "fc1000/bias" in find_names("head", "bias", table)
 
 
 def test_dropout_and_recomputation():
