@@ -381,7 +381,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "keras/efficientnet_v2_b0": _version_2("b", "keras_v2", 7_139_704, 224),
     "keras/efficientnet_v2_b1": _version_2("b", "keras_v2", 8_141_052, 240, depth=1.1),
     "keras/efficientnet_v2_b2": _version_2("b", "keras_v2", 10_096_086, 260, width=1.1, depth=1.2),
-    "keras/efficientnet_v2_b3": _version_2("b", "keras_v2", 14_359_742, 300, width=1.2, depth=1.4),
+    "keras/efficientnet_v2_b3": _version_2("b", "keras_v2", 14_358_406, 300, width=1.2, depth=1.4),
     "keras/efficientnet_v2_s": _version_2("s", "keras_v2_large", 21_458_488, 384),
     "keras/efficientnet_v2_m": _version_2("m", "keras_v2_large", 54_139_356, 480),
     "keras/efficientnet_v2_l": _version_2("l", "keras_v2_large", 118_515_272, 480),

@@ -44,6 +44,9 @@ def _keep_names(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
 
 _SOURCES = {
     "pytorch": Source(pytorch.PYTORCH, _keep_names, pytorch.TABLES, pytorch.IGNORED, alternatives=pytorch.ALTERNATIVES),
+    "safetensors": Source(
+        pytorch.PYTORCH, pytorch.name_safetensors, pytorch.TABLES, pytorch.IGNORED, alternatives=pytorch.ALTERNATIVES
+    ),
     "keras": Source(keras.KERAS, keras.name_keras_tensors, keras.TABLES, keras.IGNORED, keras.PREPARED),
     "tensorflow": Source(
         tensorflow.TENSORFLOW, tensorflow.name_tensorflow_tensors, tensorflow.TABLES, tensorflow.IGNORED

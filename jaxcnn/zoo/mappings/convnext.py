@@ -31,7 +31,8 @@ _TIMM_PARTS = {"depthwise": ".conv_dw", "norm": ".norm", "expand": ".mlp.fc1", "
 
 def _name_timm(stage: int, block: int, part: str) -> LayerName:
     # Its smallest networks have 1x1 convolutions in the place of dense layers.
-    return LayerName(f"stages.{stage - 1}.blocks.{block - 1}{_TIMM_PARTS.get(part, '')}", as_dense=True)
+    name = f"stages.{stage - 1}.blocks.{block - 1}{_TIMM_PARTS.get(part, '')}"
+    return LayerName(name, as_dense=part in ("expand", "project"))
 
 
 _TIMM: Sequence[Rule] = (
