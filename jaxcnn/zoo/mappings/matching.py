@@ -1,20 +1,25 @@
 """Puts the tensors of a weight file into the variables of a model, by a table of names."""
 
 import dataclasses
+import difflib
+import itertools
+import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from jaxcnn._suggest import suggest
 from jaxcnn.zoo.checkpoint import FormatError
 
 __all__ = ["LayerName", "NameTable", "Rule", "Rules", "TensorNaming", "find_names", "match_tensors"]
 
-_SHOWN = 12  # layers in one message
+_SHOWN = 8  # layers of one kind in a message
+_WIDTH = 80  # columns of a message
+_COMPARED = 500  # names that are compared letter by letter
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +80,14 @@ class NameTable:
     ignored: str = r"(?!)"
 
 
+class _Missing(NamedTuple):
+    """A variable that has no tensor."""
+
+    role: str
+    name: str | None  # the source's; None where no rule matches the layer
+    size: int
+
+
 def match_tensors(
     path: str | os.PathLike[str],
     tensors: Mapping[str, np.ndarray],
@@ -98,8 +111,8 @@ def match_tensors(
     """
     found: dict[str, dict[str, np.ndarray]] = {}
     used: set[str] = set()
-    missing: dict[str, list[str]] = {}
-    wrong: list[str] = []
+    missing: dict[str, list[_Missing]] = {}
+    wrong: dict[str, list[str]] = {}
     for keys, leaf in jax.tree_util.tree_flatten_with_path(shapes)[0]:
         collection, *layers, role = (str(key.key) for key in keys)
         layer = "/".join(layers)
@@ -107,16 +120,17 @@ def match_tensors(
         names = _list_names(place, role, table.naming) if place is not None else []
         name = next((one for one in names if one in tensors), None)
         if place is None or name is None:
-            missing.setdefault(layer, []).append(names[0] if names else f"{role} (no rule)")
+            lacking = _Missing(role, names[0] if names else None, math.prod(leaf.shape))
+            missing.setdefault(layer, []).append(lacking)
             continue
         used.add(name)
         tensor = _arrange(tensors[name], tuple(leaf.shape), place, role)
         if tensor.shape != tuple(leaf.shape):
-            wrong.append(f"{name!r} {tensors[name].shape} for {layer}/{role} {tuple(leaf.shape)}")
+            wrong.setdefault(layer, []).append(f"{role} {tuple(leaf.shape)}, but {name} {tensors[name].shape}")
             continue
         found.setdefault(collection, {})[f"{layer}/{role}"] = tensor
     ignored = re.compile(f"(?:{table.ignored})|(?:{table.naming.ignored})")
-    extra = [name for name in tensors if name not in used and not ignored.fullmatch(name)]
+    extra = {name: one.size for name, one in tensors.items() if name not in used and not ignored.fullmatch(name)}
     if missing or wrong or extra:
         raise FormatError(path, _describe(missing, wrong, extra, table.naming.separator))
     return found
@@ -180,25 +194,50 @@ def _without_ones(shape: Sequence[int]) -> list[int]:
     return [n for n in shape if n != 1]
 
 
-def _describe(missing: Mapping[str, Sequence[str]], wrong: Sequence[str], extra: Iterable[str], separator: str) -> str:
-    """Lists what does not fit, a line per layer."""
-    lines = []
-    left = dict.fromkeys(extra)
-    groups: dict[str, list[str]] = {}
-    for name in left:
-        layer, _, tensor = name.rpartition(separator)
-        groups.setdefault(layer, []).append(tensor or name)
+def _describe(
+    missing: Mapping[str, Sequence[_Missing]],
+    wrong: Mapping[str, Sequence[str]],
+    extra: Mapping[str, int],
+    separator: str,
+) -> str:
+    """Lists what does not fit, in lines of a layer each."""
+    lines = ["does not fit the model"]
     if missing:
-        found = [f"{layer}: {', '.join(names)}{suggest(names[0], left, most=1)}" for layer, names in missing.items()]
-        lines.append(f"{len(missing)} layers miss tensors: {_shorten(found)}")
+        lines.append(f"{_count(missing)} of the model without tensors in the file:")
+        lines += _shorten(missing, lambda layer: _describe_missing(layer, missing[layer], extra))
     if wrong:
-        lines.append(f"{len(wrong)} tensors have another shape: {_shorten(wrong)}")
+        lines.append(f"{_count(wrong)} of the model with tensors of another shape:")
+        lines += _shorten(wrong, lambda layer: f"{layer}: {'; '.join(wrong[layer])}")
+    groups: dict[str, list[str]] = {}
+    for name in extra:
+        layer, _, tensor = name.rpartition(separator)
+        groups.setdefault(layer, []).append(tensor)
     if groups:
-        found = [f"{layer} ({', '.join(tensors)})" for layer, tensors in groups.items()]
-        lines.append(f"{len(groups)} layers of the file are not in the model: {_shorten(found)}")
-    return "does not fit the model; " + "; ".join(lines) + "."
+        lines.append(f"{_count(groups)} of the file without a place in the model:")
+        lines += _shorten(groups, lambda layer: f"{layer}: {', '.join(groups[layer])}".removeprefix(": "))
+    return "\n".join(lines)
 
 
-def _shorten(found: Sequence[str]) -> str:
-    more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    return ", ".join(found[:_SHOWN]) + more
+def _describe_missing(layer: str, lacking: Sequence[_Missing], extra: Mapping[str, int]) -> str:
+    """Names the tensors that a layer lacks, and the one left over in the file that is nearest."""
+    first = lacking[0]
+    names = [one.name for one in lacking if one.name is not None]
+    roles = ", ".join(one.role for one in lacking)
+    text = f"{layer}: no {', '.join(names)}" if names else f"{layer}: no rule matches it ({roles})"
+    same_size = [name for name, size in extra.items() if size == first.size]
+    candidates = list(itertools.islice(same_size or extra, _COMPARED))
+    nearest = difflib.get_close_matches(first.name or layer, candidates, n=1, cutoff=0.5 if first.name else 0.0)
+    return f"{text}; nearest: {nearest[0]}" if nearest else text
+
+
+def _count(layers: Mapping[str, object]) -> str:
+    return "1 layer" if len(layers) == 1 else f"{len(layers)} layers"
+
+
+def _shorten(layers: Mapping[str, object], describe: Callable[[str], str]) -> list[str]:
+    """Describes the first layers, wrapped to the width of a message."""
+    wrapper = textwrap.TextWrapper(
+        _WIDTH, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
+    lines = [line for layer in itertools.islice(layers, _SHOWN) for line in wrapper.wrap(describe(layer))]
+    return [*lines, f"  and {len(layers) - _SHOWN} more"] if len(layers) > _SHOWN else lines
