@@ -128,6 +128,11 @@ _INCEPTIONS = [
     Member("inception_v3", "torchvision", "inception_v3(aux_logits=False, dropout=0.0)", _NO_DROPOUT, _299),
     Member("keras/inception_v3", "keras", "InceptionV3", _NO_DROPOUT, _299),
     Member("tensorflow/inception_v3", "slim", "inception_v3(create_aux_logits=False)", _NO_DROPOUT, _299),
+    Member("googlenet", "torchvision", "googlenet(aux_logits=False, dropout=0.0)", _NO_DROPOUT, _224),
+    Member("tensorflow/inception_v1", "slim", "inception_v1", _NO_DROPOUT, ((224, 224), (211, 197))),
+    Member("tensorflow/inception_v2", "slim", "inception_v2", _NO_DROPOUT, _224),
+    Member("inception_resnet_v2", "keras", "InceptionResNetV2", _NO_DROPOUT, _299),
+    Member("xception", "keras", "Xception", _NO_DROPOUT, _299),
 ]
 
 _RESIDUAL = [

@@ -1,25 +1,28 @@
 """Chains of convolutions and parallel branches: the parts of the Inception networks, described as data."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxcnn import ops
 from jaxcnn._typing import AnyArray, Array, Dtype, Float
-from jaxcnn.layers.convolution import Conv
+from jaxcnn.initializers import depthwise_variance_scaling
+from jaxcnn.layers.convolution import Conv, SeparableConv
 from jaxcnn.models._dtypes import Dtypes
 from jaxcnn.models._norms import KERAS_NORM, NormConstants
 from jaxcnn.models._residual import add_shortcut
 
 __all__ = [
     "VARIANTS",
+    "Branch",
     "Chain",
     "Fork",
     "Mixed",
     "Pool",
     "Residual",
+    "Separable",
     "Source",
     "Step",
     "Unit",
@@ -55,6 +58,15 @@ class Unit(NamedTuple):
     padding: Literal["SAME", "VALID"] | int = "SAME"
 
 
+class Separable(NamedTuple):
+    """A separable convolution with a bias, ReLU."""
+
+    filters: int
+    size: tuple[int, int]
+    stride: int
+    multiplier: int
+
+
 class Pool(NamedTuple):
     """A pool."""
 
@@ -88,7 +100,7 @@ class Residual(NamedTuple):
     activate: bool = True  # whether ReLU follows the addition
 
 
-Step = Unit | Pool | Fork | Mixed | Residual
+Step = Unit | Separable | Pool | Fork | Mixed | Residual
 
 
 def list_units(steps: Sequence[Step], path: str) -> Iterator[tuple[str, Unit]]:
@@ -134,8 +146,10 @@ class Chain(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[AnyArray, "*b h w c"], train: bool = False) -> Float[Array, "*b h_out w_out f"]:
-        """Returns the maps of the last step."""
+    def __call__(
+        self, x: Float[AnyArray, "*b h w c"], train: bool = False, taps: list[Any] | None = None
+    ) -> Float[Array, "*b h_out w_out f"]:
+        """Returns the maps of the last step, and appends those of every block to ``taps``."""
         dtypes = Dtypes(dtype=self.dtype, param_dtype=self.param_dtype)
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         y = jnp.asarray(x)
@@ -146,6 +160,8 @@ class Chain(nn.Module):
             elif isinstance(step, Unit):
                 units += 1
                 y = self._convolve(y, step, str(units), train)
+            elif isinstance(step, Separable):
+                y = self._convolve_separably(y, step)
             elif isinstance(step, Fork):
                 units += 1
                 letters = zip("abcd", step.units, strict=False)
@@ -153,6 +169,8 @@ class Chain(nn.Module):
             else:
                 blocks += 1
                 y = block(step, self.variant, name=f"block{blocks}", **dtypes)(y, train)
+                if taps is not None:
+                    taps.append(y)
         return y
 
     def _convolve(self, x: Array, unit: Unit, number: str, train: bool) -> Array:
@@ -175,6 +193,20 @@ class Chain(nn.Module):
             **dtypes,
         )
         return nn.relu(norm(conv(x)))
+
+    def _convolve_separably(self, x: Array, step: Separable) -> Array:
+        dtypes = Dtypes(dtype=self.dtype, param_dtype=self.param_dtype)
+        conv = SeparableConv(
+            step.filters,
+            step.size,
+            depth_multiplier=step.multiplier,
+            strides=step.stride,
+            depthwise_init=_depthwise_he,
+            pointwise_init=_he,
+            name="sepconv1",
+            **dtypes,
+        )
+        return nn.relu(conv(x))
 
     def _pool(self, x: Array, pool: Pool) -> Array:
         if pool.kind == "max":
@@ -219,3 +251,4 @@ class Block(nn.Module):
 
 
 _he = nn.initializers.he_normal()
+_depthwise_he = depthwise_variance_scaling(2.0)

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxcnn import ops
 from jaxcnn._check import check, check_choice
 from jaxcnn._typing import AnyArray, Array, Dtype, Float
 from jaxcnn.models._architecture import Architecture
-from jaxcnn.models._branches import VARIANTS, Chain, Fork, Mixed, Pool, Source, Step, Unit, UnitVariant
+from jaxcnn.models._auxiliary import AuxiliaryHead
+from jaxcnn.models._branches import VARIANTS, Chain, Fork, Mixed, Pool, Source, Step, Unit
 from jaxcnn.models._dtypes import Dtypes
 from jaxcnn.models._head import pool_and_classify
 from jaxcnn.models._inputs import check_images, undo_normalization
@@ -102,7 +102,7 @@ class InceptionV3(nn.Module):
         min_filters: The least number of filters of a convolution.
         blocks: Number of modules of stages 3 to 5; fewer leave out the last ones.
         auxiliary: Whether to have the auxiliary classifier behind stage 4. In training its logits are sown as
-            ``auxiliary`` into the collection ``"intermediates"``; images must then be large enough for it.
+            ``auxiliary_logits`` into the collection ``"intermediates"``; images must then be large enough for it.
         transform_input: Whether images are normalized by ImageNet's mean and standard deviation, which is undone
             first: what torchvision sets with its trained weights. By default they are in [-1, 1].
         dropout: Rate of dropout before the head; None is the variant's default.
@@ -181,35 +181,9 @@ class InceptionV3(nn.Module):
             if i == 4 and self.auxiliary and self.num_classes is not None and (train or self.is_initializing()):
                 widths = (self._scale_width(128), self._scale_width(768))
                 head = AuxiliaryHead(self.num_classes, widths, variant, name="auxiliary", **dtypes)
-                self.sow("intermediates", "auxiliary", head(y, train))
+                self.sow("intermediates", "auxiliary_logits", head(y, train))
         rate = _DROPOUT[self.variant] if self.dropout is None else self.dropout
         return pool_and_classify(y, self.num_classes, dropout=rate, train=train, **dtypes)
-
-
-class AuxiliaryHead(nn.Module):
-    """The auxiliary classifier: a pool, a 1x1 and a 5x5 convolution, a dense layer.
-
-    Args:
-        num_classes: Number of logits.
-        widths: Filters of the convolutions.
-        variant: What differs between sources.
-        dtype: Dtype of the computation; None promotes input and parameters.
-        param_dtype: Dtype of the parameters.
-    """
-
-    num_classes: int
-    widths: tuple[int, int]
-    variant: UnitVariant
-    dtype: Dtype | None = None
-    param_dtype: Dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Float[AnyArray, "*b h w c"], train: bool = False) -> Float[Array, "*b classes"]:
-        """Returns the logits."""
-        dtypes = Dtypes(dtype=self.dtype, param_dtype=self.param_dtype)
-        steps = (Pool("avg", 5, 3, "VALID"), Unit(self.widths[0]), Unit(self.widths[1], (5, 5), 1, "VALID"))
-        y = Chain(steps, self.variant, name="convs", **dtypes)(x, train)
-        return nn.Dense(self.num_classes, name="logits", **dtypes)(ops.global_average_pool(y))
 
 
 ARCHITECTURES: Mapping[str, Architecture] = {

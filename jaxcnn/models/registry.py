@@ -18,6 +18,9 @@ from jaxcnn.models import (
     convnext,
     densenet,
     efficientnet,
+    googlenet,
+    inception_resnet_v2,
+    inception_v2,
     inception_v3,
     mnasnet,
     mobilenet,
@@ -29,13 +32,14 @@ from jaxcnn.models import (
     shufflenet_v2,
     squeezenet,
     vgg,
+    xception,
 )
 from jaxcnn.models._architecture import Architecture
 from jaxcnn.models._dtypes import Dtypes
 from jaxcnn.models.small.classifiers import CNN, FCN, LeNet
 from jaxcnn.models.small.transformers import ConvLocalizer, DenseLocalizer, TransformedClassifier
 from jaxcnn.models.small.weighted_pooling import WeightedPoolingCNN
-from jaxcnn.models.xception import MiniXception, Xception
+from jaxcnn.models.xception import MiniXception
 
 __all__ = ["ARCHITECTURES", "create", "names", "resolve_name"]
 
@@ -86,9 +90,12 @@ def _build_transformed(
 
 
 ARCHITECTURES: Mapping[str, Architecture] = {
-    "xception": Architecture(Xception, {}, 22_855_952, size=299, source="keras"),
     **inception_v3.ARCHITECTURES,
     **mnasnet.ARCHITECTURES,
+    **googlenet.ARCHITECTURES,
+    **inception_resnet_v2.ARCHITECTURES,
+    **inception_v2.ARCHITECTURES,
+    **xception.ARCHITECTURES,
     **mobilenet.ARCHITECTURES,
     **cifar_resnet.ARCHITECTURES,
     **mobilenet_v2.ARCHITECTURES,

@@ -1,7 +1,7 @@
 """Xception and mini-Xception: residual modules of separable convolutions."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, Unpack
 
 import flax.linen as nn
@@ -10,13 +10,14 @@ import jax.numpy as jnp
 from jaxcnn import ops
 from jaxcnn._typing import AnyArray, Array, Dtype, Float
 from jaxcnn.layers.convolution import Conv, SeparableConv
+from jaxcnn.models._architecture import Architecture
 from jaxcnn.models._dtypes import Dtypes
 from jaxcnn.models._head import pool_and_classify
 from jaxcnn.models._inputs import check_images
 from jaxcnn.models._norms import KERAS_NORM
 from jaxcnn.models._residual import add_shortcut
 
-__all__ = ["MiniXception", "Xception"]
+__all__ = ["ARCHITECTURES", "MiniXception", "Xception"]
 
 Shortcut = Literal["projection", "identity", "none"]
 
@@ -185,3 +186,8 @@ def _apply_stem(
 
 
 _he = nn.initializers.he_normal()
+
+ARCHITECTURES: Mapping[str, Architecture] = {
+    "xception": Architecture(Xception, {}, 22_855_952, size=299, source="keras"),
+}
+"""The named networks."""

@@ -269,6 +269,12 @@ MODELS: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "fcn": ({"units": (6, 5)}, (6, 5, 1)),
     "gwap_cnn": ({"features": (3, 4)}, (8, 9, 1)),
     "inception_v3": ({"alpha": 0.02, "min_filters": 2, "blocks": (1, 1, 2), "dropout": 0.0}, (75, 76, 1)),
+    "googlenet": (
+        {"stem": (3, 2, 4), "modules": ([(2, 2, 3, 2, 2, 2)], [(2, 2, 2, 2, 3, 2)], []), "dropout": 0.0},
+        (17, 14, 3),
+    ),
+    "tensorflow/inception_v2": ({"alpha": 0.02, "min_filters": 2, "dropout": 0.0}, (17, 14, 3)),
+    "inception_resnet_v2": ({"alpha": 0.02, "min_filters": 2, "blocks": (1, 1, 2), "dropout": 0.0}, (75, 76, 1)),
     "lenet": ({}, (12, 13, 1)),
     "mini_xception": ({"stem": (3, 4), "features": (5,)}, (10, 9, 1)),
     "mnasnet0_5": (

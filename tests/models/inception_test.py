@@ -1,5 +1,6 @@
 """The Inception networks, shrunken, against torchvision and Keras in process."""
 
+import importlib
 import re
 from typing import Any
 
@@ -9,9 +10,12 @@ import numpy as np
 import pytest
 
 from jaxcnn import models, zoo
+from jaxcnn.models.googlenet import GoogLeNet
 from jaxcnn.zoo.families import build_filled, find_model, find_preprocessing
 from tests.support.keras_parity import build_keras, compare_with_keras
 from tests.support.parity import compare_with_torch, randomize_torch
+from tests.support.selection import daily
+from tests.support.slim_fixtures import compare_with_fixture
 from tests.support.torchvision_cpu import import_torchvision
 from tests.support.untyped import untyped
 
@@ -90,6 +94,101 @@ def test_inception_v3_equals_keras(tmp_path, shrink_keras):
     )
 
 
+ROWS = (((64, 96, 128, 16, 32, 32),), ((192, 96, 208, 16, 48, 64), (160, 112, 224, 32, 64, 64)), ())
+"""Filters of three of GoogLeNet's modules."""
+
+
+def narrow_rows(rows, divisor=NARROW):
+    return tuple(tuple(tuple(n // divisor for n in row) for row in stage) for stage in rows)
+
+
+def import_googlenet():
+    """Returns torchvision's module, whose name in the package is a function."""
+    import_torchvision()
+    return importlib.import_module("torchvision.models.googlenet")
+
+
+def test_googlenet_equals_torchvision(tmp_path):
+    torch, googlenet = pytest.importorskip("torch"), import_googlenet()
+    unit = narrow_unit(googlenet.BasicConv2d)
+    torch.manual_seed(0)
+    rows, inputs = dict(zip(["3a", "4a", "4b"], (ROWS[0][0], *ROWS[1]), strict=True)), {"3a": 192, "4a": 256, "4b": 512}
+    net = googlenet.GoogLeNet(7, aux_logits=False, init_weights=False, dropout=0.0)
+    for name in ("3b", "4c", "4d", "4e", "5a", "5b"):
+        setattr(net, f"inception{name}", torch.nn.Identity())
+    for name, row in rows.items():
+        setattr(net, f"inception{name}", googlenet.Inception(inputs[name], *row, conv_block=unit))
+    net.conv1 = unit(3, 64, kernel_size=7, stride=2, padding=3)
+    net.conv2 = unit(64, 64, kernel_size=1)
+    net.conv3 = unit(64, 192, kernel_size=3, padding=1)
+    net.fc = torch.nn.Linear(512 // NARROW, 7)
+    options = {"stem": (4, 4, 12), "modules": narrow_rows(ROWS), "dropout": 0.0}
+    compare_with_torch(net, "googlenet", tmp_path, options=options, sizes=((64, 90), (95, 117)))
+
+
+@pytest.mark.nightly
+def test_auxiliary_classifiers_of_googlenet_equal_torchvision(tmp_path):
+    torch, googlenet = pytest.importorskip("torch"), import_googlenet()
+    torch.manual_seed(0)
+    net = googlenet.GoogLeNet(7, aux_logits=True, init_weights=False, dropout=0.0, dropout_aux=0.0)
+    randomize_torch(net)
+    path = tmp_path / "net.pth"
+    torch.save(net.state_dict(), path)
+    options: dict[str, Any] = {"auxiliary": True, "dropout": 0.0, "auxiliary_dropout": 0.0}
+    model, variables, notes = build_filled(path, zoo.read(path), "googlenet", options=options)
+    assert not notes
+    x = np.random.default_rng(0).uniform(-1, 1, (4, 171, 153, 3)).astype(np.float32)
+    with torch.no_grad():
+        want = net.train()(torch.from_numpy(x.transpose(0, 3, 1, 2).copy()))
+    apply = jax.jit(lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats", "intermediates"]))
+    logits, moved = untyped(apply(variables, x))
+    sown = [moved["intermediates"][f"auxiliary{i}_logits"][0] for i in (1, 2)]
+    for got, expected in zip((logits, *sown), (want[0], want.aux_logits1, want.aux_logits2), strict=True):
+        np.testing.assert_allclose(got, expected.numpy(), atol=1e-4 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    daily(
+        [
+            (
+                "inception_v1",
+                {"stem": (8, 8, 24), "modules": narrow_rows(GoogLeNet().modules, 8), "dropout": 0.0},
+            ),
+            ("inception_v2", SMALL),
+            ("inception_v3", SMALL),
+        ],
+        [("inception_v2", SMALL)],
+    ),
+)
+def test_inception_equals_slim(name, options):
+    compare_with_fixture(name, f"tensorflow/{name}", options=options)
+
+
+@pytest.mark.nightly
+def test_inception_resnet_v2_equals_keras(tmp_path, monkeypatch):
+    """With one block of each kind, and the last one."""
+    module = pytest.importorskip("keras").src.applications.inception_resnet_v2
+    convolve, add = module.conv2d_bn, module.inception_resnet_block
+
+    def narrow(x, filters, *rest, use_bias=False, **options):
+        return convolve(x, filters if use_bias else filters // NARROW, *rest, use_bias=use_bias, **options)
+
+    def add_block(x, scale, block_type, block_idx, **options):
+        return add(x, scale, block_type, min(block_idx, 2), **options)
+
+    monkeypatch.setattr(module, "conv2d_bn", narrow)
+    monkeypatch.setattr(module, "inception_resnet_block", add_block)
+    monkeypatch.setattr(module, "range", lambda start, stop: range(1, 2), raising=False)
+    compare_with_keras(
+        lambda size: build_keras("InceptionResNetV2", size),
+        "inception_resnet_v2",
+        tmp_path,
+        options=SMALL | {"blocks": (1, 1, 2)},
+        sizes=((139, 123),),
+    )
+
+
 @pytest.mark.nightly
 def test_auxiliary_classifier_equals_torchvision(tmp_path):
     torch = pytest.importorskip("torch")
@@ -106,7 +205,7 @@ def test_auxiliary_classifier_equals_torchvision(tmp_path):
         want = net.train()(torch.from_numpy(x.transpose(0, 3, 1, 2).copy()))
     apply = jax.jit(lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats", "intermediates"]))
     logits, moved = untyped(apply(variables, x))
-    for got, expected in ((logits, want[0]), (moved["intermediates"]["auxiliary"][0], want[1])):
+    for got, expected in ((logits, want[0]), (moved["intermediates"]["auxiliary_logits"][0], want[1])):
         np.testing.assert_allclose(got, expected.numpy(), atol=1e-4 * float(expected.abs().max()))
 
 

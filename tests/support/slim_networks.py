@@ -9,13 +9,14 @@ A fixture holds no weights, which follow from their names: names and shapes, log
 of training.
 """
 
+import contextlib
 import functools
 import importlib
 import json
 import sys
 import types
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,20 +66,39 @@ def _whole(module: Any, images: Any, train: bool, *, name: str, classes: int = 1
     return logits[:, 0, 0] if len(logits.shape) == 4 else logits
 
 
-def _sliding(module: Any, images: Any, train: bool, *, name: str, divisor: int = 1, classes: int = 1000) -> Any:
-    """Builds a VGG or AlexNet, with a fraction of its filters; logits are the means of its maps."""
+@contextlib.contextmanager
+def _narrow(module: Any, divisor: int, classes: int) -> Iterator[None]:
+    """Makes slim's module build convolutions with a fraction of their filters, except for the logits."""
     slim, layers = (importlib.import_module(one) for one in ("tf_slim", "tf_slim.layers"))
 
     def conv2d(inputs: Any, filters: int, *arguments: Any, **options: Any) -> Any:
         return layers.conv2d(inputs, filters if filters == classes else filters // divisor, *arguments, **options)
 
-    module.layers = types.SimpleNamespace(conv2d=slim.add_arg_scope(conv2d))
+    own, module.layers = module.layers, types.SimpleNamespace(conv2d=slim.add_arg_scope(conv2d))
     try:
+        yield
+    finally:
+        module.layers = own
+
+
+def _sliding(module: Any, images: Any, train: bool, *, name: str, divisor: int = 1, classes: int = 1000) -> Any:
+    """Builds a VGG or AlexNet, with a fraction of its filters; logits are the means of its maps."""
+    with _narrow(module, divisor, classes):
         network = getattr(module, name)
         logits, _ = network(images, classes, is_training=train, dropout_keep_prob=1.0, spatial_squeeze=False)
-    finally:
-        module.layers = layers
     return importlib.import_module("tensorflow").reduce_mean(logits, (1, 2))
+
+
+def _inception(
+    module: Any, images: Any, train: bool, *, name: str, classes: int = 1001, divisor: int = 1, **options: Any
+) -> Any:
+    """Builds an Inception network, with a fraction of its filters, whose window of pooling is that of its last maps."""
+    if name == "inception_v1":  # which has no multiplier
+        with _narrow(module, divisor, classes):
+            return module.inception_v1(images, classes, train, dropout_keep_prob=1.0)[0]
+    options |= {"depth_multiplier": 1 / divisor, "min_depth": 1} if divisor > 1 else {}
+    options |= {"create_aux_logits": False} if name == "inception_v3" else {}
+    return getattr(module, name)(images, classes, train, dropout_keep_prob=1.0, **options)[0]
 
 
 _LARGE = ((224, 224), (197, 243))
@@ -104,10 +124,36 @@ FIXTURE_NETWORKS: Mapping[str, SlimNetwork] = {
         sizes=((197, 230),),
         images=2,
     ),
+    "inception_v1": SlimNetwork(
+        functools.partial(_inception, name="inception_v1", divisor=8, classes=5),
+        "inception_v1",
+        "inception_v1_arg_scope",
+        sizes=((197, 211),),
+    ),
+    "inception_v2": SlimNetwork(
+        functools.partial(_inception, name="inception_v2", divisor=16, classes=5),
+        "inception_v2",
+        "inception_v2_arg_scope",
+        sizes=((97, 117),),
+    ),
+    "inception_v3": SlimNetwork(
+        functools.partial(_inception, name="inception_v3", divisor=16, classes=5),
+        "inception_v3",
+        "inception_v3_arg_scope",
+        sizes=((139, 123),),
+    ),
 }
 """Those of the fixtures."""
 
 NETWORKS: Mapping[str, SlimNetwork] = {
+    **{
+        name: SlimNetwork(functools.partial(_inception, name=name), name, f"{name}_arg_scope", sizes, channels=3)
+        for name, sizes in (
+            ("inception_v1", ((224, 224), (211, 197))),
+            ("inception_v2", ((224, 224), (193, 161))),
+            ("inception_v3", ((299, 299), (187, 203))),
+        )
+    },
     **{
         f"resnet_v{version}_{layers}": SlimNetwork(
             functools.partial(_whole, name=f"resnet_v{version}_{layers}", classes=999 + version),
@@ -160,7 +206,7 @@ def write(name: str, network: SlimNetwork, folder: Path, *, checkpoint: bool = F
         for train in (False, True) if size == network.sizes[-1] else (False,):
             with tf.Graph().as_default(), tf.Session() as session:
                 x = draw_images(network.images, *size, network.channels)
-                images = tf.placeholder(tf.float32, (network.images, None, None, network.channels))
+                images = tf.placeholder(tf.float32, (network.images, *size, network.channels))
                 with slim.arg_scope(getattr(module, network.scope)()):
                     logits = network.build(module, images, train)
                 variables = {v.op.name: v for v in tf.global_variables()}
