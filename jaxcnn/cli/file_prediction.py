@@ -111,13 +111,14 @@ def _find_output(model: nn.Module) -> str | None:
 
 def _load(file: str, options: FileOptions) -> zoo.Pretrained:
     """Loads the network, and takes what the user says of its input."""
-    mean: Any = options.mean
-    if mean is not None and not os.path.isfile(mean):
-        mean = _numbers("--mean", mean)
+    image = options.mean if options.mean is not None and os.path.isfile(options.mean) else None
     pretrained = zoo.load(
-        file, model=options.model, graph=options.graph, mean=mean, labels=options.labels, download=options.download
+        file, model=options.model, graph=options.graph, mean=image, labels=options.labels, download=options.download
     )
     given: dict[str, Any] = {}
+    if options.mean is not None and image is None:
+        given["mean"] = _numbers("--mean", options.mean)
+        pretrained = dataclasses.replace(pretrained, mean_image=None)
     if options.std is not None:
         given["std"] = _numbers("--std", options.std)
     if options.value_range is not None:

@@ -281,18 +281,31 @@ def _trace_graph(model: GraphNetwork, variables: Variables, x: jax.Array, layer:
     return Evidence(maps, lambda g: pullback(g)[0], result)
 
 
+_MAKING_MAPS = ("conv", "depthwise_conv", "separable_conv", "conv_transpose", "max_pool", "avg_pool", "resize")
+_REORDERING = ("permute", "reshape", "expand_dims", "stack", "matmul", "dense", "constant")
+
+
+def _list_maps(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> set[str]:
+    """Lists values of more than one pixel that are held channels last, and not in an order of the source's own."""
+    found = {one.name for one in graph.inputs}
+    for node in graph.nodes:
+        follows = node.op not in _REORDERING and bool(found.intersection(node.inputs))
+        if node.op in _MAKING_MAPS or follows:
+            found.update(name for name in node.outputs if len(shapes[name]) == 3 and math.prod(shapes[name][:2]) > 1)
+    return found
+
+
 def _find_maps(graph: Graph, shapes: Mapping[str, tuple[int, ...]], output: str) -> str:
-    """Finds the last maps of more than one pixel that all of an output depends on through nothing else.
+    """Finds the last maps that all of an output depends on through nothing else.
 
     Where only the image is such a value, these are the last maps of all, and the image where there are none.
     """
-    needed, last = {output}, None
+    needed, last, maps = {output}, None, _list_maps(graph, shapes)
     for node in reversed(graph.nodes):
         if not needed.intersection(node.outputs):
             continue
         for name in node.outputs:
-            shape = shapes[name]
-            if name in needed and len(shape) == 3 and shape[0] * shape[1] > 1:
+            if name in needed and name in maps:
                 last = last or name
                 if len(needed) == 1:
                     return name

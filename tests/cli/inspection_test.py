@@ -61,6 +61,14 @@ def test_an_input_is_described_on_the_command_line(digit, tmp_path, capsys):
 
 
 @needs_data
+def test_an_input_of_a_named_model_is_described_on_the_command_line(digit, tmp_path, capsys):
+    weights = DATA / "pytorch" / "cifar10_resnet20-12fca82f.th"
+    options = ["--model", "cifar_resnet20", "--mean", "0.5,0.5,0.5", "--std", "0.2,0.2,0.2", "--value-range", "0,1"]
+    assert main(["predict", str(weights), str(digit), *options, "--out", str(tmp_path / "out.png")]) == 0
+    assert "one.png" in capsys.readouterr().out
+
+
+@needs_data
 def test_errors_of_networks_that_do_not_classify(digit, tmp_path, capsys):
     said = refused(capsys, "predict", DETECTOR, digit, "--out", tmp_path / "out.png")
     assert "FILE must be a classifier, with one number per class; its outputs are boxes (4420, 4), scores" in said

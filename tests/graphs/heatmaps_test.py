@@ -99,6 +99,17 @@ def test_gradient_maps_weigh_channels_by_the_sum_of_their_gradients():
     )
 
 
+def test_maps_are_not_taken_from_values_in_the_order_of_a_source_of_channels_first():
+    move, flat = Node("moved", "permute", ("maps",), options={"axes": (2, 0, 1)}), Node("flat", "flatten", ("moved",))
+    fc, own = dense("fc", "flat", (96, 5))
+    model, variables = network(move, flat, fc, outputs=("fc",), parameters=own)
+    features = np.asarray(values(model, variables, "maps"))
+    weights = np.asarray(variables["params"]["fc"]["kernel"]).reshape(6, 16, 5).sum(1)
+    by_hand = np.stack([features[i] @ weights[:, CLASSES[i]] for i in range(2)])
+    maps = graphs.compute_heat_maps(model, variables, X, classes=CLASSES)
+    np.testing.assert_allclose(maps, by_hand, rtol=1e-4, atol=1e-4)
+
+
 def test_the_most_probable_class_is_taken_by_default():
     model, variables = pooled(POOLS["global"])
     best = np.asarray(model.apply(variables, X)).argmax(-1)[:, None]
