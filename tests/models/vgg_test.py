@@ -4,10 +4,12 @@ import os
 
 import pytest
 
+from jaxcnn import zoo
 from tests.support.keras_parity import build_keras, compare_with_keras
 from tests.support.parity import compare_with_torch
 from tests.support.selection import daily, daily_cases
 from tests.support.slim_fixtures import compare_with_fixture
+from tests.support.untyped import untyped
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
@@ -91,3 +93,16 @@ def test_equals_slim():
     """At a size of images at which the fully connected layers, which are convolutions there, see two places."""
     options = {"filters": (4, 8, 16, 32, 32), "hidden": (256, 256), "dropout": 0.0}
     compare_with_fixture("vgg_a", "tensorflow/vgg_a", options=options)
+
+
+def test_classifier_without_values_is_left_out(tmp_path):
+    """torchvision's file of features holds a classifier of NaN."""
+    torch = pytest.importorskip("torch")
+    state = build_torch(False).state_dict()
+    torch.save(
+        {name: value * float("nan") if "classifier" in name else value for name, value in state.items()},
+        tmp_path / "f.pth",
+    )
+    loaded = zoo.load(tmp_path / "f.pth", model="vgg11", **untyped(THIN))
+    assert loaded.activation == "features" and sorted(loaded.variables["params"]) == ["stage1", "stage2", "stage3"]
+    assert any("NaN" in note for note in loaded.provenance["notes"])
