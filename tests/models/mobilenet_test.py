@@ -20,15 +20,15 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 KERAS_FILE = DATA / "keras" / "mobilenet_v1_0.25_224_imagenet.h5"
 SLIM_FILE = DATA / "tensorflow" / "mobilenet_v1_1.0_224_retrained_frozen.pb"
 CASES = [
-    # sizes, options of both
-    (((57, 43),), {"alpha": 0.25}),
-    (((64, 64), (45, 32)), {"alpha": 0.3, "depth_multiplier": 2}),
-    (((224, 224), (193, 161)), {}),
+    # sizes, options of both, whether to train
+    (((57, 43),), {"alpha": 0.25}, False),
+    (((64, 64), (45, 32)), {"alpha": 0.3, "depth_multiplier": 2}, True),
+    (((224, 224), (193, 161)), {}, True),
 ]
 
 
-@pytest.mark.parametrize(("sizes", "options"), daily_cases(CASES, CASES[:1]))
-def test_equals_keras(sizes, options, tmp_path):
+@pytest.mark.parametrize(("sizes", "options", "train"), daily_cases(CASES, CASES[:1]))
+def test_equals_keras(sizes, options, train, tmp_path):
     pytest.importorskip("keras")
     compare_with_keras(
         lambda size: build_keras("MobileNet", size, dropout=0.0, **options),
@@ -37,7 +37,8 @@ def test_equals_keras(sizes, options, tmp_path):
         # alpha follows from the file
         options={"dropout": 0.0} | {key: value for key, value in options.items() if key != "alpha"},
         sizes=sizes,
-        images=12,
+        images=12 if train else 2,
+        train=train,
     )
 
 
@@ -82,6 +83,7 @@ def test_real_keras_file_as_a_family_equals_the_network_that_it_describes(tmp_pa
 
 
 @needs_data
+@pytest.mark.nightly  # a small checkpoint of slim is compared daily
 def test_real_frozen_graph_as_a_family_equals_the_graph():
     logits = "MobilenetV1/Logits/SpatialSqueeze"
     own, family = zoo.load(SLIM_FILE, outputs=(logits,)), zoo.load(SLIM_FILE, model="tensorflow/mobilenet_v1")
@@ -91,6 +93,7 @@ def test_real_frozen_graph_as_a_family_equals_the_graph():
     np.testing.assert_allclose(got, want, atol=1e-5 * np.abs(want).max())
 
 
+@pytest.mark.nightly
 def test_recomputed_activations_change_nothing():
     options = {"stem": 8, "blocks": ((8, 1), (16, 2)), "num_classes": 3, "dropout": 0.0}
     plain, remat = (models.create("mobilenet", remat=one, **options) for one in (False, True))
