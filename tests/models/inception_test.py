@@ -147,22 +147,19 @@ def test_auxiliary_classifiers_of_googlenet_equal_torchvision(tmp_path):
         np.testing.assert_allclose(got, expected.numpy(), atol=1e-4 * float(expected.abs().max()))
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
-    daily(
-        [
-            (
-                "inception_v1",
-                {"stem": (8, 8, 24), "modules": narrow_rows(GoogLeNet().modules, 8), "dropout": 0.0},
-            ),
-            ("inception_v2", SMALL),
-            ("inception_v3", SMALL),
-        ],
-        [("inception_v2", SMALL)],
-    ),
-)
-def test_inception_equals_slim(name, options):
-    compare_with_fixture(name, f"tensorflow/{name}", options=options)
+SLIM = {
+    # narrow as the fixtures, of which the first has no multiplier
+    "inception_v1": {"stem": (8, 8, 24), "modules": narrow_rows(GoogLeNet().modules, 8), "dropout": 0.0},
+    "inception_v2": SMALL,
+    "inception_v3": SMALL,
+}
+
+
+@pytest.mark.parametrize("name", daily(SLIM, ("inception_v2",)))
+def test_inception_equals_slim(name):
+    # In training the last batch norms see 4 images of 2 x 2 pixels, and amplify rounding.
+    found = compare_with_fixture(name, f"tensorflow/{name}", options=SLIM[name], tolerance=1e-3)
+    assert all(value < 1e-5 for what, value in found.items() if "x" in what), found
 
 
 @pytest.mark.nightly
