@@ -200,13 +200,18 @@ def build_filled(
         of_classifier = [keys for keys in of_classifier if keys not in shapes]
         left_out = f"(?:{left_out})|(?:{_name_pattern(of_classifier, table)})"
     other = find_variable_shapes(module, _image_shape(name, 5))
-    first = next((keys for keys, leaf in other.items() if leaf.shape != shapes[keys].shape), None)
+    per_channel = [keys for keys, leaf in other.items() if leaf.shape != shapes[keys].shape]
+    first = next((keys for keys in per_channel if keys[-1] == "kernel"), None)
     own = None if first is None else _find_tensor(tensors, first, table)
     if own is not None and tensors[own].ndim == 4:
         stored = tensors[own].shape[2]
         if channels not in (None, stored):
             notes.append(f"The first kernel was adapted from {stored} to {channels} channels.")
             tensors[own], stored = _adapt_channels(tensors[own], channels), channels
+            of_pixels = [keys for keys in per_channel if keys[0] == "batch_stats"]  # which the model normalizes
+            for statistic in (_find_tensor(tensors, keys, table) for keys in of_pixels):
+                if statistic is not None:
+                    tensors[statistic] = np.full(channels, tensors[statistic].mean(), tensors[statistic].dtype)
         if stored != 3:
             shapes = find_variable_shapes(module, _image_shape(name, stored))
     for keys, leaf in _find_flattened(tensors, module, name, shapes, table).items():

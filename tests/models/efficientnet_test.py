@@ -148,6 +148,20 @@ def test_weights_of_imagenet_rescale_twice_in_keras(tmp_path, monkeypatch):
     assert measure_difference(jax.jit(model.apply)(variables, x), run_keras(net, x, train=False)[0]) < 1e-5
 
 
+def test_statistics_of_the_pixels_are_adapted_to_other_channels(tmp_path):
+    net = build_small_keras("b0", PLAIN[:1], (33, 46), 32)
+    randomize_keras(net)
+    path = tmp_path / "three.weights.h5"
+    save_keras(net, path)
+    settings = {"model": "keras/efficientnet_b0", "blocks": PLAIN[:1], "stem": 32}
+    three, one = (zoo.load(path, channels=channels, **settings) for channels in (None, 1))
+    before, after = (loaded.variables["batch_stats"]["normalization"] for loaded in (three, one))
+    np.testing.assert_allclose(after["mean"], [before["mean"].mean()], rtol=1e-6)
+    assert one.variables["params"]["stem"]["kernel"].shape[2] == after["var"].size == 1
+    assert one.provenance["notes"] == ("The first kernel was adapted from 3 to 1 channels.",)
+    assert three.provenance["notes"] == ()
+
+
 def test_widths_and_depths_are_scaled():
     for name, blocks, filters in (
         ("efficientnet_b4", [2, 4, 4, 6, 6, 8, 2], [24, 32, 56, 112, 160, 272, 448]),

@@ -9,7 +9,7 @@ import numpy as np
 from jaxcnn.models._inputs import IMAGENET_STD
 from jaxcnn.zoo.mappings.matching import LayerName, Rule, Rules
 
-__all__ = ["KERAS_IGNORED", "KERAS_TABLES", "PYTORCH_ALTERNATIVES", "PYTORCH_TABLES", "fold_second_rescaling"]
+__all__ = ["KERAS_TABLES", "PYTORCH_ALTERNATIVES", "PYTORCH_TABLES", "fold_second_rescaling"]
 
 _BLOCK = r"stage(\d+)/block(\d+)/(\w+(?:/\w+)?)"
 
@@ -99,9 +99,6 @@ PYTORCH_ALTERNATIVES: Mapping[str, Sequence[tuple[str, Rules]]] = {"EfficientNet
 KERAS_TABLES: Mapping[str, Rules] = {"EfficientNet": _KERAS}
 """Class of the model to the rules of Keras's files."""
 
-KERAS_IGNORED: Mapping[str, str] = {"EfficientNet": r"normalization/count"}
-"""Class of the model to a pattern of tensors that it leaves out."""
-
 
 def fold_second_rescaling(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Makes the normalization of Keras's files for ImageNet divide by standard deviations.
@@ -113,9 +110,11 @@ def fold_second_rescaling(tensors: Mapping[str, np.ndarray]) -> dict[str, np.nda
         tensors: Tensors of a file of Keras, by layer and role.
 
     Returns:
-        The tensors, with the squares of what the file stores as variances if that are ImageNet's standard deviations.
+        The tensors, with the squares of what the file stores as variances if that are ImageNet's standard deviations,
+        and without the number of pixels that were measured.
     """
     named = {re.sub(r"^normalization_\d+/", "normalization/", name): tensor for name, tensor in tensors.items()}
+    named.pop("normalization/count", None)
     var = named.get("normalization/variance")
     if var is not None and var.size == 3 and np.allclose(var.ravel(), IMAGENET_STD, rtol=1e-5):
         named["normalization/variance"] = np.square(var)

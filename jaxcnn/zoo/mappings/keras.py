@@ -93,7 +93,7 @@ TABLES: Mapping[str, Rules] = {
 }
 """Class of the model to rules."""
 
-IGNORED: Mapping[str, str] = {**efficientnet.KERAS_IGNORED}
+IGNORED: Mapping[str, str] = {}
 """Class of the model to a pattern of tensors that it leaves out."""
 
 
