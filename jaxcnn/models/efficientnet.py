@@ -25,7 +25,7 @@ from jaxcnn.models.mobilenet_v2 import round_to_eight
 __all__ = ["ARCHITECTURES", "EfficientNet"]
 
 
-class Row(NamedTuple):
+class EfficientNetRow(NamedTuple):
     """One stage, a row of the paper's table."""
 
     kind: str  # "plain", or "fused": one dense convolution expands and filters
@@ -100,7 +100,7 @@ class MBConv(nn.Module):
     """
 
     filters: int
-    row: Row
+    row: EfficientNetRow
     variant: EfficientNetVariant
     drop_path: float = 0.0
     dtype: Dtype | None = None
@@ -166,13 +166,13 @@ class EfficientNetStage(nn.Module):
 
 _B0 = (
     # expansion, kernel, stride, filters, blocks: table 1 of the first paper
-    Row("plain", 1, 3, 1, 16, 1),
-    Row("plain", 6, 3, 2, 24, 2),
-    Row("plain", 6, 5, 2, 40, 2),
-    Row("plain", 6, 3, 2, 80, 3),
-    Row("plain", 6, 5, 1, 112, 3),
-    Row("plain", 6, 5, 2, 192, 4),
-    Row("plain", 6, 3, 1, 320, 1),
+    EfficientNetRow("plain", 1, 3, 1, 16, 1),
+    EfficientNetRow("plain", 6, 3, 2, 24, 2),
+    EfficientNetRow("plain", 6, 5, 2, 40, 2),
+    EfficientNetRow("plain", 6, 3, 2, 80, 3),
+    EfficientNetRow("plain", 6, 5, 1, 112, 3),
+    EfficientNetRow("plain", 6, 5, 2, 192, 4),
+    EfficientNetRow("plain", 6, 3, 1, 320, 1),
 )
 
 
@@ -240,7 +240,7 @@ class EfficientNet(nn.Module):
     def table(self) -> list[list[dict[str, Any]]]:
         """Lists the options of every block, stage by stage."""
         variant = _VARIANTS[self.variant]
-        rows = [Row(*row) for row in self.blocks]
+        rows = [EfficientNetRow(*row) for row in self.blocks]
         numbers = [math.ceil(self.depth * row.blocks) for row in rows]
         total = sum(row.blocks for row in rows) if variant.scaled_version_2 else sum(numbers)
         stages, place = [], 0
@@ -307,38 +307,38 @@ _depthwise_he = depthwise_variance_scaling(2.0)
 _V2 = {
     # tables 4 and 7 of the second paper
     "s": (
-        Row("fused", 1, 3, 1, 24, 2),
-        Row("fused", 4, 3, 2, 48, 4),
-        Row("fused", 4, 3, 2, 64, 4),
-        Row("plain", 4, 3, 2, 128, 6),
-        Row("plain", 6, 3, 1, 160, 9),
-        Row("plain", 6, 3, 2, 256, 15),
+        EfficientNetRow("fused", 1, 3, 1, 24, 2),
+        EfficientNetRow("fused", 4, 3, 2, 48, 4),
+        EfficientNetRow("fused", 4, 3, 2, 64, 4),
+        EfficientNetRow("plain", 4, 3, 2, 128, 6),
+        EfficientNetRow("plain", 6, 3, 1, 160, 9),
+        EfficientNetRow("plain", 6, 3, 2, 256, 15),
     ),
     "m": (
-        Row("fused", 1, 3, 1, 24, 3),
-        Row("fused", 4, 3, 2, 48, 5),
-        Row("fused", 4, 3, 2, 80, 5),
-        Row("plain", 4, 3, 2, 160, 7),
-        Row("plain", 6, 3, 1, 176, 14),
-        Row("plain", 6, 3, 2, 304, 18),
-        Row("plain", 6, 3, 1, 512, 5),
+        EfficientNetRow("fused", 1, 3, 1, 24, 3),
+        EfficientNetRow("fused", 4, 3, 2, 48, 5),
+        EfficientNetRow("fused", 4, 3, 2, 80, 5),
+        EfficientNetRow("plain", 4, 3, 2, 160, 7),
+        EfficientNetRow("plain", 6, 3, 1, 176, 14),
+        EfficientNetRow("plain", 6, 3, 2, 304, 18),
+        EfficientNetRow("plain", 6, 3, 1, 512, 5),
     ),
     "l": (
-        Row("fused", 1, 3, 1, 32, 4),
-        Row("fused", 4, 3, 2, 64, 7),
-        Row("fused", 4, 3, 2, 96, 7),
-        Row("plain", 4, 3, 2, 192, 10),
-        Row("plain", 6, 3, 1, 224, 19),
-        Row("plain", 6, 3, 2, 384, 25),
-        Row("plain", 6, 3, 1, 640, 7),
+        EfficientNetRow("fused", 1, 3, 1, 32, 4),
+        EfficientNetRow("fused", 4, 3, 2, 64, 7),
+        EfficientNetRow("fused", 4, 3, 2, 96, 7),
+        EfficientNetRow("plain", 4, 3, 2, 192, 10),
+        EfficientNetRow("plain", 6, 3, 1, 224, 19),
+        EfficientNetRow("plain", 6, 3, 2, 384, 25),
+        EfficientNetRow("plain", 6, 3, 1, 640, 7),
     ),
     "b": (
-        Row("fused", 1, 3, 1, 16, 1),
-        Row("fused", 4, 3, 2, 32, 2),
-        Row("fused", 4, 3, 2, 48, 2),
-        Row("plain", 4, 3, 2, 96, 3),
-        Row("plain", 6, 3, 1, 112, 5),
-        Row("plain", 6, 3, 2, 192, 8),
+        EfficientNetRow("fused", 1, 3, 1, 16, 1),
+        EfficientNetRow("fused", 4, 3, 2, 32, 2),
+        EfficientNetRow("fused", 4, 3, 2, 48, 2),
+        EfficientNetRow("plain", 4, 3, 2, 96, 3),
+        EfficientNetRow("plain", 6, 3, 1, 112, 5),
+        EfficientNetRow("plain", 6, 3, 2, 192, 8),
     ),
 }
 
