@@ -17,7 +17,8 @@ from jaxcnn.graphs.heads import find_activation
 from jaxcnn.graphs.network import GraphNetwork
 from jaxcnn.models.registry import ARCHITECTURES
 from jaxcnn.zoo.checkpoint import MAX_BYTES, Checkpoint
-from jaxcnn.zoo.families import build_filled, find_model, find_name, find_preprocessing, find_record
+from jaxcnn.zoo.families import find_model, find_name, find_preprocessing, find_record
+from jaxcnn.zoo.family_filling import build_filled
 from jaxcnn.zoo.graphs.builder import ImportedNetwork
 from jaxcnn.zoo.mappings.matching import Rule
 from jaxcnn.zoo.pretrained import Pretrained

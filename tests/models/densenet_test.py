@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxcnn import models, zoo
-from jaxcnn.zoo.families import build_filled
+from jaxcnn.zoo.family_filling import build_filled
 from jaxcnn.zoo.mappings.keras import KERAS, TABLES
 from jaxcnn.zoo.mappings.matching import NameTable, find_names
 from tests.support.keras_parity import compare_with_keras

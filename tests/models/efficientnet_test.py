@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxcnn import models, zoo
-from jaxcnn.zoo.families import build_filled
+from jaxcnn.zoo.family_filling import build_filled
 from tests.support.keras_parity import (
     build_keras,
     compare_with_keras,

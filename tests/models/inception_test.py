@@ -11,7 +11,8 @@ import pytest
 
 from jaxcnn import models, zoo
 from jaxcnn.models.googlenet import GoogLeNet
-from jaxcnn.zoo.families import build_filled, find_model, find_preprocessing
+from jaxcnn.zoo.families import find_model, find_preprocessing
+from jaxcnn.zoo.family_filling import build_filled
 from tests.support.keras_parity import build_keras, compare_with_keras
 from tests.support.parity import compare_with_torch, randomize_torch
 from tests.support.selection import daily

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn import zoo
-from jaxcnn.zoo.families import build_filled
+from jaxcnn.zoo.family_filling import build_filled
 
 __all__ = ["build_keras", "compare_with_keras", "measure_difference", "randomize_keras", "run_keras", "save_keras"]
 

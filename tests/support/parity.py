@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxcnn import zoo
-from jaxcnn.zoo.families import build_filled
+from jaxcnn.zoo.family_filling import build_filled
 
 __all__ = ["compare_with_torch", "randomize_torch"]
 

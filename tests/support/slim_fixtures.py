@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxcnn.zoo.checkpoint import Checkpoint
-from jaxcnn.zoo.families import build_filled
+from jaxcnn.zoo.family_filling import build_filled
 from tests.support.keras_parity import measure_difference
 from tests.support.slim_networks import FOLDER, draw_images, draw_weight
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxcnn import zoo
-from jaxcnn.zoo.families import build_filled
+from jaxcnn.zoo.family_filling import build_filled
 from tests.support.keras_parity import measure_difference
 from tests.support.paths import FIXTURES
 
