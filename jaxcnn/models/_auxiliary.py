@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from jaxcnn import ops
 from jaxcnn._typing import AnyArray, Array, Dtype, Float
-from jaxcnn.models._branches import Chain, Pool, Unit, UnitVariant
+from jaxcnn.models._branches import Pool, Unit, UnitChain, UnitVariant
 from jaxcnn.models._dtypes import Dtypes
 
 __all__ = ["AuxiliaryHead"]
@@ -33,5 +33,5 @@ class AuxiliaryHead(nn.Module):
         """Returns the logits."""
         dtypes = Dtypes(dtype=self.dtype, param_dtype=self.param_dtype)
         steps = (Pool("avg", 5, 3, "VALID"), Unit(self.widths[0]), Unit(self.widths[1], (5, 5), 1, "VALID"))
-        y = Chain(steps, self.variant, name="convs", **dtypes)(x, train)
+        y = UnitChain(steps, self.variant, name="convs", **dtypes)(x, train)
         return nn.Dense(self.num_classes, name="logits", **dtypes)(ops.global_average_pool(y))

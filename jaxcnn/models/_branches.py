@@ -17,7 +17,7 @@ from jaxcnn.models._residual import add_shortcut
 __all__ = [
     "VARIANTS",
     "Branch",
-    "Chain",
+    "UnitChain",
     "Fork",
     "Mixed",
     "Pool",
@@ -128,7 +128,7 @@ def list_units(steps: Sequence[Step], path: str) -> Iterator[tuple[str, Unit]]:
                 yield from list_units(branch, f"{path}/block{blocks}/branch{i}")
 
 
-class Chain(nn.Module):
+class UnitChain(nn.Module):
     """Convolutions, pools and blocks of branches, one after another.
 
     Args:
@@ -241,7 +241,7 @@ class Block(nn.Module):
         """Returns the maps of the block."""
         dtypes = Dtypes(dtype=self.dtype, param_dtype=self.param_dtype)
         branches = enumerate(self.step.branches, 1)
-        maps = [Chain(steps, self.variant, name=f"branch{i}", **dtypes)(x, train) for i, steps in branches]
+        maps = [UnitChain(steps, self.variant, name=f"branch{i}", **dtypes)(x, train) for i, steps in branches]
         y = jnp.concatenate(maps, -1)
         if isinstance(self.step, Mixed):
             return y

@@ -11,7 +11,7 @@ from jaxcnn._check import check, check_choice
 from jaxcnn._typing import AnyArray, Array, Dtype, Float
 from jaxcnn.layers.dropout import SpatialDropout
 from jaxcnn.models._architecture import Architecture
-from jaxcnn.models._branches import VARIANTS, Chain, Mixed, Pool, Step, Unit, UnitVariant
+from jaxcnn.models._branches import VARIANTS, Mixed, Pool, Step, Unit, UnitChain, UnitVariant
 from jaxcnn.models._dtypes import Dtypes
 from jaxcnn.models._head import pool_and_classify
 from jaxcnn.models._inputs import check_images, flatten_maps, undo_normalization
@@ -140,11 +140,11 @@ class GoogLeNet(nn.Module):
         y = undo_normalization("googlenet", x) if self.transform_input else jnp.asarray(x)
         taps: list[Array] = []
         for i, steps in enumerate(self.table(), 1):
-            stage = Chain(steps, variant, self.remat, name=f"stage{i}", **dtypes)
+            stage = UnitChain(steps, variant, self.remat, name=f"stage{i}", **dtypes)
             y = stage(y, train, taps if i == 4 else None)
         if self.auxiliary and self.num_classes is not None and (train or self.is_initializing()):
             for number, maps in enumerate((taps[0], taps[3]), 1):
-                head = AuxiliaryHead(
+                head = AuxiliaryClassifier(
                     self.num_classes, self.auxiliary_dropout, variant, name=f"auxiliary{number}", **dtypes
                 )
                 self.sow("intermediates", f"auxiliary{number}_logits", head(maps, train))
@@ -164,7 +164,7 @@ def _list_branches(row: Row) -> Mixed:
     )
 
 
-class AuxiliaryHead(nn.Module):
+class AuxiliaryClassifier(nn.Module):
     """An auxiliary classifier: a pool to 4x4 maps, a 1x1 convolution, two dense layers.
 
     Args:
@@ -186,7 +186,7 @@ class AuxiliaryHead(nn.Module):
         """Returns the logits."""
         dtypes = Dtypes(dtype=self.dtype, param_dtype=self.param_dtype)
         y = ops.adaptive_avg_pool(x, (4, 4))
-        y = flatten_maps(Chain((Unit(128),), self.variant, name="convs", **dtypes)(y, train))
+        y = flatten_maps(UnitChain((Unit(128),), self.variant, name="convs", **dtypes)(y, train))
         y = nn.relu(nn.Dense(1024, name="hidden", **dtypes)(y))
         y = SpatialDropout(self.dropout, name="dropout")(y[..., None, None, :], train=train)[..., 0, 0, :]
         return nn.Dense(self.num_classes, name="logits", **dtypes)(y)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxcnn._check import check
 from jaxcnn._typing import AnyArray, Array, Dtype, Float
 from jaxcnn.models._architecture import Architecture
-from jaxcnn.models._branches import VARIANTS, Chain, Mixed, Pool, Separable, Step, Unit
+from jaxcnn.models._branches import VARIANTS, Mixed, Pool, Separable, Step, Unit, UnitChain
 from jaxcnn.models._dtypes import Dtypes
 from jaxcnn.models._head import pool_and_classify
 from jaxcnn.models._inputs import check_images
@@ -17,7 +17,7 @@ from jaxcnn.models._inputs import check_images
 __all__ = ["ARCHITECTURES", "InceptionV2"]
 
 
-class Row(NamedTuple):
+class ModuleRow(NamedTuple):
     """Filters of a module; without a 1x1 convolution it halves height and width."""
 
     one: int | None
@@ -29,23 +29,23 @@ class Row(NamedTuple):
     max_pool: bool = False  # in the place of the average
 
 
-_MODULES: tuple[tuple[Row, ...], ...] = (
+_MODULES: tuple[tuple[ModuleRow, ...], ...] = (
     # slim's Mixed_3b to 3c, 4a to 4e, 5a to 5c
     (
-        Row(64, 64, 64, 64, 96, 32),
-        Row(64, 64, 96, 64, 96, 64),
+        ModuleRow(64, 64, 64, 64, 96, 32),
+        ModuleRow(64, 64, 96, 64, 96, 64),
     ),
     (
-        Row(None, 128, 160, 64, 96),
-        Row(224, 64, 96, 96, 128, 128),
-        Row(192, 96, 128, 96, 128, 128),
-        Row(160, 128, 160, 128, 160, 96),
-        Row(96, 128, 192, 160, 192, 96),
+        ModuleRow(None, 128, 160, 64, 96),
+        ModuleRow(224, 64, 96, 96, 128, 128),
+        ModuleRow(192, 96, 128, 96, 128, 128),
+        ModuleRow(160, 128, 160, 128, 160, 96),
+        ModuleRow(96, 128, 192, 160, 192, 96),
     ),
     (
-        Row(None, 128, 192, 192, 256),
-        Row(352, 192, 320, 160, 224, 128),
-        Row(352, 192, 320, 192, 224, 128, max_pool=True),
+        ModuleRow(None, 128, 192, 192, 256),
+        ModuleRow(352, 192, 320, 160, 224, 128),
+        ModuleRow(352, 192, 320, 192, 224, 128, max_pool=True),
     ),
 )
 
@@ -95,7 +95,7 @@ class InceptionV2(nn.Module):
     alpha: float = 1.0
     min_filters: int = 16
     stem: tuple[int, int, int] = (64, 64, 192)
-    modules: Sequence[Sequence[Row]] = _MODULES
+    modules: Sequence[Sequence[ModuleRow]] = _MODULES
     dropout: float = 0.2
     remat: bool = False
     dtype: Dtype | None = None
@@ -105,7 +105,7 @@ class InceptionV2(nn.Module):
         """Lists the steps of every stage."""
         check(len(self.modules) == 3, "inception_v2", "modules", "those of three stages", len(self.modules))
         first, second, wide = (self._scale_width(filters) for filters in self.stem)
-        third, fourth, fifth = (tuple(self._list_branches(Row(*row)) for row in stage) for stage in self.modules)
+        third, fourth, fifth = (tuple(self._list_branches(ModuleRow(*row)) for row in stage) for stage in self.modules)
         pool = Pool("max", 3, 2)
         return [
             (Separable(first, (7, 7), 2, multiplier=max(min(first // 3, 8), 1)),),
@@ -115,7 +115,7 @@ class InceptionV2(nn.Module):
             fifth,
         ]
 
-    def _list_branches(self, row: Row) -> Mixed:
+    def _list_branches(self, row: ModuleRow) -> Mixed:
         width = self._scale_width
         stride = 2 if row.one is None else 1
         second = (Unit(width(row.reduce_three)), Unit(width(row.three), (3, 3), stride))
@@ -137,7 +137,7 @@ class InceptionV2(nn.Module):
         dtypes = Dtypes(dtype=self.dtype, param_dtype=self.param_dtype)
         y = jnp.asarray(x)
         for i, steps in enumerate(self.table(), 1):
-            y = Chain(steps, VARIANTS["tensorflow"], self.remat, name=f"stage{i}", **dtypes)(y, train)
+            y = UnitChain(steps, VARIANTS["tensorflow"], self.remat, name=f"stage{i}", **dtypes)(y, train)
         return pool_and_classify(y, self.num_classes, dropout=self.dropout, train=train, **dtypes)
 
 

@@ -9,7 +9,7 @@ from jaxcnn._check import check, check_choice
 from jaxcnn._typing import AnyArray, Array, Dtype, Float
 from jaxcnn.models._architecture import Architecture
 from jaxcnn.models._auxiliary import AuxiliaryHead
-from jaxcnn.models._branches import VARIANTS, Chain, Fork, Mixed, Pool, Source, Step, Unit
+from jaxcnn.models._branches import VARIANTS, Fork, Mixed, Pool, Source, Step, Unit, UnitChain
 from jaxcnn.models._dtypes import Dtypes
 from jaxcnn.models._head import pool_and_classify
 from jaxcnn.models._inputs import check_images, undo_normalization
@@ -177,7 +177,7 @@ class InceptionV3(nn.Module):
         dtypes = Dtypes(dtype=self.dtype, param_dtype=self.param_dtype)
         y = undo_normalization("inception_v3", x) if self.transform_input else jnp.asarray(x)
         for i, steps in enumerate(self.table(), 1):
-            y = Chain(steps, variant, self.remat, name=f"stage{i}", **dtypes)(y, train)
+            y = UnitChain(steps, variant, self.remat, name=f"stage{i}", **dtypes)(y, train)
             if i == 4 and self.auxiliary and self.num_classes is not None and (train or self.is_initializing()):
                 widths = (self._scale_width(128), self._scale_width(768))
                 head = AuxiliaryHead(self.num_classes, widths, variant, name="auxiliary", **dtypes)

@@ -11,7 +11,7 @@ import flax.linen as nn
 from jaxcnn.models.registry import ARCHITECTURES, resolve_name
 from jaxcnn.zoo.records.weight_records import Preprocessing, Record, records
 
-__all__ = ["find_model", "find_name", "find_preprocessing", "find_record", "find_records"]
+__all__ = ["find_model", "find_name", "fit_preprocessing", "find_record", "find_records"]
 
 
 def find_model(record: Record) -> tuple[str, dict[str, Any]] | None:
@@ -32,7 +32,7 @@ _TRANSFORMED = ("googlenet", "inception_v3")
 """Models that torchvision's trained weights make undo ImageNet's mean and standard deviation."""
 
 
-def find_preprocessing(record: Record, module: nn.Module) -> Preprocessing | None:
+def fit_preprocessing(record: Record, module: nn.Module) -> Preprocessing | None:
     """Finds what a model with the weights of a record expects as input.
 
     Args:

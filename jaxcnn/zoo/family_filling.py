@@ -138,7 +138,7 @@ class _FittedModel:
             self.notes += [f"{option} {value} follows from the shapes of the file." for option, value in fitted.items()]
 
     def fit_classes(self, wanted: int | Literal["file"] | None) -> None:
-        """Gives the model as many classes as the file's classifier has, or leaves the classifier out."""
+        """Builds the model for as many classes as the file's classifier has, or without a classifier."""
         shapes = self._find_shapes()
         if wanted == "file":
             head = [keys for keys in shapes if keys[0] == "params" and "head" in keys and keys[-1] == "kernel"]

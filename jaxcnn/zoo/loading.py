@@ -17,7 +17,7 @@ from jaxcnn.graphs.heads import find_activation
 from jaxcnn.graphs.network import GraphNetwork
 from jaxcnn.models.registry import ARCHITECTURES
 from jaxcnn.zoo.checkpoint import MAX_BYTES, Checkpoint
-from jaxcnn.zoo.families import find_model, find_name, find_preprocessing, find_record
+from jaxcnn.zoo.families import find_model, find_name, find_record, fit_preprocessing
 from jaxcnn.zoo.family_filling import build_filled
 from jaxcnn.zoo.graphs.builder import ImportedNetwork
 from jaxcnn.zoo.mappings.matching import Rule
@@ -228,7 +228,7 @@ def _load_family(
     return Pretrained(
         model=module,
         variables=variables,
-        preprocessing=find_preprocessing(known, module) if known is not None else None,
+        preprocessing=fit_preprocessing(known, module) if known is not None else None,
         labels=labels if labels is not None and len(labels) == count else None,
         activation="features" if count is None else "logits",
         input_shape=(size, size, channels or 3),

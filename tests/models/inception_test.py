@@ -11,7 +11,7 @@ import pytest
 
 from jaxcnn import models, zoo
 from jaxcnn.models.googlenet import GoogLeNet
-from jaxcnn.zoo.families import find_model, find_preprocessing
+from jaxcnn.zoo.families import find_model, fit_preprocessing
 from jaxcnn.zoo.family_filling import build_filled
 from tests.support.keras_parity import build_keras, compare_with_keras
 from tests.support.parity import compare_with_torch, randomize_torch
@@ -218,7 +218,7 @@ def test_inputs_of_pretrained_networks_of_torchvision():
     variables = jax.jit(plain.init)(jax.random.key(0), images)
     logits = []
     for one in (model, plain):
-        found = untyped(find_preprocessing(record, one))
+        found = untyped(fit_preprocessing(record, one))
         logits.append(jax.jit(one.apply)(variables, (images - np.float32(found.mean)) / np.float32(found.std)))
     np.testing.assert_allclose(*logits, atol=1e-5)
 

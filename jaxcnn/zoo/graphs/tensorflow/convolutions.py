@@ -101,7 +101,7 @@ def _kernel(kernel: Result, spatial: int) -> FoldedConstant:
 
 
 @handles("Conv2D", "Conv3D", "DepthwiseConv2dNative")
-def convolve(ctx: Context, node: SourceNode, x: Result, kernel: Result) -> GraphValue:
+def add_convolution(ctx: Context, node: SourceNode, x: Result, kernel: Result) -> GraphValue:
     """Adds a convolution, grouped where the kernel has fewer channels than the maps."""
     spatial = 3 if node.op == "Conv3D" else 2
     kernel, how = _kernel(kernel, spatial), read_window(node, spatial)
