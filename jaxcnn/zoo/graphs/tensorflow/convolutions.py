@@ -12,7 +12,7 @@ from jaxcnn.zoo.graphs.tensorflow.sizes import Dimension, SymbolicSize, divide_e
 from jaxcnn.zoo.graphs.tensorflow.table import SourceNode, handles
 from jaxcnn.zoo.graphs.tensorflow.values import Blocks, FoldedConstant, GraphValue, Result, UnsupportedNode
 
-__all__ = ["Window", "convolve", "multiply", "pool_dims", "read_window"]
+__all__ = ["Window", "add_convolution", "multiply", "pool_dims", "read_window"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxcnn.zoo.graphs.tensorflow.arithmetic import combine
 from jaxcnn.zoo.graphs.tensorflow.context import Context
-from jaxcnn.zoo.graphs.tensorflow.convolutions import convolve, multiply
+from jaxcnn.zoo.graphs.tensorflow.convolutions import add_convolution, multiply
 from jaxcnn.zoo.graphs.tensorflow.normalization import normalize
 from jaxcnn.zoo.graphs.tensorflow.table import SourceNode, handles
 from jaxcnn.zoo.graphs.tensorflow.values import GraphValue, Result, UnsupportedNode
@@ -30,7 +30,7 @@ def _fused(ctx: Context, node: SourceNode, x: Result, kernel: Result, *rest: Res
     plain = node.op.removeprefix("_Fused")
     steps = [dataclasses.replace(node, name=f"{node.name}/{name}", op=name) for name in (plain, *names)]
     steps[-1] = dataclasses.replace(steps[-1], name=node.name)
-    y = (multiply if plain == "MatMul" else convolve)(ctx, steps[0], x, kernel)
+    y = (multiply if plain == "MatMul" else add_convolution)(ctx, steps[0], x, kernel)
     for name, step in zip(names, steps[1:], strict=True):
         if name == "BiasAdd" and len(rest) == 1:
             y = combine(ctx, step, "add", y, rest[0])
