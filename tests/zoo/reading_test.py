@@ -68,7 +68,7 @@ def test_networks_without_tensors_run(tmp_path):
     with h5py.File(tmp_path / "d.h5", "w") as file:
         file.attrs["model_config"] = model
         file.create_group("model_weights").attrs["layer_names"] = ["pool"]
-        file["model_weights"].create_group("pool").attrs["weight_names"] = np.array([], "S1")
+        file.create_group("model_weights/pool").attrs["weight_names"] = np.array([], "S1")
     with h5py.File(empty := io.BytesIO(), "w") as file:
         file.create_group("layers/pool/vars")
     with zipfile.ZipFile(tmp_path / "c.keras", "w") as archive:

@@ -15,6 +15,7 @@ import pytest
 from jaxcnn import zoo
 from jaxcnn.cli import main
 from jaxcnn.zoo.download import downloads, transfers
+from jaxcnn.zoo.families import find_records
 from jaxcnn.zoo.records import weight_records
 from jaxcnn.zoo.records.checksums import Checksum
 from jaxcnn.zoo.records.weight_records import PADDINGS, SOURCES
@@ -418,8 +419,8 @@ def test_page_has_a_row_per_network():
 
 def test_page_claims_what_tests_do():
     networks = {(source, row[0]) for source in SOURCES for row in records_table.rows(source)}
-    for claims in (records_table.READS, records_table.MODELS):
-        assert set(claims) <= networks
-        for claim in claims.values():
-            (name,) = re.findall(r"`([\w/]+_test\.py)`", claim)
-            assert (ROOT / "tests" / name).is_file()
+    assert {*records_table.READS, *records_table.RUNS} <= networks
+    described = map(records_table.describe_model, find_records())
+    for claim in (*records_table.READS.values(), *records_table.RUNS.values(), *described):
+        names = re.findall(r"`([\w/]+\.py)`", claim)
+        assert names and all((ROOT / ("" if "benchmarks" in name else "tests") / name).is_file() for name in names)
