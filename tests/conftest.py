@@ -19,7 +19,8 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("default")
 
-collect_ignore = [] if importlib.util.find_spec("torchvision") else ["models/torchvision_families_test.py"]
+_TIMM = all(importlib.util.find_spec(name) for name in ("torchvision", "timm"))
+collect_ignore = [] if _TIMM else ["models/timm_parity_test.py"]
 """What needs an optional package is left out where that is missing."""
 
 OPS = Path(__file__).parent / "ops"

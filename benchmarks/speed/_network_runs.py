@@ -107,7 +107,7 @@ def run_torch(model: Any, task: str, x: np.ndarray, y: np.ndarray, *, device: st
         loss = torch.nn.functional.cross_entropy(model(images), labels)
         loss.backward()
         optimizer.step()
-        return float(loss)
+        return loss.item()
 
     return step
 

@@ -159,13 +159,15 @@ class _FittedModel:
         """Finds how many channels the file's images had; where others are wanted, adapts the first kernel."""
         shapes, other = self._find_shapes(3), self._find_shapes(5)
         per_channel = [keys for keys, leaf in other.items() if leaf.shape != shapes[keys].shape]
-        first = next((keys for keys in per_channel if keys[-1] == "kernel"), None)
+        first = next((keys for keys in per_channel if keys[-1].endswith("kernel")), None)
         own = None if first is None else self._find_tensor(first)
         if own is None or self.tensors[own].ndim != 4:
             return
         self.channels = self.tensors[own].shape[2]
-        if wanted in (None, self.channels):
+        if first is None or wanted in (None, self.channels):
             return
+        fixed = first[-1] != "kernel"  # of a separable convolution, whose second kernel depends on channels, too
+        check(not fixed, "load", "channels", f"{self.channels}, as the first convolution is separable", wanted)
         self.notes.append(f"The first kernel was adapted from {self.channels} to {wanted} channels.")
         self.tensors[own], self.channels = _adapt_channels(self.tensors[own], wanted), wanted
         of_pixels = [keys for keys in per_channel if keys[0] == "batch_stats"]  # which the model normalizes

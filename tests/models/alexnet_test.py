@@ -8,11 +8,11 @@ from tests.support.slim_fixtures import compare_with_fixture
 
 def test_equals_torchvision(tmp_path):
     torch = pytest.importorskip("torch")
-    from tests.support.torchvision_cpu import import_torchvision
+    from tests.support.torchvision_cpu import require_torchvision
 
     filters, hidden = (6, 8, 8, 8, 6), (12, 10)
     with torch.device("meta"):
-        net = import_torchvision().models.AlexNet(num_classes=7, dropout=0.0)
+        net = require_torchvision().models.AlexNet(num_classes=7, dropout=0.0)
     places = [place for place, layer in enumerate(net.features) if isinstance(layer, torch.nn.Conv2d)]
     for place, before, after in zip(places, (3, *filters), filters, strict=False):
         old = net.features[place]

@@ -18,7 +18,7 @@ from tests.support.keras_parity import (
 )
 from tests.support.parity import compare_with_torch
 from tests.support.selection import daily
-from tests.support.torchvision_cpu import import_torchvision
+from tests.support.torchvision_cpu import require_torchvision
 from tests.support.untyped import untyped
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -36,7 +36,7 @@ def build_small_keras(size, **options):
 @pytest.mark.parametrize("name", daily(["small", "convnext_tiny"], ["small"]))
 def test_equals_torchvision(name, tmp_path):
     pytest.importorskip("torch")
-    family = import_torchvision().models.convnext
+    family = require_torchvision().models.convnext
     if name == "small":
         ends = [*SMALL["filters"][1:], None]
         rows = zip(SMALL["filters"], ends, SMALL["blocks"], strict=True)

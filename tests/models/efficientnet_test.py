@@ -19,7 +19,7 @@ from tests.support.keras_parity import (
 )
 from tests.support.parity import compare_with_torch
 from tests.support.selection import daily
-from tests.support.torchvision_cpu import import_torchvision
+from tests.support.torchvision_cpu import require_torchvision
 from tests.support.untyped import untyped
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -52,7 +52,7 @@ TORCH = {
 def test_equals_torchvision(name, tmp_path):
     pytest.importorskip("torch")
     rows, norm = TORCH[name]
-    net = build_small_torch(import_torchvision().models.efficientnet, rows, norm)
+    net = build_small_torch(require_torchvision().models.efficientnet, rows, norm)
     options = {"blocks": rows, "width": 1.0, "depth": 1.0, "stem": 16, "last": 32, **OFF}
     if "v2" in name:
         options = {key: value for key, value in options.items() if key not in ("width", "depth")}
@@ -63,7 +63,7 @@ def test_equals_torchvision(name, tmp_path):
 @pytest.mark.parametrize("name", ["efficientnet_b0", "efficientnet_v2_s"])
 def test_real_size_equals_torchvision(name, tmp_path):
     pytest.importorskip("torch")
-    net = getattr(import_torchvision().models, name)(dropout=0.0, stochastic_depth_prob=0.0)
+    net = getattr(require_torchvision().models, name)(dropout=0.0, stochastic_depth_prob=0.0)
     compare_with_torch(net, name, tmp_path, options=OFF, sizes=((224, 224), (193, 161)))
 
 

@@ -17,7 +17,7 @@ from tests.support.keras_parity import build_keras, compare_with_keras
 from tests.support.parity import compare_with_torch, randomize_torch
 from tests.support.selection import daily
 from tests.support.slim_fixtures import compare_with_fixture
-from tests.support.torchvision_cpu import import_torchvision
+from tests.support.torchvision_cpu import require_torchvision
 from tests.support.untyped import untyped
 
 NARROW = 16
@@ -37,7 +37,7 @@ def narrow_unit(convolution):
 
 def make_torch_v3(*, auxiliary=False):
     """Builds torchvision's network of 7 classes, narrow and with six of its eleven modules."""
-    torch, inception = pytest.importorskip("torch"), import_torchvision().models.inception
+    torch, inception = pytest.importorskip("torch"), require_torchvision().models.inception
     unit = narrow_unit(inception.BasicConv2d)
     kinds = (getattr(inception, f"Inception{letter}") for letter in "ABCDE")
     blocks = [unit, *(lambda *a, kind=kind, **o: kind(*a, **o, conv_block=unit) for kind in kinds)]
@@ -105,7 +105,7 @@ def narrow_rows(rows, divisor=NARROW):
 
 def import_googlenet():
     """Returns torchvision's module, whose name in the package is a function."""
-    import_torchvision()
+    require_torchvision()
     return importlib.import_module("torchvision.models.googlenet")
 
 

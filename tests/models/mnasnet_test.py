@@ -8,10 +8,9 @@ import pytest
 
 from jaxcnn import zoo
 from tests.support.parity import compare_with_torch, randomize_torch
-from tests.support.torchvision_cpu import import_torchvision
+from tests.support.torchvision_cpu import require_torchvision
 
 torch = pytest.importorskip("torch")
-mnasnet = import_torchvision().models.mnasnet
 
 STAGES = ((3, 3, 24, 2, 2), (5, 6, 24, 1, 1))
 
@@ -19,6 +18,7 @@ STAGES = ((3, 3, 24, 2, 2), (5, 6, 24, 1, 1))
 def build(alpha: float, *, classes: int = 7, first_version: bool = False) -> Any:
     """Builds torchvision's network with these stages; its first version had as wide a stem at any width."""
     torch.manual_seed(0)
+    mnasnet = require_torchvision().models.mnasnet
     nn, momentum = torch.nn, 1 - 0.9997
     wide, narrow, filters, *_ = mnasnet._get_depths(alpha)
     if first_version:
@@ -70,6 +70,6 @@ def test_files_of_the_first_version_have_a_stem_of_one_width(tmp_path):
 @pytest.mark.parametrize("name", ["mnasnet0_5", "mnasnet0_75", "mnasnet1_0", "mnasnet1_3"])
 def test_whole_network_equals_torchvision(name, tmp_path):
     torch.manual_seed(0)
-    net = getattr(mnasnet, name)(num_classes=7, dropout=0.0)
+    net = getattr(require_torchvision().models.mnasnet, name)(num_classes=7, dropout=0.0)
     sizes = ((224, 224), (193, 161)) if name == "mnasnet0_5" else ((75, 91),)
     compare_with_torch(net, name, tmp_path, options={"dropout": 0.0}, sizes=sizes)

@@ -9,7 +9,7 @@ from tests.support.keras_parity import build_keras, compare_with_keras
 from tests.support.parity import compare_with_torch
 from tests.support.selection import daily
 from tests.support.slim_parity import compare_with_slim
-from tests.support.torchvision_cpu import import_torchvision
+from tests.support.torchvision_cpu import require_torchvision
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
@@ -29,7 +29,7 @@ KERAS = [
 @pytest.mark.parametrize("case", daily(TORCHVISION, ("small",)))
 def test_equals_torchvision(case, tmp_path):
     torch = pytest.importorskip("torch")
-    mobilenetv2 = import_torchvision().models.mobilenetv2
+    mobilenetv2 = require_torchvision().models.mobilenetv2
     torch.manual_seed(0)
     options = TORCHVISION[case]
     settings = [list(group) for group in options["blocks"]] if "blocks" in options else None

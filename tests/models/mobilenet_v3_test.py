@@ -12,7 +12,7 @@ from jaxcnn import models, zoo
 from tests.support.keras_parity import build_keras, compare_with_keras
 from tests.support.parity import compare_with_torch
 from tests.support.selection import daily
-from tests.support.torchvision_cpu import import_torchvision
+from tests.support.torchvision_cpu import require_torchvision
 from tests.support.untyped import untyped
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -42,7 +42,7 @@ def build_torch(module, blocks, hidden, *, alpha=1.0, first_dilated=None):
 @pytest.mark.parametrize("output_stride", [32, 8])
 def test_equals_torchvision(output_stride, tmp_path):
     torch = pytest.importorskip("torch")
-    module = import_torchvision().models.mobilenetv3
+    module = require_torchvision().models.mobilenetv3
     torch.manual_seed(0)
     # with the stem a stride of 16, of which the last 2 dilates
     blocks = BLOCKS if output_stride == 32 else ((3, 16, 16, False, "relu", 2), *BLOCKS)
@@ -58,7 +58,7 @@ def test_equals_torchvision(output_stride, tmp_path):
 @pytest.mark.parametrize("options", [{}, {"alpha": 0.75}, {"output_stride": 16}], ids=str)
 def test_whole_network_equals_torchvision(name, options, tmp_path):
     torch = pytest.importorskip("torch")
-    build = getattr(import_torchvision().models, name)
+    build = getattr(require_torchvision().models, name)
     torch.manual_seed(0)
     kept = {key: value for key, value in options.items() if key != "alpha"}  # which follows from the file
     net = build(num_classes=7, dropout=0.0, dilated="output_stride" in options, width_mult=options.get("alpha", 1.0))

@@ -1,4 +1,4 @@
-"""ResNets of Keras and TF-slim against their originals, shrunken; torchvision_families_test.py has torchvision's."""
+"""ResNets of Keras and TF-slim against their originals, shrunken; resnet_torchvision_test.py has torchvision's."""
 
 import os
 

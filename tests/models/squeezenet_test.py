@@ -16,9 +16,9 @@ from tests.support.selection import daily
 @pytest.mark.parametrize("version", daily(["1_0", "1_1"], ["1_0"]))
 def test_equals_torchvision(version, tmp_path):
     pytest.importorskip("torch")
-    from tests.support.torchvision_cpu import import_torchvision
+    from tests.support.torchvision_cpu import require_torchvision
 
-    net = import_torchvision().models.SqueezeNet(version, num_classes=7, dropout=0.0)
+    net = require_torchvision().models.SqueezeNet(version, num_classes=7, dropout=0.0)
     compare_with_torch(net, f"squeezenet{version}", tmp_path, options={"dropout": 0.0}, sizes=((33, 46),))
 
 

@@ -12,10 +12,10 @@ import pytest
 from jaxcnn import zoo
 from tests.support.parity import compare_with_torch, randomize_torch
 from tests.support.selection import daily
-from tests.support.torchvision_cpu import import_torchvision
+from tests.support.torchvision_cpu import require_torchvision
 
 torch = pytest.importorskip("torch")
-import_torchvision()
+require_torchvision()
 timm = pytest.importorskip("timm")
 
 FILTERS = (8, 16, 16, 24)

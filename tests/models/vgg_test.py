@@ -17,9 +17,9 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 def build_torch(batch_norm: bool):
     """Builds torchvision's VGG with one convolution of 8 channels per stage, and smaller layers behind them."""
     torch = pytest.importorskip("torch")
-    from tests.support.torchvision_cpu import import_torchvision
+    from tests.support.torchvision_cpu import require_torchvision
 
-    vgg = import_torchvision().models.vgg
+    vgg = require_torchvision().models.vgg
     with torch.device("meta"):  # its fully connected layers have 120 million values
         net = vgg.VGG(torch.nn.Identity(), num_classes=7, init_weights=False, dropout=0.0)
     net.features = vgg.make_layers([8, "M", 8, "M", 8, 8, "M"], batch_norm)

@@ -71,7 +71,7 @@ def describe_model(name: str) -> str:
     """Returns a model's name and the test that compares its family with the source."""
     family = ARCHITECTURES[name].kind.__module__.rpartition(".")[2]
     test = f"models/{family}_test.py"
-    return f"`{name}`, by `{test if (ROOT / 'tests' / test).exists() else 'models/torchvision_families_test.py'}`"
+    return f"`{name}`, by `{test if (ROOT / 'tests' / test).exists() else 'models/resnet_torchvision_test.py'}`"
 
 
 def tables() -> str:

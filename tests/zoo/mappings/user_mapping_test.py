@@ -33,9 +33,9 @@ def test_mobilenet_v2_of_another_repository():
     features = np.asarray(jax.jit(loaded.model.apply)(loaded.variables, images))
     assert features.shape == (2, 1280)
     torch = pytest.importorskip("torch")
-    from tests.support.torchvision_cpu import import_torchvision
+    from tests.support.torchvision_cpu import require_torchvision
 
-    net = import_torchvision().models.mobilenet_v2().features.eval()
+    net = require_torchvision().models.mobilenet_v2().features.eval()
     stored = torch.load(FILE, weights_only=True, map_location="cpu").values()
     net.load_state_dict(dict(zip(net.state_dict(), stored, strict=True)))
     with torch.no_grad():
