@@ -11,7 +11,7 @@ import dataclasses
 import json
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -35,6 +35,8 @@ class Options:
 
     text: Annotated[str, tyro.conf.Positional] = ""
     """Only models whose names contain this."""
+    source: Literal["torchvision", "keras", "slim"] | None = None
+    """Only models of this source."""
     largest: float = 100.0
     """Only models of at most so many million parameters."""
     slim: Path | None = None
@@ -114,9 +116,9 @@ def run(options: Options) -> dict[str, Any]:
     written = _harness.Options(out=options.out)
     rows = {} if options.again else _read(options.out)
     results: dict[str, Any] = {}
-    for name, member in sorted(MEMBERS.items()):
-        parameters = ARCHITECTURES[member.name].parameters
-        if options.text not in name or name in rows or parameters > options.largest * 1e6:
+    for name, member in sorted(MEMBERS.items(), key=lambda entry: ARCHITECTURES[entry[1].name].parameters):
+        is_meant = options.text in name and options.source in (None, member.source)
+        if not is_meant or name in rows or ARCHITECTURES[member.name].parameters > options.largest * 1e6:
             continue
         try:
             with tempfile.TemporaryDirectory() as folder:
