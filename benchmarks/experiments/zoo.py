@@ -19,6 +19,7 @@ import PIL.Image
 import tyro
 
 from benchmarks import _harness
+from benchmarks.experiments import _zoo_families as families
 from jaxcnn import zoo
 
 NAME = "networks"
@@ -266,6 +267,53 @@ def like_keras(name: str, shape: tuple[int, ...]) -> Callable[[Files], Row]:
     return check
 
 
+def squeezenet(files: Files) -> Row:
+    """Classifies the samples with a file that carries weights only."""
+    net = families.scale_as_caffe(zoo.load(files.folder / "keras" / families.SQUEEZENET, model="squeezenet1_1"))
+    images, labels, _ = files.samples()
+    found = run_batches(net, np.stack([net.preprocess(image) for image in images]))
+    return Row("keras/squeezenet1_1 with top", "ImageNet samples, top-1 / top-5", top(found, labels), "")
+
+
+def squeezenet_like_keras(files: Files) -> Row:
+    """Compares images one by one with the same network of Keras's layers."""
+    path = files.folder / "keras" / families.SQUEEZENET
+    net = families.scale_as_caffe(zoo.load(path, model="squeezenet1_1"))
+    images, _, _ = files.samples()
+    x = np.stack([net.preprocess(image) for image in images[:: max(1, len(images) // 16)][:16]])
+    found, title = run_batches(net, x, 16), "16 samples, largest relative difference of a logit from Keras"
+    try:
+        expected = families.build_squeezenet(path)(x)
+    except _harness.Skipped as error:
+        return Row("keras/squeezenet1_1 with top", title, str(error), "1e-4")
+    difference = np.abs(found - expected).max() / np.abs(expected).max()
+    return Row("keras/squeezenet1_1 with top", title, f"{difference:.1e}", "1e-4")
+
+
+def cifar_resnet(name: str, reference: str) -> Callable[[Files], Row]:
+    """Classifies training images of CIFAR-10."""
+
+    def check(files: Files) -> Row:
+        net = zoo.load(files.folder / "pytorch" / families.CIFAR_RESNETS[name], model=name)
+        path = files.folder / "cifar10" / "cifar10_train4000_lossless.npz"
+        right, every = families.count_right(net, path, 200 if files.quick else 4000)
+        return Row(f"pytorch/{name}", f"CIFAR-10, {every:,} training images", f"{100 * right / every:.2f} %", reference)
+
+    return check
+
+
+def slim_mobilenet_family(files: Files) -> Row:
+    """Compares the family's model with the graph of the same file."""
+    path = files.folder / "tensorflow" / "mobilenet_v1_1.0_224_retrained_frozen.pb"
+    name = "MobilenetV1/Logits/Conv2d_1c_1x1/BiasAdd"
+    model, graph = zoo.load(path, model="tensorflow/mobilenet_v1"), zoo.load(path, outputs=(name,))
+    x = np.random.default_rng(0).uniform(-1, 1, (2, 224, 224, 3)).astype(np.float32)
+    found, expected = run_batches(model, x), run_batches(graph, x).reshape(len(x), -1)
+    difference = np.abs(found - expected).max() / np.abs(expected).max()
+    title = "2 random images, model of the family against its graph, relative"
+    return Row("tensorflow/mobilenet_v1_1.0_224", title, f"{difference:.1e}", "1e-4")
+
+
 CHECKS: Sequence[Callable[[Files], Row]] = (
     lenet,
     half_resnet,
@@ -281,6 +329,11 @@ CHECKS: Sequence[Callable[[Files], Row]] = (
     quantized_mobilenet,
     denoiser("dncnn_sigma25_merged", residual=True),
     denoiser("dncnn_dagnn_epoch50", residual=False),
+    squeezenet,
+    squeezenet_like_keras,
+    slim_mobilenet_family,
+    cifar_resnet("cifar_resnet20", "99.8 % measured with PyTorch"),
+    cifar_resnet("cifar_resnet56", "100 % measured with PyTorch"),
 )
 
 
