@@ -18,9 +18,9 @@ from jaxcnn.models._dtypes import Dtypes
 from jaxcnn.models._head import pool_and_classify
 from jaxcnn.models._inputs import IMAGENET_MEAN, IMAGENET_STD, check_images, normalize_pixels
 from jaxcnn.models._norms import KERAS_NORM, TORCH_NORM, NormConstants
-from jaxcnn.models._residual import add_shortcut
+from jaxcnn.models._residual import BlockStage, add_shortcut
 from jaxcnn.models._squeeze import SqueezeExcite
-from jaxcnn.models.mobilenet_v2 import round_to_eight
+from jaxcnn.models._widths import round_to_multiple
 
 __all__ = ["ARCHITECTURES", "EfficientNet"]
 
@@ -143,27 +143,6 @@ class MBConv(nn.Module):
         return add_shortcut(y, x)
 
 
-class EfficientNetStage(nn.Module):
-    """Blocks of one row of the table.
-
-    Args:
-        blocks: The options of the blocks, in order.
-        remat: Whether to compute activations again in the backward pass instead of keeping them.
-    """
-
-    blocks: tuple[Mapping[str, Any], ...]
-    remat: bool = False
-
-    @nn.compact
-    def __call__(self, x: Float[AnyArray, "*b h w c"], train: bool = False) -> Float[Array, "*b h_out w_out f"]:
-        """Returns the maps of the last block."""
-        block = nn.remat(MBConv, static_argnums=(2,)) if self.remat else MBConv
-        y = jnp.asarray(x)
-        for i, options in enumerate(self.blocks, 1):
-            y = block(**options, name=f"block{i}")(y, train)
-        return y
-
-
 _B0 = (
     # expansion, kernel, stride, filters, blocks: table 1 of the first paper
     EfficientNetRow("plain", 1, 3, 1, 16, 1),
@@ -258,7 +237,7 @@ class EfficientNet(nn.Module):
         """Scales a number of filters and rounds it to a multiple of 8."""
         if _VARIANTS[self.variant].scaled_version_2:
             return max(8, int(self.width * filters + 4) // 8 * 8)
-        return round_to_eight(self.width * filters)
+        return round_to_multiple(self.width * filters, 8)
 
     @nn.compact
     def __call__(self, x: Float[AnyArray, "*b h w c"], *, train: bool = False) -> Float[Array, "*b classes"]:
@@ -279,7 +258,7 @@ class EfficientNet(nn.Module):
         y = nn.silu(norm(name="stem_bn")(stem(y)))
         for i, stage in enumerate(self.table(), 1):
             blocks = tuple({**options, **dtypes} for options in stage)
-            y = EfficientNetStage(blocks, self.remat, name=f"stage{i}")(y, train)
+            y = BlockStage(MBConv, blocks, self.remat, name=f"stage{i}")(y, train)
         y = nn.silu(norm(name="last_bn")(conv(self._scale(self.last), (1, 1), name="last")(y)))
         return pool_and_classify(y, self.num_classes, dropout=self.dropout, train=train, **dtypes)
 

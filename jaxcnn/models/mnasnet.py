@@ -14,7 +14,7 @@ from jaxcnn.models._dtypes import Dtypes
 from jaxcnn.models._head import pool_and_classify
 from jaxcnn.models._inputs import check_images
 from jaxcnn.models._norms import NormConstants
-from jaxcnn.models.mobilenet_v2 import round_to_eight
+from jaxcnn.models._widths import round_to_multiple
 from jaxcnn.models.mobilenet_v3 import ExcitedResidual, MobileNetV3Variant
 
 __all__ = ["ARCHITECTURES", "MNASNet"]
@@ -109,10 +109,10 @@ class MNASNet(nn.Module):
     def widths(self) -> dict[str, int]:
         """Lists the filters of the layers that ``alpha`` makes wider or narrower."""
         alpha = float(self.alpha)
-        first, second = (round_to_eight(alpha * filters) if self.scale_stem else filters for filters in self.stem)
+        first, second = (round_to_multiple(alpha * filters, 8) if self.scale_stem else filters for filters in self.stem)
         found = {"conv1": first, "separable/project": second}
         for i, (_, _, filters, number, _) in enumerate(self.stages, 1):
-            found |= {f"stage{i}/block{j}/project": round_to_eight(alpha * filters) for j in range(1, number + 1)}
+            found |= {f"stage{i}/block{j}/project": round_to_multiple(alpha * filters, 8) for j in range(1, number + 1)}
         return found
 
     def table(self) -> list[list[dict[str, Any]]]:

@@ -22,7 +22,7 @@ from jaxcnn.models._norms import TORCH_NORM, NormConstants
 from jaxcnn.models._residual import add_shortcut
 from jaxcnn.models._widths import round_to_multiple
 
-__all__ = ["ARCHITECTURES", "MobileNetV2", "round_to_eight"]
+__all__ = ["ARCHITECTURES", "MobileNetV2"]
 
 _BLOCKS = (
     # expansion, filters, repeats, stride of the first: table 2 of the paper
@@ -180,9 +180,9 @@ class MobileNetV2(nn.Module):
         repeated = [filters for _, filters, repeats, _ in self.blocks for _ in range(repeats)]
         scaled = [int(alpha * filters) if floors else alpha * filters for filters in repeated]
         return {
-            "conv1": round_to_eight(alpha * self.stem),
-            **{f"block{i}/project": round_to_eight(filters) for i, filters in enumerate(scaled)},
-            "conv_last": round_to_eight(max(alpha, 1.0) * self.last),
+            "conv1": round_to_multiple(alpha * self.stem, 8),
+            **{f"block{i}/project": round_to_multiple(filters, 8) for i, filters in enumerate(scaled)},
+            "conv_last": round_to_multiple(max(alpha, 1.0) * self.last, 8),
         }
 
     def table(self) -> list[dict[str, Any]]:
@@ -229,11 +229,6 @@ class MobileNetV2(nn.Module):
         x = nn.relu6(norm(name="conv_last_bn")(conv(widths["conv_last"], (1, 1), name="conv_last")(x)))
         rate = variant.dropout if self.dropout is None else self.dropout
         return pool_and_classify(x, self.num_classes, dropout=rate, train=train, **dtypes)
-
-
-def round_to_eight(width: float | int) -> int:
-    """Rounds ``width`` to the nearest multiple of 8 that is at least 8 and at least nine tenths of it."""
-    return round_to_multiple(width, 8)
 
 
 def _make_norm(variant: MobileNetV2Variant, train: bool, **dtypes: Unpack[Dtypes]) -> functools.partial[nn.BatchNorm]:

@@ -22,7 +22,7 @@ from jaxcnn.models._inputs import check_images, normalize_pixels
 from jaxcnn.models._norms import NormConstants
 from jaxcnn.models._residual import add_shortcut
 from jaxcnn.models._squeeze import SqueezeExcite
-from jaxcnn.models.mobilenet_v2 import round_to_eight
+from jaxcnn.models._widths import round_to_multiple
 
 __all__ = ["ARCHITECTURES", "MobileNetV3"]
 
@@ -219,16 +219,16 @@ class MobileNetV3(nn.Module):
     def widths(self) -> dict[str, int]:
         """Lists the filters of the layers that ``alpha`` makes wider or narrower."""
         alpha, fixed = float(self.alpha), _VARIANTS[self.variant].fixed_ends
-        before = self.stem if fixed else round_to_eight(alpha * self.stem)
+        before = self.stem if fixed else round_to_multiple(alpha * self.stem, 8)
         found, unscaled = {"conv1": before}, self.stem
         for i, (_, expanded, filters, *_) in enumerate(self.blocks):
-            wide = round_to_eight(before * (expanded / unscaled) if fixed else alpha * expanded)
+            wide = round_to_multiple(before * (expanded / unscaled) if fixed else alpha * expanded, 8)
             if wide != before:
                 found[f"block{i}/expand"] = wide
-            before, unscaled = round_to_eight(alpha * filters), filters
+            before, unscaled = round_to_multiple(alpha * filters, 8), filters
             found[f"block{i}/project"] = before
-        found["conv_last"] = round_to_eight(6 * before)
-        return found | {"hidden": round_to_eight((max(alpha, 1.0) if fixed else alpha) * self.hidden)}
+        found["conv_last"] = round_to_multiple(6 * before, 8)
+        return found | {"hidden": round_to_multiple((max(alpha, 1.0) if fixed else alpha) * self.hidden, 8)}
 
     def table(self) -> list[dict[str, Any]]:
         """Lists the options of every block."""
@@ -243,7 +243,7 @@ class MobileNetV3(nn.Module):
                     "expanded": expanded,
                     "expands": expanded != before,
                     "filters": widths[f"block{i}/project"],
-                    "squeezed": round_to_eight(expanded / 4) if squeezes and not self.minimalistic else 0,
+                    "squeezed": round_to_multiple(expanded / 4, 8) if squeezes and not self.minimalistic else 0,
                     "activation": "relu" if self.minimalistic else activation,
                     "stride": stride,
                     "dilation": dilation,

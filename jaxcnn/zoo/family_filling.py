@@ -110,15 +110,22 @@ class _FittedModel:
         if mapping is None and (prepare := source.prepared.get(type(self.module).__name__)) is not None:
             self.tensors = prepare(self.tensors)
         self.channels = 3
+        self._traced: dict[tuple[int, ...], Mapping[tuple[str, ...], Any]] = {}
 
     def _build(self) -> None:
         self.module = models.create(self.name, num_classes=self.classes, **self.options)
+        self._traced.clear()
 
-    def _find_shapes(self, channels: int | None = None, *, stretch: int = 1) -> dict[tuple[str, ...], Any]:
-        """Computes the shapes of the variables, for images of the usual size or ``stretch`` times as high."""
+    def _find_shapes(self, channels: int | None = None, *, stretch: int = 1) -> Mapping[tuple[str, ...], Any]:
+        """Computes the shapes of the variables, for images of the usual size or ``stretch`` times as high.
+
+        Each is computed once, as that traces the whole model.
+        """
         size = ARCHITECTURES[self.name].size if self.name in ARCHITECTURES else 224
         shape = (1, stretch * size, size, channels or self.channels)
-        return find_variable_shapes(self.module, jax.ShapeDtypeStruct(shape, jnp.float32))
+        if shape not in self._traced:
+            self._traced[shape] = find_variable_shapes(self.module, jax.ShapeDtypeStruct(shape, jnp.float32))
+        return self._traced[shape]
 
     def _find_tensor(self, keys: Sequence[str]) -> str | None:
         """Finds the name in the file of the tensor of a variable; None if it is not there."""
@@ -178,7 +185,7 @@ class _FittedModel:
 
     def fit_flattened(self) -> None:
         """Takes dense kernels over flattened maps as they are where they belong to images of another size."""
-        self.shapes = self._find_shapes()
+        self.shapes = dict(self._find_shapes())
         found = {}
         for keys, leaf in self.shapes.items():
             own = self._find_tensor(keys) if leaf.ndim == 2 and keys[-1] == "kernel" else None
