@@ -54,7 +54,7 @@ SIZE = (60, 60, 1)  # of the cluttered digits; models are taken with their defau
 
 
 def tree(module, shape):
-    """Gives every variable of a module as ``collection/path: dtype(shape)``, computing nothing."""
+    """Returns every variable of a module as ``collection/path: dtype(shape)``, computing nothing."""
     variables = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct(shape, jnp.float32))
     found = jax.tree_util.tree_leaves_with_path(variables)
     names = ("/".join(str(step.key) for step in path) for path, _ in found)
@@ -70,7 +70,7 @@ def model_tree(name):
 
 
 def layer_trees():
-    """Gives the trees of all layers, by the name of their file."""
+    """Returns the trees of all layers, by the name of their file."""
     found = {}
     for name, uses in items.LAYERS.items():
         for number, (build, _) in enumerate(uses):

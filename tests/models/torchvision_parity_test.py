@@ -47,7 +47,7 @@ def drawn(model, size):
 
 
 def at(statistics, path):
-    """Gives the statistics of one batch norm."""
+    """Returns the statistics of one batch norm."""
     for step in path.split("/"):
         statistics = statistics[step]
     return statistics
@@ -73,13 +73,13 @@ def test_equals_the_committed_results_of_torchvision(case):
 
 
 def names_of(model):
-    """Gives the table of torchvision's names."""
+    """Returns the table of torchvision's names."""
     rules = pytorch.TABLES["MobileNetV2"]
     return NameTable(pytorch.PYTORCH, rules(model) if callable(rules) else rules)
 
 
 def state_of(model, variables):
-    """Gives torchvision's state of our variables, as NumPy arrays."""
+    """Returns torchvision's state of our variables, as NumPy arrays."""
     table = names_of(model)
     axes = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
     found = {}

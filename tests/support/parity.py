@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxcnn import zoo
 from jaxcnn.zoo.family_filling import build_filled
+from tests.support.keras_parity import measure_difference
 
 __all__ = ["compare_with_torch", "randomize_torch"]
 
@@ -72,7 +73,7 @@ def compare_with_torch(
         images = _draw_images(height, width)
         with torch.no_grad():
             want = net.eval()(_to_torch(images)).numpy()
-        found[f"{height}x{width}"] = _difference(jax.jit(model.apply)(variables, images), want)
+        found[f"{height}x{width}"] = measure_difference(jax.jit(model.apply)(variables, images), want)
     if train:
         found |= _compare_training(net, model, variables, _draw_images(*sizes[-1]), path, name, options)
     worst = max(found.values())
@@ -119,12 +120,12 @@ def _compare_training(
         after[key] = kept + (after[key] - kept) * factor
     torch.save(after, path)
     _, moved, _ = build_filled(path, zoo.read(path), name, options=options)
-    found = {"training": _difference(logits, want)}
+    found = {"training": measure_difference(logits, want)}
     if factors:
         old = variables["batch_stats"]
         got, expected = (jax.tree.map(np.subtract, one, old) for one in (new["batch_stats"], moved["batch_stats"]))
         # What is added is rounded to the accuracy of the whole: a tenth of it at PyTorch's momentum.
-        found["statistics"] = 0.1 * max(jax.tree.leaves(jax.tree.map(_difference, got, expected)))
+        found["statistics"] = 0.1 * max(jax.tree.leaves(jax.tree.map(measure_difference, got, expected)))
     return found
 
 
@@ -136,9 +137,3 @@ def _to_torch(images: np.ndarray) -> Any:
     import torch
 
     return torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
-
-
-def _difference(got: Any, want: np.ndarray) -> float:
-    got = np.asarray(got)
-    assert got.shape == want.shape, (got.shape, want.shape)
-    return float(np.abs(got - want).max() / np.abs(want).max())
