@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from benchmarks import _harness
+from benchmarks._originals import stop_keras_dropout, stop_torch_dropout
 from benchmarks.experiments._parity_members import MEMBERS, Member
 from jaxcnn.models.registry import ARCHITECTURES
 from tests.support.keras_parity import build_keras, compare_with_keras
@@ -91,14 +92,10 @@ def compare(member: Member, folder: Path, slim: Path | None, *, full_size: bool)
 
 def _build_torch(member: Member) -> Any:
     """Builds a network of torchvision, dropout off."""
-    import torch
-
     torchvision = import_torchvision()
     built = member.build if "(" in member.build else f"{member.build}()"
     net = eval(built, {**vars(torchvision.models), "models": torchvision.models})
-    for module in net.modules():
-        if isinstance(module, torch.nn.modules.dropout._DropoutNd | torchvision.ops.StochasticDepth):
-            module.p = 0.0
+    stop_torch_dropout(net)
     return net
 
 
@@ -106,9 +103,7 @@ def _build_keras(member: Member, size: tuple[int, int]) -> Any:
     """Builds a network of Keras, dropout off."""
     name, _, arguments = member.build.partition("(")
     net = build_keras(name, size, **(eval(f"dict({arguments}") if arguments else {}))
-    for layer in net._flatten_layers():
-        if "Dropout" in type(layer).__name__ or "StochasticDepth" in type(layer).__name__:
-            layer.rate = 0.0
+    stop_keras_dropout(net)
     return net
 
 

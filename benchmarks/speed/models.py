@@ -22,6 +22,7 @@ import numpy as np
 import tyro
 
 from benchmarks import _harness
+from benchmarks._originals import stop_keras_dropout, stop_torch_dropout
 from benchmarks.speed import _network_runs as runs
 from jaxcnn import zoo
 
@@ -116,9 +117,7 @@ def build_torch(network: Network) -> Any:
         raise _harness.Skipped("torchvision is not installed") from error
     torch.manual_seed(0)
     model = getattr(torchvision.models, network.original)()
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout | torchvision.ops.StochasticDepth):
-            module.p = 0.0
+    stop_torch_dropout(model)
     return model
 
 
@@ -128,9 +127,7 @@ def build_keras(network: Network, size: int) -> Any:
     keras.utils.set_random_seed(0)
     build = getattr(keras.applications, network.original)
     model = build(weights=None, input_shape=(size, size, 3), classifier_activation=None)
-    for layer in model._flatten_layers():
-        if "Dropout" in type(layer).__name__ or "StochasticDepth" in type(layer).__name__:
-            layer.rate = 0.0
+    stop_keras_dropout(model)
     return model
 
 
