@@ -12,6 +12,7 @@ from jaxcnn import zoo
 from jaxcnn.zoo.family_filling import build_filled
 from tests.support.keras_parity import measure_difference
 from tests.support.paths import FIXTURES
+from tests.support.slim_fixtures import compare_slim_training
 
 __all__ = ["compare_with_slim"]
 
@@ -42,18 +43,9 @@ def compare_with_slim(
         model, variables, _ = build_filled(folder, checkpoint, name, options={**options, "output_stride": stride})
         found[key] = measure_difference(jax.jit(model.apply)(variables, images), stored[key])
     model, variables, _ = build_filled(folder, checkpoint, name, options={**options, "dropout": 0.0})
-    apply = jax.jit(lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"]))
-    logits, new = apply(variables, images)
-    found["training"] = measure_difference(logits, stored["training"])
     after = {key.removeprefix("after/"): value for key, value in stored.items() if key.startswith("after/")}
     moved = dataclasses.replace(checkpoint, tensors={**checkpoint.tensors, **after})
     _, want, _ = build_filled(folder, moved, name, options=options)
-    for keys, leaf in jax.tree_util.tree_leaves_with_path(want["batch_stats"]):
-        got, old = new["batch_stats"], variables["batch_stats"]
-        for key in keys:
-            got, old = got[key.key], old[key.key]
-        if keys[-1].key == "mean":  # TensorFlow's moving variances are those of samples, n / (n - 1) times ours
-            # of what was added, to a thousandth: the addition itself is rounded
-            found["/".join(key.key for key in keys)] = 0.1 * measure_difference(got - old, leaf - old)
+    found |= compare_slim_training(model, variables, images, stored["training"], want["batch_stats"])
     assert max(found.values()) < tolerance, found
     return found
